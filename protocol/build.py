@@ -1,0 +1,117 @@
+"""Pipelines from TOML files and overrides, with errors that name the key.
+
+The dataclasses of `protocol.spec` are the schema: their fields are the keys, their annotations
+the types.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
+
+from protocol.errors import SpecError, nearest
+from protocol.spec import Pipeline
+
+T = TypeVar("T")
+_WORDS = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
+
+
+def build(cls: type[T], table: object, key: str = "") -> T:
+    """An instance of the dataclass `cls` from a dict. Raises SpecError that names the key."""
+    if not isinstance(table, dict):
+        raise SpecError(f"{key or 'the pipeline'}: a table is needed, not {table!r:.60}")
+    hints = get_type_hints(cls)
+    schema = fields(cast(Any, cls))
+    known = [f.name for f in schema]
+    for word in table:
+        if word not in known:
+            raise SpecError(f"{_join(key, word)}: unknown key{nearest(word, known)}")
+    for f in schema:
+        if f.name not in table and f.default is MISSING and f.default_factory is MISSING:
+            raise SpecError(f"{_join(key, f.name)}: missing")
+    return cls(**{word: _convert(hints[word], v, _join(key, word)) for word, v in table.items()})
+
+
+def _join(key: str, word: str) -> str:
+    return f"{key}.{word}" if key else str(word)
+
+
+def _convert(hint: Any, value: object, key: str) -> object:
+    if get_origin(hint) is UnionType:
+        hint = get_args(hint)[0]
+    if is_dataclass(hint):
+        return build(cast(type[object], hint), value, key)
+    if get_origin(hint) is tuple:
+        if not isinstance(value, list | tuple):
+            raise SpecError(f"{key}: a list is needed, not {value!r:.60}")
+        item = get_args(hint)[0]
+        return tuple(_convert(item, entry, f"{key}[{i}]") for i, entry in enumerate(value))
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise SpecError(f"{key}: {_WORDS[hint]} is needed, not {value!r:.60}")
+    return value
+
+
+def read_pipeline(path: Path, overrides: Iterable[str] = ()) -> Pipeline:
+    """The pipeline in the TOML file `path`, with `a.b=value` overrides.
+
+    A relative `data.path` in the file starts from the file's folder, one in an override from the
+    current folder. Raises SpecError that names the file and the key.
+    """
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise SpecError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path}: cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"{path}: not TOML: {error}") from None
+    table.setdefault("name", path.stem)
+    data = table.get("data")
+    if isinstance(data, dict) and isinstance(data.get("path"), str):
+        data["path"] = str((path.parent / data["path"]).resolve())
+    for override in overrides:
+        _override(table, override)
+    try:
+        return build(Pipeline, table)
+    except SpecError as error:
+        raise SpecError(f"{path}: {error}") from None
+
+
+def _override(table: dict[str, Any], override: str) -> None:
+    """Set one key of `table`. The value is TOML; what is not TOML is a string."""
+    key, equals, text = override.partition("=")
+    words = key.strip().split(".")
+    if not equals or not all(words):
+        raise SpecError(f"-o {override}: give it as key=value, such as train.steps=100")
+    try:
+        value = tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    target: Any = table
+    for word in words[:-1]:
+        target = _inside(target, word, override)
+    last = words[-1]
+    if isinstance(target, list):
+        _inside(target, last, override)
+        target[int(last)] = value
+    else:
+        target[last] = value
+        if words[0] == "data" and last in ("name", "path"):
+            target.pop({"name": "path", "path": "name"}[last], None)
+
+
+def _inside(target: Any, word: str, override: str) -> Any:
+    if isinstance(target, list):
+        if not word.isdecimal() or int(word) >= len(target):
+            raise SpecError(f"-o {override}: {word!r} is not one of 0 … {len(target) - 1}")
+        return target[int(word)]
+    inside = target.setdefault(word, {})
+    if not isinstance(inside, dict | list):
+        raise SpecError(f"-o {override}: {word!r} has no keys")
+    return inside

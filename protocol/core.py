@@ -1,0 +1,66 @@
+"""What a core is: a part of the pipeline that computes and decides but touches nothing.
+
+No socket, no clock, no global randomness: messages come in through `receive`, and `work` yields
+what is to be sent, in the order in which it is to be sent. The same cores run in processes
+(workers.shell), in one process (coordinator.engines.inline) and in tests, joined by queues.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+from protocol.messages import DataMessage, Evaluated, Report, State
+
+
+class Peer(Enum):
+    """Whom a message goes to, seen from a worker."""
+
+    BELOW = "below"
+    ABOVE = "above"
+    COORDINATOR = "coordinator"
+
+
+class Send(NamedTuple):
+    """An effect: `message` is to go to `to` now."""
+
+    to: Peer
+    message: DataMessage | Evaluated
+
+
+class NonFiniteError(Exception):
+    """A number left the range of float32; the text says where."""
+
+
+class Core(Protocol):
+    """The source or a layer."""
+
+    name: str
+
+    @property
+    def ready(self) -> bool:
+        """Whether `work` has anything to do without a further message."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether everything is done and sent: nothing more comes from this core."""
+
+    @property
+    def step(self) -> int:
+        """The number of the newest training batch that was worked on."""
+
+    def receive(self, message: DataMessage) -> None:
+        """Take a message in. It waits until `work` gets to it."""
+
+    def work(self) -> Iterator[Send]:
+        """Do the one most urgent thing. Raises NonFiniteError where that breaks the numbers."""
+
+    def beat(self) -> Iterator[Send]:
+        """What to repeat now and then so that a lost message cannot stall a neighbour."""
+
+    def report(self) -> Report:
+        """What happened since the start; averages since the last call are begun anew."""
+
+    def state(self) -> State | None:
+        """Weights and all that training has made of them; None for a core without any."""

@@ -1,0 +1,31 @@
+"""The mistakes of others: what a user or a peer got wrong, said in one line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake that the user can mend; its text is the whole explanation."""
+
+
+class SpecError(UserError):
+    """A pipeline that cannot be: an unknown key, a wrong module, shapes that do not fit."""
+
+
+class DataError(UserError):
+    """Data that is not there, not what its name promises, or not usable by the pipeline."""
+
+
+class RunError(UserError):
+    """A run folder that is missing, in the way, or not complete."""
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """`"; did you mean 'x'?"` for the known word nearest to `word`, else the list of them."""
+    known = list(words)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known: {', '.join(known)}"

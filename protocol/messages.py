@@ -1,0 +1,188 @@
+"""Every word that parts of a pipeline say to each other, as immutable records.
+
+Data messages pass between neighbours, control messages between a worker and the coordinator.
+The unions at the end let `match` and mypy prove that each reader handles each word.
+Arrays in a message are never written again after it is made: the sender keeps using its own
+reference, the wire sends it without a copy, and a receiver gets a read-only view.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Array: TypeAlias = npt.NDArray[np.generic]
+MarkName: TypeAlias = Literal["evaluated", "drain", "drained", "end"]
+Cause: TypeAlias = Literal["error", "user", "nonfinite"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Activation:
+    """One batch on its way up.
+
+    `batch` counts all batches that the source sent, from 1; `step` the training batches among
+    them. `x` is (n, *features); `labels` is (n,) class numbers or (n, k) target values.
+    """
+
+    batch: int
+    step: int
+    train: bool
+    x: Array
+    labels: Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gradient:
+    """The gradient of the summed loss with respect to the activation of `batch`, same shape.
+
+    `credit` is that of `Credit`; riding here it spares a message.
+    """
+
+    batch: int
+    credit: int
+    gradient: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """All batches up to and including number `credit` have left this edge: the window moves."""
+
+    credit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A word that flows with the batches, behind everything sent before it.
+
+    evaluated: the test batches of this evaluation all came before; the top layer reports.
+    drain: no training batch follows. The top layer turns it into drained.
+    drained: on its way down, behind the last gradient, so that nothing learnt is lost.
+    end: nothing at all follows.
+    """
+
+    mark: MarkName
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """A worker's first word: who it is and where its neighbours reach it ("" where none does)."""
+
+    name: str
+    pid: int
+    version: int
+    below: str
+    above: str
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """All that a worker needs to begin: the pipeline, the data's facts, the neighbours' doors.
+
+    `position` counts from the source, 0, to the top layer; a door is "" where there is none.
+    """
+
+    pipeline: dict[str, object]
+    facts: dict[str, object]
+    position: int
+    below: str
+    above: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The worker is built and wired."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """To the source: every worker is ready, send."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a worker has done so far; counters are totals since the start.
+
+    `busy` and `elapsed` are seconds at work and since the first message, `training` the seconds
+    from there to the newest training batch; `rss_mb` and `peak_rss_mb` MiB of resident memory,
+    staleness is counted in batches sent up between a guess and the arrival of its true gradient,
+    `synthetic_cosine` and `norm_ratio` compare the guesses with the true gradients that arrived
+    since the last report; they and `loss` are None where there was none. After a report that says
+    `finished` nothing more comes from the worker.
+    """
+
+    name: str
+    step: int = 0
+    updates: int = 0
+    activations: int = 0
+    gradients: int = 0
+    dropped_gradients: int = 0
+    samples: int = 0
+    queue: int = 0
+    staleness_p50: int = 0
+    staleness_max: int = 0
+    synthetic_cosine: float | None = None
+    norm_ratio: float | None = None
+    loss: float | None = None
+    busy: float = 0.0
+    elapsed: float = 0.0
+    training: float = 0.0
+    rss_mb: float = 0.0
+    peak_rss_mb: float = 0.0
+    finished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """The outcome of one pass over the test set: summed loss, errors, and how many were judged."""
+
+    step: int
+    loss: float
+    errors: int
+    judged: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A worker cannot go on.
+
+    error: a defect, `text` is its traceback. user: something the user can mend. nonfinite: a
+    number left the range of float32.
+    """
+
+    name: str
+    step: int
+    cause: Cause
+    text: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class State:
+    """A layer's weights, gradient model and optimiser, as named arrays."""
+
+    name: str
+    step: int
+    facts: dict[str, object]
+    names: tuple[str, ...]
+    arrays: tuple[Array, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """To a worker: finish the batch in hand, send your state, and leave."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """To a worker: all is done or lost; leave at once."""
+
+
+DataMessage: TypeAlias = Activation | Gradient | Credit | Mark
+ToCoordinator: TypeAlias = Hello | Ready | Report | Evaluated | Failed | State
+ToWorker: TypeAlias = Start | Go | Stop | Leave
+Message: TypeAlias = DataMessage | ToCoordinator | ToWorker

@@ -1,0 +1,137 @@
+"""Cores from a pipeline: the one place where shapes, rules and seeds come together.
+
+A layer's first weights depend on the seed and the layer's number alone, so they are the same on
+whatever engine, worker or number of cores the layer lives.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Final
+
+import numpy as np
+
+from protocol import Pipeline, SpecError
+from workers.data import Dataset
+from workers.layer import Layer
+from workers.nn import LOSSES, Module, Shape, Stack, modules
+from workers.optim import Adam, Optimizer, Sgd
+from workers.rules import Decoupled, Fixed, Locked, Top
+from workers.synthetic import SyntheticGradient
+
+_WEIGHTS: Final = 0
+_SYNTHETIC: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the layers need to know of the data. `examples` counts the training set.
+
+    `labelled` tells class numbers from target values; `classes` is how many there are.
+    """
+
+    shape: Shape
+    dtype: str
+    scale: float
+    classes: int
+    labelled: bool
+    examples: int
+    tests: int
+
+    @classmethod
+    def of(cls, data: Dataset) -> Facts:
+        """The facts of a loaded data set."""
+        return cls(
+            shape=data.shape,
+            dtype=data.x_train.dtype.str,
+            scale=data.scale,
+            classes=data.classes,
+            labelled=data.y_train.ndim == 1,
+            examples=len(data.x_train),
+            tests=len(data.x_test),
+        )
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain lists and scalars that `Facts(**…)` takes back."""
+        return {**asdict(self), "shape": list(self.shape)}
+
+
+def layer_modules(pipeline: Pipeline, facts: Facts) -> list[list[Module]]:
+    """The modules of every layer, each fitted to the one below.
+
+    Raises SpecError where the pipeline and the data do not fit together.
+    """
+    made: list[list[Module]] = []
+    shape = facts.shape
+    for i, layer in enumerate(pipeline.layer):
+        made.append(modules(layer.modules, shape, f"layer[{i}]"))
+        shape = made[-1][-1].output
+    _check_top(pipeline, facts, shape)
+    if pipeline.data.batch > facts.examples:
+        raise SpecError(
+            f"data.batch: {pipeline.data.batch} is more than the {facts.examples} training examples"
+        )
+    return made
+
+
+def _check_top(pipeline: Pipeline, facts: Facts, shape: Shape) -> None:
+    key = f"layer[{len(pipeline.layer) - 1}].modules"
+    width, needed = math.prod(shape), facts.classes
+    if len(shape) != 1:
+        raise SpecError(f"{key}: the last layer gives {shape}, not a row of numbers; add 'flatten'")
+    if facts.labelled and width < needed:
+        raise SpecError(
+            f"{key}: the last layer has {width} outputs, but labels go up to {needed - 1}; "
+            f"end it with 'linear {needed}'"
+        )
+    if not facts.labelled and width != needed:
+        raise SpecError(f"{key}: the last layer has {width} outputs for {needed} target values")
+    if not facts.labelled and pipeline.train.loss == "cross-entropy":
+        raise SpecError(
+            "train.loss: cross-entropy needs class labels, these are target values; "
+            "use 'squared-error' or 'binary-cross-entropy'"
+        )
+
+
+def build_stack(pipeline: Pipeline, facts: Facts, made: Sequence[Module], index: int) -> Stack:
+    """Layer `index` with its first weights."""
+    scale = facts.scale if index == 0 else 1.0
+    return Stack(made, _rng(pipeline, index, _WEIGHTS), scale=scale)
+
+
+def build_layer(pipeline: Pipeline, facts: Facts, index: int) -> Layer:
+    """The core of layer `index`, counted from 0 at the bottom. Raises SpecError."""
+    stack = build_stack(pipeline, facts, layer_modules(pipeline, facts)[index], index)
+    optimizer = _optimizer(pipeline, len(stack.parameters))
+    name, first = f"layer{index}", index == 0
+    if index == len(pipeline.layer) - 1:
+        return Top(name, first, pipeline, stack, optimizer, LOSSES[pipeline.train.loss])
+    if pipeline.rule == "no-bprop":
+        return Fixed(name, first, pipeline, stack, optimizer)
+    if pipeline.rule == "backprop":
+        return Locked(name, first, pipeline, stack, optimizer)
+    synthetic = build_synthetic(pipeline, facts, stack.output, index)
+    teacher = _optimizer(pipeline, len(synthetic.stack.parameters))
+    return Decoupled(name, first, pipeline, stack, optimizer, synthetic, teacher)
+
+
+def build_synthetic(
+    pipeline: Pipeline, facts: Facts, shape: Shape, index: int
+) -> SyntheticGradient:
+    """The gradient model behind layer `index`, whose activations have `shape`."""
+    classes = facts.classes if pipeline.rule == "cdni" else 0
+    rng = _rng(pipeline, index, _SYNTHETIC)
+    return SyntheticGradient(shape, classes, pipeline.synthetic.hidden, rng)
+
+
+def _rng(pipeline: Pipeline, index: int, purpose: int) -> np.random.Generator:
+    sequence = np.random.SeedSequence(pipeline.train.seed, spawn_key=(1 + index, purpose))
+    return np.random.default_rng(sequence)
+
+
+def _optimizer(pipeline: Pipeline, size: int) -> Optimizer:
+    if pipeline.train.optimizer == "sgd":
+        return Sgd(size, pipeline.train.momentum)
+    return Adam(size)

@@ -1,0 +1,97 @@
+"""What one array of a user's must be before a layer may see it.
+
+Integer images stay as narrow as they are stored: the first layer scales a batch of them, and
+no float copy of a whole data set is ever made.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protocol.errors import DataError
+
+_LAST_LABEL = 2**31 - 2
+
+
+def inputs(raw: NDArray[np.generic], label: str) -> NDArray[np.generic]:
+    """`(n, *shape)` integers of their own width (bool as uint8), or float32.
+
+    Raises DataError, which starts with `label`, for any other dtype, for NaN or infinity,
+    and for arrays without examples or features.
+    """
+    _refuse_dtype(raw, label)
+    _refuse_empty(raw, label)
+    if raw.ndim < 2:
+        raise DataError(
+            f"{label}: shape {raw.shape} has no feature axis; save it as {(len(raw), 1)}"
+        )
+    if raw.dtype.kind == "f":
+        return _float32(raw, label)
+    kept = np.dtype(np.uint8) if raw.dtype.kind == "b" else storage(raw.dtype)
+    return raw.astype(kept, copy=False)
+
+
+def targets(raw: NDArray[np.generic], label: str) -> NDArray[np.generic]:
+    """int64 class labels `(n,)` of integers or booleans, or float32 targets `(n, k)`.
+
+    Integers `(n, 1)` are labels; floats `(n,)` are regression targets `(n, 1)`; booleans
+    `(n, k)` are the targets 0 and 1 of several labels an example.
+    Raises DataError, which starts with `label`, for anything else.
+    """
+    _refuse_dtype(raw, label)
+    _refuse_empty(raw, label)
+    if raw.ndim > 2:
+        raise DataError(f"{label}: shape {raw.shape} has too many axes; reshape it to (n, k)")
+    if raw.dtype.kind == "f" or (raw.dtype.kind == "b" and raw.ndim == 2 and raw.shape[1] > 1):
+        return _float32(raw.reshape(len(raw), -1), label)
+    return _labels(raw, label)
+
+
+def storage(dtype: np.dtype[np.generic]) -> np.dtype[np.generic]:
+    """The dtype that training keeps an input of `dtype` in: native byte order, no float64.
+
+    A bool stays bool here, so that it is not taken for an image's uint8.
+    """
+    return np.dtype(np.float32) if dtype.kind == "f" else dtype.newbyteorder("=")
+
+
+def _labels(raw: NDArray[np.generic], label: str) -> NDArray[np.generic]:
+    if raw.ndim == 2 and raw.shape[1] != 1:
+        raise DataError(
+            f"{label}: integers of shape {raw.shape} are no class labels; save labels as "
+            f"({len(raw)},), or several targets an example as float32"
+        )
+    flat = raw.reshape(-1)
+    low, high = int(flat.min()), int(flat.max())
+    if low < 0:
+        raise DataError(f"{label}: holds the label {low}; number the classes from 0")
+    if high > _LAST_LABEL:
+        raise DataError(f"{label}: holds the label {high}; number the classes 0, 1, 2, ...")
+    return flat.astype(np.int64, copy=False)
+
+
+def _refuse_dtype(raw: NDArray[np.generic], label: str) -> None:
+    if raw.dtype.kind not in "biuf":
+        raise DataError(
+            f"{label}: dtype {raw.dtype} cannot be trained on; save integers, floats or booleans"
+        )
+
+
+def _refuse_empty(raw: NDArray[np.generic], label: str) -> None:
+    if raw.ndim == 0 or raw.size == 0:
+        raise DataError(f"{label}: shape {raw.shape} holds no examples; save at least one")
+
+
+def _float32(raw: NDArray[np.generic], label: str) -> NDArray[np.float32]:
+    # Ignored, because an overflow becomes the infinity that is refused below.
+    with np.errstate(over="ignore", invalid="ignore"):
+        array = raw.astype(np.float32, copy=False)
+        extremes = array.min(), array.max()  # NaN survives into both of them
+    if np.isfinite(extremes).all():
+        return array
+    bad = ~np.isfinite(array.reshape(len(array), -1)).all(axis=1)
+    raise DataError(
+        f"{label}: example {int(bad.argmax())} (and {int(bad.sum()) - 1} more) holds NaN, infinity "
+        f"or a number beyond float32; mend or drop it"
+    )

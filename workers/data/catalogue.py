@@ -1,0 +1,96 @@
+"""The data sets that go by a name, and the one way in for them and for a user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from protocol.errors import DataError, nearest
+from workers.data import digits, files, mnist
+from workers.data.dataset import Dataset
+from workers.data.download import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What `dni data list` tells of a data set.
+
+    `source` is where it comes from, its URLs divided by ", "; `checksums` the MD5 (hex) of the
+    decompressed content of each file; `location` the file or folder it would be read from now,
+    or None where it is still to be downloaded.
+    """
+
+    name: str
+    description: str
+    source: str
+    checksums: dict[str, str]
+    location: Path | None
+
+
+def _digits() -> Entry:
+    return Entry(
+        name="digits",
+        description="1,797 handwritten digits, 8 x 8 pixels, 10 classes (UCI, CC BY 4.0)",
+        source="embedded",
+        checksums={digits.PATH.name: digits.MD5},
+        location=digits.PATH,
+    )
+
+
+def _mnist() -> Entry:
+    return Entry(
+        name="mnist",
+        description="70,000 handwritten digits, 28 x 28 pixels, 10 classes (LeCun et al.)",
+        source=", ".join(mnist.MIRRORS),
+        checksums={file.name: file.md5 for file in mnist.FILES.values()},
+        location=mnist.find(),
+    )
+
+
+_ENTRIES: dict[str, Callable[[], Entry]] = {"digits": _digits, "mnist": _mnist}
+_LOADERS: dict[str, Callable[[], Dataset]] = {"digits": digits.load, "mnist": mnist.load}
+
+
+def names() -> list[str]:
+    """The names that `load` and `get` know."""
+    return list(_ENTRIES)
+
+
+def catalogue() -> list[Entry]:
+    """Every data set with a name, and where it is found now; nothing is read or verified."""
+    return [describe() for describe in _ENTRIES.values()]
+
+
+def load(name: str | None = None, path: str | Path | None = None) -> Dataset:
+    """The data set called `name`, or the user's own at `path`: exactly one of them.
+
+    `path` is an .npz of `x_train, y_train, x_test, y_test`, or a folder of IDX files, gzipped
+    or not. MNIST is downloaded when it is nowhere on the disk. Raises DataError.
+    """
+    if (name is None) == (path is None):
+        given = "neither" if name is None else f"both {name!r} and {str(path)!r}"
+        raise DataError(f"data: give either a name or a path; {given} was given")
+    if path is not None:
+        return files.load(Path(path))
+    return _LOADERS[_known(name)]()
+
+
+def get(name: str, progress: Progress | None = None) -> Path:
+    """The file or folder of the data set called `name`, verified; downloaded when absent.
+
+    `progress` is a bar in pooch's protocol, which is reset and closed once a file; it stays
+    untouched when nothing has to be downloaded. Raises DataError.
+    """
+    if _known(name) == "mnist":
+        return mnist.get(progress)
+    return digits.PATH
+
+
+def _known(name: str | None) -> str:
+    if name not in _ENTRIES:
+        raise DataError(
+            f"data: there is no data set {name!r}{nearest(str(name), _ENTRIES)}; "
+            f"a file of your own is given as a path"
+        )
+    return name

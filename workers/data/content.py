@@ -1,0 +1,75 @@
+"""The bytes of a file that may be gzipped, with every way to be broken told as DataError.
+
+What is inside a gzip is its author's claim: the readers here hold no more than the caller
+said it should be, however much comes out.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from protocol.errors import DataError
+
+_CHUNK = 1 << 20
+_GZIP = b"\x1f\x8b"
+_BROKEN = (EOFError, zlib.error, gzip.BadGzipFile)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """The content of the file at `path`, decompressed; raises DataError, as do its reads."""
+    try:
+        with path.open("rb") as file, decompressed(file, str(path)) as stream:
+            yield stream
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+@contextmanager
+def decompressed(file: BinaryIO, label: str) -> Iterator[BinaryIO]:
+    """The content of an open file; gzip is known by its first bytes, not by a name."""
+    zipped = file.read(2) == _GZIP
+    file.seek(0)
+    try:
+        if zipped:
+            with gzip.GzipFile(fileobj=file) as stream:
+                yield cast(BinaryIO, stream)
+        else:
+            yield file
+    except _BROKEN as error:
+        raise DataError(f"{label}: broken gzip: {error}; fetch the file again") from error
+
+
+def take(stream: BinaryIO, size: int) -> bytearray:
+    """`size` bytes, or all there are: memory grows with what is there, not with `size`."""
+    data = bytearray()
+    while len(data) < size and (chunk := stream.read(min(_CHUNK, size - len(data)))):
+        data += chunk
+    return data
+
+
+def verified(stream: BinaryIO, size: int, md5: str, label: str) -> bytes:
+    """The whole content, which has `size` bytes and the checksum `md5` (hex).
+
+    Raises DataError with the checksum found and the one expected.
+    """
+    data = bytearray()
+    digest = hashlib.md5(usedforsecurity=False)
+    fault = ""
+    try:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+            if len(data) < size:
+                data += chunk
+    except _BROKEN as error:
+        fault = f" up to where its gzip breaks ({error})"
+    if fault or digest.hexdigest() != md5:
+        found = f"{digest.hexdigest()}{fault}"
+        raise DataError(f"{label}: its content has MD5 {found}, expected {md5}")
+    return bytes(data)

@@ -1,0 +1,121 @@
+"""MNIST: 70,000 handwritten digits of 28 x 28 pixels, found on the disk or downloaded.
+
+Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits". The checksums are
+of the decompressed content, so that each file may lie gzipped or not, and packed by anyone.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+from numpy.typing import NDArray
+
+from protocol.errors import DataError
+from workers.data import idx
+from workers.data.content import opened, verified
+from workers.data.dataset import Dataset, build
+from workers.data.download import Progress, fetch, keep
+
+MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One of the four files; size in bytes and MD5 are those of its decompressed content."""
+
+    name: str
+    size: int
+    md5: str
+
+
+FILES = {
+    "x_train": File(idx.NAMES["x_train"], 47_040_016, "6bbc9ace898e44ae57da46a324031adb"),
+    "y_train": File(idx.NAMES["y_train"], 60_008, "a25bea736e30d166cdddb491f175f624"),
+    "x_test": File(idx.NAMES["x_test"], 7_840_016, "2646ac647ad5339dbf082846283269ea"),
+    "y_test": File(idx.NAMES["y_test"], 10_008, "27ae3e4e09519cfbb04c329615203637"),
+}
+
+
+def load() -> Dataset:
+    """MNIST, verified; `(n, 28, 28)` uint8. Downloads what is nowhere on the disk."""
+    folder = find()
+    found = {key: _array(_content(key, folder, None), key) for key in FILES}
+    return build("mnist", found, "mnist")
+
+
+def get(progress: Progress | None) -> Path:
+    """The folder of the four verified files, after downloading what is nowhere on the disk."""
+    folder = find() or cache()
+    for key in FILES:
+        _content(key, folder, progress)
+    return folder
+
+
+def find() -> Path | None:
+    """The first folder that has all four files: $DNI_DATA/mnist, $DNI_DATA, the cache."""
+    return next((f for f in (*_given(), cache()) if idx.files(f).keys() >= FILES.keys()), None)
+
+
+def cache() -> Path:
+    """Where downloads are kept: $DNI_CACHE/mnist, or mnist in the user's cache folder."""
+    return Path(os.environ.get("DNI_CACHE") or platformdirs.user_cache_path("dni")) / "mnist"
+
+
+def _given() -> tuple[Path, ...]:
+    root = os.environ.get("DNI_DATA")
+    return (Path(root) / "mnist", Path(root)) if root else ()
+
+
+def _array(content: bytes, key: str) -> NDArray[np.generic]:
+    return idx.read(io.BytesIO(content), FILES[key].name)
+
+
+def _content(key: str, folder: Path | None, progress: Progress | None) -> bytes:
+    """The verified content of one file: a user's file must be right, a cached one is mended."""
+    if folder in _given():
+        return _given_content(idx.files(folder)[key], FILES[key])
+    path = _cached(key)
+    if path is not None:
+        with suppress(DataError):
+            return _read(path, FILES[key])
+    return _download(FILES[key], progress)
+
+
+def _cached(key: str) -> Path | None:
+    """The copy in the cache; one that was downloaded before one that was put there."""
+    path = cache() / f"{FILES[key].name}.gz"
+    return path if path.is_file() else idx.files(cache()).get(key)
+
+
+def _given_content(path: Path, file: File) -> bytes:
+    try:
+        return _read(path, file)
+    except DataError as error:
+        raise DataError(f"{error}; replace that file, or unset DNI_DATA") from error
+
+
+def _read(path: Path, file: File) -> bytes:
+    with opened(path) as stream:
+        return verified(stream, file.size, file.md5, str(path))
+
+
+def _download(file: File, progress: Progress | None) -> bytes:
+    """The content of `file` from a mirror, which is kept in place of any broken copy."""
+    try:
+        answer, content = fetch(f"{file.name}.gz", MIRRORS, file.size, file.md5, progress)
+    except DataError as error:
+        wanted = ", ".join(f"{known.name}.gz" for known in FILES.values())
+        raise DataError(
+            f"mnist: {error}; put the four files {wanted} into $DNI_DATA/mnist or {cache()}"
+        ) from error
+    keep(cache() / f"{file.name}.gz", answer)
+    return content

@@ -1,0 +1,268 @@
+"""The core of a layer: what it does with each message, whatever its rule.
+
+Two queues, one of messages from below and one from above, so that a full one cannot starve the
+other. Messages from above come first: they free memory, move the window and teach. An activation
+is taken up only while fewer than `window` batches are in flight on the edge above, which is what
+bounds memory and holds back a layer that is ahead.
+
+A batch is in flight on an edge from the moment it is sent until its credit comes back. Credits
+are batch numbers, so a later one makes up for any that was lost. In lockstep a layer passes on
+the credit that comes from above; otherwise it gives one when it is done with the batch itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from typing import NamedTuple, cast
+
+import numpy as np
+
+from protocol import (
+    Activation,
+    Credit,
+    DataMessage,
+    Gradient,
+    Mark,
+    NonFiniteError,
+    Peer,
+    Pipeline,
+    Report,
+    Send,
+    State,
+)
+from workers.nn import Floats, Stack
+from workers.optim import Optimizer, learning_rate
+from workers.stats import Stats
+
+
+class Sent(NamedTuple):
+    """What a layer keeps of a batch until its true gradient comes.
+
+    `caches` is what the learner needs to take a gradient back; `guess` the synthetic gradient.
+    """
+
+    step: int
+    caches: list[object]
+    guess: Floats | None = None
+
+
+class Layer:
+    """A layer that passes activations on and does not learn; the rules build on it.
+
+    Invariant: the batches sent up to learn from are those whose gradient was used, those whose
+    gradient was dropped, and at most `window` that are unanswered.
+    """
+
+    def __init__(
+        self, name: str, first: bool, pipeline: Pipeline, stack: Stack, optimizer: Optimizer
+    ) -> None:
+        self.name = name
+        self.stack = stack
+        self.optimizer = optimizer
+        self.stats = Stats()
+        self.finished = False
+        self.step = 0
+        self._first = first
+        self._settings = pipeline.train
+        self._fail_on_nonfinite = pipeline.train.nonfinite == "fail"
+        self._drops = sorted(pipeline.train.lr_drops)
+        self._passes_credit = pipeline.lockstep
+        self._window = pipeline.window
+        self._most_gradients = pipeline.train.gradient_queue or math.inf
+        self._from_below: deque[Activation | Mark] = deque()
+        self._from_above: deque[Gradient | Credit | Mark] = deque()
+        self._gradients_waiting = 0
+        self._unanswered: dict[int, Sent] = {}
+        self._sent = 0
+        self._credit = 0
+        self._done = 0
+        self._told = 0
+
+    # -- messages in
+
+    def receive(self, message: DataMessage) -> None:
+        """Queue a message. Of more waiting gradients than allowed the oldest is dropped."""
+        match message:
+            case Activation():
+                self._from_below.append(message)
+            case Mark():
+                returned = message.mark == "drained"
+                (self._from_above if returned else self._from_below).append(message)
+            case Credit():
+                self._from_above.append(message)
+            case Gradient():
+                self._from_above.append(message)
+                self._gradients_waiting += 1
+                if self._gradients_waiting > self._most_gradients:
+                    self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        """Forget the oldest waiting gradient but for the credit in it."""
+        for i, message in enumerate(self._from_above):
+            if isinstance(message, Gradient):
+                self._from_above[i] = Credit(message.credit)
+                break
+        self._gradients_waiting -= 1
+
+    @property
+    def ready(self) -> bool:
+        """Whether `work` has anything to do without a further message."""
+        if self._from_above:
+            return True
+        return bool(self._from_below) and (
+            isinstance(self._from_below[0], Mark) or self._window_open
+        )
+
+    @property
+    def _window_open(self) -> bool:
+        return self._sent - self._credit < self._window
+
+    # -- one thing at a time
+
+    def work(self) -> Iterator[Send]:
+        """Handle one message; those from above first."""
+        if self._from_above:
+            yield from self._take_from_above(self._from_above.popleft())
+        elif self.ready:
+            yield from self._take_from_below(self._from_below.popleft())
+        if self._done > self._told:
+            yield self._tell()
+
+    def beat(self) -> Iterator[Send]:
+        """The credit again: it makes up for one that was lost."""
+        if not self.finished:
+            yield self._tell()
+
+    def _tell(self) -> Send:
+        self._told = self._done
+        return Send(Peer.BELOW, Credit(self._done))
+
+    def _take_from_above(self, message: Gradient | Credit | Mark) -> Iterator[Send]:
+        match message:
+            case Mark():
+                yield Send(Peer.BELOW, message)
+            case Credit():
+                self._move_window(message.credit)
+                self._forget_until(message.credit)
+            case Gradient():
+                self._gradients_waiting -= 1
+                self._move_window(message.credit)
+                yield from self._answered(message)
+                self._forget_until(message.credit)
+
+    def _answered(self, message: Gradient) -> Iterator[Send]:
+        sent = self._unanswered.pop(message.batch, None)
+        if sent is not None:
+            self.stats.gradients += 1
+            self.stats.staleness[self.step - sent.step] += 1
+            yield from self._taught(message.batch, sent, cast(Floats, message.gradient))
+
+    def _forget_until(self, credit: int) -> None:
+        """No gradient comes any more for the batches up to `credit`."""
+        for batch in [batch for batch in self._unanswered if batch <= credit]:
+            del self._unanswered[batch]
+            self.stats.dropped_gradients += 1
+
+    def _move_window(self, credit: int) -> None:
+        self._credit = max(self._credit, min(credit, self._sent))
+        if self._passes_credit:
+            self._done = self._credit
+
+    def _take_from_below(self, message: Activation | Mark) -> Iterator[Send]:
+        match message:
+            case Mark():
+                yield from self._pass(message)
+                self.finished = message.mark == "end"
+            case Activation(train=True):
+                self.step = message.step
+                self.stats.activations += 1
+                self.stats.samples += len(message.x)
+                yield from self._train(message)
+                self._finish(message.batch)
+            case Activation():
+                yield from self._evaluate(message)
+                self._finish(message.batch)
+
+    def _finish(self, batch: int) -> None:
+        """The batch leaves the edge below, unless that is for the layer above to say."""
+        if not self._passes_credit:
+            self._done = batch
+
+    # -- what rules do otherwise
+
+    def _pass(self, mark: Mark) -> Iterator[Send]:
+        yield Send(Peer.ABOVE, mark)
+
+    def _train(self, message: Activation) -> Iterator[Send]:
+        y, _ = self.stack.forward(message.x, train=True)
+        yield self._up(message, y)
+
+    def _evaluate(self, message: Activation) -> Iterator[Send]:
+        y, _ = self.stack.forward(message.x, train=False)
+        yield self._up(message, y)
+
+    def _taught(self, batch: int, sent: Sent, truth: Floats) -> Iterator[Send]:  # noqa: ARG002
+        """Use the true gradient of a batch that was sent up."""
+        return iter(())
+
+    # -- what rules are made of
+
+    def _up(self, message: Activation, y: Floats) -> Send:
+        self._sound(y, "the activation")
+        self._sent = message.batch
+        up = Activation(message.batch, message.step, message.train, y, message.labels)
+        return Send(Peer.ABOVE, up)
+
+    def _down(self, batch: int, gradient: Floats) -> Iterator[Send]:
+        """The batch's input gradient, and with it the credit; nothing where nobody needs it."""
+        self._finish(batch)
+        if self.needs_input_gradient:
+            self._sound(gradient, "the gradient by its input")
+            self._told = self._done
+            yield Send(Peer.BELOW, Gradient(batch, self._done, gradient))
+
+    @property
+    def needs_input_gradient(self) -> bool:
+        """Whether the neighbour below learns from what this layer sends down."""
+        return not self._first
+
+    def _learn(self, step: int, caches: list[object], dy: Floats) -> Floats:
+        """Update from the gradient by the output; returns that by the input.
+
+        Both are taken at the weights that the batch was sent through.
+        """
+        dx = self.stack.backward(caches, dy, self.needs_input_gradient)
+        lr = self._lr(self._settings.lr, step)
+        self.optimizer.step(self.stack.parameters, self.stack.gradients, lr, 1 / len(dy))
+        self.stats.updates += 1
+        return dx
+
+    def _lr(self, lr: float, step: int) -> float:
+        return learning_rate(lr, self._drops, step)
+
+    def _sound(self, array: Floats, what: str) -> None:
+        self._finite(float(np.vdot(array, array)), what)
+
+    def _finite(self, number: float, what: str) -> float:
+        """`number`; raises NonFiniteError where it left the range of float32."""
+        if self._fail_on_nonfinite and not math.isfinite(number):
+            raise NonFiniteError(f"{what} is not finite")
+        return number
+
+    # -- what is known about it
+
+    def report(self) -> Report:
+        """What happened since the start; averages since the last call are begun anew."""
+        return self.stats.report(self.name, self.step, len(self._from_below))
+
+    def state(self) -> State:
+        """Weights, running statistics and the optimiser's vectors, by name."""
+        arrays = self._named()
+        facts: dict[str, object] = {"step": self.step, "updates": self.optimizer.count}
+        return State(self.name, self.step, facts, tuple(arrays), tuple(arrays.values()))
+
+    def _named(self) -> dict[str, Floats]:
+        optimizer = {f"optimizer.{k}": v for k, v in self.optimizer.named().items()}
+        return {**self.stack.named(), **optimizer}

@@ -1,0 +1,94 @@
+"""A worker's sockets: the only file of the workers with zmq in it.
+
+Two inboxes that this worker binds, two outlets to the inboxes of its neighbours, and a line to
+the coordinator. Queues in the sockets are unlimited because the window already bounds what can be
+in flight; arrays are sent without a copy. Bytes that are no message are dropped, with a line on
+standard error.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Final, cast
+
+import zmq
+
+from protocol import Message, Peer, WireError, decode, encode
+
+LINGER_MS: Final = 2000
+MAX_BYTES: Final = 1 << 31
+
+
+class Links:
+    """All that connects a worker to the others.
+
+    `lifeline` is a file descriptor that becomes readable when the coordinator is gone.
+    """
+
+    def __init__(self, name: str, control: str, lifeline: int) -> None:
+        self._context = zmq.Context()
+        self._lifeline = lifeline
+        self._poller = zmq.Poller()
+        self._poller.register(lifeline, zmq.POLLIN)
+        self._inboxes: dict[zmq.Socket[bytes], Peer] = {}
+        self._outlets: dict[Peer, zmq.Socket[bytes]] = {}
+        line = self._socket(zmq.DEALER)
+        line.routing_id = name.encode()
+        line.linger = LINGER_MS
+        line.connect(control)
+        self._outlets[Peer.COORDINATOR] = line
+        self._listen(line, Peer.COORDINATOR)
+
+    def _socket(self, kind: int) -> zmq.Socket[bytes]:
+        socket: zmq.Socket[bytes] = self._context.socket(kind)
+        socket.linger = 0
+        socket.set_hwm(0)
+        socket.maxmsgsize = MAX_BYTES
+        return socket
+
+    def _listen(self, socket: zmq.Socket[bytes], peer: Peer) -> None:
+        self._inboxes[socket] = peer
+        self._poller.register(socket, zmq.POLLIN)
+
+    def bind(self, peer: Peer, endpoint: str) -> str:
+        """Open the inbox for `peer`; returns the address under which it can be reached."""
+        if not endpoint:
+            return ""
+        inbox = self._socket(zmq.PULL)
+        inbox.bind(endpoint)
+        self._listen(inbox, peer)
+        return cast(bytes, inbox.last_endpoint).rstrip(b"\0").decode()
+
+    def connect(self, peer: Peer, endpoint: str) -> None:
+        """Open the way to the inbox of `peer`, where there is one."""
+        if endpoint:
+            self._outlets[peer] = self._socket(zmq.PUSH)
+            self._outlets[peer].connect(endpoint)
+
+    def send(self, peer: Peer, message: Message) -> None:
+        """Hand `message` over; never blocks."""
+        frames = cast(list[bytes], encode(message))
+        self._outlets[peer].send_multipart(frames, zmq.NOBLOCK, copy=False)
+
+    def poll(self, seconds: float) -> Iterator[tuple[Peer, Message]]:
+        """What has arrived, after waiting for at most `seconds` where nothing has.
+
+        Raises EOFError when the coordinator is gone.
+        """
+        for socket, _ in self._poller.poll(int(seconds * 1000)):
+            if socket == self._lifeline:
+                raise EOFError
+            while True:
+                try:
+                    frames = socket.recv_multipart(zmq.NOBLOCK, copy=False)
+                except zmq.Again:
+                    break
+                try:
+                    yield self._inboxes[socket], decode([frame.buffer for frame in frames])
+                except WireError as error:
+                    print(f"dropped a foreign message: {error}", file=sys.stderr, flush=True)
+
+    def close(self, flush: bool) -> None:
+        """Close all; with `flush`, what was said to the coordinator is delivered first."""
+        self._context.destroy(linger=None if flush else 0)

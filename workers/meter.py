@@ -1,0 +1,65 @@
+"""What a core's work costs: seconds at work and memory, added to its report."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from protocol import Core, Report, Send
+
+_MIB = 1 << 20
+
+
+class Meter:
+    """Runs a core and takes the time."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._busy = 0.0
+        self._began: float | None = None
+        self._trained = 0.0
+
+    def work(self) -> Iterator[Send]:
+        """`core.work`, timed; sending is part of the work."""
+        start = time.perf_counter()
+        step = self._core.step
+        if self._began is None:
+            self._began = start
+        yield from self._core.work()
+        end = time.perf_counter()
+        self._busy += end - start
+        if self._core.step != step:
+            self._trained = end - self._began
+
+    def report(self, finished: bool = False) -> Report:
+        """`core.report` with times and memory."""
+        began = self._began
+        rss, peak = _memory()
+        return replace(
+            self._core.report(),
+            busy=self._busy,
+            elapsed=0.0 if began is None else time.perf_counter() - began,
+            training=self._trained,
+            rss_mb=rss,
+            peak_rss_mb=peak,
+            finished=finished,
+        )
+
+
+def _memory() -> tuple[float, float]:
+    """Resident memory now and at most so far, MiB.
+
+    Linux's ru_maxrss would count what the process was before it became this program.
+    """
+    try:
+        status = Path("/proc/self/status").read_text("ascii")
+        found = dict(line.split(":", 1) for line in status.splitlines())
+        return tuple(int(found[key].split()[0]) / 1024 for key in ("VmRSS", "VmHWM"))  # type: ignore[return-value]
+    except (OSError, KeyError, ValueError):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        most = peak / _MIB if sys.platform == "darwin" else peak / 1024
+        return most, most

@@ -1,0 +1,84 @@
+"""Losses: summed over the batch, with the gradient of that sum for every example.
+
+Not the mean: gradients travel between layers and are what the gradient models learn, and those
+of a mean loss are so small that their squares vanish beside Adam's epsilon. Each layer divides
+by the batch size when it updates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from workers.nn.module import Floats
+
+Labels: TypeAlias = npt.NDArray[np.generic]
+
+
+class Judgement(NamedTuple):
+    """Summed loss, its gradient (n, k), the number of errors and of judged answers.
+
+    With class labels an answer is an example, wrong where the largest output is not the label.
+    With target values an answer is one output, wrong where it is off by more than a half.
+    """
+
+    loss: float
+    gradient: Floats
+    errors: int
+    judged: int
+
+
+Loss: TypeAlias = Callable[[Floats, Labels], Judgement]
+
+
+def targets(labels: Labels, k: int, dtype: npt.DTypeLike) -> Floats:
+    """Class numbers (n,) as one-hot rows (n, k); target values (n, k) as they are."""
+    if labels.ndim == 2:
+        return cast(Floats, labels.astype(dtype, copy=False))
+    rows = np.zeros((len(labels), k), dtype)
+    rows[np.arange(len(labels)), labels.astype(np.intp)] = 1
+    return cast(Floats, rows)
+
+
+def _errors(scores: Floats, answers: Floats, labels: Labels) -> tuple[int, int]:
+    if labels.ndim == 1:
+        return int(np.count_nonzero(scores.argmax(axis=1) != labels)), len(labels)
+    return int(np.count_nonzero(np.abs(answers - cast(Floats, labels)) > 0.5)), labels.size
+
+
+def cross_entropy(logits: Floats, labels: Labels) -> Judgement:
+    """Softmax cross-entropy of logits (n, k) against class numbers (n,)."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    gradient = np.exp(shifted)
+    total = gradient.sum(axis=1, keepdims=True)
+    gradient /= total
+    rows, wanted = np.arange(len(labels)), labels.astype(np.intp)
+    loss = float(np.log(total).sum() - shifted[rows, wanted].sum())
+    gradient[rows, wanted] -= 1
+    return Judgement(loss, gradient, *_errors(logits, logits, labels))
+
+
+def squared_error(outputs: Floats, labels: Labels) -> Judgement:
+    """Half the squared distance of outputs (n, k) to target values or one-hot class labels."""
+    wanted = targets(labels, outputs.shape[1], outputs.dtype)
+    gradient = outputs - wanted
+    loss = 0.5 * float(np.vdot(gradient, gradient))
+    return Judgement(loss, gradient, *_errors(outputs, outputs, labels))
+
+
+def binary_cross_entropy(logits: Floats, labels: Labels) -> Judgement:
+    """Cross-entropy of k independent sigmoids of logits (n, k) against targets in [0, 1]."""
+    wanted = targets(labels, logits.shape[1], logits.dtype)
+    probability = 0.5 * np.tanh(0.5 * logits) + 0.5
+    loss = float((np.logaddexp(0, logits) - wanted * logits).sum())
+    return Judgement(loss, probability - wanted, *_errors(logits, probability, labels))
+
+
+LOSSES: Final[dict[str, Loss]] = {
+    "cross-entropy": cross_entropy,
+    "squared-error": squared_error,
+    "binary-cross-entropy": binary_cross_entropy,
+}

@@ -1,0 +1,78 @@
+"""Batch normalisation (Ioffe & Szegedy 2015, arXiv 1502.03167)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast
+
+import numpy as np
+
+from workers.nn.module import Floats, Shape, Views
+
+EPSILON = 1e-5
+MOMENTUM = 0.1
+
+
+class _Cache(NamedTuple):
+    centred: Floats
+    inverse_std: Floats
+
+
+class BatchNorm:
+    """Every channel (the last axis) to mean 0 and variance 1 over the batch, then scale and shift.
+
+    In evaluation the running statistics stand in for the batch's: exponential averages with
+    weight 0.1 for the newest batch, the variance unbiased, as in PyTorch.
+    """
+
+    word = "batchnorm"
+
+    def __init__(self, shape: Shape) -> None:
+        self.output = shape
+        self._channels = shape[-1]
+        self.buffers: dict[str, Floats] = {
+            "running_mean": np.zeros(self._channels),
+            "running_var": np.ones(self._channels),
+        }
+
+    def initial(self, rng: np.random.Generator) -> dict[str, Floats]:  # noqa: ARG002
+        return {"scale": np.ones(self._channels), "shift": np.zeros(self._channels)}
+
+    def forward(self, p: Views, x: Floats, train: bool) -> tuple[Floats, object]:
+        rows = x.reshape(-1, self._channels)
+        if not train:
+            factor = p["scale"] / np.sqrt(self.buffers["running_var"] + EPSILON)
+            y = (rows - self.buffers["running_mean"]) * factor
+            y += p["shift"]
+            return y.reshape(x.shape), None
+        n = len(rows)
+        mean = np.add.reduce(rows, axis=0) / n
+        centred = rows - mean
+        variance = np.einsum("ij,ij->j", centred, centred) / n
+        self._remember(mean, variance * (n / max(n - 1, 1)))
+        inverse_std = 1 / np.sqrt(variance + EPSILON)
+        y = centred * (p["scale"] * inverse_std)
+        y += p["shift"]
+        return y.reshape(x.shape), _Cache(centred, inverse_std)
+
+    def _remember(self, mean: Floats, variance: Floats) -> None:
+        for name, value in (("running_mean", mean), ("running_var", variance)):
+            running = self.buffers[name]
+            running += MOMENTUM * (value - running)
+
+    def backward(
+        self,
+        p: Views,
+        g: Views,
+        cache: object,
+        dy: Floats,
+        need_dx: bool,  # noqa: ARG002
+    ) -> Floats:
+        centred, inverse_std = cast(_Cache, cache)
+        rows = dy.reshape(-1, self._channels)
+        n = len(rows)
+        np.add.reduce(rows, axis=0, out=g["shift"])
+        np.multiply(np.einsum("ij,ij->j", rows, centred), inverse_std, out=g["scale"])
+        dx = rows - g["shift"] / n
+        dx -= centred * (g["scale"] * inverse_std / n)
+        dx *= p["scale"] * inverse_std
+        return dx.reshape(dy.shape)

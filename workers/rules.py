@@ -1,0 +1,116 @@
+"""The learning rules: what a layer does with a batch and with the gradient that answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from protocol import Activation, Evaluated, Mark, Peer, Pipeline, Send
+from workers.layer import Layer, Sent
+from workers.nn import Floats, Loss, Stack
+from workers.optim import Optimizer
+from workers.synthetic import SyntheticGradient
+
+
+class Fixed(Layer):
+    """no-bprop: hidden layers keep their first weights; only the top layer learns."""
+
+
+class Locked(Layer):
+    """backprop: a layer learns when the true gradient comes, and nothing else happens till then."""
+
+    def _train(self, message: Activation) -> Iterator[Send]:
+        y, caches = self.stack.forward(message.x, train=True)
+        self._unanswered[message.batch] = Sent(message.step, caches)
+        yield self._up(message, y)
+
+    def _taught(self, batch: int, sent: Sent, truth: Floats) -> Iterator[Send]:
+        yield from self._down(batch, self._learn(sent.step, sent.caches, truth))
+
+
+class Decoupled(Layer):
+    """dni and cdni: a layer learns at once from a guess; the true gradient teaches the guesser."""
+
+    def __init__(
+        self,
+        name: str,
+        first: bool,
+        pipeline: Pipeline,
+        stack: Stack,
+        optimizer: Optimizer,
+        synthetic: SyntheticGradient,
+        teacher: Optimizer,
+    ) -> None:
+        super().__init__(name, first, pipeline, stack, optimizer)
+        self.synthetic = synthetic
+        self._teacher = teacher
+        self._teacher_lr = pipeline.synthetic.lr or pipeline.train.lr
+
+    def _train(self, message: Activation) -> Iterator[Send]:
+        y, caches = self.stack.forward(message.x, train=True)
+        yield self._up(message, y)
+        guess, memory = self.synthetic.guess(y, message.labels)
+        self._unanswered[message.batch] = Sent(message.step, memory, guess)
+        yield from self._down(message.batch, self._learn(message.step, caches, guess))
+
+    def _taught(self, batch: int, sent: Sent, truth: Floats) -> Iterator[Send]:  # noqa: ARG002
+        assert sent.guess is not None
+        self.stats.compare(sent.guess, truth)
+        lr = self._lr(self._teacher_lr, sent.step)
+        self.synthetic.teach(sent.caches, sent.guess - truth, self._teacher, lr)
+        return iter(())
+
+    def _named(self) -> dict[str, Floats]:
+        model = {f"synthetic.{k}": v for k, v in self.synthetic.stack.named().items()}
+        teacher = {f"synthetic.optimizer.{k}": v for k, v in self._teacher.named().items()}
+        return {**super()._named(), **model, **teacher}
+
+
+class Top(Layer):
+    """The layer under the loss: it knows the truth and learns from it at once, in every rule."""
+
+    def __init__(
+        self,
+        name: str,
+        first: bool,
+        pipeline: Pipeline,
+        stack: Stack,
+        optimizer: Optimizer,
+        loss: Loss,
+    ) -> None:
+        super().__init__(name, first, pipeline, stack, optimizer)
+        self._loss = loss
+        self._passes_credit = False
+        self._below_learns = pipeline.rule != "no-bprop"
+        self._evaluation = Evaluated(0, 0.0, 0, 0)
+
+    @property
+    def needs_input_gradient(self) -> bool:
+        """Whether the layer below learns."""
+        return self._below_learns and super().needs_input_gradient
+
+    @property
+    def _window_open(self) -> bool:
+        return True
+
+    def _train(self, message: Activation) -> Iterator[Send]:
+        y, caches = self.stack.forward(message.x, train=True)
+        judgement = self._loss(y, message.labels)
+        self.stats.lost(self._finite(judgement.loss, "the loss"), len(y))
+        dx = self._learn(message.step, caches, judgement.gradient)
+        yield from self._down(message.batch, dx)
+
+    def _evaluate(self, message: Activation) -> Iterator[Send]:
+        y, _ = self.stack.forward(message.x, train=False)
+        loss, _, errors, judged = self._loss(y, message.labels)
+        so_far = self._evaluation
+        self._evaluation = Evaluated(
+            message.step, so_far.loss + loss, so_far.errors + errors, so_far.judged + judged
+        )
+        return iter(())
+
+    def _pass(self, mark: Mark) -> Iterator[Send]:
+        if mark.mark == "evaluated":
+            yield Send(Peer.COORDINATOR, self._evaluation)
+            self._evaluation = Evaluated(0, 0.0, 0, 0)
+        elif mark.mark == "drain":
+            yield Send(Peer.BELOW, Mark("drained", mark.step))

@@ -1,0 +1,135 @@
+"""The core of the source: which batches go into the pipeline, and when.
+
+Training batches in an order that only the seed decides; a pass over the test set every
+`eval_every` steps; at the end a drain, so that all that is under way is learnt, then the final
+pass over the test set, and the end.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from protocol import (
+    Activation,
+    Array,
+    Credit,
+    DataMessage,
+    Gradient,
+    Mark,
+    Peer,
+    Pipeline,
+    Report,
+    Send,
+)
+from workers.data import Dataset
+from workers.nn import Labels
+from workers.stats import Stats
+
+_ORDER: Final = 1
+
+
+def order(seed: int, epoch: int, examples: int) -> np.typing.NDArray[np.intp]:
+    """The order of the training examples in an epoch: a function of seed and epoch alone."""
+    sequence = np.random.SeedSequence(seed, spawn_key=(0, _ORDER, epoch))
+    return np.random.default_rng(sequence).permutation(examples)
+
+
+class Source:
+    """Sends batches up while the window of the first edge is open. See `protocol.core.Core`.
+
+    The next message is always made already, so that it can go the moment it may.
+    """
+
+    def __init__(self, pipeline: Pipeline, data: Dataset) -> None:
+        self.name = "source"
+        self.finished = False
+        self.step = 0
+        self._data = data
+        self._settings = pipeline.train
+        self._size = pipeline.data.batch
+        self._window = pipeline.window
+        self._stats = Stats()
+        self._credit = 0
+        self._batch = 0
+        self._draining = False
+        self._plan = self._messages()
+        self._next: Activation | Mark | None = next(self._plan)
+
+    def receive(self, message: DataMessage) -> None:
+        """Credits move the window; `drained` opens the final evaluation."""
+        match message:
+            case Credit(credit=credit) | Gradient(credit=credit):
+                self._credit = max(self._credit, min(credit, self._batch))
+            case Mark():
+                self._draining = False
+            case Activation():
+                raise ValueError("an activation came to the source")
+
+    @property
+    def ready(self) -> bool:
+        """Whether the next message may go now."""
+        match self._next:
+            case None:
+                return False
+            case Mark():
+                return not self._draining
+            case Activation(batch=batch):
+                return not self._draining and batch - self._credit <= self._window
+
+    def work(self) -> Iterator[Send]:
+        """Send the next batch or mark."""
+        message = self._next
+        if message is None or not self.ready:
+            return
+        if isinstance(message, Mark):
+            self._draining = message.mark == "drain"
+            self.finished = message.mark == "end"
+        elif message.train:
+            self.step = message.step
+            self._stats.activations += 1
+            self._stats.samples += len(message.x)
+        yield Send(Peer.ABOVE, message)
+        self._next = next(self._plan, None)
+
+    def beat(self) -> Iterator[Send]:
+        """Nothing: the source owes nobody a credit."""
+        return iter(())
+
+    def report(self) -> Report:
+        """What was sent since the start."""
+        return self._stats.report(self.name, self.step, 0)
+
+    def state(self) -> None:
+        """The source has no weights."""
+
+    def _messages(self) -> Iterator[Activation | Mark]:
+        settings = self._settings
+        for step, rows in zip(range(1, settings.steps + 1), self._training_rows(), strict=False):
+            yield self._activation(step, True, self._data.x_train[rows], self._data.y_train[rows])
+            if settings.eval_every and step % settings.eval_every == 0 and step < settings.steps:
+                yield from self._test(step)
+        yield Mark("drain", settings.steps)
+        yield from self._test(settings.steps)
+        yield Mark("end", settings.steps)
+
+    def _training_rows(self) -> Iterator[np.typing.NDArray[np.intp]]:
+        """The rows of each batch, for ever; what does not fill a batch waits for the next epoch."""
+        examples = len(self._data.x_train)
+        for epoch in itertools.count():
+            rows = order(self._settings.seed, epoch, examples)
+            for start in range(0, examples - self._size + 1, self._size):
+                yield rows[start : start + self._size]
+
+    def _test(self, step: int) -> Iterator[Activation | Mark]:
+        for start in range(0, len(self._data.x_test), self._size):
+            rows = slice(start, start + self._size)
+            yield self._activation(step, False, self._data.x_test[rows], self._data.y_test[rows])
+        yield Mark("evaluated", step)
+
+    def _activation(self, step: int, train: bool, x: Array, labels: Labels) -> Activation:
+        self._batch += 1
+        return Activation(self._batch, step, train, x, labels)

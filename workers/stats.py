@@ -1,0 +1,77 @@
+"""What a layer counts while it trains."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from protocol import Report
+from workers.nn import Floats
+
+
+@dataclass(slots=True)
+class Stats:
+    """Counters since the start, and averages since the last report."""
+
+    updates: int = 0
+    activations: int = 0
+    samples: int = 0
+    gradients: int = 0
+    dropped_gradients: int = 0
+    staleness: Counter[int] = field(default_factory=Counter)
+    _loss: float = 0.0
+    _judged: int = 0
+    _cosine: float = 0.0
+    _compared: int = 0
+    _guess_square: float = 0.0
+    _truth_square: float = 0.0
+
+    def lost(self, loss: float, examples: int) -> None:
+        """Add a batch's summed loss."""
+        self._loss += loss
+        self._judged += examples
+
+    def compare(self, guess: Floats, truth: Floats) -> float:
+        """Add one pair of synthetic and true gradient; returns the truth's squared norm."""
+        guess_square, truth_square = float(np.vdot(guess, guess)), float(np.vdot(truth, truth))
+        self._guess_square += guess_square
+        self._truth_square += truth_square
+        if guess_square > 0 and truth_square > 0:
+            product = float(np.vdot(guess, truth))
+            self._cosine += product / math.sqrt(guess_square) / math.sqrt(truth_square)
+            self._compared += 1
+        return truth_square
+
+    def report(self, name: str, step: int, queue: int) -> Report:
+        """All of it; the averages begin anew."""
+        cosine = self._cosine / self._compared if self._compared else None
+        ratio = math.sqrt(self._guess_square / self._truth_square) if self._truth_square else None
+        loss = self._loss / self._judged if self._judged else None
+        self._loss = self._cosine = self._guess_square = self._truth_square = 0.0
+        self._judged = self._compared = 0
+        return Report(
+            name,
+            step,
+            updates=self.updates,
+            activations=self.activations,
+            samples=self.samples,
+            gradients=self.gradients,
+            dropped_gradients=self.dropped_gradients,
+            queue=queue,
+            staleness_p50=self._median(),
+            staleness_max=max(self.staleness, default=0),
+            synthetic_cosine=cosine,
+            norm_ratio=ratio,
+            loss=loss,
+        )
+
+    def _median(self) -> int:
+        half, seen = sum(self.staleness.values()) / 2, 0
+        for value in sorted(self.staleness):
+            seen += self.staleness[value]
+            if seen >= half:
+                return value
+        return 0
