@@ -13,12 +13,13 @@ from typing import Final
 
 import numpy as np
 
-from protocol import Pipeline, SpecError
+from protocol import Core, Pipeline, SpecError
 from workers.data import Dataset
 from workers.layer import Layer
 from workers.nn import LOSSES, Module, Shape, Stack, modules
 from workers.optim import Adam, Optimizer, Sgd
 from workers.rules import Decoupled, Fixed, Locked, Top
+from workers.source import Source
 from workers.synthetic import SyntheticGradient
 
 _WEIGHTS: Final = 0
@@ -115,6 +116,13 @@ def build_layer(pipeline: Pipeline, facts: Facts, index: int) -> Layer:
     synthetic = build_synthetic(pipeline, facts, stack.output, index)
     teacher = _optimizer(pipeline, len(synthetic.stack.parameters))
     return Decoupled(name, first, pipeline, stack, optimizer, synthetic, teacher)
+
+
+def build_cores(pipeline: Pipeline, data: Dataset) -> list[Core]:
+    """The source and all layers, in order. Raises SpecError."""
+    facts = Facts.of(data)
+    layers = [build_layer(pipeline, facts, i) for i in range(len(pipeline.layer))]
+    return [Source(pipeline, data), *layers]
 
 
 def build_synthetic(

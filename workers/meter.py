@@ -18,7 +18,7 @@ class Meter:
     """Runs a core and takes the time."""
 
     def __init__(self, core: Core) -> None:
-        self._core = core
+        self.core = core
         self._busy = 0.0
         self._began: float | None = None
         self._trained = 0.0
@@ -26,13 +26,13 @@ class Meter:
     def work(self) -> Iterator[Send]:
         """`core.work`, timed; sending is part of the work."""
         start = time.perf_counter()
-        step = self._core.step
+        step = self.core.step
         if self._began is None:
             self._began = start
-        yield from self._core.work()
+        yield from self.core.work()
         end = time.perf_counter()
         self._busy += end - start
-        if self._core.step != step:
+        if self.core.step != step:
             self._trained = end - self._began
 
     def report(self, finished: bool = False) -> Report:
@@ -40,7 +40,7 @@ class Meter:
         began = self._began
         rss, peak = _memory()
         return replace(
-            self._core.report(),
+            self.core.report(),
             busy=self._busy,
             elapsed=0.0 if began is None else time.perf_counter() - began,
             training=self._trained,

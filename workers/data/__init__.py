@@ -5,8 +5,13 @@ this door: an array that leaves it has the dtype and the shape its docstring pro
 whatever is wrong is a `DataError` of one line that names the file, the array and the mend.
 """
 
+from pathlib import Path
+
 from workers.data.catalogue import Entry, catalogue, get, load, names
 from workers.data.dataset import Dataset
 from workers.data.download import Progress
 
-__all__ = ["Dataset", "Entry", "Progress", "catalogue", "get", "load", "names"]
+EXAMPLE = Path(__file__).with_name("digits.toml")
+"""The pipeline file that ships with the digits."""
+
+__all__ = ["EXAMPLE", "Dataset", "Entry", "Progress", "catalogue", "get", "load", "names"]

@@ -1,0 +1,280 @@
+"""The `dni` command, and the same in Python: the place where all parts are put together.
+
+    from cli import run
+    result = run(pipeline)
+
+Imports happen inside functions so that a word such as `dni --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+if TYPE_CHECKING:
+    from coordinator import Display, End, Result, Watch
+    from protocol import Pipeline
+    from workers.check import LayerPlan
+    from workers.data import Dataset
+    from workers.nn import Judgement
+
+ENGINES: Final = ("local", "inline")
+
+# -- in Python
+
+
+def run(
+    pipeline: Pipeline,
+    *,
+    engine: str = "local",
+    run_dir: str | Path | None = None,
+    force: bool = False,
+    display: Display | None = None,
+) -> Result:
+    """Train `pipeline` and leave a run folder, as `dni run` does.
+
+    `engine` is "local", a process a layer, or "inline", all in this process. Without a `display`
+    nothing is printed. Raises UserError for what the user can mend; a run that fails on its way
+    is a Result whose `end` says so.
+    """
+    from coordinator import NoDisplay, open_folder, threads, train
+    from protocol import SpecError, nearest
+    from workers.build import Facts, layer_modules
+
+    if engine not in ENGINES:
+        raise SpecError(f"engine: unknown engine {engine!r}{nearest(engine, ENGINES)}")
+    data = _load(pipeline)
+    layer_modules(pipeline, Facts.of(data))
+    folder = open_folder(pipeline, Path(run_dir) if run_dir else None, force)
+    drive = _inline if engine == "inline" else _local
+
+    def start(watch: Watch) -> End:
+        return drive(pipeline, data, folder, watch)
+
+    return train(pipeline, folder, threads(pipeline), start, display or NoDisplay())
+
+
+def check(pipeline: Pipeline) -> list[LayerPlan]:
+    """What every layer of `pipeline` will need, as `dni check` shows. Raises UserError."""
+    from workers.build import Facts
+    from workers.check import check as plan
+
+    return plan(pipeline, Facts.of(_load(pipeline)))
+
+
+def evaluate(run_dir: str | Path) -> Judgement:
+    """The test error of a run's final weights, as `dni evaluate`. Raises UserError."""
+    from coordinator import read_run
+    from workers.evaluate import evaluate as judge
+
+    pipeline, weights = read_run(Path(run_dir))
+    return judge(pipeline, _load(pipeline), weights)
+
+
+def _load(pipeline: Pipeline) -> Dataset:
+    from workers.data import load
+
+    return load(pipeline.data.name, pipeline.data.path)
+
+
+def _local(pipeline: Pipeline, data: Dataset, folder: Path, watch: Watch) -> End:
+    from coordinator import LOGS, LocalEngine, run_processes, threads
+    from workers.build import Facts
+
+    facts = Facts.of(data).as_dict()
+    return run_processes(pipeline, facts, LocalEngine(folder / LOGS, threads(pipeline)), watch)
+
+
+def _inline(pipeline: Pipeline, data: Dataset, folder: Path, watch: Watch) -> End:  # noqa: ARG001
+    from coordinator import run_inline, threads
+    from workers.build import build_cores
+    from workers.meter import Meter
+
+    meters = [Meter(core) for core in build_cores(pipeline, data)]
+    return run_inline(meters, threads(pipeline), watch)
+
+
+# -- on the command line
+
+
+class _Mistake(click.ClickException):
+    """A user's mistake: one line and exit status 2."""
+
+    exit_code = 2
+
+
+class _Commands(click.Group):
+    """Turns the mistakes of users into one line, and Ctrl-C into exit status 130."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from protocol import UserError
+
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            raise _Mistake(str(error)) from None
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(130) from None
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="dni")
+def main() -> None:
+    """Train a network whose layers are processes that never wait for each other."""
+
+
+_pipeline_argument = click.argument(
+    "pipeline", type=click.Path(path_type=Path, dir_okay=False), required=False
+)
+_overrides = click.option(
+    "-o",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set a key of the pipeline, such as train.steps=3000. Repeatable.",
+)
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else.")
+
+
+def _read(path: Path | None, overrides: tuple[str, ...]) -> Pipeline:
+    from protocol import read_pipeline
+    from workers.data import EXAMPLE
+
+    return read_pipeline(path or EXAMPLE, overrides)
+
+
+@main.command("run")
+@_pipeline_argument
+@_overrides
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    default="local",
+    show_default=True,
+    help="A process a layer, or all in one process.",
+)
+@click.option(
+    "--run-dir",
+    type=click.Path(path_type=Path),
+    help="Where the run leaves its files.  [default: runs/<time>-<name>]",
+)
+@click.option("--force", is_flag=True, help="Overwrite the run that is in --run-dir.")
+@_as_json
+@click.pass_context
+def run_command(
+    ctx: click.Context,
+    pipeline: Path | None,
+    overrides: tuple[str, ...],
+    engine: str,
+    run_dir: Path | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Train the PIPELINE file, or the embedded example where none is given."""
+    from rich.console import Console
+
+    from coordinator import choose, exit_status, show_result
+
+    console = Console(stderr=as_json)
+    result = run(
+        _read(pipeline, overrides),
+        engine=engine,
+        run_dir=run_dir,
+        force=force,
+        display=choose(console),
+    )
+    if as_json:
+        click.echo(json.dumps(result.summary))
+    show_result(console, result)
+    ctx.exit(exit_status(result))
+
+
+@main.command("check")
+@_pipeline_argument
+@_overrides
+@_as_json
+def check_command(pipeline: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Show shapes, parameters, bytes a batch and memory of the PIPELINE file; start nothing."""
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from coordinator import plan_table, threads
+
+    read = _read(pipeline, overrides)
+    plans = check(read)
+    if as_json:
+        click.echo(json.dumps({"threads": threads(read), "layers": [asdict(p) for p in plans]}))
+    else:
+        Console().print(plan_table(read, [asdict(plan) for plan in plans]))
+
+
+@main.command("evaluate")
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@_as_json
+def evaluate_command(run_dir: Path, as_json: bool) -> None:
+    """Compute the exact test error of the final weights in RUN_DIR, in one process."""
+    judgement = evaluate(run_dir)
+    error, loss = (
+        100 * judgement.errors / judgement.judged,
+        judgement.loss / judgement.judged,
+    )
+    if as_json:
+        found = {"test_error": error, "test_loss": loss, "errors": judgement.errors}
+        click.echo(json.dumps(found | {"judged": judgement.judged}))
+    else:
+        click.echo(
+            f"test error {error:.2f} % ({judgement.errors} of {judgement.judged}), loss {loss:.4f}"
+        )
+
+
+@main.group("data")
+def data_group() -> None:
+    """Data sets: where they come from, and how to get them."""
+
+
+@data_group.command("list")
+@_as_json
+def data_list(as_json: bool) -> None:
+    """Show the data sets that go by a name: source, checksums, and where they are."""
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from coordinator import data_table
+    from workers.data import catalogue
+
+    entries = [asdict(entry) for entry in catalogue()]
+    if as_json:
+        click.echo(json.dumps(entries, default=str))
+    else:
+        Console().print(data_table(entries))
+
+
+@data_group.command("get")
+@click.argument("name")
+def data_get(name: str) -> None:
+    """Download the data set NAME where it is not here yet, verify it, and say where it is."""
+    from rich.console import Console
+
+    from coordinator import DownloadBar
+    from workers.data import get
+
+    click.echo(get(name, DownloadBar(Console(stderr=True), name)))
+
+
+@main.command("worker", hidden=True)
+@click.argument("name")
+@click.pass_context
+def worker_command(ctx: click.Context, name: str) -> None:  # noqa: ARG001  it is for `ps`
+    """Be the worker NAME of a pipeline; the rest of the story comes on standard input."""
+    from workers.shell import main as live
+
+    ctx.exit(live())
+
+
+if __name__ == "__main__":
+    main(prog_name="dni")

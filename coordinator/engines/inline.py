@@ -1,0 +1,81 @@
+"""All cores in this process, one after the other: for debugging, and as the measure of truth."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from typing import Final, Protocol
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from coordinator.run import End
+from coordinator.watch import Watch
+from protocol import Core, Evaluated, NonFiniteError, Peer, Report, Send
+
+REPORT_SECONDS: Final = 0.5
+
+
+class Metered(Protocol):
+    """A core and the clock around it."""
+
+    core: Core
+
+    def work(self) -> Iterator[Send]:
+        """`core.work`, timed."""
+
+    def report(self, finished: bool = False) -> Report:
+        """`core.report` with times and memory."""
+
+
+def run_inline(workers: Sequence[Metered], threads: int, watch: Watch) -> End:
+    """Train with `workers`, in the order of the pipeline, the source first."""
+    with threadpool_limits(threads), np.errstate(all="ignore"):
+        try:
+            end = _turns(workers, watch)
+            for worker in workers:
+                state = worker.core.state()
+                if state is not None:
+                    watch.record(state)
+                watch.record(worker.report(finished=True))
+        except OSError as error:
+            return End("failed", f"{error.filename or 'the run folder'}: {error.strerror}")
+    return end
+
+
+def _turns(workers: Sequence[Metered], watch: Watch) -> End:
+    """Give each core one turn after the other until all have finished."""
+    due = time.monotonic() + REPORT_SECONDS
+    while not all(worker.core.finished for worker in workers):
+        if watch.interrupts.count:
+            return End("interrupted")
+        for i, worker in enumerate(workers):
+            failure, evaluated = _turn(workers, i)
+            if failure:
+                core = worker.core
+                return End("failed", f"{core.name} failed at step {core.step}: {failure}")
+            for message in evaluated:
+                watch.record(message)
+        if time.monotonic() >= due:
+            due = time.monotonic() + REPORT_SECONDS
+            for worker in workers:
+                watch.record(worker.report())
+        watch.tick()
+    return End("completed")
+
+
+def _turn(workers: Sequence[Metered], i: int) -> tuple[str, list[Evaluated]]:
+    """One turn of worker `i`: what went wrong, "" for nothing, and what it tells the user."""
+    evaluated: list[Evaluated] = []
+    try:
+        for peer, message in workers[i].work() if workers[i].core.ready else ():
+            if isinstance(message, Evaluated):
+                evaluated.append(message)
+            else:
+                workers[i + 1 if peer is Peer.ABOVE else i - 1].core.receive(message)
+    except NonFiniteError as error:
+        return str(error), evaluated
+    except Exception:
+        return traceback.format_exc(), evaluated
+    return "", evaluated

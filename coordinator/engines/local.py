@@ -1,0 +1,134 @@
+"""Workers as processes on this machine, with sockets in a folder that only the user can enter."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from coordinator.run import Exited
+from protocol import RunError
+
+KILL_SECONDS: Final = 0.4
+LONGEST_PATH: Final = 100
+LOG_LINES: Final = 12
+THREAD_VARIABLES: Final = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+ALLOCATOR: Final = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
+"""Lets glibc keep the memory of arrays that come and go with every batch, instead of returning
+it to the kernel and faulting it in again page by page."""
+
+
+class LocalEngine:
+    """Starts workers, sees them end, and leaves nothing behind.
+
+    A worker's standard input is its lifeline: it brings the configuration and, as nobody else
+    holds its other end, it closes when this process dies, however it dies.
+    """
+
+    def __init__(self, logs: Path, threads: int) -> None:
+        self._logs = logs
+        self._threads = threads
+        self._workers: dict[str, subprocess.Popen[bytes]] = {}
+        base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+        _sweep(base)
+        self._folder = Path(tempfile.mkdtemp(prefix=f"dni-{os.getpid()}-", dir=base))
+        if len(str(self._folder)) > LONGEST_PATH - len("/layer0000.below"):
+            self._folder.rmdir()
+            raise RunError(f"{base}: too long a path for sockets; set TMPDIR to a shorter one")
+        self.control = self._endpoint("control")
+
+    def _endpoint(self, name: str) -> str:
+        return f"ipc://{self._folder}/{name}"
+
+    def start(self, names: Sequence[str]) -> None:
+        """Start a worker for each of `names`, which are in the order of the pipeline."""
+        environment = {**ALLOCATOR, **os.environ}
+        environment.update(dict.fromkeys(THREAD_VARIABLES, str(self._threads)))
+        for i, name in enumerate(names):
+            config = {
+                "name": name,
+                "control": self.control,
+                "below": self._endpoint(f"{name}.below") if i > 0 else "",
+                "above": self._endpoint(f"{name}.above") if i + 1 < len(names) else "",
+                "folder": str(self._folder),
+            }
+            with self._log(name).open("wb") as log:
+                worker = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "cli", "worker", name],
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=log,
+                    env=environment,
+                    start_new_session=True,
+                )
+            self._workers[name] = worker
+            assert worker.stdin is not None
+            with contextlib.suppress(BrokenPipeError):  # it died already: `exits` tells
+                worker.stdin.write(json.dumps(config).encode() + b"\n")
+                worker.stdin.flush()
+
+    def _log(self, name: str) -> Path:
+        return self._logs / f"{name}.log"
+
+    def exits(self) -> Iterator[Exited]:
+        """The workers that ended since the last call."""
+        for name, worker in list(self._workers.items()):
+            status = worker.poll()
+            if status is not None:
+                self._forget(name)
+                yield Exited(name, status, self._last_words(name))
+
+    def _last_words(self, name: str) -> str:
+        lines = self._log(name).read_text("utf-8", "replace").splitlines()
+        return "\n".join(lines[-LOG_LINES:])
+
+    def _forget(self, name: str) -> None:
+        worker = self._workers.pop(name)
+        if worker.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                worker.stdin.close()
+
+    def close(self) -> None:
+        """Wait a little for those who were told to leave; kill the others; clean up."""
+        deadline = time.monotonic() + KILL_SECONDS
+        for name, worker in list(self._workers.items()):
+            try:
+                worker.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                worker.kill()
+                worker.wait()
+            self._forget(name)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _sweep(base: Path) -> None:
+    """Remove what runs left that were killed together with all their workers."""
+    for folder in base.glob("dni-*-*"):
+        found = re.fullmatch(r"dni-(\d+)-\w+", folder.name)
+        if found and folder.stat().st_uid == os.getuid() and not _alive(int(found[1])):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -1,0 +1,154 @@
+"""The folder that a run leaves: what was run, how it went, and the weights.
+
+    pipeline.toml            the pipeline, all keys resolved
+    metrics.jsonl            a line a report or evaluation, flushed as it comes
+    summary.json             the outcome
+    weights/<layer>.safetensors
+    logs/<worker>.log        what a worker printed, where it printed anything
+
+Whole files are written beside their place and renamed, so a reader never sees half of one.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, cast
+
+import tomli_w
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from coordinator.run import End
+from coordinator.tally import Tally
+from protocol import Array, Evaluated, Pipeline, Report, RunError, State, read_pipeline
+
+PIPELINE: Final = "pipeline.toml"
+METRICS: Final = "metrics.jsonl"
+SUMMARY: Final = "summary.json"
+WEIGHTS: Final = "weights"
+LOGS: Final = "logs"
+
+
+def open_folder(pipeline: Pipeline, folder: Path | None, force: bool) -> Path:
+    """A fresh folder for a run. Raises RunError where it cannot be had.
+
+    With `force` a folder that an earlier run left is emptied; no other one ever is.
+    """
+    try:
+        if folder is None:
+            return _numbered(Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{pipeline.name}")
+        if folder.exists():
+            _clear(folder, force)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    except OSError as error:
+        raise RunError(f"{error.filename}: {error.strerror}; choose another --run-dir") from None
+
+
+def _numbered(wish: Path) -> Path:
+    """`wish` or, where another run was quicker, `wish-2` and so on."""
+    wish.parent.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        folder = wish if number == 1 else wish.with_name(f"{wish.name}-{number}")
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            number += 1
+
+
+def _clear(folder: Path, force: bool) -> None:
+    if not folder.is_dir():
+        raise RunError(f"{folder}: is not a folder; choose another --run-dir")
+    if not any(folder.iterdir()):
+        return
+    if not (folder / PIPELINE).is_file():
+        raise RunError(f"{folder}: holds something that is not a run; choose another --run-dir")
+    if not force:
+        raise RunError(f"{folder}: holds a run already; choose another --run-dir or give --force")
+    for name in (PIPELINE, METRICS, SUMMARY):
+        (folder / name).unlink(missing_ok=True)
+    for name in (WEIGHTS, LOGS):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+class Recorder:
+    """Writes a run's folder. Every method raises OSError where the disk does not let it."""
+
+    def __init__(self, folder: Path, pipeline: Pipeline) -> None:
+        self.folder = folder
+        self.tally = Tally(pipeline)
+        self._began = time.monotonic()
+        (folder / LOGS).mkdir(exist_ok=True)
+        (folder / WEIGHTS).mkdir(exist_ok=True)
+        text = tomli_w.dumps(pipeline.as_dict())
+        _whole(folder / PIPELINE, lambda path: path.write_text(text, "utf-8"))
+        self._metrics = (folder / METRICS).open("w", encoding="utf-8")
+
+    @property
+    def seconds(self) -> float:
+        """Since the run began."""
+        return time.monotonic() - self._began
+
+    def add(self, message: Report | Evaluated | State) -> None:
+        """Keep what a worker said."""
+        if isinstance(message, State):
+            self._weights(message)
+        else:
+            line = {"seconds": self.seconds, **self.tally.add(message)}
+            self._metrics.write(json.dumps(line) + "\n")
+            self._metrics.flush()
+
+    def _weights(self, state: State) -> None:
+        arrays = dict(zip(state.names, state.arrays, strict=True))
+        facts = {key: str(value) for key, value in state.facts.items()}
+        path = self.folder / WEIGHTS / f"{state.name}.safetensors"
+        _whole(path, lambda part: save_file(arrays, part, facts))
+
+    def finish(self, end: End, extra: dict[str, object]) -> dict[str, object]:
+        """Write the summary, close, and return the summary."""
+        self._metrics.close()
+        summary = self.tally.summary(end.outcome, self.seconds) | extra
+        summary["failure"] = end.text or None
+        text = json.dumps(summary, indent=2) + "\n"
+        _whole(self.folder / SUMMARY, lambda path: path.write_text(text, "utf-8"))
+        logs = self.folder / LOGS
+        for log in logs.iterdir():
+            if log.stat().st_size == 0:
+                log.unlink()
+        if not any(logs.iterdir()):
+            logs.rmdir()
+        return summary
+
+
+def _whole(path: Path, write: Callable[[Path], object]) -> None:
+    part = path.with_name(f".{path.name}.part")
+    try:
+        write(part)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def read_run(folder: Path) -> tuple[Pipeline, list[dict[str, Array]]]:
+    """The pipeline that was run in `folder`, and the arrays it left, a dict a layer.
+
+    Raises RunError where the folder holds no run or not all of one.
+    """
+    if not (folder / PIPELINE).is_file():
+        raise RunError(f"{folder}: holds no run; a run folder has a {PIPELINE}")
+    pipeline = read_pipeline(folder / PIPELINE)
+    found = []
+    for name in pipeline.workers[1:]:
+        path = folder / WEIGHTS / f"{name}.safetensors"
+        try:
+            found.append(cast(dict[str, Array], load_file(path)))
+        except (OSError, SafetensorError) as error:
+            raise RunError(f"{path}: cannot be read: {error}") from None
+    return pipeline, found

@@ -1,0 +1,282 @@
+"""The core of a run: what follows from what happens, as a table; no socket, no clock, no process.
+
+enlisting  every worker says hello; then all are told where their neighbours are
+wiring     every worker says that it is ready; then the source is told to go
+running    reports, evaluations and weights come in, until every worker has finished
+stopping   an interrupt or a failure: who is left is asked for its weights, within a deadline
+over       everybody was told to leave
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Literal, TypeAlias
+
+from protocol import (
+    VERSION,
+    Evaluated,
+    Failed,
+    Go,
+    Hello,
+    Leave,
+    Pipeline,
+    Ready,
+    Report,
+    Start,
+    State,
+    Stop,
+    ToCoordinator,
+    ToWorker,
+)
+
+ENLIST_SECONDS: Final = 60.0
+STOP_SECONDS: Final = 1.5
+
+Outcome: TypeAlias = Literal["completed", "interrupted", "failed"]
+
+
+class Phase(Enum):
+    """Where a run stands."""
+
+    ENLISTING = "enlisting"
+    WIRING = "wiring"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    OVER = "over"
+
+
+# -- events beside the workers' messages
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """A worker's process ended; `status` is its exit code, or minus the signal that killed it.
+
+    `words` are the last lines that it wrote.
+    """
+
+    name: str
+    status: int
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The user wants an end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """The deadline that was set last has passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The run cannot be recorded any more; `text` says why."""
+
+    text: str
+
+
+Event: TypeAlias = ToCoordinator | Exited | Interrupted | Expired | Broken
+
+# -- effects
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Send `message` to the worker `name`."""
+
+    name: str
+    message: ToWorker
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Keep what a worker said."""
+
+    message: Report | Evaluated | State
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """Let `Expired` happen in so many seconds; None takes the deadline back."""
+
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The run is over. `text` explains a failure; `user` says that the user can mend it."""
+
+    outcome: Outcome
+    text: str = ""
+    user: bool = False
+
+
+Effect: TypeAlias = Tell | Record | Deadline | End
+
+
+class Run:
+    """One run of a pipeline. `facts` is what the layers need to know of the data."""
+
+    def __init__(self, pipeline: Pipeline, facts: dict[str, object]) -> None:
+        self.phase = Phase.ENLISTING
+        self._pipeline = pipeline
+        self._facts = facts
+        self._hellos: dict[str, Hello] = {}
+        self._ready: set[str] = set()
+        self._finished: set[str] = set()
+        self._gone: set[str] = set()
+        self._end = End("completed")
+
+    def begin(self) -> Iterator[Effect]:
+        """Wait for the workers, but not for ever."""
+        yield Deadline(ENLIST_SECONDS)
+
+    def handle(self, event: Event) -> Iterator[Effect]:
+        """What is to be done about `event`. Strangers are not listened to."""
+        if getattr(event, "name", self._pipeline.workers[0]) not in self._pipeline.workers:
+            return
+        action = _TABLE.get((self.phase, type(event))) or _ANY.get(type(event))
+        if action is not None and self.phase is not Phase.OVER:
+            yield from action(self, event)
+
+    # -- before training
+
+    def _hello(self, event: Hello) -> Iterator[Effect]:
+        if event.version != VERSION:
+            text = f"{event.name} speaks protocol {event.version}, the coordinator {VERSION}"
+            yield from self._fail(End("failed", text))
+            return
+        self._hellos[event.name] = event
+        if len(self._hellos) == len(self._pipeline.workers):
+            self.phase = Phase.WIRING
+            yield from self._wire()
+
+    def _wire(self) -> Iterator[Effect]:
+        names = self._pipeline.workers
+        plan = self._pipeline.as_dict()
+        for i, name in enumerate(names):
+            below = self._hellos[names[i - 1]].above if i > 0 else ""
+            above = self._hellos[names[i + 1]].below if i + 1 < len(names) else ""
+            yield Tell(name, Start(plan, self._facts, i, below, above))
+
+    def _is_ready(self, event: Ready) -> Iterator[Effect]:
+        self._ready.add(event.name)
+        if len(self._ready) == len(self._pipeline.workers):
+            self.phase = Phase.RUNNING
+            yield Deadline(None)
+            yield Tell(self._pipeline.workers[0], Go())
+
+    # -- while training
+
+    def _record(self, event: Report | Evaluated | State) -> Iterator[Effect]:
+        yield Record(event)
+
+    def _report(self, event: Report) -> Iterator[Effect]:
+        yield Record(event)
+        if event.finished:
+            self._finished.add(event.name)
+            yield from self._over_if_all_done()
+
+    def _over_if_all_done(self) -> Iterator[Effect]:
+        if self._finished | self._gone >= set(self._pipeline.workers):
+            yield from self._over()
+
+    # -- the end
+
+    def _over(self) -> Iterator[Effect]:
+        self.phase = Phase.OVER
+        for name in self._pipeline.workers:
+            if name not in self._gone:
+                yield Tell(name, Leave())
+        yield self._end
+
+    def _exited(self, event: Exited) -> Iterator[Effect]:
+        self._gone.add(event.name)
+        if event.name in self._finished:
+            yield from self._over_if_all_done()
+            return
+        words = f"\n{event.words}" if event.words else ""
+        yield from self._fail(End("failed", f"{event.name} {_death(event.status)}{words}"))
+
+    def _failed(self, event: Failed) -> Iterator[Effect]:
+        self._gone.add(event.name)
+        if event.cause == "user":
+            yield from self._fail(End("failed", event.text, user=True))
+        else:
+            where = f"{event.name} failed at step {event.step}"
+            yield from self._fail(End("failed", f"{where}: {event.text}"))
+
+    def _broken(self, event: Broken) -> Iterator[Effect]:
+        yield from self._fail(End("failed", event.text))
+
+    def _fail(self, end: End) -> Iterator[Effect]:
+        self._end = end
+        yield from self._stop()
+
+    def _interrupted(self, event: Interrupted) -> Iterator[Effect]:  # noqa: ARG002
+        self._end = End("interrupted")
+        yield from self._stop()
+
+    def _stop(self) -> Iterator[Effect]:
+        """Ask who is left for its weights; before training there are none worth asking for."""
+        if self.phase is not Phase.RUNNING:
+            yield from self._over()
+            return
+        self.phase = Phase.STOPPING
+        yield Deadline(STOP_SECONDS)
+        for name in self._pipeline.workers:
+            if name not in self._gone | self._finished:
+                yield Tell(name, Stop())
+        yield from self._over_if_all_done()
+
+    def _gone_while_stopping(self, event: Exited | Failed) -> Iterator[Effect]:
+        self._gone.add(event.name)
+        yield from self._over_if_all_done()
+
+    def _too_late(self, event: Expired) -> Iterator[Effect]:  # noqa: ARG002
+        yield from self._over()
+
+    def _nobody_came(self, event: Expired) -> Iterator[Effect]:  # noqa: ARG002
+        known = self._hellos if self.phase is Phase.ENLISTING else self._ready
+        missing = [name for name in self._pipeline.workers if name not in known]
+        text = f"not there after {ENLIST_SECONDS:.0f} s: {', '.join(missing)}"
+        yield from self._fail(End("failed", text))
+
+
+def _death(status: int) -> str:
+    if status < 0:
+        try:
+            return f"was killed by {signal.Signals(-status).name}"
+        except ValueError:
+            return f"was killed by signal {-status}"
+    return f"left by itself with exit status {status}"
+
+
+_Action: TypeAlias = Callable[..., Iterator[Effect]]
+
+_TABLE: Final[dict[tuple[Phase, type], _Action]] = {
+    (Phase.ENLISTING, Hello): Run._hello,
+    (Phase.ENLISTING, Expired): Run._nobody_came,
+    (Phase.WIRING, Ready): Run._is_ready,
+    (Phase.WIRING, Expired): Run._nobody_came,
+    (Phase.RUNNING, Report): Run._report,
+    (Phase.STOPPING, Report): Run._report,
+    (Phase.STOPPING, Failed): Run._gone_while_stopping,
+    (Phase.STOPPING, Exited): Run._gone_while_stopping,
+    (Phase.STOPPING, Interrupted): Run._too_late,
+    (Phase.STOPPING, Expired): Run._too_late,
+    (Phase.STOPPING, Broken): Run._too_late,
+}
+_ANY: Final[dict[type, _Action]] = {
+    Evaluated: Run._record,
+    State: Run._record,
+    Failed: Run._failed,
+    Exited: Run._exited,
+    Interrupted: Run._interrupted,
+    Broken: Run._broken,
+}

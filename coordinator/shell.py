@@ -1,0 +1,104 @@
+"""The coordinator's process: sockets, timers and children become events, effects become acts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Final, Protocol
+
+from coordinator.links import Links
+from coordinator.run import (
+    Broken,
+    Deadline,
+    End,
+    Event,
+    Exited,
+    Expired,
+    Interrupted,
+    Record,
+    Run,
+    Tell,
+)
+from coordinator.watch import Watch
+from protocol import Pipeline
+
+TICK_SECONDS: Final = 0.1
+
+
+class Engine(Protocol):
+    """Where workers live. Another engine needs these four words and nothing else."""
+
+    control: str
+    """Where the coordinator is to bind the socket that the workers call."""
+
+    def start(self, names: Sequence[str]) -> None:
+        """Start a worker for each of `names`, which are in the order of the pipeline."""
+
+    def exits(self) -> Iterator[Exited]:
+        """The workers that ended since the last call."""
+
+    def close(self) -> None:
+        """See to it that nothing is left of any worker."""
+
+
+def run_processes(
+    pipeline: Pipeline, facts: dict[str, object], engine: Engine, watch: Watch
+) -> End:
+    """Train with a worker in a process of its own for the source and for every layer."""
+    links = Links(engine.control)
+    try:
+        engine.start(pipeline.workers)
+        return _Conductor(Run(pipeline, facts), engine, links, watch).conduct()
+    finally:
+        links.close()
+        engine.close()
+
+
+class _Conductor:
+    def __init__(self, run: Run, engine: Engine, links: Links, watch: Watch) -> None:
+        self._run = run
+        self._engine = engine
+        self._links = links
+        self._watch = watch
+        self._deadline: float | None = None
+        self._end: End | None = None
+
+    def conduct(self) -> End:
+        """Handle events until the run is over."""
+        self._act(self._run.begin())
+        interrupts = 0
+        exited: list[Exited] = []
+        while self._end is None:
+            for message in self._links.poll(TICK_SECONDS):
+                self._handle(message)
+            for event in exited:  # a tick late: their last messages may have been under way
+                self._handle(event)
+            exited = list(self._engine.exits())
+            if self._watch.interrupts.count > interrupts:
+                interrupts = self._watch.interrupts.count
+                self._handle(Interrupted())
+            if self._deadline is not None and time.monotonic() >= self._deadline:
+                self._deadline = None
+                self._handle(Expired())
+            self._watch.tick()
+        return self._end
+
+    def _handle(self, event: Event) -> None:
+        self._act(self._run.handle(event))
+
+    def _act(self, effects: Iterator[object]) -> None:
+        for effect in effects:
+            match effect:
+                case Tell(name=name, message=message):
+                    self._links.send(name, message)
+                case Record(message=message):
+                    try:
+                        self._watch.record(message)
+                    except OSError as error:
+                        self._handle(Broken(f"{error.filename}: {error.strerror}"))
+                case Deadline(seconds=None):
+                    self._deadline = None
+                case Deadline(seconds=float(seconds)):
+                    self._deadline = time.monotonic() + seconds
+                case End():
+                    self._end = effect

@@ -1,0 +1,117 @@
+"""What a person is shown before and after a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+from rich.table import Table
+
+from coordinator.display import layer_table
+from coordinator.threads import threads
+from coordinator.train import Result
+from protocol import Pipeline
+
+Row = Mapping[str, Any]
+
+
+def exit_status(result: Result) -> int:
+    """0 done, 1 failed, 2 the user's mistake, 128 + the signal where one ended it."""
+    if result.end.outcome == "interrupted":
+        return 128 + result.signal
+    if result.end.outcome == "failed":
+        return 2 if result.end.user else 1
+    return 0
+
+
+def show_result(console: Console, result: Result) -> None:
+    """The closing table, what went wrong if anything did, and where the files are."""
+    summary: Row = result.summary
+    if result.recorder.tally.layers:
+        console.print(layer_table(result.recorder.tally))
+    error, loss = summary["test_error"], summary["train_loss"]
+    line = (
+        f"{summary['outcome']}: {summary['steps']:,} steps in {summary['wall_seconds']:.1f} s, "
+        f"{summary['samples_per_second']:,.0f} samples/s, "
+        f"train loss {'-' if loss is None else f'{loss:.4f}'}, "
+        f"test error {'-' if error is None else f'{error:.2f} %'}"
+    )
+    console.print(line, highlight=False, soft_wrap=True)
+    if result.end.text:
+        console.print(f"error: {result.end.text}", highlight=False, soft_wrap=True, markup=False)
+    console.print(f"files: {result.folder}", highlight=False, soft_wrap=True, markup=False)
+
+
+def plan_table(pipeline: Pipeline, plans: Sequence[Row]) -> Table:
+    """What `dni check` shows of the layers' plans."""
+    count = threads(pipeline)
+    title = (
+        f"{pipeline.name}: {pipeline.rule}, batch {pipeline.data.batch}, window {pipeline.window}, "
+        f"{count} BLAS {'thread' if count == 1 else 'threads'} a worker"
+    )
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
+    for heading in ("layer", "modules", "input", "output"):
+        table.add_column(heading)
+    for heading in ("parameters", "gradient model", "up/batch", "down/batch", "memory"):
+        table.add_column(heading, justify="right")
+    for plan in plans:
+        table.add_row(
+            plan["name"],
+            ", ".join(plan["modules"]),
+            "x".join(map(str, plan["input"])),
+            "x".join(map(str, plan["output"])),
+            f"{plan['parameters']:,}",
+            f"{plan['synthetic_parameters']:,}",
+            _bytes(plan["up_bytes"]),
+            _bytes(plan["down_bytes"]),
+            f"{plan['memory_mb']:.0f} MiB",
+        )
+    return table
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1024:,.0f} KiB" if count else ""
+
+
+def data_table(entries: Sequence[Row]) -> Table:
+    """What `dni data list` shows."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_lines=True)
+    for heading in ("name", "what it is", "source", "MD5 of the content", "where it is"):
+        table.add_column(heading, overflow="fold")
+    for entry in entries:
+        table.add_row(
+            entry["name"],
+            entry["description"],
+            entry["source"].replace(", ", "\n"),
+            "\n".join(f"{name} {md5}" for name, md5 in entry["checksums"].items()),
+            str(entry["location"] or f"not here; dni data get {entry['name']}"),
+        )
+    return table
+
+
+class DownloadBar:
+    """pooch's protocol of a progress bar, drawn by rich; a file at a time."""
+
+    def __init__(self, console: Console, name: str) -> None:
+        self.total = 0
+        self._name = name
+        self._progress = Progress(
+            TextColumn(name), BarColumn(), DownloadColumn(), console=console, transient=True
+        )
+        self._task = self._progress.add_task(name, total=None)
+
+    def update(self, n: int) -> None:
+        """`n` more bytes have come."""
+        self._progress.start()
+        self._progress.update(self._task, total=self.total, advance=n)
+
+    def reset(self) -> None:
+        """Start from nothing."""
+        self._progress.reset(self._task)
+
+    def close(self) -> None:
+        """This file has ended."""
+        self._progress.stop()

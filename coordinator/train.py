@@ -1,0 +1,58 @@
+"""One run from its folder to its summary, on whatever engine."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from coordinator.record import Recorder
+from coordinator.run import End
+from coordinator.watch import Display, Watch, interrupts
+from protocol import Pipeline, RunError
+
+Drive: TypeAlias = Callable[[Watch], End]
+"""What trains: an engine, given those who watch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a run ended. `signal` is what interrupted it, 0 for nothing."""
+
+    folder: Path
+    summary: dict[str, object]
+    end: End
+    signal: int
+    recorder: Recorder
+
+
+def train(pipeline: Pipeline, folder: Path, threads: int, drive: Drive, display: Display) -> Result:
+    """Drive a run of `pipeline` and record it in `folder`.
+
+    Raises RunError where the folder cannot be written. A run that fails is a Result.
+    """
+    try:
+        recorder = Recorder(folder, pipeline)
+    except OSError as error:
+        raise RunError(f"{error.filename or folder}: {error.strerror}") from error
+    with interrupts() as seen:
+        display.begin(recorder.tally, threads)
+        began = _processor_seconds()
+        try:
+            end = drive(Watch(recorder, display, seen))
+        finally:
+            display.end()
+        own = _processor_seconds() - began
+        try:
+            summary = recorder.finish(end, {"threads": threads, "coordinator_cpu_seconds": own})
+        except OSError as error:
+            end = End("failed", f"{error.filename or folder}: {error.strerror}")
+            summary = recorder.tally.summary(end.outcome, recorder.seconds)
+    return Result(folder, summary, end, seen.signal, recorder)
+
+
+def _processor_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime

@@ -1,0 +1,91 @@
+"""Who watches a run: the recorder, the display, and the user's hand on Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Final, Protocol
+
+from coordinator.record import Recorder
+from coordinator.tally import Tally
+from protocol import Evaluated, Report, State
+
+REFRESH_SECONDS: Final = 0.25
+SIGNALS: Final = ("SIGINT", "SIGTERM", "SIGHUP")
+
+
+class Display(Protocol):
+    """What a person sees of a run while it goes on."""
+
+    def begin(self, tally: Tally, threads: int) -> None:
+        """The run starts, with so many threads for the matrix library of each worker."""
+
+    def refresh(self, tally: Tally) -> None:
+        """Show how things stand; called a few times a second."""
+
+    def evaluated(self, tally: Tally, step: int) -> None:
+        """A pass over the test set is complete."""
+
+    def end(self) -> None:
+        """Nothing more comes; called exactly once."""
+
+
+class Interrupts:
+    """How often, and by which signal last, the user asked for an end."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.signal = 0
+
+    def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        self.count += 1
+        self.signal = number
+
+
+@contextmanager
+def interrupts() -> Iterator[Interrupts]:
+    """Signals are counted instead of obeyed; outside the main thread nothing is changed."""
+    seen = Interrupts()
+    if threading.current_thread() is not threading.main_thread():
+        yield seen
+        return
+    known = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+    before = [(number, signal.signal(number, seen._note)) for number in known]
+    try:
+        yield seen
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
+class Watch:
+    """All watchers together."""
+
+    def __init__(self, recorder: Recorder, display: Display, seen: Interrupts) -> None:
+        self.interrupts = seen
+        self._recorder = recorder
+        self._display = display
+        self._due = 0.0
+
+    def record(self, message: Report | Evaluated | State) -> None:
+        """Keep what a worker said. Raises OSError where the disk does not let it."""
+        self._recorder.add(message)
+        if isinstance(message, Evaluated):
+            self._show(lambda tally: self._display.evaluated(tally, message.step))
+
+    def tick(self) -> None:
+        """Refresh the display, where it is time."""
+        now = time.monotonic()
+        if now >= self._due:
+            self._due = now + REFRESH_SECONDS
+            self._show(self._display.refresh)
+
+    def _show(self, show: Callable[[Tally], None]) -> None:
+        """Training does not end because nobody reads what it prints."""
+        with contextlib.suppress(BrokenPipeError):
+            show(self._recorder.tally)
