@@ -10,7 +10,10 @@ from protocol import Evaluated, Pipeline, Report
 
 @dataclass(frozen=True, slots=True)
 class LayerView:
-    """The newest report of a worker, and its rate in samples/s since the report before."""
+    """The newest report of a worker, and its rate in samples/s since the report before.
+
+    In the last report it is the rate of the whole training.
+    """
 
     report: Report
     rate: float
@@ -39,6 +42,8 @@ class Tally:
             }
         before = self.layers.get(message.name)
         rate = _rate(message, before.report if before else Report(message.name))
+        if message.finished and message.training:
+            rate = message.samples / message.training
         self.layers[message.name] = LayerView(message, rate)
         if message.loss is not None:
             self.loss = message.loss

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -114,8 +115,7 @@ def build_layer(pipeline: Pipeline, facts: Facts, index: int) -> Layer:
     if pipeline.rule == "backprop":
         return Locked(name, first, pipeline, stack, optimizer)
     synthetic = build_synthetic(pipeline, facts, stack.output, index)
-    teacher = _optimizer(pipeline, len(synthetic.stack.parameters))
-    return Decoupled(name, first, pipeline, stack, optimizer, synthetic, teacher)
+    return Decoupled(name, first, pipeline, stack, optimizer, synthetic)
 
 
 def build_cores(pipeline: Pipeline, data: Dataset) -> list[Core]:
@@ -131,7 +131,9 @@ def build_synthetic(
     """The gradient model behind layer `index`, whose activations have `shape`."""
     classes = facts.classes if pipeline.rule == "cdni" else 0
     rng = _rng(pipeline, index, _SYNTHETIC)
-    return SyntheticGradient(shape, classes, pipeline.synthetic.hidden, rng)
+    return SyntheticGradient(
+        shape, classes, pipeline.synthetic.hidden, rng, partial(_optimizer, pipeline)
+    )
 
 
 def _rng(pipeline: Pipeline, index: int, purpose: int) -> np.random.Generator:

@@ -40,12 +40,11 @@ from workers.stats import Stats
 class Sent(NamedTuple):
     """What a layer keeps of a batch until its true gradient comes.
 
-    `caches` is what the learner needs to take a gradient back; `guess` the synthetic gradient.
+    `memory` is what its rule needs to use that gradient.
     """
 
     step: int
-    caches: list[object]
-    guess: Floats | None = None
+    memory: object
 
 
 class Layer:

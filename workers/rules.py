@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 from protocol import Activation, Evaluated, Mark, Peer, Pipeline, Send
 from workers.layer import Layer, Sent
 from workers.nn import Floats, Loss, Stack
 from workers.optim import Optimizer
-from workers.synthetic import SyntheticGradient
+from workers.synthetic import Guess, SyntheticGradient
 
 
 class Fixed(Layer):
@@ -24,7 +25,8 @@ class Locked(Layer):
         yield self._up(message, y)
 
     def _taught(self, batch: int, sent: Sent, truth: Floats) -> Iterator[Send]:
-        yield from self._down(batch, self._learn(sent.step, sent.caches, truth))
+        caches = cast(list[object], sent.memory)
+        yield from self._down(batch, self._learn(sent.step, caches, truth))
 
 
 class Decoupled(Layer):
@@ -38,31 +40,30 @@ class Decoupled(Layer):
         stack: Stack,
         optimizer: Optimizer,
         synthetic: SyntheticGradient,
-        teacher: Optimizer,
     ) -> None:
         super().__init__(name, first, pipeline, stack, optimizer)
         self.synthetic = synthetic
-        self._teacher = teacher
-        self._teacher_lr = pipeline.synthetic.lr or pipeline.train.lr
+        self._synthetic_lr = pipeline.synthetic.lr or pipeline.train.lr
 
     def _train(self, message: Activation) -> Iterator[Send]:
         y, caches = self.stack.forward(message.x, train=True)
         yield self._up(message, y)
-        guess, memory = self.synthetic.guess(y, message.labels)
-        self._unanswered[message.batch] = Sent(message.step, memory, guess)
-        yield from self._down(message.batch, self._learn(message.step, caches, guess))
+        guess = self.synthetic.guess(y, message.labels)
+        self._unanswered[message.batch] = Sent(message.step, guess)
+        yield from self._down(message.batch, self._learn(message.step, caches, guess.gradient))
 
     def _taught(self, batch: int, sent: Sent, truth: Floats) -> Iterator[Send]:  # noqa: ARG002
-        assert sent.guess is not None
-        self.stats.compare(sent.guess, truth)
-        lr = self._lr(self._teacher_lr, sent.step)
-        self.synthetic.teach(sent.caches, sent.guess - truth, self._teacher, lr)
+        guess = cast(Guess, sent.memory)
+        self.stats.compare(guess.gradient, truth)
+        self.synthetic.teach(guess, truth, self._lr(self._synthetic_lr, sent.step))
         return iter(())
 
     def _named(self) -> dict[str, Floats]:
         model = {f"synthetic.{k}": v for k, v in self.synthetic.stack.named().items()}
-        teacher = {f"synthetic.optimizer.{k}": v for k, v in self._teacher.named().items()}
-        return {**super()._named(), **model, **teacher}
+        optimizer = {
+            f"synthetic.optimizer.{k}": v for k, v in self.synthetic.optimizer.named().items()
+        }
+        return {**super()._named(), **model, **optimizer}
 
 
 class Top(Layer):

@@ -8,7 +8,8 @@ at zero, so the first guesses are zero and early training is not thrown off.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +18,20 @@ from workers.nn import BatchNorm, Floats, Labels, Linear, Module, Relu, Shape, S
 from workers.optim import Optimizer
 
 
+class Guess(NamedTuple):
+    """A synthetic gradient, (n, *features), and what the model needs to learn from the truth."""
+
+    gradient: Floats
+    x: Floats
+    caches: list[object]
+    version: int
+
+
 class SyntheticGradient:
     """M(h, c): linear, or with hidden layers of (linear, batch-norm, ReLU).
 
     `classes` is the width of the condition c, joined to h as one-hot rows or target values; 0 for
-    a model that does not see the labels.
+    a model that does not see the labels. `optimizer` makes one for so many parameters.
     """
 
     def __init__(
@@ -30,6 +40,7 @@ class SyntheticGradient:
         classes: int,
         hidden: Sequence[int],
         rng: np.random.Generator,
+        optimizer: Callable[[int], Optimizer],
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
         self._features = math.prod(shape)
@@ -41,17 +52,26 @@ class SyntheticGradient:
             width = units
         modules.append(Linear((width,), self._features, zero=True))
         self.stack = Stack(modules, rng, dtype=dtype)
+        self.optimizer = optimizer(len(self.stack.parameters))
 
-    def guess(self, h: Floats, labels: Labels) -> tuple[Floats, list[object]]:
-        """The synthetic gradient for `h`, (n, *features), and what `teach` needs to know of it."""
+    def guess(self, h: Floats, labels: Labels) -> Guess:
+        """The synthetic gradient for the activation `h`, (n, *features)."""
         x = h.reshape(len(h), self._features)
         if self._classes:
             x = np.concatenate((x, targets(labels, self._classes, x.dtype)), axis=1)
         gradient, caches = self.stack.forward(x, train=True)
-        return gradient.reshape(h.shape), caches
+        return Guess(gradient.reshape(h.shape), x, caches, self.optimizer.count)
 
-    def teach(self, caches: list[object], error: Floats, optimizer: Optimizer, lr: float) -> None:
-        """One step on half the squared `error` = guess - truth, the mean over the batch."""
-        n = len(error)
-        self.stack.backward(caches, error.reshape(n, self._features), need_dx=False)
-        optimizer.step(self.stack.parameters, self.stack.gradients, lr, 1 / n)
+    def teach(self, guess: Guess, truth: Floats, lr: float) -> None:
+        """One step on half the squared error to the true gradient, the mean over the batch.
+
+        The error is that of the model as it is now. Where it has learnt since the guess was made
+        it guesses again: learning from the error of an older self is a delayed feedback, which at
+        usual rates makes it swing.
+        """
+        gradient, caches = guess.gradient.reshape(len(truth), -1), guess.caches
+        if guess.version != self.optimizer.count:
+            gradient, caches = self.stack.forward(guess.x, train=True)
+        error = gradient - truth.reshape(gradient.shape)
+        self.stack.backward(caches, error, need_dx=False)
+        self.optimizer.step(self.stack.parameters, self.stack.gradients, lr, 1 / len(truth))
