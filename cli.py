@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 if TYPE_CHECKING:
-    from coordinator import Display, End, Result, Watch
+    from coordinator.run import End
+    from coordinator.train import Result
+    from coordinator.watch import Display, Watch
     from protocol import Pipeline
     from workers.check import LayerPlan
     from workers.data import Dataset
@@ -40,7 +42,10 @@ def run(
     nothing is printed. Raises UserError for what the user can mend; a run that fails on its way
     is a Result whose `end` says so.
     """
-    from coordinator import NoDisplay, open_folder, threads, train
+    from coordinator.blas import threads
+    from coordinator.display import NoDisplay
+    from coordinator.record import open_folder
+    from coordinator.train import train
     from protocol import SpecError, nearest
     from workers.build import Facts, layer_modules
 
@@ -67,7 +72,7 @@ def check(pipeline: Pipeline) -> list[LayerPlan]:
 
 def evaluate(run_dir: str | Path) -> Judgement:
     """The test error of a run's final weights, as `dni evaluate`. Raises UserError."""
-    from coordinator import read_run
+    from coordinator.record import read_run
     from workers.evaluate import evaluate as judge
 
     pipeline, weights = read_run(Path(run_dir))
@@ -81,7 +86,10 @@ def _load(pipeline: Pipeline) -> Dataset:
 
 
 def _local(pipeline: Pipeline, data: Dataset, folder: Path, watch: Watch) -> End:
-    from coordinator import LOGS, LocalEngine, run_processes, threads
+    from coordinator.blas import threads
+    from coordinator.engines.local import LocalEngine
+    from coordinator.record import LOGS
+    from coordinator.shell import run_processes
     from workers.build import Facts
 
     facts = Facts.of(data).as_dict()
@@ -89,7 +97,8 @@ def _local(pipeline: Pipeline, data: Dataset, folder: Path, watch: Watch) -> End
 
 
 def _inline(pipeline: Pipeline, data: Dataset, folder: Path, watch: Watch) -> End:  # noqa: ARG001
-    from coordinator import run_inline, threads
+    from coordinator.blas import threads
+    from coordinator.engines.inline import run_inline
     from workers.build import build_cores
     from workers.meter import Meter
 
@@ -176,7 +185,8 @@ def run_command(
     """Train the PIPELINE file, or the embedded example where none is given."""
     from rich.console import Console
 
-    from coordinator import choose, exit_status, show_result
+    from coordinator.display import choose
+    from coordinator.tables import exit_status, show_result
 
     console = Console(stderr=as_json)
     result = run(
@@ -202,7 +212,8 @@ def check_command(pipeline: Path | None, overrides: tuple[str, ...], as_json: bo
 
     from rich.console import Console
 
-    from coordinator import plan_table, threads
+    from coordinator.blas import threads
+    from coordinator.tables import plan_table
 
     read = _read(pipeline, overrides)
     plans = check(read)
@@ -244,7 +255,7 @@ def data_list(as_json: bool) -> None:
 
     from rich.console import Console
 
-    from coordinator import data_table
+    from coordinator.tables import data_table
     from workers.data import catalogue
 
     entries = [asdict(entry) for entry in catalogue()]
@@ -260,7 +271,7 @@ def data_get(name: str) -> None:
     """Download the data set NAME where it is not here yet, verify it, and say where it is."""
     from rich.console import Console
 
-    from coordinator import DownloadBar
+    from coordinator.tables import DownloadBar
     from workers.data import get
 
     click.echo(get(name, DownloadBar(Console(stderr=True), name)))

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 
+from coordinator.blas import threads
 from coordinator.display import layer_table
-from coordinator.threads import threads
 from coordinator.train import Result
 from protocol import Pipeline
 

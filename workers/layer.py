@@ -108,11 +108,13 @@ class Layer:
     @property
     def ready(self) -> bool:
         """Whether `work` has anything to do without a further message."""
-        if self._from_above:
-            return True
-        return bool(self._from_below) and (
-            isinstance(self._from_below[0], Mark) or self._window_open
-        )
+        return bool(self._from_above) or self._may_take_from_below
+
+    @property
+    def _may_take_from_below(self) -> bool:
+        if not self._from_below:
+            return False
+        return self._window_open or isinstance(self._from_below[0], Mark)
 
     @property
     def _window_open(self) -> bool:
@@ -121,11 +123,21 @@ class Layer:
     # -- one thing at a time
 
     def work(self) -> Iterator[Send]:
-        """Handle one message; those from above first."""
-        if self._from_above:
-            yield from self._take_from_above(self._from_above.popleft())
-        elif self.ready:
-            yield from self._take_from_below(self._from_below.popleft())
+        """Handle one message; those from above first, of which credits cost nothing."""
+        while self._from_above:
+            match self._from_above.popleft():
+                case Credit(credit=credit):
+                    self._move_window(credit)
+                    self._forget_until(credit)
+                    continue
+                case Gradient() as gradient:
+                    yield from self._take_gradient(gradient)
+                case Mark() as mark:
+                    yield Send(Peer.BELOW, mark)
+            break
+        else:
+            if self._may_take_from_below:
+                yield from self._take_from_below(self._from_below.popleft())
         if self._done > self._told:
             yield self._tell()
 
@@ -138,18 +150,11 @@ class Layer:
         self._told = self._done
         return Send(Peer.BELOW, Credit(self._done))
 
-    def _take_from_above(self, message: Gradient | Credit | Mark) -> Iterator[Send]:
-        match message:
-            case Mark():
-                yield Send(Peer.BELOW, message)
-            case Credit():
-                self._move_window(message.credit)
-                self._forget_until(message.credit)
-            case Gradient():
-                self._gradients_waiting -= 1
-                self._move_window(message.credit)
-                yield from self._answered(message)
-                self._forget_until(message.credit)
+    def _take_gradient(self, message: Gradient) -> Iterator[Send]:
+        self._gradients_waiting -= 1
+        self._move_window(message.credit)
+        yield from self._answered(message)
+        self._forget_until(message.credit)
 
     def _answered(self, message: Gradient) -> Iterator[Send]:
         sent = self._unanswered.pop(message.batch, None)

@@ -15,29 +15,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from coordinator import blas
 from coordinator.run import Exited
 from protocol import RunError
 
 KILL_SECONDS: Final = 0.4
 LONGEST_PATH: Final = 100
 LOG_LINES: Final = 12
-THREAD_VARIABLES: Final = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
-DEFAULTS: Final = {
-    # glibc keeps the memory of arrays that come and go with every batch, instead of returning
-    # it to the kernel and faulting it in again page by page.
-    "MALLOC_MMAP_THRESHOLD_": "1073741824",
-    "MALLOC_TRIM_THRESHOLD_": "4294967296",
-    # OpenBLAS's idle threads spin for 2^20 cycles instead of 2^26: with several workers a core
-    # they would take the core from whoever has work (measured: 1,900 against 34,000 samples/s).
-    "OPENBLAS_THREAD_TIMEOUT": "20",
-}
-"""What workers find in their environment unless the user has set it otherwise."""
+ALLOCATOR: Final = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
+"""Lets glibc keep the memory of arrays that come and go with every batch, instead of returning
+it to the kernel and faulting it in again page by page."""
 
 
 class LocalEngine:
@@ -64,8 +51,6 @@ class LocalEngine:
 
     def start(self, names: Sequence[str]) -> None:
         """Start a worker for each of `names`, which are in the order of the pipeline."""
-        environment = {**DEFAULTS, **os.environ}
-        environment.update(dict.fromkeys(THREAD_VARIABLES, str(self._threads)))
         for i, name in enumerate(names):
             config = {
                 "name": name,
@@ -80,7 +65,7 @@ class LocalEngine:
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=log,
-                    env=environment,
+                    env=ALLOCATOR | blas.environment(self._threads),
                     start_new_session=True,
                 )
             self._workers[name] = worker

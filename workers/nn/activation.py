@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import cast
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from workers.nn.module import Floats, Stateless, Views
 
 
-class _Elementwise(Stateless):
+class _Elementwise(Stateless, ABC):
     def forward(self, p: Views, x: Floats, train: bool) -> tuple[Floats, object]:  # noqa: ARG002
         y = self.value(x)
         return y, y
@@ -24,12 +25,13 @@ class _Elementwise(Stateless):
     ) -> Floats:
         return dy * self.slope(cast(Floats, cache))
 
+    @abstractmethod
     def value(self, x: Floats) -> Floats:
-        raise NotImplementedError
+        """The function itself."""
 
+    @abstractmethod
     def slope(self, y: Floats) -> Floats | np.typing.NDArray[np.bool_]:
         """The derivative, as a function of the output `y`."""
-        raise NotImplementedError
 
 
 class Relu(_Elementwise):

@@ -1,0 +1,134 @@
+"""Samples a second, ours over processes against PyTorch in one process, in turn in one run.
+
+    python benchmarks/throughput.py [--rounds 5] [--steps 800] [--json FILE]
+
+The 4-layer network of examples/mnist-fcn4.toml, batch 256, on all cores; random pixels, for the
+speed does not depend on them. Needs the extra [torch].
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from cli import run
+from protocol import Data, Layer, Pipeline, Train
+
+HERE = Path(__file__).parent
+HIDDEN = Layer(("linear 256", "batchnorm", "relu"))
+BATCH, PIXELS, WIDTH, CLASSES = 256, 784, 256, 10
+CONDITIONED = WIDTH + CLASSES
+
+
+def torch_rate(rule: str, steps: int) -> float:
+    """The peer's samples/s, measured in a process of its own."""
+    command = [sys.executable, str(HERE / "torch_peer.py"), rule, "--steps", str(steps)]
+    command += ["--threads", str(os.cpu_count())]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return float(json.loads(printed)["samples_per_second"])
+
+
+def our_rate(rule: str, steps: int, data: Path, scratch: Path) -> float:
+    """Ours: a process for the source and one for every layer."""
+    pipeline = Pipeline(
+        name="throughput",
+        rule=rule,
+        data=Data(path=str(data), batch=BATCH),
+        train=Train(steps=steps),
+        layer=(HIDDEN, HIDDEN, HIDDEN, Layer((f"linear {CLASSES}",))),
+    )
+    summary = run(pipeline, run_dir=scratch / f"{rule}-{time.time_ns()}").summary
+    if summary["outcome"] != "completed":
+        raise SystemExit(f"{rule}: {summary['failure']}")
+    rate = summary["samples_per_second"]
+    assert isinstance(rate, float)
+    return rate
+
+
+def multiplications(rule: str) -> list[tuple[int, int, int]]:
+    """Shapes (n, k, m) of the matrix products of one batch of `rule`."""
+    made = [(BATCH, PIXELS, WIDTH)] * 2
+    made += [(BATCH, WIDTH, WIDTH)] * 6
+    made += [(BATCH, WIDTH, CLASSES)] * 3
+    if rule == "cdni":
+        made += [(BATCH, CONDITIONED, WIDTH)] * 6
+    return made
+
+
+def matrix_limit(rule: str) -> float:
+    """Samples/s if all cores did nothing but the matrix products, each at one thread's speed."""
+    code = (
+        "import sys, json, time, numpy as np\n"
+        "total = 0.0\n"
+        "for n, k, m in json.loads(sys.argv[1]):\n"
+        "    a, b = np.ones((n, k), np.float32), np.ones((k, m), np.float32)\n"
+        "    times = []\n"
+        "    for _ in range(60):\n"
+        "        t = time.perf_counter(); a @ b; times.append(time.perf_counter() - t)\n"
+        "    total += sorted(times)[30]\n"
+        "print(total)\n"
+    )
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code, json.dumps(multiplications(rule))]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    return (os.cpu_count() or 1) * BATCH / float(printed.stdout)
+
+
+def main() -> None:
+    """Measure all in turn, several times, and print medians and ratios."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    rates: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        data = scratch / "pixels.npz"
+        rng = np.random.default_rng(0)
+        pixels = rng.integers(0, 256, (20000, 28, 28), dtype=np.uint8)
+        labels = rng.integers(0, CLASSES, 20000)
+        np.savez(data, x_train=pixels, y_train=labels, x_test=pixels[:256], y_test=labels[:256])
+        for number in range(options.rounds):
+            for rule in ("backprop", "cdni"):
+                rates.setdefault(f"torch {rule}", []).append(torch_rate(rule, options.steps))
+            for rule in ("backprop", "dni", "cdni"):
+                rates.setdefault(f"dni {rule}", []).append(
+                    our_rate(rule, options.steps, data, scratch)
+                )
+            print(f"round {number + 1}:", {k: round(v[-1]) for k, v in rates.items()}, flush=True)
+    report(rates, matrix_limit("cdni"), options.json)
+
+
+def report(rates: dict[str, list[float]], limit: float, path: Path | None) -> None:
+    """Print the table; the ratios are medians of the ratios within a round."""
+    for name, values in rates.items():
+        print(f"{name:16s} {statistics.median(values):9,.0f} samples/s  (all: {values})")
+
+    def ratio(a: str, b: str) -> float:
+        return statistics.median(x / y for x, y in zip(rates[a], rates[b], strict=True))
+
+    found = {
+        "our cdni / torch cdni": ratio("dni cdni", "torch cdni"),
+        "our cdni / our backprop": ratio("dni cdni", "dni backprop"),
+        "our backprop / torch backprop": ratio("dni backprop", "torch backprop"),
+        "our cdni / matrix limit": statistics.median(rates["dni cdni"]) / limit,
+    }
+    print(f"matrix-multiplication limit of cdni: {limit:,.0f} samples/s")
+    for name, value in found.items():
+        print(f"{name:32s} {value:.2f}")
+    if path is not None:
+        path.write_text(json.dumps({"rates": rates, "limit": limit, "ratios": found}, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,292 @@
+"""Cores joined by queues, with no process, socket or clock: any order of delivery is survived."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from protocol import (
+    Activation,
+    Core,
+    Credit,
+    Data,
+    DataMessage,
+    Evaluated,
+    Gradient,
+    Layer,
+    Mark,
+    Peer,
+    Pipeline,
+    Send,
+    Synthetic,
+    Train,
+)
+from protocol.spec import RULES
+from workers.build import build_cores
+from workers.data import Dataset
+from workers.layer import Layer as LayerCore
+from workers.rules import Decoupled
+
+HIDDEN = Layer(("linear 5", "batchnorm", "relu"))
+STEPS = 6
+
+
+def tiny_data() -> Dataset:
+    rng = np.random.default_rng(7)
+    x = rng.standard_normal((40, 6)).astype(np.float32)
+    y = rng.integers(0, 3, 40)
+    return Dataset("tiny", x[:28], y[:28], x[28:], y[28:], classes=3, scale=1.0)
+
+
+DATA = tiny_data()
+
+
+def tiny(rule: str, **train: Any) -> Pipeline:
+    return Pipeline(
+        rule=rule,
+        data=Data(name="digits", batch=8),
+        train=Train(**{"steps": STEPS, "eval_every": 4, **train}),
+        synthetic=Synthetic(),
+        layer=(HIDDEN, HIDDEN, HIDDEN, Layer(("linear 3",))),
+    )
+
+
+class Network:
+    """Cores joined by a queue in each direction, moved by hand."""
+
+    def __init__(self, pipeline: Pipeline, cores: Sequence[Core] | None = None) -> None:
+        self.window = pipeline.window
+        self.cores = list(cores or build_cores(pipeline, DATA))
+        edges = len(self.cores) - 1
+        self.up: list[deque[DataMessage]] = [deque() for _ in range(edges)]
+        self.down: list[deque[DataMessage]] = [deque() for _ in range(edges)]
+        self.newest_sent = [0] * edges
+        self.newest_credit = [0] * edges
+        self.evaluations: list[Evaluated] = []
+
+    def carry(self, i: int, sends: Sequence[Send]) -> None:
+        for peer, message in sends:
+            if isinstance(message, Evaluated):
+                self.evaluations.append(message)
+            elif peer is Peer.ABOVE:
+                if isinstance(message, Activation):
+                    self.newest_sent[i] = message.batch
+                self.up[i].append(message)
+            elif i > 0:
+                self.down[i - 1].append(message)
+        self.check()
+
+    def check(self) -> None:
+        for sent, credit in zip(self.newest_sent, self.newest_credit, strict=True):
+            assert sent - credit <= self.window
+        for core in self.cores:
+            if isinstance(core, LayerCore):
+                assert len(core._unanswered) <= self.window
+
+    def work(self, i: int) -> None:
+        if self.cores[i].ready:
+            self.carry(i, list(self.cores[i].work()))
+
+    def beat(self, i: int) -> None:
+        self.carry(i, list(self.cores[i].beat()))
+
+    def deliver_up(self, edge: int) -> None:
+        if self.up[edge]:
+            self.cores[edge + 1].receive(self.up[edge].popleft())
+
+    def deliver_down(self, edge: int, position: int = 0) -> None:
+        queue = self.down[edge]
+        if queue:
+            message = queue[position % len(queue)]
+            del queue[position % len(queue)]
+            if isinstance(message, Gradient | Credit):
+                self.newest_credit[edge] = max(self.newest_credit[edge], message.credit)
+            self.cores[edge].receive(message)
+
+    def lose_gradient(self, edge: int) -> None:
+        """Lose the next message down altogether, credit and all, where it is a gradient."""
+        if self.down[edge] and isinstance(self.down[edge][0], Gradient):
+            self.down[edge].popleft()
+
+    @property
+    def finished(self) -> bool:
+        return all(core.finished for core in self.cores)
+
+    def drain(self, most: int = 2000) -> None:
+        """Everybody gets a turn until all is done; fails where that takes too long."""
+        for _ in range(most):
+            if self.finished:
+                return
+            for i in range(len(self.cores)):
+                self.work(i)
+                self.beat(i)
+            for edge in range(len(self.up)):
+                while self.up[edge]:
+                    self.deliver_up(edge)
+                while self.down[edge]:
+                    self.deliver_down(edge)
+        pytest.fail("the cores stalled")
+
+    def layers(self) -> list[LayerCore]:
+        return [core for core in self.cores if isinstance(core, LayerCore)]
+
+    def weights(self) -> list[bytes]:
+        return [layer.stack.parameters.tobytes() for layer in self.layers()]
+
+
+def shuffle(network: Network, seed: int, moves: int, losses: bool, reorder: bool) -> None:
+    """Make random moves; marks are not reordered, for they flow behind what they speak of."""
+    rng = random.Random(seed)
+    edges = len(network.up)
+    for _ in range(moves):
+        match rng.randrange(6 if losses else 5):
+            case 0 | 1:
+                network.work(rng.randrange(edges + 1))
+            case 2:
+                network.deliver_up(rng.randrange(edges))
+            case 3:
+                edge = rng.randrange(edges)
+                marks = any(isinstance(m, Mark) for m in network.down[edge])
+                network.deliver_down(edge, rng.randrange(4) if reorder and not marks else 0)
+            case 4:
+                network.beat(rng.randrange(edges + 1))
+            case 5:
+                network.lose_gradient(rng.randrange(edges))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("schedule", ["free", "lockstep"])
+@pytest.mark.parametrize("rule", RULES)
+@settings(max_examples=400, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    window=st.integers(1, 5),
+    gradient_queue=st.sampled_from([None, 1, 2]),
+    losses=st.booleans(),
+    reorder=st.booleans(),
+)
+def test_any_delivery_drains_within_the_window(
+    rule: str,
+    schedule: str,
+    seed: int,
+    window: int,
+    gradient_queue: int | None,
+    losses: bool,
+    reorder: bool,
+) -> None:
+    pipeline = tiny(rule, schedule=schedule, window=window, gradient_queue=gradient_queue)
+    network = Network(pipeline)
+    shuffle(network, seed, 400, losses, reorder)
+    network.drain()
+    assert [e.step for e in network.evaluations] == [4, STEPS]
+    assert all(e.judged == len(DATA.x_test) for e in network.evaluations)
+    for layer in network.layers():
+        stats = layer.stats
+        assert stats.activations == STEPS
+        if rule != "no-bprop" and layer is not network.cores[-1]:
+            assert stats.gradients + stats.dropped_gradients == STEPS
+            if not losses and not reorder and gradient_queue is None:
+                assert stats.dropped_gradients == 0
+
+
+@pytest.mark.parametrize("rule", RULES)
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_in_lockstep_the_weights_do_not_depend_on_the_order_of_delivery(
+    rule: str, seed: int
+) -> None:
+    quiet, wild = (Network(tiny(rule, schedule="lockstep")) for _ in range(2))
+    quiet.drain()
+    shuffle(wild, seed, 400, losses=False, reorder=False)
+    wild.drain()
+    assert quiet.weights() == wild.weights()
+    assert quiet.evaluations == wild.evaluations
+
+
+def _note(monkeypatch: pytest.MonkeyPatch, of: object, name: str, happened: list[str]) -> None:
+    """Let calls of the method `name` leave their name in `happened`."""
+    method = getattr(of, name)
+
+    def noted(*arguments: Any) -> Any:
+        happened.append(name)
+        return method(*arguments)
+
+    monkeypatch.setattr(of, name, noted)
+
+
+@pytest.mark.parametrize("rule", ["dni", "cdni"])
+def test_a_step_sends_up_then_guesses_then_updates_then_sends_down(
+    rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[str] = []
+    pipeline = tiny(rule)
+    layer = build_cores(pipeline, DATA)[2]
+    assert isinstance(layer, Decoupled)
+    _note(monkeypatch, layer.synthetic, "guess", happened)
+    _note(monkeypatch, layer.optimizer, "step", happened)
+    x = np.ones((8, 5), np.float32)
+    layer.receive(Activation(1, 1, True, x, np.zeros(8, np.int64)))
+    work = layer.work()
+    happened.extend(f"{type(send.message).__name__} {send.to.value}" for send in work)
+    assert happened == ["Activation above", "guess", "step", "Gradient below"]
+
+
+def test_a_full_queue_of_gradients_drops_the_oldest_and_keeps_its_credit() -> None:
+    layer = build_cores(tiny("cdni", window=3, gradient_queue=1), DATA)[1]
+    assert isinstance(layer, Decoupled)
+    x = np.ones((8, 6), np.float32)
+    for batch in (1, 2, 3, 4):
+        layer.receive(Activation(batch, batch, True, x, np.zeros(8, np.int64)))
+    while layer.ready:
+        list(layer.work())
+    taken = [layer.stats.activations]
+    truth = np.ones((8, 5), np.float32)
+    for batch in (1, 2, 3):
+        layer.receive(Gradient(batch, batch, truth))
+    while layer.ready:
+        list(layer.work())
+    assert (layer.stats.gradients, layer.stats.dropped_gradients) == (1, 2)
+    assert [*taken, layer.stats.activations] == [3, 4]
+
+
+def test_a_layer_above_its_window_waits_but_still_takes_gradients() -> None:
+    layer = build_cores(tiny("cdni", window=1), DATA)[1]
+    x = np.ones((8, 6), np.float32)
+    for batch in (1, 2):
+        layer.receive(Activation(batch, batch, True, x, np.zeros(8, np.int64)))
+    list(layer.work())
+    waiting = layer.ready
+    layer.receive(Gradient(1, 1, np.ones((8, 5), np.float32)))
+    assert (waiting, layer.ready) == (False, True)
+
+
+def test_a_foreign_credit_cannot_open_the_window_further() -> None:
+    layer = build_cores(tiny("cdni", window=1), DATA)[1]
+    layer.receive(Credit(1000))
+    while layer.ready:
+        list(layer.work())
+    x = np.ones((8, 6), np.float32)
+    for batch in (1, 2):
+        layer.receive(Activation(batch, batch, True, x, np.zeros(8, np.int64)))
+    list(layer.work())
+    assert not layer.ready
+
+
+def test_the_evaluations_do_not_change_what_is_learnt() -> None:
+    often, never = (
+        Network(replace(p, train=replace(p.train, schedule="lockstep", eval_every=every)))
+        for p, every in ((tiny("cdni"), 1), (tiny("cdni"), 0))
+    )
+    often.drain()
+    never.drain()
+    assert often.weights() == never.weights()
+    assert len(often.evaluations) == STEPS
+    assert len(never.evaluations) == 1

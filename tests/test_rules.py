@@ -1,0 +1,212 @@
+"""The rules against each other and against a network that is not cut into layers at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from protocol import Core, Evaluated, Peer, Pipeline, Send
+from protocol import Data as DataSpec
+from protocol import Layer as LayerSpec
+from protocol import Train as TrainSpec
+from workers.build import Facts, build_cores, build_stack, layer_modules
+from workers.data import Dataset
+from workers.layer import Layer
+from workers.nn import LOSSES, Floats, Labels, Stack
+from workers.optim import Adam, Optimizer, Sgd, learning_rate
+from workers.rules import Decoupled, Locked
+from workers.source import order
+from workers.synthetic import Guess
+
+HIDDEN = LayerSpec(("linear 7", "batchnorm", "relu"))
+STEPS, BATCH, DROPS = 25, 8, (10, 20)
+
+
+def toy_data() -> Dataset:
+    rng = np.random.default_rng(3)
+    x = rng.integers(0, 256, (60, 3, 2), dtype=np.uint8)
+    y = rng.integers(0, 3, 60)
+    return Dataset("toy", x[:44], y[:44], x[44:], y[44:], classes=3, scale=1 / 255)
+
+
+DATA = toy_data()
+
+
+def toy(rule: str, **train: Any) -> Pipeline:
+    settings = {"steps": STEPS, "schedule": "lockstep", "lr": 0.01, "lr_drops": DROPS, **train}
+    return Pipeline(
+        rule=rule,
+        data=DataSpec(name="digits", batch=BATCH),
+        train=TrainSpec(**settings),
+        layer=(HIDDEN, HIDDEN, LayerSpec(("linear 3",))),
+    )
+
+
+def turns(cores: Sequence[Core]) -> list[Evaluated]:
+    """Give every core one turn after the other until all have finished."""
+    evaluated: list[Evaluated] = []
+    for _ in range(10_000):
+        if all(core.finished for core in cores):
+            return evaluated
+        for i, core in enumerate(cores):
+            sends: Iterator[Send] = core.work() if core.ready else iter(())
+            for peer, message in sends:
+                if isinstance(message, Evaluated):
+                    evaluated.append(message)
+                else:
+                    cores[i + (1 if peer is Peer.ABOVE else -1)].receive(message)
+    pytest.fail("the cores stalled")
+
+
+def layers(cores: Sequence[Core]) -> list[Layer]:
+    return [core for core in cores if isinstance(core, Layer)]
+
+
+def plain_backprop(pipeline: Pipeline) -> tuple[list[Stack], list[list[Floats]]]:
+    """Back-propagation through the whole network in one loop: the oracle.
+
+    Also the true gradients by the output of every layer, a list a step.
+    """
+    facts = Facts.of(DATA)
+    made = layer_modules(pipeline, facts)
+    stacks = [build_stack(pipeline, facts, modules, i) for i, modules in enumerate(made)]
+    optimizers: list[Optimizer] = [
+        Adam(len(s.parameters))
+        if pipeline.train.optimizer == "adam"
+        else Sgd(len(s.parameters), pipeline.train.momentum)
+        for s in stacks
+    ]
+    truths = []
+    for step in range(1, STEPS + 1):
+        an_epoch = len(DATA.x_train) // BATCH
+        epoch, number = divmod(step - 1, an_epoch)
+        rows = order(pipeline.train.seed, epoch, len(DATA.x_train))[number * BATCH :][:BATCH]
+        y: Any = DATA.x_train[rows]
+        caches = []
+        for stack in stacks:
+            y, cache = stack.forward(y, train=True)
+            caches.append(cache)
+        dy = LOSSES[pipeline.train.loss](y, DATA.y_train[rows]).gradient
+        truths.append([dy])
+        for i in reversed(range(len(stacks))):
+            dx = stacks[i].backward(caches[i], dy, need_dx=i > 0)
+            lr = learning_rate(pipeline.train.lr, DROPS, step)
+            optimizers[i].step(stacks[i].parameters, stacks[i].gradients, lr, 1 / BATCH)
+            dy = dx
+            truths[-1].insert(0, dy)
+    return stacks, [truth[1:] for truth in truths]
+
+
+class Oracle:
+    """Stands in for a gradient model and always guesses right."""
+
+    def __init__(self, truths: Sequence[Floats]) -> None:
+        self._truths = iter(truths)
+        self.error = 0.0
+
+    def guess(self, h: Floats, labels: Labels) -> Guess:  # noqa: ARG002
+        return Guess(next(self._truths), h, [], 0)
+
+    def teach(self, guess: Guess, truth: Floats, lr: float) -> None:  # noqa: ARG002
+        self.error = max(self.error, float(np.abs(guess.gradient - truth).max()))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_backprop_over_cores_equals_plain_backprop(optimizer: str) -> None:
+    pipeline = toy("backprop", optimizer=optimizer)
+    cores = build_cores(pipeline, DATA)
+    turns(cores)
+    stacks, _ = plain_backprop(pipeline)
+    for layer, stack in zip(layers(cores), stacks, strict=True):
+        for name, array in stack.named().items():
+            np.testing.assert_array_equal(layer.stack.named()[name], array, err_msg=name)
+
+
+@pytest.mark.parametrize("rule", ["dni", "cdni"])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_with_the_true_gradient_for_a_guess_dni_equals_backprop(rule: str, optimizer: str) -> None:
+    pipeline = toy(rule, optimizer=optimizer)
+    stacks, truths = plain_backprop(pipeline)
+    cores = build_cores(pipeline, DATA)
+    oracles = []
+    for i, layer in enumerate(layers(cores)[:-1]):
+        assert isinstance(layer, Decoupled)
+        oracles.append(Oracle([truth[i] for truth in truths]))
+        layer.synthetic = oracles[-1]  # type: ignore[assignment]
+    for core in cores:
+        if isinstance(core, Decoupled):
+            core._named = dict  # type: ignore[method-assign]
+    turns(cores)
+    assert [oracle.error for oracle in oracles] == [0.0, 0.0]
+    for layer, stack in zip(layers(cores), stacks, strict=True):
+        for name, array in stack.named().items():
+            np.testing.assert_array_equal(layer.stack.named()[name], array, err_msg=name)
+
+
+def test_backprop_equals_pytorch() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    pipeline = toy("backprop")
+    cores = build_cores(pipeline, DATA)
+    network = torch.nn.Sequential()
+    facts = Facts.of(DATA)
+    for i, modules in enumerate(layer_modules(pipeline, facts)):
+        named = build_stack(pipeline, facts, modules, i).named()
+        linear = torch.nn.Linear(*named["0.linear.weight"].shape)
+        linear.weight.data = torch.from_numpy(named["0.linear.weight"].T.copy())
+        linear.bias.data = torch.from_numpy(named["0.linear.bias"].copy())
+        network.append(linear)
+        if len(modules) > 1:
+            network.append(torch.nn.BatchNorm1d(7))
+            network.append(torch.nn.ReLU())
+    optimizer = torch.optim.Adam(network.parameters(), lr=pipeline.train.lr)
+    drops = torch.optim.lr_scheduler.MultiStepLR(optimizer, [d - 1 for d in DROPS], gamma=0.1)
+    an_epoch = len(DATA.x_train) // BATCH
+    for step in range(STEPS):
+        epoch, number = divmod(step, an_epoch)
+        rows = order(0, epoch, len(DATA.x_train))[number * BATCH :][:BATCH]
+        x = torch.from_numpy(DATA.x_train[rows].reshape(BATCH, -1)).float() / 255
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(
+            network(x), torch.from_numpy(DATA.y_train[rows])
+        ).backward()
+        optimizer.step()
+        drops.step()
+    turns(cores)
+    for i, layer in enumerate(layers(cores)):
+        ours, theirs = (
+            layer.stack.named()["0.linear.weight"],
+            network[3 * i].weight.detach().numpy(),
+        )
+        np.testing.assert_allclose(ours, theirs.T, rtol=2e-3, atol=2e-4)
+
+
+def test_without_backprop_only_the_top_layer_moves() -> None:
+    pipeline = toy("no-bprop")
+    before = [layer.stack.parameters.copy() for layer in layers(build_cores(pipeline, DATA))]
+    cores = build_cores(pipeline, DATA)
+    turns(cores)
+    moved = [
+        not np.array_equal(layer.stack.parameters, first)
+        for layer, first in zip(layers(cores), before, strict=True)
+    ]
+    assert moved == [False, False, True]
+
+
+def test_the_first_step_of_dni_leaves_hidden_weights_alone_as_its_guess_is_zero() -> None:
+    pipeline = toy("dni", steps=1, optimizer="sgd")
+    before = [layer.stack.parameters.copy() for layer in layers(build_cores(pipeline, DATA))]
+    cores = build_cores(pipeline, DATA)
+    turns(cores)
+    for layer, first in zip(layers(cores)[:-1], before, strict=False):
+        np.testing.assert_array_equal(layer.stack.parameters, first)
+
+
+def test_locked_layers_answer_a_gradient_once() -> None:
+    cores = build_cores(toy("backprop"), DATA)
+    turns(cores)
+    for layer in layers(cores)[:-1]:
+        assert isinstance(layer, Locked)
+        assert layer.stats.updates == layer.stats.gradients == STEPS
