@@ -9,6 +9,8 @@ Imports happen inside functions so that a word such as `dni --help` answers at o
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -119,12 +121,13 @@ class _Commands(click.Group):
     """Turns the mistakes of users into one line, and Ctrl-C into exit status 130."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        from protocol import UserError
-
         try:
-            return super().invoke(ctx)
-        except UserError as error:
-            raise _Mistake(str(error)) from None
+            from protocol import UserError
+
+            try:
+                return super().invoke(ctx)
+            except UserError as error:
+                raise _Mistake(str(error)) from None
         except KeyboardInterrupt:
             raise click.exceptions.Exit(130) from None
 
@@ -155,6 +158,17 @@ def _read(path: Path | None, overrides: tuple[str, ...]) -> Pipeline:
     return read_pipeline(path or EXAMPLE, overrides)
 
 
+@contextmanager
+def _about(path: Path | None) -> Iterator[None]:
+    """Lets what is wrong with a pipeline name the file that it stands in."""
+    from protocol import DataError, SpecError
+
+    try:
+        yield
+    except (DataError, SpecError) as error:
+        raise type(error)(f"{path}: {error}" if path else str(error)) from None
+
+
 @main.command("run")
 @_pipeline_argument
 @_overrides
@@ -183,19 +197,13 @@ def run_command(
     as_json: bool,
 ) -> None:
     """Train the PIPELINE file, or the embedded example where none is given."""
-    from rich.console import Console
-
-    from coordinator.display import choose
+    from coordinator.display import Terminal, choose
     from coordinator.tables import exit_status, show_result
 
-    console = Console(stderr=as_json)
-    result = run(
-        _read(pipeline, overrides),
-        engine=engine,
-        run_dir=run_dir,
-        force=force,
-        display=choose(console),
-    )
+    console = Terminal(stderr=as_json)
+    read = _read(pipeline, overrides)
+    with _about(pipeline):
+        result = run(read, engine=engine, run_dir=run_dir, force=force, display=choose(console))
     if as_json:
         click.echo(json.dumps(result.summary))
     show_result(console, result)
@@ -210,17 +218,17 @@ def check_command(pipeline: Path | None, overrides: tuple[str, ...], as_json: bo
     """Show shapes, parameters, bytes a batch and memory of the PIPELINE file; start nothing."""
     from dataclasses import asdict
 
-    from rich.console import Console
-
     from coordinator.blas import threads
+    from coordinator.display import Terminal
     from coordinator.tables import plan_table
 
     read = _read(pipeline, overrides)
-    plans = check(read)
+    with _about(pipeline):
+        plans = check(read)
     if as_json:
         click.echo(json.dumps({"threads": threads(read), "layers": [asdict(p) for p in plans]}))
     else:
-        Console().print(plan_table(read, [asdict(plan) for plan in plans]))
+        Terminal().print(plan_table(read, [asdict(plan) for plan in plans]))
 
 
 @main.command("evaluate")
@@ -253,8 +261,7 @@ def data_list(as_json: bool) -> None:
     """Show the data sets that go by a name: source, checksums, and where they are."""
     from dataclasses import asdict
 
-    from rich.console import Console
-
+    from coordinator.display import Terminal
     from coordinator.tables import data_table
     from workers.data import catalogue
 
@@ -262,19 +269,18 @@ def data_list(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(entries, default=str))
     else:
-        Console().print(data_table(entries))
+        Terminal().print(data_table(entries))
 
 
 @data_group.command("get")
 @click.argument("name")
 def data_get(name: str) -> None:
     """Download the data set NAME where it is not here yet, verify it, and say where it is."""
-    from rich.console import Console
-
+    from coordinator.display import Terminal
     from coordinator.tables import DownloadBar
     from workers.data import get
 
-    click.echo(get(name, DownloadBar(Console(stderr=True), name)))
+    click.echo(get(name, DownloadBar(Terminal(stderr=True), name)))
 
 
 @main.command("worker", hidden=True)

@@ -15,6 +15,23 @@ from coordinator.tally import Tally, busy
 from protocol import Report
 
 PLAIN_SECONDS: Final = 5.0
+PIPE_COLUMNS: Final = 120
+
+
+class Terminal(Console):
+    """Where a person reads; wide enough for every table where it is no terminal.
+
+    A reader who goes away silences it, and nothing more: the run goes on.
+    """
+
+    def __init__(self, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr)
+        if not self.is_terminal:
+            self.width = PIPE_COLUMNS
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing from here on."""
+        self.quiet = True
 
 
 def _figures(tally: Tally) -> str:

@@ -11,16 +11,18 @@ Whole files are written beside their place and renamed, so a reader never sees h
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, cast
 
 import tomli_w
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from coordinator.run import End
 from coordinator.tally import Tally
@@ -101,18 +103,21 @@ class Recorder:
             self._weights(message)
         else:
             line = {"seconds": self.seconds, **self.tally.add(message)}
-            self._metrics.write(json.dumps(line) + "\n")
-            self._metrics.flush()
+            with _naming(self.folder / METRICS):
+                self._metrics.write(json.dumps(line) + "\n")
+                self._metrics.flush()
 
     def _weights(self, state: State) -> None:
         arrays = dict(zip(state.names, state.arrays, strict=True))
         facts = {key: str(value) for key, value in state.facts.items()}
         path = self.folder / WEIGHTS / f"{state.name}.safetensors"
-        _whole(path, lambda part: save_file(arrays, part, facts))
+        data = save(arrays, facts)
+        _whole(path, lambda part: part.write_bytes(data))
 
     def finish(self, end: End, extra: dict[str, object]) -> dict[str, object]:
         """Write the summary, close, and return the summary."""
-        self._metrics.close()
+        with contextlib.suppress(OSError):  # on a full disk, of which `add` has told
+            self._metrics.close()
         summary = self.tally.summary(end.outcome, self.seconds) | extra
         summary["failure"] = end.text or None
         text = json.dumps(summary, indent=2) + "\n"
@@ -129,11 +134,21 @@ class Recorder:
 def _whole(path: Path, write: Callable[[Path], object]) -> None:
     part = path.with_name(f".{path.name}.part")
     try:
-        write(part)
-        part.replace(path)
+        with _naming(path):
+            write(part)
+            part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Lets an OSError name `path`: a failed write does not know what it writes to."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def read_run(folder: Path) -> tuple[Pipeline, list[dict[str, Array]]]:

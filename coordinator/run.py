@@ -241,6 +241,10 @@ class Run:
     def _too_late(self, event: Expired) -> Iterator[Effect]:  # noqa: ARG002
         yield from self._over()
 
+    def _nothing(self, event: Broken) -> Iterator[Effect]:  # noqa: ARG002
+        """It is known already; what else can be saved will be."""
+        return iter(())
+
     def _nobody_came(self, event: Expired) -> Iterator[Effect]:  # noqa: ARG002
         known = self._hellos if self.phase is Phase.ENLISTING else self._ready
         missing = [name for name in self._pipeline.workers if name not in known]
@@ -270,7 +274,7 @@ _TABLE: Final[dict[tuple[Phase, type], _Action]] = {
     (Phase.STOPPING, Exited): Run._gone_while_stopping,
     (Phase.STOPPING, Interrupted): Run._too_late,
     (Phase.STOPPING, Expired): Run._too_late,
-    (Phase.STOPPING, Broken): Run._too_late,
+    (Phase.STOPPING, Broken): Run._nothing,
 }
 _ANY: Final[dict[type, _Action]] = {
     Evaluated: Run._record,

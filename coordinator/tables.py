@@ -52,11 +52,19 @@ def plan_table(pipeline: Pipeline, plans: Sequence[Row]) -> Table:
         f"{pipeline.name}: {pipeline.rule}, batch {pipeline.data.batch}, window {pipeline.window}, "
         f"{count} BLAS {'thread' if count == 1 else 'threads'} a worker"
     )
-    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
-    for heading in ("layer", "modules", "input", "output"):
-        table.add_column(heading)
-    for heading in ("parameters", "gradient model", "up/batch", "down/batch", "memory"):
-        table.add_column(heading, justify="right")
+    caption = "model: parameters of the gradient model; up, down: bytes a batch on the edge below"
+    table = Table(
+        title=title,
+        caption=caption,
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("layer", no_wrap=True)
+    table.add_column("modules", overflow="fold")
+    for heading in ("input", "output", "parameters", "model", "up KiB", "down KiB", "MiB"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for plan in plans:
         table.add_row(
             plan["name"],
@@ -65,15 +73,11 @@ def plan_table(pipeline: Pipeline, plans: Sequence[Row]) -> Table:
             "x".join(map(str, plan["output"])),
             f"{plan['parameters']:,}",
             f"{plan['synthetic_parameters']:,}",
-            _bytes(plan["up_bytes"]),
-            _bytes(plan["down_bytes"]),
-            f"{plan['memory_mb']:.0f} MiB",
+            f"{plan['up_bytes'] / 1024:,.0f}",
+            f"{plan['down_bytes'] / 1024:,.0f}" if plan["down_bytes"] else "",
+            f"{plan['memory_mb']:.0f}",
         )
     return table
-
-
-def _bytes(count: int) -> str:
-    return f"{count / 1024:,.0f} KiB" if count else ""
 
 
 def data_table(entries: Sequence[Row]) -> Table:

@@ -87,5 +87,5 @@ class Watch:
 
     def _show(self, show: Callable[[Tally], None]) -> None:
         """Training does not end because nobody reads what it prints."""
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(OSError):
             show(self._recorder.tally)

@@ -50,6 +50,8 @@ def _convert(hint: Any, value: object, key: str) -> object:
             raise SpecError(f"{key}: a list is needed, not {value!r:.60}")
         item = get_args(hint)[0]
         return tuple(_convert(item, entry, f"{key}[{i}]") for i, entry in enumerate(value))
+    if type(value) is int and abs(value) >= 1 << 63:
+        raise SpecError(f"{key}: {str(value)[:20]}… is too large")
     if hint is float and type(value) is int:
         return float(value)
     if type(value) is not hint:
@@ -69,7 +71,7 @@ def read_pipeline(path: Path, overrides: Iterable[str] = ()) -> Pipeline:
         raise SpecError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, and numbers out of all reason
         raise SpecError(f"{path}: not TOML: {error}") from None
     table.setdefault("name", path.stem)
     data = table.get("data")
@@ -93,6 +95,8 @@ def _override(table: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
+    except (ValueError, RecursionError) as error:
+        raise SpecError(f"-o {key}: not a value: {error}") from None
     target: Any = table
     for word in words[:-1]:
         target = _inside(target, word, override)
@@ -108,7 +112,7 @@ def _override(table: dict[str, Any], override: str) -> None:
 
 def _inside(target: Any, word: str, override: str) -> Any:
     if isinstance(target, list):
-        if not word.isdecimal() or int(word) >= len(target):
+        if not word.isdecimal() or len(word) > 9 or int(word) >= len(target):
             raise SpecError(f"-o {override}: {word!r} is not one of 0 … {len(target) - 1}")
         return target[int(word)]
     inside = target.setdefault(word, {})

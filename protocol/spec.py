@@ -51,6 +51,8 @@ class Data:
     def __post_init__(self) -> None:
         if (self.name is None) == (self.path is None):
             raise SpecError("data: give either name or path")
+        if self.path is not None and not self.path.isprintable():
+            raise SpecError(f"data.path: {self.path!r} has characters that cannot be sent")
         _at_least("data.batch", self.batch, 1)
 
 

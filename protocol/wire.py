@@ -1,8 +1,8 @@
 """Messages to frames and back: the one door through which foreign bytes enter.
 
-A message is a msgpack header and, behind it, one raw frame an array:
+A message is a msgpack header and, behind it, one raw frame for each array that is not small:
 
-    [ msgpack [VERSION, kind, [field, ...], [[dtype, [dim, ...]], ...]], array, ... ]
+    [ msgpack [VERSION, kind, [field, ...], [[dtype, [dim, ...], bytes or nil], ...]], array, ... ]
 
 `decode` raises WireError and nothing else, allocates nothing in proportion to what a header
 claims, never unpickles and never evaluates; decoded arrays are read-only views of the frames.
@@ -41,7 +41,9 @@ from protocol.messages import (
 
 VERSION: Final = 1
 MAX_HEADER: Final = 1 << 20
-MAX_FRAMES: Final = 1 << 12
+MAX_ARRAYS: Final = 1 << 12
+INLINE: Final = 1 << 13
+"""Bytes of arrays that `encode` puts into the header; `decode` takes any number."""
 MAX_DIMENSIONS: Final = 8
 
 KINDS: Final[dict[int, type[Message]]] = {
@@ -68,6 +70,8 @@ DTYPES: Final = {
     )
 }
 
+_BIG_ENDIAN: Final = sys.byteorder == "big"
+
 Frame: TypeAlias = bytes | memoryview
 Check: TypeAlias = Callable[[object], bool]
 
@@ -88,22 +92,25 @@ def _check(hint: object) -> Check:
     kind = get_origin(hint) or hint
     if kind is int:
         return lambda value: type(value) is int and 0 <= value < 1 << 63
-    if kind in (str, float, bool, dict):
+    if kind is dict:
+        return lambda value: type(value) is dict and all(isinstance(k, str) for k in value)
+    if kind in (str, float, bool):
         return lambda value: type(value) is kind
     raise TypeError(f"no wire form for {hint!r}")
 
 
 @dataclass(frozen=True, slots=True)
 class _Schema:
-    """How one message class is laid out: header fields in order, then arrays.
+    """How one message class is laid out: its fields in order, arrays behind all others.
 
-    `arrays` names the fields of one frame each; `rest` the field, if any, that takes all frames
-    behind those.
+    `arrays` names the fields that hold one array each; `rest` the last field, if it is one that
+    takes all further arrays.
     """
 
     message: type[Message]
     kind: int
-    scalars: tuple[tuple[str, Check], ...]
+    names: tuple[str, ...]
+    checks: tuple[Check, ...]
     arrays: tuple[str, ...]
     rest: str | None
 
@@ -112,23 +119,22 @@ def _schema(kind: int, message: type[Message]) -> _Schema:
     hints = get_type_hints(message)
     names = [f.name for f in fields(message)]
     arrays = tuple(name for name in names if hints[name] == Array)
-    rest = [name for name in names if hints[name] == tuple[Array, ...]]
-    return _Schema(
-        message,
-        kind,
-        tuple((n, _check(hints[n])) for n in names if n not in arrays and n not in rest),
-        arrays,
-        rest[0] if rest else None,
-    )
+    rest = next((name for name in names if hints[name] == tuple[Array, ...]), None)
+    scalars = tuple(name for name in names if name not in arrays and name != rest)
+    if [*scalars, *arrays, *([rest] if rest else [])] != names:
+        raise TypeError(f"{message.__name__}: arrays must stand behind all other fields")
+    checks = tuple(_check(hints[name]) for name in scalars)
+    return _Schema(message, kind, scalars, checks, arrays, rest)
 
 
+_pack: Final = msgpack.Packer().pack
 _BY_KIND: Final = {kind: _schema(kind, message) for kind, message in KINDS.items()}
 _BY_CLASS: Final = {schema.message: schema for schema in _BY_KIND.values()}
 
 
 def _portable(array: Array) -> Array:
     """`array` itself where it is contiguous and little-endian, else a copy that is."""
-    if sys.byteorder == "big" or array.dtype.byteorder == ">":
+    if _BIG_ENDIAN or array.dtype.byteorder == ">":
         array = array.astype(array.dtype.newbyteorder("<"))
     return array if array.flags.c_contiguous else np.ascontiguousarray(array)
 
@@ -136,19 +142,32 @@ def _portable(array: Array) -> Array:
 def encode(message: Message) -> list[bytes | Array]:
     """The frames of `message`; array frames share memory with the arrays in it.
 
-    Raises TypeError for an array whose dtype is not in DTYPES: that is our mistake, not a peer's.
+    Small arrays travel inside the header, for a frame costs more than a copy of them. Raises
+    TypeError for what no peer would decode: that is our mistake, not theirs.
     """
     schema = _BY_CLASS[type(message)]
-    arrays: list[Array] = [_portable(getattr(message, name)) for name in schema.arrays]
+    arrays: list[Array] = [getattr(message, name) for name in schema.arrays]
     if schema.rest is not None:
-        arrays += map(_portable, getattr(message, schema.rest))
-    described = [(array.dtype.str, array.shape) for array in arrays]
-    for dtype, _ in described:
-        if dtype not in DTYPES:
-            raise TypeError(f"an array of dtype {dtype} cannot travel")
-    values = [getattr(message, name) for name, _ in schema.scalars]
-    header = msgpack.packb((VERSION, schema.kind, values, described))
-    return [header, *arrays]
+        arrays += getattr(message, schema.rest)
+    frames: list[bytes | Array] = [b""]
+    described = []
+    room = INLINE
+    for given in arrays:
+        array = _portable(given)
+        dtype, shape, inside = array.dtype.str, array.shape, None
+        if dtype not in DTYPES or len(shape) > MAX_DIMENSIONS:
+            raise TypeError(f"an array of dtype {dtype} and shape {shape} cannot travel")
+        if array.nbytes <= room:
+            room -= array.nbytes
+            inside = array.tobytes()
+        else:
+            frames.append(array)
+        described.append((dtype, shape, inside))
+    values = [getattr(message, name) for name in schema.names]
+    frames[0] = header = _pack((VERSION, schema.kind, values, described))
+    if len(header) > MAX_HEADER or len(described) > MAX_ARRAYS:
+        raise TypeError(f"a header of {len(header)} bytes, {len(described)} arrays cannot travel")
+    return frames
 
 
 def decode(frames: Sequence[Frame]) -> Message:
@@ -165,55 +184,67 @@ def decode(frames: Sequence[Frame]) -> Message:
 
 
 def _decode(frames: Sequence[Frame]) -> Message:
-    if not 1 <= len(frames) <= MAX_FRAMES:
+    if not 1 <= len(frames) <= 1 + MAX_ARRAYS:
         raise WireError(f"{len(frames)} frames")
     if len(frames[0]) > MAX_HEADER:
         raise WireError(f"a header of {len(frames[0])} bytes")
-    header = msgpack.unpackb(frames[0], strict_map_key=True)
+    header = msgpack.unpackb(frames[0], max_array_len=MAX_ARRAYS, max_map_len=MAX_ARRAYS)
     if not isinstance(header, list) or not header:
         raise WireError("the header is not a list")
-    if header[0] != VERSION:
+    if type(header[0]) is not int or header[0] != VERSION:
         raise WireError(f"protocol version {header[0]!r}, this is version {VERSION}")
     _, kind, values, described = header
     schema = _BY_KIND.get(kind) if type(kind) is int else None
     if schema is None:
         raise WireError(f"unknown kind {kind!r}")
-    if len(values) != len(schema.scalars):
-        raise WireError(f"{schema.message.__name__} with {len(values)} fields")
-    named: dict[str, object] = {}
-    for (name, check), value in zip(schema.scalars, values, strict=True):
+    if not isinstance(values, list) or len(values) != len(schema.checks):
+        raise WireError(f"{schema.message.__name__} with fields {values!r:.80}")
+    for i, check in enumerate(schema.checks):
+        value = values[i]
         if not check(value):
-            raise WireError(f"{schema.message.__name__}.{name} is {value!r:.80}")
-        named[name] = tuple(value) if isinstance(value, list) else value
-    return schema.message(**named, **_arrays(schema, described, frames[1:]))  # type: ignore[arg-type]
+            raise WireError(f"{schema.message.__name__}.{schema.names[i]} is {value!r:.80}")
+        if type(value) is list:
+            values[i] = tuple(value)
+    return schema.message(*values, *_arrays(schema, described, frames))
 
 
-def _arrays(schema: _Schema, described: object, frames: Sequence[Frame]) -> dict[str, object]:
-    if not isinstance(described, list) or len(described) != len(frames):
-        raise WireError("the header describes another number of arrays than came")
-    arrays = [_view(d, shape, f) for (d, shape), f in zip(described, frames, strict=True)]
+def _arrays(schema: _Schema, described: object, frames: Sequence[Frame]) -> list[object]:
+    """The arrays that `described` tells of, each from the header or from the next frame."""
+    if not isinstance(described, list):
+        raise WireError("the arrays are not described in a list")
+    found: list[object] = []
+    used = 1
+    for dtype, shape, inside in described:
+        if inside is None:
+            if used == len(frames):
+                raise WireError("fewer frames came than the header describes")
+            inside = frames[used]
+            used += 1
+        elif type(inside) is not bytes:
+            raise WireError(f"an array inside the header is {inside!r:.80}")
+        found.append(_view(dtype, shape, inside))
     expected = len(schema.arrays)
-    if len(arrays) < expected or (len(arrays) > expected and schema.rest is None):
-        raise WireError(f"{schema.message.__name__} with {len(arrays)} arrays")
-    named: dict[str, object] = dict(zip(schema.arrays, arrays[:expected], strict=True))
-    if schema.rest is not None:
-        named[schema.rest] = tuple(arrays[expected:])
-    return named
+    if used != len(frames):
+        raise WireError("more frames came than the header describes")
+    if len(found) < expected or (len(found) > expected and schema.rest is None):
+        raise WireError(f"{schema.message.__name__} with {len(found)} arrays")
+    return found if schema.rest is None else [*found[:expected], tuple(found[expected:])]
 
 
-def _view(dtype: object, shape: object, frame: Frame) -> Array:
+def _view(dtype: object, shape: object, data: Frame) -> Array:
     known = DTYPES.get(dtype) if isinstance(dtype, str) else None
     if known is None:
         raise WireError(f"dtype {dtype!r:.80}")
-    if not isinstance(shape, list) or len(shape) > MAX_DIMENSIONS:
+    if type(shape) is not list or len(shape) > MAX_DIMENSIONS:
         raise WireError(f"shape {shape!r:.80}")
-    if not all(type(n) is int and n >= 0 for n in shape):
-        raise WireError(f"shape {shape!r:.80}")
+    for n in shape:
+        if type(n) is not int or n < 0:
+            raise WireError(f"shape {shape!r:.80}")
     claimed = math.prod(shape) * known.itemsize
-    if claimed != len(frame):
-        raise WireError(f"an array said to have {claimed} bytes came with {len(frame)}")
-    if claimed == 0:
-        return np.empty(shape, known)
-    array: Array = np.frombuffer(frame, known).reshape(shape)
+    came = len(data) if type(data) is bytes else memoryview(data).nbytes
+    if claimed != came:
+        raise WireError(f"an array said to have {claimed} bytes came with {came}")
+    flat = np.frombuffer(data, known) if claimed else np.empty(0, known)
+    array: Array = flat.reshape(shape)
     array.flags.writeable = False
     return array

@@ -239,20 +239,23 @@ def test_a_step_sends_up_then_guesses_then_updates_then_sends_down(
     assert happened == ["Activation above", "guess", "step", "Gradient below"]
 
 
+def run_dry(core: Core) -> None:
+    while core.ready:
+        list(core.work())
+
+
 def test_a_full_queue_of_gradients_drops_the_oldest_and_keeps_its_credit() -> None:
     layer = build_cores(tiny("cdni", window=3, gradient_queue=1), DATA)[1]
     assert isinstance(layer, Decoupled)
     x = np.ones((8, 6), np.float32)
     for batch in (1, 2, 3, 4):
         layer.receive(Activation(batch, batch, True, x, np.zeros(8, np.int64)))
-    while layer.ready:
-        list(layer.work())
+    run_dry(layer)
     taken = [layer.stats.activations]
     truth = np.ones((8, 5), np.float32)
     for batch in (1, 2, 3):
         layer.receive(Gradient(batch, batch, truth))
-    while layer.ready:
-        list(layer.work())
+    run_dry(layer)
     assert (layer.stats.gradients, layer.stats.dropped_gradients) == (1, 2)
     assert [*taken, layer.stats.activations] == [3, 4]
 
@@ -271,8 +274,7 @@ def test_a_layer_above_its_window_waits_but_still_takes_gradients() -> None:
 def test_a_foreign_credit_cannot_open_the_window_further() -> None:
     layer = build_cores(tiny("cdni", window=1), DATA)[1]
     layer.receive(Credit(1000))
-    while layer.ready:
-        list(layer.work())
+    run_dry(layer)
     x = np.ones((8, 6), np.float32)
     for batch in (1, 2):
         layer.receive(Activation(batch, batch, True, x, np.zeros(8, np.int64)))

@@ -125,15 +125,18 @@ def build_cores(pipeline: Pipeline, data: Dataset) -> list[Core]:
     return [Source(pipeline, data), *layers]
 
 
+def condition(pipeline: Pipeline, facts: Facts) -> int:
+    """The width of what the gradient models see of the labels; 0 for nothing."""
+    return facts.classes if pipeline.rule == "cdni" else 0
+
+
 def build_synthetic(
     pipeline: Pipeline, facts: Facts, shape: Shape, index: int
 ) -> SyntheticGradient:
     """The gradient model behind layer `index`, whose activations have `shape`."""
-    classes = facts.classes if pipeline.rule == "cdni" else 0
     rng = _rng(pipeline, index, _SYNTHETIC)
-    return SyntheticGradient(
-        shape, classes, pipeline.synthetic.hidden, rng, partial(_optimizer, pipeline)
-    )
+    classes, hidden = condition(pipeline, facts), pipeline.synthetic.hidden
+    return SyntheticGradient(shape, classes, hidden, rng, partial(_optimizer, pipeline))
 
 
 def _rng(pipeline: Pipeline, index: int, purpose: int) -> np.random.Generator:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from protocol import Pipeline
-from workers.build import Facts, build_synthetic, layer_modules
+from workers.build import Facts, condition, layer_modules
 from workers.nn import Module, Shape
+from workers.synthetic import model_modules
 
 _RUNTIME_MB = 45.0
 """Resident memory of a worker before it holds anything, MiB, as measured."""
@@ -37,12 +39,13 @@ def check(pipeline: Pipeline, facts: Facts) -> list[LayerPlan]:
     """The plan of every layer. Raises SpecError where pipeline and data do not fit together."""
     plans = []
     shape, item = facts.shape, np.dtype(facts.dtype).itemsize
+    labels = 8 if facts.labelled else 4 * facts.classes
     last = len(pipeline.layer) - 1
     for i, made in enumerate(layer_modules(pipeline, facts)):
         output = made[-1].output
         has_model = i < last and pipeline.rule in ("dni", "cdni")
-        model = _model_size(pipeline, facts, output, i) if has_model else 0
-        up = pipeline.data.batch * math.prod(shape) * item
+        model = _size(_model(pipeline, facts, output)) if has_model else 0
+        up = pipeline.data.batch * (math.prod(shape) * item + labels)
         down = pipeline.data.batch * math.prod(shape) * 4
         sends_down = i > 0 and pipeline.rule != "no-bprop"
         parameters = _size(made)
@@ -63,13 +66,12 @@ def check(pipeline: Pipeline, facts: Facts) -> list[LayerPlan]:
     return plans
 
 
-def _size(made: list[Module]) -> int:
-    rng = np.random.default_rng(0)
-    return sum(array.size for module in made for array in module.initial(rng).values())
+def _model(pipeline: Pipeline, facts: Facts, shape: Shape) -> list[Module]:
+    return model_modules(shape, condition(pipeline, facts), pipeline.synthetic.hidden)
 
 
-def _model_size(pipeline: Pipeline, facts: Facts, shape: Shape, index: int) -> int:
-    return len(build_synthetic(pipeline, facts, shape, index).stack.parameters)
+def _size(made: Sequence[Module]) -> int:
+    return sum(math.prod(shape) for module in made for shape in module.parameters.values())
 
 
 def _memory(pipeline: Pipeline, parameters: int, up: int, output: Shape) -> float:

@@ -20,6 +20,25 @@ LINGER_MS: Final = 2000
 MAX_BYTES: Final = 1 << 31
 
 
+def put(socket: zmq.Socket[bytes], message: Message, flags: int = 0) -> None:
+    """Send `message`; its large arrays are not copied."""
+    frames = cast(list[bytes], encode(message))
+    if len(frames) == 1:
+        socket.send(frames[0], flags)
+    else:
+        socket.send_multipart(frames, flags, copy=False)
+
+
+def take(socket: zmq.Socket[bytes], flags: int = 0) -> Message:
+    """Receive a message; its arrays are views of what zmq received. Raises WireError."""
+    frame = socket.recv(flags, copy=False)
+    frames = [frame.buffer]
+    while frame.more:
+        frame = socket.recv(flags, copy=False)
+        frames.append(frame.buffer)
+    return decode(frames)
+
+
 class Links:
     """All that connects a worker to the others.
 
@@ -68,8 +87,7 @@ class Links:
 
     def send(self, peer: Peer, message: Message) -> None:
         """Hand `message` over; never blocks."""
-        frames = cast(list[bytes], encode(message))
-        self._outlets[peer].send_multipart(frames, zmq.NOBLOCK, copy=False)
+        put(self._outlets[peer], message, zmq.NOBLOCK)
 
     def poll(self, seconds: float) -> Iterator[tuple[Peer, Message]]:
         """What has arrived, after waiting for at most `seconds` where nothing has.
@@ -81,11 +99,9 @@ class Links:
                 raise EOFError
             while True:
                 try:
-                    frames = socket.recv_multipart(zmq.NOBLOCK, copy=False)
+                    yield self._inboxes[socket], take(socket, zmq.NOBLOCK)
                 except zmq.Again:
                     break
-                try:
-                    yield self._inboxes[socket], decode([frame.buffer for frame in frames])
                 except WireError as error:
                     print(f"dropped a foreign message: {error}", file=sys.stderr, flush=True)
 

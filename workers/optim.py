@@ -94,4 +94,4 @@ class Sgd:
 
 def learning_rate(lr: float, drops: Sequence[int], step: int) -> float:
     """`lr`, divided by 10 for each of the ascending `drops` that `step` has reached."""
-    return lr / 10.0 ** bisect_right(drops, step)
+    return lr / 10.0 ** min(bisect_right(drops, step), 300)

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 import numpy as np
@@ -49,6 +49,7 @@ from workers.meter import Meter
 from workers.source import Source
 
 REPORT_SECONDS: Final = 0.5
+LONGEST_TEXT: Final = 20_000
 _ORPHAN_SECONDS: Final = 0.5
 
 Told = TypeVar("Told", bound=ToWorker)
@@ -132,7 +133,9 @@ class _Worker:
         return self._core.step if self._core else 0
 
     def _fail(self, message: Failed) -> None:
-        self._links.send(Peer.COORDINATOR, message)
+        """Say what went wrong; of a long text the end, where tracebacks say it."""
+        short = replace(message, text=message.text[-LONGEST_TEXT:])
+        self._links.send(Peer.COORDINATOR, short)
         raise SystemExit(1)
 
     def _enlist(self) -> Core:
@@ -152,10 +155,10 @@ class _Worker:
 
     def _wait(self, word: type[Told]) -> Told:
         while True:
-            for _, message in self._links.poll(1.0):
-                if isinstance(message, word):
+            for peer, message in self._links.poll(1.0):
+                if peer is Peer.COORDINATOR and isinstance(message, word):
                     return message
-                if isinstance(message, Leave | Stop):
+                if peer is Peer.COORDINATOR and isinstance(message, Leave | Stop):
                     raise _Leave
 
     def _train(self, core: Core, meter: Meter) -> None:
@@ -181,14 +184,16 @@ class _Worker:
 
     def _receive(self, core: Core, seconds: float) -> bool:
         """Take in what has come; True when told to stop."""
-        for _, message in self._links.poll(seconds):
-            match message:
-                case Activation() | Gradient() | Credit() | Mark():
-                    core.receive(message)
-                case Stop():
+        for peer, message in self._links.poll(seconds):
+            match peer, message:
+                case Peer.COORDINATOR, Stop():
                     return True
-                case Leave():
+                case Peer.COORDINATOR, Leave():
                     raise _Leave
+                case Peer.BELOW, Activation() | Mark():
+                    core.receive(message)
+                case Peer.ABOVE, Gradient() | Credit() | Mark():
+                    core.receive(message)
                 case _:
                     pass
         return False

@@ -27,6 +27,17 @@ class Guess(NamedTuple):
     version: int
 
 
+def model_modules(shape: Shape, classes: int, hidden: Sequence[int]) -> list[Module]:
+    """The modules of a gradient model, from h and c joined to the gradient in a row."""
+    features = math.prod(shape)
+    modules: list[Module] = []
+    width = features + classes
+    for units in hidden:
+        modules += [Linear((width,), units), BatchNorm((units,)), Relu((units,))]
+        width = units
+    return [*modules, Linear((width,), features, zero=True)]
+
+
 class SyntheticGradient:
     """M(h, c): linear, or with hidden layers of (linear, batch-norm, ReLU).
 
@@ -45,12 +56,7 @@ class SyntheticGradient:
     ) -> None:
         self._features = math.prod(shape)
         self._classes = classes
-        modules: list[Module] = []
-        width = self._features + classes
-        for units in hidden:
-            modules += [Linear((width,), units), BatchNorm((units,)), Relu((units,))]
-            width = units
-        modules.append(Linear((width,), self._features, zero=True))
+        modules = model_modules(shape, classes, hidden)
         self.stack = Stack(modules, rng, dtype=dtype)
         self.optimizer = optimizer(len(self.stack.parameters))
 

@@ -34,14 +34,20 @@ def run_inline(workers: Sequence[Metered], threads: int, watch: Watch) -> End:
     with threadpool_limits(threads), np.errstate(all="ignore"):
         try:
             end = _turns(workers, watch)
-            for worker in workers:
-                state = worker.core.state()
-                if state is not None:
-                    watch.record(state)
-                watch.record(worker.report(finished=True))
         except OSError as error:
-            return End("failed", f"{error.filename or 'the run folder'}: {error.strerror}")
+            end = _broken(error)
+        for worker in workers:
+            for message in (worker.core.state(), worker.report(finished=True)):
+                try:
+                    if message is not None:
+                        watch.record(message)
+                except OSError as error:
+                    end = _broken(error)
     return end
+
+
+def _broken(error: OSError) -> End:
+    return End("failed", f"{error.filename}: {error.strerror}")
 
 
 def _turns(workers: Sequence[Metered], watch: Watch) -> End:

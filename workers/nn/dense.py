@@ -22,17 +22,14 @@ class Linear:
         self.inputs = math.prod(shape)
         self.output: Shape = (outputs,)
         self.buffers: dict[str, Floats] = {}
+        self.parameters: dict[str, Shape] = {"weight": (self.inputs, outputs), "bias": (outputs,)}
         self._zero = zero
 
     def initial(self, rng: np.random.Generator) -> dict[str, Floats]:
-        (outputs,) = self.output
         if self._zero:
-            return {"weight": np.zeros((self.inputs, outputs)), "bias": np.zeros(outputs)}
+            return {name: np.zeros(shape) for name, shape in self.parameters.items()}
         bound = 1 / math.sqrt(self.inputs)
-        return {
-            "weight": rng.uniform(-bound, bound, (self.inputs, outputs)),
-            "bias": rng.uniform(-bound, bound, outputs),
-        }
+        return {n: rng.uniform(-bound, bound, shape) for n, shape in self.parameters.items()}
 
     def forward(self, p: Views, x: Floats, train: bool) -> tuple[Floats, object]:  # noqa: ARG002
         y = x.reshape(len(x), self.inputs) @ p["weight"]

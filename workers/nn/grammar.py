@@ -11,6 +11,9 @@ from workers.nn.dense import Flatten, Linear
 from workers.nn.module import Module, Shape
 from workers.nn.normalisation import BatchNorm
 
+LONGEST: Final = 9
+"""Digits of a number in a module's text."""
+
 
 class _Word(NamedTuple):
     make: Callable[..., Module]
@@ -36,8 +39,10 @@ def module(text: str, shape: Shape, key: str) -> Module:
     if len(numbers) != len(word.arguments):
         usage = " ".join([name, *(f"<{argument}>" for argument in word.arguments)])
         raise SpecError(f"{key}: {text!r} should be {usage!r}")
-    if not all(number.isdecimal() and int(number) > 0 for number in numbers):
-        raise SpecError(f"{key}: {text!r}: a positive whole number is needed")
+    if not all(n.isdecimal() and len(n) <= LONGEST and int(n) > 0 for n in numbers):
+        raise SpecError(
+            f"{key}: {text!r:.60}: a positive whole number below 10^{LONGEST} is needed"
+        )
     return word.make(shape, *map(int, numbers))
 
 

@@ -19,11 +19,15 @@ Views: TypeAlias = Mapping[str, Floats]
 
 
 class Module(Protocol):
-    """One step of a layer. `n` below is the number of examples in a batch."""
+    """One step of a layer. `n` below is the number of examples in a batch.
+
+    `output` is the shape of an example behind it, `parameters` the shapes of its parameters.
+    """
 
     word: str
     output: Shape
     buffers: dict[str, Floats]
+    parameters: dict[str, Shape]
 
     def initial(self, rng: np.random.Generator) -> dict[str, Floats]:
         """The parameters to begin with, by name, in a fixed order; drawn from `rng`."""
@@ -47,6 +51,7 @@ class Stateless:
     def __init__(self, shape: Shape) -> None:
         self.output = shape
         self.buffers: dict[str, Floats] = {}
+        self.parameters: dict[str, Shape] = {}
 
     def initial(self, rng: np.random.Generator) -> dict[str, Floats]:  # noqa: ARG002
         return {}

@@ -33,6 +33,7 @@ class BatchNorm:
             "running_mean": np.zeros(self._channels),
             "running_var": np.ones(self._channels),
         }
+        self.parameters: dict[str, Shape] = {"scale": shape[-1:], "shift": shape[-1:]}
 
     def initial(self, rng: np.random.Generator) -> dict[str, Floats]:  # noqa: ARG002
         return {"scale": np.ones(self._channels), "shift": np.zeros(self._channels)}

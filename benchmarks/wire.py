@@ -1,0 +1,113 @@
+"""Messages a second through our encode, socket and decode against raw pyzmq, in turn.
+
+    python benchmarks/wire.py [--rounds 5] [--seconds 1.0]
+
+A sender process and this receiver, PUSH to PULL over ipc, activations of 4 KiB, 256 KiB and
+4 MiB. The raw peer sends the same bytes as one frame, once with pyzmq's copies and once without;
+ours is compared with the quicker of the two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import zmq
+
+from protocol import Activation
+from workers.links import put, take
+
+SIZES: Final = (4 << 10, 256 << 10, 4 << 20)
+WINDOW: Final = 8
+KINDS: Final = ("raw copying", "raw zero-copy", "ours")
+
+
+def batch(size: int) -> Activation:
+    """An activation whose array has `size` bytes, 64 examples."""
+    x = np.zeros((64, size // 64 // 4), np.float32)
+    return Activation(1, 1, True, x, np.zeros(64, np.int64))
+
+
+def send(kind: str, size: int, endpoint: str, count: int) -> None:
+    """The sender: as many messages in flight as a full high-water mark lets."""
+    with zmq.Context() as context, context.socket(zmq.PUSH) as socket:
+        socket.sndhwm = WINDOW
+        socket.connect(endpoint)
+        message, raw = batch(size), bytes(size)
+        for _ in range(count):
+            if kind == "ours":
+                put(socket, message)
+            elif kind == "raw copying":
+                socket.send(raw)
+            else:
+                socket.send(raw, copy=False)
+        sys.stdin.read()  # stay until all has been received
+
+
+def rate(kind: str, size: int, seconds: float) -> float:
+    """Messages a second received and, where they are ours, decoded."""
+    count = max(50, int(seconds * min(40_000, 2e9 / size)))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        zmq.Context() as context,
+        context.socket(zmq.PULL) as socket,
+    ):
+        endpoint = f"ipc://{folder}/wire"
+        socket.rcvhwm = WINDOW
+        socket.rcvtimeo = 10_000
+        socket.bind(endpoint)
+        command = [sys.executable, __file__, "--send", kind, str(size), endpoint, str(count)]
+        sender = subprocess.Popen(command, stdin=subprocess.PIPE)
+        began = 0.0
+        for number in range(count):
+            if number == count // 10:
+                began = time.perf_counter()
+            if kind == "ours":
+                take(socket)
+            elif kind == "raw copying":
+                socket.recv()
+            else:
+                socket.recv(copy=False)
+        elapsed = time.perf_counter() - began
+        sender.communicate()
+    return (count - count // 10) / elapsed
+
+
+def main() -> None:
+    """Measure all in turn, several times, and print medians and the ratio."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--send", nargs=4, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.send:
+        kind, size, endpoint, count = options.send
+        send(kind, int(size), endpoint, int(count))
+        return
+    found = {}
+    for size in SIZES:
+        rates: dict[str, list[float]] = {kind: [] for kind in KINDS}
+        for _ in range(options.rounds):
+            for kind in KINDS:
+                rates[kind].append(rate(kind, size, options.seconds))
+        middle = {kind: statistics.median(values) for kind, values in rates.items()}
+        best = max(middle["raw copying"], middle["raw zero-copy"])
+        ratio = middle["ours"] / best
+        found[size] = {**middle, "ratio": ratio}
+        figures = ", ".join(f"{kind} {value:,.0f}/s" for kind, value in middle.items())
+        print(f"{size >> 10:5d} KiB: {figures}; ours / best raw = {ratio:.2f}", flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()

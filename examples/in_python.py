@@ -1,0 +1,20 @@
+"""The same as a pipeline file, in Python: build a pipeline, check it, train it, evaluate it.
+
+python examples/in_python.py
+"""
+
+from cli import check, evaluate, run
+from protocol import Data, Layer, Pipeline, Train
+
+hidden = Layer(("linear 128", "batchnorm", "relu"))
+pipeline = Pipeline(
+    name="in-python",
+    rule="cdni",
+    data=Data(name="digits", batch=64),
+    train=Train(steps=1000, lr=1e-3),
+    layer=(hidden, hidden, Layer(("linear 10",))),
+)
+print(*check(pipeline), sep="\n")
+result = run(pipeline)
+print(result.folder, result.summary["outcome"], f"{result.summary['test_error']:.2f} %")
+print(evaluate(result.folder).errors, "errors in the test set")

@@ -1,0 +1,236 @@
+"""The `dni` command as tests run it: in a folder of its own, with proof that nothing is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+TINY = """\
+name = "tiny"
+[data]
+name = "digits"
+batch = 32
+[train]
+steps = 40
+eval_every = 20
+seed = 3
+[[layer]]
+modules = ["linear 16", "batchnorm", "relu"]
+[[layer]]
+modules = ["linear 16", "tanh"]
+[[layer]]
+modules = ["linear 10"]
+"""
+WORKERS = ("source", "layer0", "layer1", "layer2")
+COMMAND = (sys.executable, "-P", "-m", "cli")
+ENDLESS = ("-o", "train.steps=1000000000", "-o", "train.eval_every=0")
+SHM = Path("/dev/shm")
+PATIENCE = 30.0
+
+
+def wait_until(condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
+    """Return as soon as `condition` holds; fail when it does not within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"after {seconds} s still waiting until {what}"
+        time.sleep(0.005)
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@dataclass(frozen=True)
+class Training:
+    """A `dni run` of TINY under way; `folder` is what it leaves."""
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+    output: Path
+    errors: Path
+    family: dict[str, psutil.Process] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """What it has printed so far, on both streams."""
+        return self.output.read_text("utf-8") + self.errors.read_text("utf-8")
+
+    def find_family(self) -> bool:
+        """Note the worker processes; True when all of them are there."""
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            try:
+                *_, word, name = ["", *child.cmdline()]
+            except psutil.Error:
+                continue
+            if word == "worker":
+                self.family[name] = child
+        return set(self.family) == set(WORKERS)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The complete lines of metrics.jsonl."""
+        path = self.folder / "metrics.jsonl"
+        if not path.exists():
+            return []
+        *lines, _ = path.read_text("utf-8").split("\n")
+        return [json.loads(line) for line in lines]
+
+    def summary(self) -> dict[str, Any]:
+        """What summary.json holds."""
+        found: dict[str, Any] = json.loads((self.folder / "summary.json").read_text("utf-8"))
+        return found
+
+    def until_training(self) -> None:
+        """Wait until every layer has said that it learns."""
+
+        def learns() -> bool:
+            assert self.process.poll() is None, self.text
+            said = {line["layer"] for line in self.metrics() if line.get("updates")}
+            return said >= set(WORKERS[1:]) and self.find_family()
+
+        wait_until(learns, "every layer has learnt something")
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the coordinator."""
+        os.kill(self.process.pid, number)
+
+    def end(self, seconds: float) -> int:
+        """The exit code, which must be there within `seconds`."""
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"still there after {seconds} s: {self.text}")
+
+
+class Dni:
+    """Runs the command; `home` is the current folder, `base` holds sockets and temporary files."""
+
+    until = staticmethod(wait_until)
+
+    def __init__(self, home: Path, base: Path) -> None:
+        self.home = home
+        self.base = base
+        self.trainings: list[Training] = []
+        self.environment = {
+            **os.environ,
+            "XDG_RUNTIME_DIR": str(base),
+            "TMPDIR": str(base),
+            "DNI_CACHE": str(home / "cache"),
+        }
+        for name in ("DNI_DATA", "COLUMNS", "FORCE_COLOR", "PYTHONPATH"):
+            self.environment.pop(name, None)
+        (home / "tiny.toml").write_text(TINY, "utf-8")
+        self._shm = self._shared()
+
+    def __call__(
+        self, *words: str, environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `dni` with `words` to its end."""
+        return subprocess.run(
+            [*COMMAND, *words],
+            cwd=self.home,
+            env={**self.environment, **(environment or {})},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def start(
+        self, *words: str, run_dir: str = "run", environment: Mapping[str, str] | None = None
+    ) -> Training:
+        """Start `dni run tiny.toml` with `words`, as the leader of a process group."""
+        output, errors = (self.home / f"{Path(run_dir).name}.{part}" for part in ("out", "err"))
+        with output.open("wb") as out, errors.open("wb") as err:
+            process = subprocess.Popen(
+                [*COMMAND, "run", "tiny.toml", "--run-dir", run_dir, *words],
+                cwd=self.home,
+                env={**self.environment, **(environment or {})},
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+        training = Training(process, self.home / run_dir, output, errors)
+        self.trainings.append(training)
+        return training
+
+    def endless(self, *words: str, run_dir: str = "run") -> Training:
+        """Start a run that does not end by itself."""
+        return self.start(*ENDLESS, *words, run_dir=run_dir)
+
+    def train(self, *words: str, run_dir: str = "run") -> Training:
+        """Start a run that does not end by itself, and wait until all its layers learn."""
+        training = self.endless(*words, run_dir=run_dir)
+        training.until_training()
+        return training
+
+    def sitecustomize(self, code: str) -> dict[str, str]:
+        """An environment in which every Python runs `code` first; `worker` is its name or ""."""
+        folder = self.home / "site"
+        folder.mkdir()
+        who = "import sys\nworker = sys.orig_argv[-1] if 'worker' in sys.orig_argv else ''\n"
+        (folder / "sitecustomize.py").write_text(who + code, "utf-8")
+        return {"PYTHONPATH": str(folder)}
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process that inherited our folder for temporary files and still lives."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("XDG_RUNTIME_DIR") == str(self.base) and _lives(process):
+                    found.append(process)
+            except (psutil.Error, OSError):
+                continue
+        return found
+
+    def sockets(self) -> list[Path]:
+        """The socket folders that are there now."""
+        return sorted(self.base.glob("dni-*"))
+
+    def family(self) -> list[psutil.Process]:
+        """The workers that are known to have been there and still live."""
+        return [p for t in self.trainings for p in t.family.values() if _lives(p)]
+
+    def _shared(self) -> set[str]:
+        return {entry.name for entry in SHM.iterdir()} if SHM.is_dir() else set()
+
+    def nothing_left(self, *but: Path) -> None:
+        """No process, socket folder, temporary file or shared memory is left, except `but`."""
+        assert self.processes() == []
+        assert self.family() == []
+        assert sorted(self.base.iterdir()) == sorted(but)
+        assert list(self.home.rglob("*.part")) == []
+        pids = {str(t.process.pid) for t in self.trainings}
+        pids |= {str(p.pid) for t in self.trainings for p in t.family.values()}
+        new = self._shared() - self._shm
+        assert [name for name in new if "dni" in name or any(pid in name for pid in pids)] == []
+
+
+@pytest.fixture
+def dni(tmp_path: Path) -> Iterator[Dni]:
+    """The command, in the empty folder `tmp_path`; whatever a failed test leaves is killed."""
+    base = Path(tempfile.mkdtemp(prefix="t-", dir="/tmp"))  # short: socket paths have 100 bytes
+    command = Dni(tmp_path, base)
+    try:
+        yield command
+    finally:
+        for process in command.processes():
+            process.send_signal(signal.SIGKILL)
+        for training in command.trainings:
+            training.process.wait(PATIENCE)
+        shutil.rmtree(base, ignore_errors=True)

@@ -1,0 +1,122 @@
+"""What a user installs is complete, and is what runs whatever lies in the current folder."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.conftest import Dni
+
+pytestmark = pytest.mark.slow
+
+PROJECT = Path(__file__).parent.parent
+NO_SOURCES = shutil.ignore_patterns(".*", "__pycache__", "runs", "build", "dist", "*.egg-info")
+PACKAGES = ("coordinator", "protocol", "workers")
+
+
+def pip(*words: str, cwd: Path) -> str:
+    """Run pip; returns "" or, where it fails, what it says."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", *words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    return "" if done.returncode == 0 else (done.stdout + done.stderr).strip()[-500:]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this project, built from a copy so that the project stays clean."""
+    folder = tmp_path_factory.mktemp("wheel")
+    copy = folder / "project"
+    shutil.copytree(PROJECT, copy, ignore=NO_SOURCES)
+    isolated = [] if importlib.util.find_spec("setuptools") is None else ["--no-build-isolation"]
+    failure = pip("wheel", "--no-deps", *isolated, "--wheel-dir", str(folder), ".", cwd=copy)
+    if failure and not isolated:
+        pytest.skip(f"no wheel can be built here: {failure}")
+    assert failure == ""
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the wheel is installed in, with the console script in `bin`."""
+    folder = tmp_path_factory.mktemp("installed")
+    assert pip("install", "--no-deps", "--target", str(folder), str(wheel), cwd=folder) == ""
+    return folder
+
+
+def test_the_wheel_holds_the_four_parts_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    top = {name.partition("/")[0] for name in names}
+    info = {name for name in top if name.endswith(".dist-info")}
+    assert len(info) == 1
+    assert top - info == {"cli.py", *PACKAGES}
+
+
+def test_the_wheel_holds_every_source_and_data_file(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    for package in PACKAGES:
+        assert f"{package}/py.typed" in names
+        for path in (PROJECT / package).rglob("*.py"):
+            assert path.relative_to(PROJECT).as_posix() in names
+    assert {"workers/data/digits.npz", "workers/data/digits.toml"} <= names
+
+
+def test_hostile_files_in_the_current_folder_are_not_imported(dni: Dni, installed: Path) -> None:
+    hostile = "raise SystemExit('hostile code was run')\n"
+    for name in (*PACKAGES, "zmq", "numpy", "json"):
+        (dni.home / name).mkdir()
+        (dni.home / name / "__init__.py").write_text(hostile, "utf-8")
+    (dni.home / "cli.py").write_text(hostile, "utf-8")
+    environment = {**dni.environment, "PYTHONPATH": str(installed)}
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            words,
+            cwd=dni.home,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    where = run(sys.executable, "-P", "-c", "import cli; print(cli.__file__)")
+    assert Path(where.stdout.strip()).parent == installed
+    command = str(installed / "bin" / "dni")
+    ran = run(command, "run", "tiny.toml", "--run-dir", "run", "--json")
+    assert "hostile" not in ran.stdout + ran.stderr
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout)["outcome"] == "completed"
+    assert run(command, "evaluate", "run").returncode == 0
+    assert run(command, "check").returncode == 0
+    dni.nothing_left()
+
+
+def test_the_installed_command_knows_its_version(installed: Path) -> None:
+    shown = subprocess.run(
+        [installed / "bin" / "dni", "--version"],
+        env={**os.environ, "PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (info,) = installed.glob("dni-*.dist-info")
+    assert info.name.removeprefix("dni-").removesuffix(".dist-info") in shown.stdout
