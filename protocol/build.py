@@ -77,9 +77,9 @@ def read_pipeline(path: Path, overrides: Iterable[str] = ()) -> Pipeline:
     data = table.get("data")
     if isinstance(data, dict) and isinstance(data.get("path"), str):
         data["path"] = str((path.parent / data["path"]).resolve())
-    for override in overrides:
-        _override(table, override)
     try:
+        for override in overrides:
+            _override(table, override)
         return build(Pipeline, table)
     except SpecError as error:
         raise SpecError(f"{path}: {error}") from None
@@ -96,7 +96,7 @@ def _override(table: dict[str, Any], override: str) -> None:
     except tomllib.TOMLDecodeError:
         value = text.strip()
     except (ValueError, RecursionError) as error:
-        raise SpecError(f"-o {key}: not a value: {error}") from None
+        raise SpecError(f"{key.strip()}: not a value: {error}") from None
     target: Any = table
     for word in words[:-1]:
         target = _inside(target, word, override)

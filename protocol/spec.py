@@ -51,8 +51,8 @@ class Data:
     def __post_init__(self) -> None:
         if (self.name is None) == (self.path is None):
             raise SpecError("data: give either name or path")
-        if self.path is not None and not self.path.isprintable():
-            raise SpecError(f"data.path: {self.path!r} has characters that cannot be sent")
+        if self.path is not None and self.path != self.path.encode("utf-8", "replace").decode():
+            raise SpecError(f"data.path: {self.path!r} is not a name in UTF-8")
         _at_least("data.batch", self.batch, 1)
 
 

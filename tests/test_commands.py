@@ -198,7 +198,7 @@ def test_check_shows_what_a_pipeline_needs_and_starts_nothing(
 
 def test_check_is_readable_on_a_pipe(dni: Dni) -> None:
     shown = dni("check", "tiny.toml")
-    for word in ("modules", "parameters", "gradient model", "up/batch", "linear 16"):
+    for word in ("modules", "parameters", "gradient model", "up KiB", "linear 16"):
         assert word in shown.stdout
     assert "…" not in shown.stdout
 

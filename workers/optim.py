@@ -11,6 +11,8 @@ import numpy as np
 
 from workers.nn import Floats
 
+LAST_DROP: Final = 300
+"""After more drops than this a learning rate is no number any more, but nothing."""
 BLOCK: Final = 1 << 15
 """Parameters handled at a time: five float32 vectors of this length stay in a core's L2 cache."""
 
@@ -94,4 +96,5 @@ class Sgd:
 
 def learning_rate(lr: float, drops: Sequence[int], step: int) -> float:
     """`lr`, divided by 10 for each of the ascending `drops` that `step` has reached."""
-    return lr / 10.0 ** min(bisect_right(drops, step), 300)
+    reached = bisect_right(drops, step)
+    return lr / 10.0**reached if reached <= LAST_DROP else 0.0
