@@ -2,7 +2,10 @@
 
 A message is a msgpack header and, behind it, one raw frame for each array that is not small:
 
-    [ msgpack [VERSION, kind, [field, ...], [[dtype, [dim, ...], bytes or nil], ...]], array, ... ]
+    [ msgpack [VERSION, kind, [field, ...], [[dtype, [dim, ...], where], ...]], array, ... ]
+
+`where` is nil for the next frame, bytes for an array that lies right there, and a number for one
+that lies at that place of the memory that both ends share (`workers.shelf`).
 
 `decode` raises WireError and nothing else, allocates nothing in proportion to what a header
 claims, never unpickles and never evaluates; decoded arrays are read-only views of the frames.
@@ -15,7 +18,7 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Final, Literal, TypeAlias, get_args, get_origin, get_type_hints
+from typing import Final, Literal, Protocol, TypeAlias, get_args, get_origin, get_type_hints
 
 import msgpack
 import numpy as np
@@ -139,11 +142,26 @@ def _portable(array: Array) -> Array:
     return array if array.flags.c_contiguous else np.ascontiguousarray(array)
 
 
-def encode(message: Message) -> list[bytes | Array]:
+class Outgoing(Protocol):
+    """Memory that the receiver can read; see `workers.shelf`."""
+
+    def put(self, batch: int, array: Array) -> int | None:
+        """Copy `array` there; where it begins, or None where there is no room."""
+
+
+class Incoming(Protocol):
+    """Memory that the sender can write."""
+
+    def view(self, start: int, size: int) -> memoryview:
+        """Read-only bytes of it. Raises WireError where there are none such."""
+
+
+def encode(message: Message, shelf: Outgoing | None = None) -> list[bytes | Array]:
     """The frames of `message`; array frames share memory with the arrays in it.
 
-    Small arrays travel inside the header, for a frame costs more than a copy of them. Raises
-    TypeError for what no peer would decode: that is our mistake, not theirs.
+    Small arrays travel inside the header, for a frame costs more than a copy of them. Where there
+    is a `shelf`, the large array of an activation or a gradient goes there. Raises TypeError for
+    what no peer would decode: that is our mistake, not theirs.
     """
     schema = _BY_CLASS[type(message)]
     arrays: list[Array] = [getattr(message, name) for name in schema.arrays]
@@ -154,13 +172,16 @@ def encode(message: Message) -> list[bytes | Array]:
     room = INLINE
     for given in arrays:
         array = _portable(given)
-        dtype, shape, inside = array.dtype.str, array.shape, None
+        dtype, shape = array.dtype.str, array.shape
+        inside: bytes | int | None = None
         if dtype not in DTYPES or len(shape) > MAX_DIMENSIONS:
             raise TypeError(f"an array of dtype {dtype} and shape {shape} cannot travel")
         if array.nbytes <= room:
             room -= array.nbytes
             inside = array.tobytes()
-        else:
+        elif shelf is not None and isinstance(message, Activation | Gradient):
+            inside, shelf = shelf.put(message.batch, array), None
+        if inside is None:
             frames.append(array)
         described.append((dtype, shape, inside))
     values = [getattr(message, name) for name in schema.names]
@@ -170,20 +191,20 @@ def encode(message: Message) -> list[bytes | Array]:
     return frames
 
 
-def decode(frames: Sequence[Frame]) -> Message:
-    """The message in `frames`; its arrays are read-only views of them.
+def decode(frames: Sequence[Frame], shelf: Incoming | None = None) -> Message:
+    """The message in `frames`; its arrays are read-only views of them, or of the `shelf`.
 
     Raises WireError for anything that `encode` cannot have made.
     """
     try:
-        return _decode(frames)
+        return _decode(frames, shelf)
     except WireError:
         raise
     except Exception as error:  # whatever foreign bytes provoke, it is their fault
         raise WireError(f"{type(error).__name__}: {error}") from error
 
 
-def _decode(frames: Sequence[Frame]) -> Message:
+def _decode(frames: Sequence[Frame], shelf: Incoming | None) -> Message:
     if not 1 <= len(frames) <= 1 + MAX_ARRAYS:
         raise WireError(f"{len(frames)} frames")
     if len(frames[0]) > MAX_HEADER:
@@ -205,11 +226,13 @@ def _decode(frames: Sequence[Frame]) -> Message:
             raise WireError(f"{schema.message.__name__}.{schema.names[i]} is {value!r:.80}")
         if type(value) is list:
             values[i] = tuple(value)
-    return schema.message(*values, *_arrays(schema, described, frames))
+    return schema.message(*values, *_arrays(schema, described, frames, shelf))
 
 
-def _arrays(schema: _Schema, described: object, frames: Sequence[Frame]) -> list[object]:
-    """The arrays that `described` tells of, each from the header or from the next frame."""
+def _arrays(
+    schema: _Schema, described: object, frames: Sequence[Frame], shelf: Incoming | None
+) -> list[object]:
+    """The arrays that `described` tells of: in the header, on the shelf or in the next frame."""
     if not isinstance(described, list):
         raise WireError("the arrays are not described in a list")
     found: list[object] = []
@@ -220,6 +243,8 @@ def _arrays(schema: _Schema, described: object, frames: Sequence[Frame]) -> list
                 raise WireError("fewer frames came than the header describes")
             inside = frames[used]
             used += 1
+        elif type(inside) is int and shelf is not None:
+            inside = shelf.view(inside, _bytes(dtype, shape))
         elif type(inside) is not bytes:
             raise WireError(f"an array inside the header is {inside!r:.80}")
         found.append(_view(dtype, shape, inside))
@@ -231,7 +256,8 @@ def _arrays(schema: _Schema, described: object, frames: Sequence[Frame]) -> list
     return found if schema.rest is None else [*found[:expected], tuple(found[expected:])]
 
 
-def _view(dtype: object, shape: object, data: Frame) -> Array:
+def _bytes(dtype: object, shape: object) -> int:
+    """The size of an array so described. Raises WireError where none can be."""
     known = DTYPES.get(dtype) if isinstance(dtype, str) else None
     if known is None:
         raise WireError(f"dtype {dtype!r:.80}")
@@ -240,7 +266,11 @@ def _view(dtype: object, shape: object, data: Frame) -> Array:
     for n in shape:
         if type(n) is not int or n < 0:
             raise WireError(f"shape {shape!r:.80}")
-    claimed = math.prod(shape) * known.itemsize
+    return math.prod(shape) * known.itemsize
+
+
+def _view(dtype: str, shape: list[int], data: Frame) -> Array:
+    claimed, known = _bytes(dtype, shape), DTYPES[dtype]
     came = len(data) if type(data) is bytes else memoryview(data).nbytes
     if claimed != came:
         raise WireError(f"an array said to have {claimed} bytes came with {came}")

@@ -8,35 +8,48 @@ standard error.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final, cast
 
 import zmq
 
 from protocol import Message, Peer, WireError, decode, encode
+from workers.shelf import Incoming, Outgoing
 
 LINGER_MS: Final = 2000
 MAX_BYTES: Final = 1 << 31
 
 
-def put(socket: zmq.Socket[bytes], message: Message, flags: int = 0) -> None:
-    """Send `message`; its large arrays are not copied."""
-    frames = cast(list[bytes], encode(message))
+def put(
+    socket: zmq.Socket[bytes], message: Message, flags: int = 0, shelf: Outgoing | None = None
+) -> None:
+    """Send `message`; its large arrays are not copied, or once, to the `shelf`."""
+    frames = cast(list[bytes], encode(message, shelf))
     if len(frames) == 1:
         socket.send(frames[0], flags)
     else:
         socket.send_multipart(frames, flags, copy=False)
 
 
-def take(socket: zmq.Socket[bytes], flags: int = 0) -> Message:
-    """Receive a message; its arrays are views of what zmq received. Raises WireError."""
+def take(socket: zmq.Socket[bytes], flags: int = 0, shelf: Incoming | None = None) -> Message:
+    """Receive a message; its arrays are views of what was received. Raises WireError."""
     frame = socket.recv(flags, copy=False)
     frames = [frame.buffer]
     while frame.more:
         frame = socket.recv(flags, copy=False)
         frames.append(frame.buffer)
-    return decode(frames)
+    return decode(frames, shelf)
+
+
+def _shelf_path(endpoint: str) -> Path | None:
+    """Where the shelf of an inbox lies, for those on this machine."""
+    path = endpoint.removeprefix("ipc://")
+    if path == endpoint or not hasattr(os, "posix_fallocate"):
+        return None
+    return Path(f"{path}.shelf")
 
 
 class Links:
@@ -52,6 +65,8 @@ class Links:
         self._poller.register(lifeline, zmq.POLLIN)
         self._inboxes: dict[zmq.Socket[bytes], Peer] = {}
         self._outlets: dict[Peer, zmq.Socket[bytes]] = {}
+        self._incoming: dict[zmq.Socket[bytes], Incoming] = {}
+        self._outgoing: dict[Peer, Outgoing] = {}
         line = self._socket(zmq.DEALER)
         line.routing_id = name.encode()
         line.linger = LINGER_MS
@@ -77,17 +92,24 @@ class Links:
         inbox = self._socket(zmq.PULL)
         inbox.bind(endpoint)
         self._listen(inbox, peer)
+        if (path := _shelf_path(endpoint)) is not None:
+            self._incoming[inbox] = Incoming(path)
         return cast(bytes, inbox.last_endpoint).rstrip(b"\0").decode()
 
-    def connect(self, peer: Peer, endpoint: str) -> None:
-        """Open the way to the inbox of `peer`, where there is one."""
+    def connect(self, peer: Peer, endpoint: str, window: int) -> None:
+        """Open the way to the inbox of `peer`, where there is one.
+
+        `window` is how many batches may be in flight on it.
+        """
         if endpoint:
             self._outlets[peer] = self._socket(zmq.PUSH)
             self._outlets[peer].connect(endpoint)
+            if (path := _shelf_path(endpoint)) is not None:
+                self._outgoing[peer] = Outgoing(path, window)
 
     def send(self, peer: Peer, message: Message) -> None:
         """Hand `message` over; never blocks."""
-        put(self._outlets[peer], message, zmq.NOBLOCK)
+        put(self._outlets[peer], message, zmq.NOBLOCK, self._outgoing.get(peer))
 
     def poll(self, seconds: float) -> Iterator[tuple[Peer, Message]]:
         """What has arrived, after waiting for at most `seconds` where nothing has.
@@ -99,7 +121,10 @@ class Links:
                 raise EOFError
             while True:
                 try:
-                    yield self._inboxes[socket], take(socket, zmq.NOBLOCK)
+                    yield (
+                        self._inboxes[socket],
+                        take(socket, zmq.NOBLOCK, self._incoming.get(socket)),
+                    )
                 except zmq.Again:
                     break
                 except WireError as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import cast
 
+import numpy as np
+
 from protocol import Activation, Evaluated, Mark, Peer, Pipeline, Send
 from workers.layer import Layer, Sent
 from workers.nn import Floats, Loss, Stack
@@ -47,6 +49,8 @@ class Decoupled(Layer):
 
     def _train(self, message: Activation) -> Iterator[Send]:
         y, caches = self.stack.forward(message.x, train=True)
+        if np.may_share_memory(y, message.x):
+            y = y.copy()  # the message's memory is not ours when the gradient comes
         yield self._up(message, y)
         guess = self.synthetic.guess(y, message.labels)
         self._unanswered[message.batch] = Sent(message.step, guess)

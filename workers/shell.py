@@ -145,9 +145,10 @@ class _Worker:
         above = links.bind(Peer.ABOVE, config.above)
         links.send(Peer.COORDINATOR, Hello(config.name, os.getpid(), VERSION, below, above))
         start = self._wait(Start)
-        links.connect(Peer.BELOW, start.below)
-        links.connect(Peer.ABOVE, start.above)
-        core = _core(start)
+        pipeline = build(Pipeline, start.pipeline)
+        links.connect(Peer.BELOW, start.below, pipeline.window)
+        links.connect(Peer.ABOVE, start.above, pipeline.window)
+        core = _core(start, pipeline)
         links.send(Peer.COORDINATOR, Ready(config.name))
         if start.position == 0:
             self._wait(Go)  # the layers do not: a batch may well be quicker than the word
@@ -199,9 +200,8 @@ class _Worker:
         return False
 
 
-def _core(start: Start) -> Core:
+def _core(start: Start, pipeline: Pipeline) -> Core:
     """The core at `start.position`. Raises UserError where pipeline, data and layer do not fit."""
-    pipeline = build(Pipeline, start.pipeline)
     if start.position == 0:
         return Source(pipeline, load(pipeline.data.name, pipeline.data.path))
     return build_layer(pipeline, build(Facts, start.facts), start.position - 1)

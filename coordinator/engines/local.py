@@ -38,7 +38,7 @@ class LocalEngine:
         self._logs = logs
         self._threads = threads
         self._workers: dict[str, subprocess.Popen[bytes]] = {}
-        base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+        base = _base()
         _sweep(base)
         self._folder = Path(tempfile.mkdtemp(prefix=f"dni-{os.getpid()}-", dir=base))
         if len(str(self._folder)) > LONGEST_PATH - len("/layer0000.below"):
@@ -106,6 +106,14 @@ class LocalEngine:
                 worker.wait()
             self._forget(name)
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _base() -> Path:
+    """Where folders for sockets and shared memory go: into memory, where there is such a place."""
+    for place in (os.environ.get("XDG_RUNTIME_DIR"), "/dev/shm"):
+        if place and os.access(place, os.W_OK | os.X_OK):
+            return Path(place)
+    return Path(tempfile.gettempdir())
 
 
 def _sweep(base: Path) -> None:
