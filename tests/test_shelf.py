@@ -1,0 +1,86 @@
+"""Arrays in shared memory arrive; what is not there is refused, and no room is no error."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from protocol import Activation, Gradient, WireError, decode, encode
+from workers.shelf import Incoming, Outgoing
+
+LARGE = np.arange(64 * 100, dtype=np.float32).reshape(64, 100)
+LABELS = np.arange(64)
+
+
+def frames(message: Activation | Gradient, shelf: Outgoing | None) -> list[bytes]:
+    return [f if isinstance(f, bytes) else f.tobytes() for f in encode(message, shelf)]
+
+
+def test_a_large_array_lies_on_the_shelf_and_the_message_is_one_small_frame(tmp_path: Path) -> None:
+    shelf, incoming = Outgoing(tmp_path / "shelf", 2), Incoming(tmp_path / "shelf")
+    sent = [
+        frames(Activation(batch, batch, True, LARGE * batch, LABELS), shelf) for batch in (1, 2)
+    ]
+    assert [len(one) for one in sent] == [1, 1]
+    assert max(len(frame) for one in sent for frame in one) < 1000
+    for batch, one in enumerate(sent, 1):
+        message = decode(one, incoming)
+        assert isinstance(message, Activation)
+        assert not message.x.flags.writeable
+        np.testing.assert_array_equal(message.x, LARGE * batch)
+        np.testing.assert_array_equal(message.labels, LABELS)
+
+
+def test_a_slot_is_used_again_after_as_many_batches_as_there_are_slots(tmp_path: Path) -> None:
+    shelf, incoming = Outgoing(tmp_path / "shelf", 3), Incoming(tmp_path / "shelf")
+    first = decode(frames(Gradient(1, 1, LARGE), shelf), incoming)
+    assert isinstance(first, Gradient)
+    for batch in (2, 3):
+        frames(Gradient(batch, 1, LARGE * 0), shelf)
+    np.testing.assert_array_equal(first.gradient, LARGE)
+    frames(Gradient(4, 1, LARGE * 7), shelf)
+    np.testing.assert_array_equal(first.gradient, LARGE * 7)
+
+
+def test_smaller_arrays_fit_and_larger_ones_travel_as_frames(tmp_path: Path) -> None:
+    shelf, incoming = Outgoing(tmp_path / "shelf", 2), Incoming(tmp_path / "shelf")
+    larger = np.concatenate((LARGE, LARGE))
+    for array, count in ((LARGE, 1), (LARGE[:40], 1), (larger, 2), (LARGE.T, 1)):
+        one = frames(Gradient(5, 5, array), shelf)
+        assert len(one) == count
+        message = decode(one, incoming)
+        assert isinstance(message, Gradient)
+        np.testing.assert_array_equal(message.gradient, array)
+
+
+def test_without_room_in_memory_arrays_travel_as_frames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    shelf = Outgoing(tmp_path / "shelf", 2)
+    assert len(frames(Gradient(1, 1, LARGE), shelf)) == 2
+    assert len(frames(Gradient(2, 2, LARGE), shelf)) == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_is_not_on_the_shelf_is_refused(tmp_path: Path) -> None:
+    shelf = Outgoing(tmp_path / "shelf", 1)
+    (frame,) = frames(Gradient(1, 1, LARGE), shelf)
+    size = (tmp_path / "shelf").stat().st_size
+    incoming = Incoming(tmp_path / "shelf")
+    for start in (-1, size - LARGE.nbytes + 1, size, 1 << 62):
+        with pytest.raises(WireError, match="shared memory"):
+            incoming.view(start, LARGE.nbytes)
+    with pytest.raises(WireError, match="shared memory"):
+        incoming.view(0, 1 << 62)
+    with pytest.raises(WireError, match="shared memory"):
+        decode([frame], Incoming(tmp_path / "elsewhere"))
+    with pytest.raises(WireError):
+        decode([frame])
