@@ -11,12 +11,13 @@ from collections.abc import Iterable
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Any, Final, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from protocol.errors import SpecError, nearest
 from protocol.spec import Pipeline
 
 T = TypeVar("T")
+LONGEST_LIST: Final = 1000
 _WORDS = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
 
 
@@ -48,6 +49,8 @@ def _convert(hint: Any, value: object, key: str) -> object:
     if get_origin(hint) is tuple:
         if not isinstance(value, list | tuple):
             raise SpecError(f"{key}: a list is needed, not {value!r:.60}")
+        if len(value) > LONGEST_LIST:
+            raise SpecError(f"{key}: {len(value)} entries are more than {LONGEST_LIST}")
         item = get_args(hint)[0]
         return tuple(_convert(item, entry, f"{key}[{i}]") for i, entry in enumerate(value))
     if type(value) is int and abs(value) >= 1 << 63:

@@ -171,6 +171,10 @@ class State:
     names: tuple[str, ...]
     arrays: tuple[Array, ...] = field(repr=False)
 
+    def __post_init__(self) -> None:
+        if len(self.names) != len(self.arrays):
+            raise ValueError(f"{len(self.names)} names for {len(self.arrays)} arrays")
+
 
 @dataclass(frozen=True, slots=True)
 class Stop:

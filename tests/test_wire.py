@@ -49,11 +49,17 @@ TYPES: dict[object, st.SearchStrategy[Any]] = {
     dict[str, object]: st.dictionaries(st.text(), JSON, max_size=4),
     tuple[str, ...]: st.lists(st.text(), max_size=4).map(tuple),
     Array: arrays(),
-    tuple[Array, ...]: st.lists(arrays(), max_size=3).map(tuple),
 }
 
 
+def state(name: str, step: int, facts: dict[str, object], named: dict[str, Array]) -> State:
+    return State(name, step, facts, tuple(named), tuple(named.values()))
+
+
 def messages(kind: type[Message]) -> st.SearchStrategy[Message]:
+    if kind is State:
+        named = st.dictionaries(st.text(), arrays(), max_size=3)
+        return st.builds(state, TYPES[str], TYPES[int], TYPES[dict[str, object]], named)
     made = {}
     for name, hint in get_type_hints(kind).items():
         words = get_args(hint) if get_origin(hint) is Literal else ()
@@ -200,7 +206,7 @@ def test_too_few_and_too_many_frames_are_refused() -> None:
     for frames in ([], one[:1], [*one, ROW], two[:2], [*two, ROW], [*sent(Go()), b""]):
         with pytest.raises(WireError):
             decode(frames)
-    most = State("a", 1, {}, (), (row,) * MAX_ARRAYS)
+    most = State("a", 1, {}, ("row",) * MAX_ARRAYS, (row,) * MAX_ARRAYS)
     assert content(decode(sent(most))) == content(most)
     with pytest.raises(WireError, match="frames"):
         decode(framed(23, ["a", 1, {}, []], [], *[ROW] * (MAX_ARRAYS + 1)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -109,13 +110,13 @@ class Top(Layer):
         loss, _, errors, judged = self._loss(y, message.labels)
         so_far = self._evaluation
         self._evaluation = Evaluated(
-            message.step, so_far.loss + loss, so_far.errors + errors, so_far.judged + judged
+            0, so_far.loss + loss, so_far.errors + errors, so_far.judged + judged
         )
         return iter(())
 
     def _pass(self, mark: Mark) -> Iterator[Send]:
         if mark.mark == "evaluated":
-            yield Send(Peer.COORDINATOR, self._evaluation)
+            yield Send(Peer.COORDINATOR, replace(self._evaluation, step=mark.step))
             self._evaluation = Evaluated(0, 0.0, 0, 0)
         elif mark.mark == "drain":
             yield Send(Peer.BELOW, Mark("drained", mark.step))

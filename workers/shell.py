@@ -134,7 +134,8 @@ class _Worker:
 
     def _fail(self, message: Failed) -> None:
         """Say what went wrong; of a long text the end, where tracebacks say it."""
-        short = replace(message, text=message.text[-LONGEST_TEXT:])
+        text = message.text[-LONGEST_TEXT:].encode("utf-8", "replace").decode()
+        short = replace(message, text=text)
         self._links.send(Peer.COORDINATOR, short)
         raise SystemExit(1)
 
