@@ -47,7 +47,6 @@ TYPES: dict[object, st.SearchStrategy[Any]] = {
     float: st.floats(),
     float | None: st.none() | st.floats(),
     dict[str, object]: st.dictionaries(st.text(), JSON, max_size=4),
-    tuple[str, ...]: st.lists(st.text(), max_size=4).map(tuple),
     Array: arrays(),
 }
 
