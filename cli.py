@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -48,20 +49,22 @@ def run(
     from coordinator.display import NoDisplay
     from coordinator.record import open_folder
     from coordinator.train import train
-    from protocol import SpecError, nearest
+    from protocol import SpecError, located, nearest
     from workers.build import Facts, layer_modules
 
     if engine not in ENGINES:
         raise SpecError(f"engine: unknown engine {engine!r}{nearest(engine, ENGINES)}")
+    pipeline = located(pipeline)
     data = _load(pipeline)
-    layer_modules(pipeline, Facts.of(data))
+    facts = Facts.of(data)
+    layer_modules(pipeline, facts)  # raises where pipeline and data do not fit
     folder = open_folder(pipeline, Path(run_dir) if run_dir else None, force)
-    drive = _inline if engine == "inline" else _local
-
-    def start(watch: Watch) -> End:
-        return drive(pipeline, data, folder, watch)
-
-    return train(pipeline, folder, threads(pipeline), start, display or NoDisplay())
+    if engine == "inline":
+        drive = partial(_inline, pipeline, data)
+    else:
+        drive = partial(_local, pipeline, facts.as_dict(), folder)
+    del data  # the source has its own
+    return train(pipeline, folder, threads(pipeline), drive, display or NoDisplay())
 
 
 def check(pipeline: Pipeline) -> list[LayerPlan]:
@@ -87,18 +90,17 @@ def _load(pipeline: Pipeline) -> Dataset:
     return load(pipeline.data.name, pipeline.data.path)
 
 
-def _local(pipeline: Pipeline, data: Dataset, folder: Path, watch: Watch) -> End:
+def _local(pipeline: Pipeline, facts: dict[str, object], folder: Path, watch: Watch) -> End:
     from coordinator.blas import threads
     from coordinator.engines.local import LocalEngine
     from coordinator.record import LOGS
     from coordinator.shell import run_processes
-    from workers.build import Facts
 
-    facts = Facts.of(data).as_dict()
-    return run_processes(pipeline, facts, LocalEngine(folder / LOGS, threads(pipeline)), watch)
+    engine = LocalEngine(folder / LOGS, threads(pipeline))
+    return run_processes(pipeline, facts, engine, watch)
 
 
-def _inline(pipeline: Pipeline, data: Dataset, folder: Path, watch: Watch) -> End:  # noqa: ARG001
+def _inline(pipeline: Pipeline, data: Dataset, watch: Watch) -> End:
     from coordinator.blas import threads
     from coordinator.engines.inline import run_inline
     from workers.build import build_cores
@@ -204,9 +206,10 @@ def run_command(
     read = _read(pipeline, overrides)
     with _about(pipeline):
         result = run(read, engine=engine, run_dir=run_dir, force=force, display=choose(console))
-    if as_json:
-        click.echo(json.dumps(result.summary))
-    show_result(console, result)
+    with suppress(OSError):  # the run is done, whoever can read of it
+        if as_json:
+            click.echo(json.dumps(result.summary))
+        show_result(console, result)
     ctx.exit(exit_status(result))
 
 

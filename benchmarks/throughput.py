@@ -47,7 +47,7 @@ def torch_rate(rule: str, steps: int) -> float:
 
 
 def our_rate(rule: str, threads: int, steps: int, data: Path, scratch: Path) -> float:
-    """Ours: a process for the source and one for every layer; 0 threads for as many as we choose."""
+    """Ours: a process for the source and one for every layer; 0 threads: as many as we choose."""
     pipeline = Pipeline(
         name="throughput",
         rule=rule,

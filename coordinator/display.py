@@ -67,7 +67,7 @@ class LiveDisplay:
 
     def begin(self, tally: Tally, threads: int) -> None:
         """The run starts."""
-        self._console.print(_heading(tally, threads), highlight=False)
+        self._console.print(_heading(tally, threads), highlight=False, markup=False)
         self._task = self._bar.add_task(
             "", total=tally.pipeline.train.steps, figures="starting the workers"
         )
@@ -112,7 +112,7 @@ class PlainDisplay:
         """Nothing to take away."""
 
     def _print(self, line: str) -> None:
-        self._console.print(line, highlight=False, soft_wrap=True)
+        self._console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 class NoDisplay:

@@ -24,7 +24,11 @@ class Links:
         self._router.linger = LINGER_MS
         self._router.set_hwm(0)
         self._router.maxmsgsize = MAX_BYTES
-        self._router.bind(endpoint)
+        try:
+            self._router.bind(endpoint)
+        except zmq.ZMQError as error:
+            self._context.destroy(linger=0)
+            raise OSError(error.errno, error.strerror, endpoint) from None
 
     def send(self, name: str, message: ToWorker) -> None:
         """Hand `message` over for the worker `name`; never blocks. The dead get nothing."""

@@ -46,7 +46,10 @@ def open_folder(pipeline: Pipeline, folder: Path | None, force: bool) -> Path:
         if folder.exists():
             _clear(folder, force)
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / PIPELINE).touch(exist_ok=False)  # of two runs at once one gets it
         return folder
+    except FileExistsError:
+        raise RunError(f"{folder}: another run was quicker; choose another --run-dir") from None
     except OSError as error:
         raise RunError(f"{error.filename}: {error.strerror}; choose another --run-dir") from None
 

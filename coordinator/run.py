@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final, Literal, TypeAlias
 
@@ -130,6 +130,7 @@ class Run:
         self._ready: set[str] = set()
         self._finished: set[str] = set()
         self._gone: set[str] = set()
+        self._saved: set[str] = set()
         self._end = End("completed")
 
     def begin(self) -> Iterator[Effect]:
@@ -173,8 +174,12 @@ class Run:
 
     # -- while training
 
-    def _record(self, event: Report | Evaluated | State) -> Iterator[Effect]:
+    def _record(self, event: Evaluated | State) -> Iterator[Effect]:
         yield Record(event)
+        if isinstance(event, State):
+            self._saved.add(event.name)
+            if self.phase is Phase.STOPPING:
+                yield Deadline(STOP_SECONDS)
 
     def _report(self, event: Report) -> Iterator[Effect]:
         yield Record(event)
@@ -238,7 +243,12 @@ class Run:
         self._gone.add(event.name)
         yield from self._over_if_all_done()
 
-    def _too_late(self, event: Expired) -> Iterator[Effect]:  # noqa: ARG002
+    def _too_late(self, event: Expired | Interrupted) -> Iterator[Effect]:  # noqa: ARG002
+        layers = self._pipeline.workers[1:]
+        missing = ", ".join(n for n in layers if n not in self._saved | self._gone)
+        if missing:
+            text = f"{self._end.text}\nno weights came in time from: {missing}".strip()
+            self._end = replace(self._end, text=text)
         yield from self._over()
 
     def _nothing(self, event: Broken) -> Iterator[Effect]:  # noqa: ARG002

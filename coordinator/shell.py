@@ -45,12 +45,14 @@ def run_processes(
     pipeline: Pipeline, facts: dict[str, object], engine: Engine, watch: Watch
 ) -> End:
     """Train with a worker in a process of its own for the source and for every layer."""
-    links = Links(engine.control)
     try:
-        engine.start(pipeline.workers)
-        return _Conductor(Run(pipeline, facts), engine, links, watch).conduct()
+        links = Links(engine.control)
+        try:
+            engine.start(pipeline.workers)
+            return _Conductor(Run(pipeline, facts), engine, links, watch).conduct()
+        finally:
+            links.close()
     finally:
-        links.close()
         engine.close()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 
@@ -54,7 +55,7 @@ def plan_table(pipeline: Pipeline, plans: Sequence[Row]) -> Table:
     )
     caption = "model: parameters of the gradient model; up, down: bytes a batch on the edge below"
     table = Table(
-        title=title,
+        title=escape(title),
         caption=caption,
         box=box.SIMPLE_HEAD,
         pad_edge=False,

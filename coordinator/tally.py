@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from protocol import Evaluated, Pipeline, Report
 
@@ -41,6 +41,9 @@ class Tally:
                 "test_loss": finite(self.test_loss),
             }
         before = self.layers.get(message.name)
+        line = message
+        if before is not None:
+            message = _with_last_comparison(message, before.report)
         rate = _rate(message, before.report if before else Report(message.name))
         if message.finished and message.training:
             rate = message.samples / message.training
@@ -59,8 +62,8 @@ class Tally:
             "busy_fraction": busy(message),
             "staleness_p50": message.staleness_p50,
             "staleness_max": message.staleness_max,
-            "synthetic_cosine": finite(message.synthetic_cosine),
-            "norm_ratio": finite(message.norm_ratio),
+            "synthetic_cosine": finite(line.synthetic_cosine),
+            "norm_ratio": finite(line.norm_ratio),
             "queue": message.queue,
             "rss_mb": message.rss_mb,
         }
@@ -94,6 +97,13 @@ class Tally:
             "test_loss": finite(self.test_loss),
             "layers": [_layer(self._report(name)) for name in self.pipeline.workers[1:]],
         }
+
+
+def _with_last_comparison(report: Report, before: Report) -> Report:
+    """`report`, where no gradient came since the one before, with the comparison of that one."""
+    if report.synthetic_cosine is not None or report.norm_ratio is not None:
+        return report
+    return replace(report, synthetic_cosine=before.synthetic_cosine, norm_ratio=before.norm_ratio)
 
 
 def _rate(report: Report, before: Report) -> float:

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from coordinator.record import Recorder
 from coordinator.run import End
 from coordinator.watch import Display, Watch, interrupts
-from protocol import Pipeline, RunError
+from protocol import Pipeline, RunError, UserError
 
 Drive: TypeAlias = Callable[[Watch], End]
 """What trains: an engine, given those who watch."""
@@ -36,21 +36,30 @@ def train(pipeline: Pipeline, folder: Path, threads: int, drive: Drive, display:
     try:
         recorder = Recorder(folder, pipeline)
     except OSError as error:
-        raise RunError(f"{error.filename or folder}: {error.strerror}") from error
+        raise RunError(_words(error, folder)) from error
     with interrupts() as seen:
-        display.begin(recorder.tally, threads)
+        watch = Watch(recorder, display, seen)
+        watch.begin(threads)
         began = _processor_seconds()
         try:
-            end = drive(Watch(recorder, display, seen))
+            end = drive(watch)
+        except (OSError, UserError) as error:
+            end = End("failed", _words(error, folder), user=isinstance(error, UserError))
         finally:
-            display.end()
+            watch.end()
         own = _processor_seconds() - began
         try:
             summary = recorder.finish(end, {"threads": threads, "coordinator_cpu_seconds": own})
         except OSError as error:
-            end = End("failed", f"{error.filename or folder}: {error.strerror}")
+            end = End("failed", _words(error, folder))
             summary = recorder.tally.summary(end.outcome, recorder.seconds)
     return Result(folder, summary, end, seen.signal, recorder)
+
+
+def _words(error: OSError | UserError, folder: Path) -> str:
+    if isinstance(error, OSError):
+        return f"{error.filename or folder}: {error.strerror}"
+    return str(error)
 
 
 def _processor_seconds() -> float:

@@ -72,6 +72,14 @@ class Watch:
         self._display = display
         self._due = 0.0
 
+    def begin(self, threads: int) -> None:
+        """The run starts."""
+        self._show(lambda tally: self._display.begin(tally, threads))
+
+    def end(self) -> None:
+        """Nothing more comes."""
+        self._show(lambda _: self._display.end())
+
     def record(self, message: Report | Evaluated | State) -> None:
         """Keep what a worker said. Raises OSError where the disk does not let it."""
         self._recorder.add(message)
@@ -86,6 +94,6 @@ class Watch:
             self._show(self._display.refresh)
 
     def _show(self, show: Callable[[Tally], None]) -> None:
-        """Training does not end because nobody reads what it prints."""
+        """Training does not end because what it prints cannot be written."""
         with contextlib.suppress(OSError):
             show(self._recorder.tally)

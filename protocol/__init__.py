@@ -1,6 +1,6 @@
 """The words all parts share: messages, their wire form, what a pipeline is, what a core is."""
 
-from protocol.build import build, read_pipeline
+from protocol.build import build, located, read_pipeline
 from protocol.core import Core, NonFiniteError, Peer, Send
 from protocol.errors import DataError, RunError, SpecError, UserError, nearest
 from protocol.messages import (
@@ -65,6 +65,7 @@ __all__ = [
     "build",
     "decode",
     "encode",
+    "located",
     "nearest",
     "read_pipeline",
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, Final, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -79,13 +79,29 @@ def read_pipeline(path: Path, overrides: Iterable[str] = ()) -> Pipeline:
     table.setdefault("name", path.stem)
     data = table.get("data")
     if isinstance(data, dict) and isinstance(data.get("path"), str):
-        data["path"] = str((path.parent / data["path"]).resolve())
+        data["path"] = _absolute(path.parent, data["path"])
     try:
         for override in overrides:
             _override(table, override)
         return build(Pipeline, table)
     except SpecError as error:
         raise SpecError(f"{path}: {error}") from None
+
+
+def located(pipeline: Pipeline) -> Pipeline:
+    """`pipeline` with an absolute `data.path`, which means the same from every folder."""
+    if pipeline.data.path is None:
+        return pipeline
+    data = replace(pipeline.data, path=_absolute(Path(), pipeline.data.path))
+    return replace(pipeline, data=data)
+
+
+def _absolute(folder: Path, path: str) -> str:
+    """`path` as seen from `folder`; what cannot be a path is left to `Data` to refuse."""
+    try:
+        return str((folder / Path(path).expanduser()).resolve())
+    except (ValueError, RuntimeError):
+        return path
 
 
 def _override(table: dict[str, Any], override: str) -> None:
@@ -109,6 +125,8 @@ def _override(table: dict[str, Any], override: str) -> None:
         target[int(last)] = value
     else:
         target[last] = value
+        if words == ["data", "path"] and isinstance(value, str):
+            target[last] = _absolute(Path(), value)
         if words[0] == "data" and last in ("name", "path"):
             target.pop({"name": "path", "path": "name"}[last], None)
 

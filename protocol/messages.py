@@ -112,7 +112,8 @@ class Report:
     from there to the newest training batch; `rss_mb` and `peak_rss_mb` MiB of resident memory,
     staleness is counted in batches sent up between a guess and the arrival of its true gradient,
     `synthetic_cosine` and `norm_ratio` compare the guesses with the true gradients that arrived
-    since the last report; they and `loss` are None where there was none. After a report that says
+    since the last report, None where none did; `loss` is the mean over the last 100 steps, None
+    but for the top layer. After a report that says
     `finished` nothing more comes from the worker.
     """
 

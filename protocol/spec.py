@@ -13,6 +13,7 @@ from typing import Final
 
 from protocol.errors import SpecError, nearest
 
+LARGEST_WINDOW: Final = 4096
 RULES: Final = ("no-bprop", "backprop", "dni", "cdni")
 OPTIMIZERS: Final = ("adam", "sgd")
 SCHEDULES: Final = ("free", "lockstep")
@@ -40,6 +41,10 @@ def _fraction(key: str, value: float) -> None:
         raise SpecError(f"{key}: {value!r} is not in [0, 1)")
 
 
+def _is_path(text: str) -> bool:
+    return "\0" not in text and text == text.encode("utf-8", "replace").decode()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Data:
     """Where examples come from: a known data set by `name`, or the user's own at `path`."""
@@ -51,8 +56,8 @@ class Data:
     def __post_init__(self) -> None:
         if (self.name is None) == (self.path is None):
             raise SpecError("data: give either name or path")
-        if self.path is not None and self.path != self.path.encode("utf-8", "replace").decode():
-            raise SpecError(f"data.path: {self.path!r} is not a name in UTF-8")
+        if self.path is not None and not _is_path(self.path):
+            raise SpecError(f"data.path: {self.path!r} cannot be a path")
         _at_least("data.batch", self.batch, 1)
 
 
@@ -84,6 +89,8 @@ class Train:
         for key, least in (("steps", 1), ("seed", 0), ("window", 1), ("eval_every", 0)):
             _at_least(f"train.{key}", getattr(self, key), least)
         _at_least("train.threads", self.threads, 0)
+        if self.window > LARGEST_WINDOW:
+            raise SpecError(f"train.window: {self.window} is more than {LARGEST_WINDOW}")
         for drop in self.lr_drops:
             _at_least("train.lr_drops", drop, 1)
         if self.gradient_queue is not None:
@@ -124,7 +131,7 @@ class Pipeline:
 
     def __post_init__(self) -> None:
         _one_of("rule", self.rule, RULES)
-        if not self.name or "/" in self.name or self.name.startswith("."):
+        if not self.name.isprintable() or "/" in self.name or self.name[:1] in ("", "."):
             raise SpecError(f"name: {self.name!r} cannot be part of a folder's name")
         if not self.layer:
             raise SpecError("layer: a pipeline needs at least one layer")

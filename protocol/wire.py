@@ -160,7 +160,7 @@ def encode(message: Message, shelf: Outgoing | None = None) -> list[bytes | Arra
     """The frames of `message`; array frames share memory with the arrays in it.
 
     Small arrays travel inside the header, for a frame costs more than a copy of them. Where there
-    is a `shelf`, the large array of an activation or a gradient goes there. Raises TypeError for
+    is a `shelf`, the first array of an activation or a gradient goes there. Raises TypeError for
     what no peer would decode: that is our mistake, not theirs.
     """
     schema = _BY_CLASS[type(message)]
@@ -168,22 +168,22 @@ def encode(message: Message, shelf: Outgoing | None = None) -> list[bytes | Arra
     if schema.rest is not None:
         arrays += getattr(message, schema.rest)
     frames: list[bytes | Array] = [b""]
-    described = []
+    described: list[tuple[str, tuple[int, ...], bytes | int | None]] = []
     room = INLINE
     for given in arrays:
         array = _portable(given)
         dtype, shape = array.dtype.str, array.shape
-        inside: bytes | int | None = None
         if dtype not in DTYPES or len(shape) > MAX_DIMENSIONS:
             raise TypeError(f"an array of dtype {dtype} and shape {shape} cannot travel")
+        where: bytes | int | None = None
         if array.nbytes <= room:
             room -= array.nbytes
-            inside = array.tobytes()
-        elif shelf is not None and isinstance(message, Activation | Gradient):
-            inside, shelf = shelf.put(message.batch, array), None
-        if inside is None:
+            where = array.tobytes()
+        elif shelf is not None and isinstance(message, Activation | Gradient) and not described:
+            where = shelf.put(message.batch, array)
+        if where is None:
             frames.append(array)
-        described.append((dtype, shape, inside))
+        described.append((dtype, shape, where))
     values = [getattr(message, name) for name in schema.names]
     frames[0] = header = _pack((VERSION, schema.kind, values, described))
     if len(header) > MAX_HEADER or len(described) > MAX_ARRAYS:

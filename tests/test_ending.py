@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import psutil
 import pytest
 from safetensors.numpy import load_file
 
@@ -205,16 +202,14 @@ def test_workers_leave_when_the_coordinator_is_killed_while_they_start(dni: Dni)
 
 
 def test_a_run_sweeps_the_sockets_of_the_dead_and_leaves_those_of_the_living(dni: Dni) -> None:
-    with subprocess.Popen([sys.executable, "-c", ""]) as ghost:
-        pass
-    assert not psutil.pid_exists(ghost.pid)
-    dead, alive, other = (
-        dni.base / name for name in (f"dni-{ghost.pid}-x", f"dni-{os.getpid()}-x", "dni-notes")
-    )
+    dead, alive, other = (dni.base / name for name in ("dni-1-x", "dni-2-x", "dni-notes"))
     for folder in (dead, alive, other):
         folder.mkdir()
-        Path(folder / "control").touch()
-    assert dni("run", "tiny.toml", "--run-dir", "run").returncode == 0
+        (folder / "control").touch()
+    (dead / "lock").touch()
+    with (alive / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert dni("run", "tiny.toml", "--run-dir", "run").returncode == 0
     assert (alive / "control").exists()
     assert (other / "control").exists()
     dni.nothing_left(alive, other)

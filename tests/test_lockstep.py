@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
@@ -64,3 +65,27 @@ def test_a_free_run_learns_and_its_summary_is_what_evaluate_finds(
     error = 100 * judgement.errors / judgement.judged
     assert result.summary["test_error"] == error
     assert error < 50  # of 90 by guessing
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", ["cdni", "no-bprop", "backprop"])
+@pytest.mark.parametrize("first", ["linear 40", "flatten"])
+def test_large_activations_and_large_labels_arrive_whole(
+    tmp_path: Path, rule: str, first: str
+) -> None:
+    """Every array here is too large for a header: over shared memory, and labels as frames."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((1000, 40)).astype(np.float32)
+    y = (x @ rng.standard_normal((40, 30)) > 0).astype(np.float32)
+    path = tmp_path / "data.npz"
+    np.savez(path, x_train=x[:800], y_train=y[:800], x_test=x[800:], y_test=y[800:])
+    pipeline = Pipeline(
+        rule=rule,
+        data=Data(path=str(path), batch=100),
+        train=Train(steps=40, eval_every=15, schedule="lockstep", loss="binary-cross-entropy"),
+        layer=(Layer((first,)), Layer(("linear 32", "relu")), Layer(("linear 30",))),
+    )
+    inline = run(pipeline, engine="inline", run_dir=tmp_path / "inline")
+    local = run(pipeline, engine="local", run_dir=tmp_path / "local")
+    assert arrays(local.folder) == arrays(inline.folder)
+    assert local.summary["test_loss"] == inline.summary["test_loss"]

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zmq
 
 from protocol import Activation, Gradient, WireError, decode, encode
+from workers.links import put, take
 from workers.shelf import Incoming, Outgoing
 
 LARGE = np.arange(64 * 100, dtype=np.float32).reshape(64, 100)
@@ -84,3 +86,31 @@ def test_a_place_that_is_not_on_the_shelf_is_refused(tmp_path: Path) -> None:
         decode([frame], Incoming(tmp_path / "elsewhere"))
     with pytest.raises(WireError):
         decode([frame])
+
+
+def test_what_was_sent_with_a_copy_is_not_read_again() -> None:
+    with (
+        zmq.Context() as context,
+        context.socket(zmq.PUSH) as sender,
+        context.socket(zmq.PULL) as receiver,
+    ):
+        sender.bind("inproc://links")
+        array, labels = LARGE.copy(), np.ones((64, 100), np.float32)
+        put(sender, Activation(1, 1, True, array, labels), copy=True)
+        array.fill(-1)
+        labels.fill(-1)
+        receiver.connect("inproc://links")
+        receiver.rcvtimeo = 5000
+        message = take(receiver)
+    assert isinstance(message, Activation)
+    np.testing.assert_array_equal(message.x, LARGE)
+    np.testing.assert_array_equal(message.labels, np.ones((64, 100)))
+
+
+def test_only_the_main_array_of_a_message_lies_on_the_shelf(tmp_path: Path) -> None:
+    """Labels are passed on as they came, so they may not lie where others write."""
+    shelf = Outgoing(tmp_path / "shelf", 2)
+    small, large = np.ones((64, 2), np.float32), np.ones((64, 100), np.float32)
+    assert len(encode(Activation(1, 1, True, small, large), shelf)) == 2
+    assert len(encode(Activation(2, 2, True, large, large), shelf)) == 2
+    assert len(encode(Activation(3, 3, True, large, small), shelf)) == 1

@@ -23,6 +23,8 @@ from workers.rules import Decoupled, Fixed, Locked, Top
 from workers.source import Source
 from workers.synthetic import SyntheticGradient
 
+MAX_BYTES: Final = 1 << 31
+"""The largest array that a message may hold."""
 _WEIGHTS: Final = 0
 _SYNTHETIC: Final = 1
 
@@ -70,6 +72,8 @@ def layer_modules(pipeline: Pipeline, facts: Facts) -> list[list[Module]]:
     for i, layer in enumerate(pipeline.layer):
         made.append(modules(layer.modules, shape, f"layer[{i}]"))
         shape = made[-1][-1].output
+        if pipeline.data.batch * math.prod(shape) * 4 > MAX_BYTES:
+            raise SpecError(f"layer[{i}]: a batch of its activations is larger than 2 GiB")
     _check_top(pipeline, facts, shape)
     if pipeline.data.batch > facts.examples:
         raise SpecError(
@@ -105,6 +109,13 @@ def build_stack(pipeline: Pipeline, facts: Facts, made: Sequence[Module], index:
 
 def build_layer(pipeline: Pipeline, facts: Facts, index: int) -> Layer:
     """The core of layer `index`, counted from 0 at the bottom. Raises SpecError."""
+    try:
+        return _build_layer(pipeline, facts, index)
+    except MemoryError as error:
+        raise SpecError(f"layer[{index}]: more memory than there is: {error}") from None
+
+
+def _build_layer(pipeline: Pipeline, facts: Facts, index: int) -> Layer:
     stack = build_stack(pipeline, facts, layer_modules(pipeline, facts)[index], index)
     optimizer = _optimizer(pipeline, len(stack.parameters))
     name, first = f"layer{index}", index == 0

@@ -12,6 +12,7 @@ the credit that comes from above; otherwise it gives one when it is done with th
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import deque
 from collections.abc import Iterator
@@ -165,7 +166,7 @@ class Layer:
 
     def _forget_until(self, credit: int) -> None:
         """No gradient comes any more for the batches up to `credit`."""
-        for batch in [batch for batch in self._unanswered if batch <= credit]:
+        for batch in list(itertools.takewhile(lambda b: b <= credit, self._unanswered)):
             del self._unanswered[batch]
             self.stats.dropped_gradients += 1
 
@@ -247,7 +248,10 @@ class Layer:
         return learning_rate(lr, self._drops, step)
 
     def _sound(self, array: Floats, what: str) -> None:
-        self._finite(float(np.vdot(array, array)), what)
+        """Raise NonFiniteError where `array` is not finite; its squares may well be too large."""
+        square = float(np.vdot(array, array))
+        if not math.isfinite(square) and not np.isfinite(array).all():
+            self._finite(square, what)
 
     def _finite(self, number: float, what: str) -> float:
         """`number`; raises NonFiniteError where it left the range of float32."""
@@ -264,8 +268,10 @@ class Layer:
     def state(self) -> State:
         """Weights, running statistics and the optimiser's vectors, by name."""
         arrays = self._named()
-        facts: dict[str, object] = {"step": self.step, "updates": self.optimizer.count}
-        return State(self.name, self.step, facts, tuple(arrays), tuple(arrays.values()))
+        return State(self.name, self.step, self._facts(), tuple(arrays), tuple(arrays.values()))
+
+    def _facts(self) -> dict[str, object]:
+        return {"step": self.step, "updates": self.optimizer.count}
 
     def _named(self) -> dict[str, Floats]:
         optimizer = {f"optimizer.{k}": v for k, v in self.optimizer.named().items()}

@@ -21,17 +21,28 @@ from workers.shelf import Incoming, Outgoing
 
 LINGER_MS: Final = 2000
 MAX_BYTES: Final = 1 << 31
+NEIGHBOURS: Final = (Peer.BELOW, Peer.ABOVE)
+MOST_COMPLAINTS: Final = 100
 
 
 def put(
-    socket: zmq.Socket[bytes], message: Message, flags: int = 0, shelf: Outgoing | None = None
+    socket: zmq.Socket[bytes],
+    message: Message,
+    flags: int = 0,
+    shelf: Outgoing | None = None,
+    copy: bool = False,
 ) -> None:
-    """Send `message`; its large arrays are not copied, or once, to the `shelf`."""
-    frames = cast(list[bytes], encode(message, shelf))
+    """Send `message`; without `copy` and `shelf` its large arrays are not copied.
+
+    With `copy` nothing of the message is read after this returns.
+    """
+    frames = encode(message, shelf)
     if len(frames) == 1:
-        socket.send(frames[0], flags)
+        socket.send(cast(bytes, frames[0]), flags)
+    elif copy:
+        socket.send_multipart([bytes(frame) for frame in frames], flags)
     else:
-        socket.send_multipart(frames, flags, copy=False)
+        socket.send_multipart(cast(list[bytes], frames), flags, copy=False)
 
 
 def take(socket: zmq.Socket[bytes], flags: int = 0, shelf: Incoming | None = None) -> Message:
@@ -67,6 +78,7 @@ class Links:
         self._outlets: dict[Peer, zmq.Socket[bytes]] = {}
         self._incoming: dict[zmq.Socket[bytes], Incoming] = {}
         self._outgoing: dict[Peer, Outgoing] = {}
+        self._dropped = 0
         line = self._socket(zmq.DEALER)
         line.routing_id = name.encode()
         line.linger = LINGER_MS
@@ -108,8 +120,13 @@ class Links:
                 self._outgoing[peer] = Outgoing(path, window)
 
     def send(self, peer: Peer, message: Message) -> None:
-        """Hand `message` over; never blocks."""
-        put(self._outlets[peer], message, zmq.NOBLOCK, self._outgoing.get(peer))
+        """Hand `message` over; never blocks.
+
+        Where arrays come in over a shelf all that goes to neighbours is copied, for it may be a
+        view of a slot that is written again after the credit that comes next.
+        """
+        shelf, copy = self._outgoing.get(peer), bool(self._incoming) and peer in NEIGHBOURS
+        put(self._outlets[peer], message, zmq.NOBLOCK, shelf, copy)
 
     def poll(self, seconds: float) -> Iterator[tuple[Peer, Message]]:
         """What has arrived, after waiting for at most `seconds` where nothing has.
@@ -128,7 +145,9 @@ class Links:
                 except zmq.Again:
                     break
                 except WireError as error:
-                    print(f"dropped a foreign message: {error}", file=sys.stderr, flush=True)
+                    self._dropped += 1
+                    if self._dropped <= MOST_COMPLAINTS:
+                        print(f"dropped a foreign message: {error}", file=sys.stderr, flush=True)
 
     def close(self, flush: bool) -> None:
         """Close all; with `flush`, what was said to the coordinator is delivered first."""

@@ -63,6 +63,9 @@ class Decoupled(Layer):
         self.synthetic.teach(guess, truth, self._lr(self._synthetic_lr, sent.step))
         return iter(())
 
+    def _facts(self) -> dict[str, object]:
+        return {**super()._facts(), "synthetic_updates": self.synthetic.optimizer.count}
+
     def _named(self) -> dict[str, Floats]:
         model = {f"synthetic.{k}": v for k, v in self.synthetic.stack.named().items()}
         optimizer = {
@@ -108,6 +111,7 @@ class Top(Layer):
     def _evaluate(self, message: Activation) -> Iterator[Send]:
         y, _ = self.stack.forward(message.x, train=False)
         loss, _, errors, judged = self._loss(y, message.labels)
+        self._finite(loss, "the test loss")
         so_far = self._evaluation
         self._evaluation = Evaluated(
             0, so_far.loss + loss, so_far.errors + errors, so_far.judged + judged

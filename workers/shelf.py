@@ -11,6 +11,8 @@ as the window has batches no slot is written while anybody may still read it:
 
 The file lies beside the receiver's socket, in the folder that goes away with the run. The sender
 makes it when it first has something to put there; where there is no room, arrays travel as frames.
+Whatever a worker sends on must be copied before its credit goes out, for it may be a view of a slot
+(`workers.links.put` sees to that), and so must be what it keeps (`workers.rules`).
 """
 
 from __future__ import annotations
@@ -18,10 +20,14 @@ from __future__ import annotations
 import mmap
 import os
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from protocol import Array, WireError
+
+LARGEST: Final = 1 << 28
+"""Bytes of one shelf; what would need a larger one travels as frames."""
 
 
 class Outgoing:
@@ -49,7 +55,12 @@ class Outgoing:
     def _make(self, size: int) -> None:
         self._size = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
         total = self._size * self._slots
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        if total > LARGEST:
+            return
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        except OSError:
+            return
         try:
             os.posix_fallocate(descriptor, 0, total)  # so that a write cannot fail later
             self._memory = np.frombuffer(mmap.mmap(descriptor, total), np.uint8)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 
 from protocol import Report
 from workers.nn import Floats
+
+LOSS_STEPS: Final = 100
+"""Training steps that the reported loss is the mean of."""
 
 
 @dataclass(slots=True)
@@ -22,8 +26,7 @@ class Stats:
     gradients: int = 0
     dropped_gradients: int = 0
     staleness: Counter[int] = field(default_factory=Counter)
-    _loss: float = 0.0
-    _judged: int = 0
+    _losses: deque[float] = field(default_factory=lambda: deque(maxlen=LOSS_STEPS))
     _cosine: float = 0.0
     _compared: int = 0
     _guess_square: float = 0.0
@@ -31,11 +34,10 @@ class Stats:
 
     def lost(self, loss: float, examples: int) -> None:
         """Add a batch's summed loss."""
-        self._loss += loss
-        self._judged += examples
+        self._losses.append(loss / examples)
 
-    def compare(self, guess: Floats, truth: Floats) -> float:
-        """Add one pair of synthetic and true gradient; returns the truth's squared norm."""
+    def compare(self, guess: Floats, truth: Floats) -> None:
+        """Add one pair of synthetic and true gradient."""
         guess_square, truth_square = float(np.vdot(guess, guess)), float(np.vdot(truth, truth))
         self._guess_square += guess_square
         self._truth_square += truth_square
@@ -43,15 +45,14 @@ class Stats:
             product = float(np.vdot(guess, truth))
             self._cosine += product / math.sqrt(guess_square) / math.sqrt(truth_square)
             self._compared += 1
-        return truth_square
 
     def report(self, name: str, step: int, queue: int) -> Report:
         """All of it; the averages begin anew."""
         cosine = self._cosine / self._compared if self._compared else None
         ratio = math.sqrt(self._guess_square / self._truth_square) if self._truth_square else None
-        loss = self._loss / self._judged if self._judged else None
-        self._loss = self._cosine = self._guess_square = self._truth_square = 0.0
-        self._judged = self._compared = 0
+        loss = sum(self._losses) / len(self._losses) if self._losses else None
+        self._cosine = self._guess_square = self._truth_square = 0.0
+        self._compared = 0
         return Report(
             name,
             step,

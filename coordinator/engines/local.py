@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -20,9 +20,11 @@ from coordinator.run import Exited
 from protocol import RunError
 
 KILL_SECONDS: Final = 0.4
-LONGEST_PATH: Final = 100
+LONGEST_BASE: Final = 60
+"""Bytes; a socket's path has at most 107, and the folder's and the socket's names want theirs."""
+LOCK: Final = "lock"
 LOG_LINES: Final = 12
-ALLOCATOR: Final = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
+ALLOCATOR: Final = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "1073741824"}
 """Lets glibc keep the memory of arrays that come and go with every batch, instead of returning
 it to the kernel and faulting it in again page by page."""
 
@@ -40,10 +42,11 @@ class LocalEngine:
         self._workers: dict[str, subprocess.Popen[bytes]] = {}
         base = _base()
         _sweep(base)
-        self._folder = Path(tempfile.mkdtemp(prefix=f"dni-{os.getpid()}-", dir=base))
-        if len(str(self._folder)) > LONGEST_PATH - len("/layer0000.below"):
-            self._folder.rmdir()
+        if len(os.fsencode(base)) > LONGEST_BASE:
             raise RunError(f"{base}: too long a path for sockets; set TMPDIR to a shorter one")
+        self._folder = Path(tempfile.mkdtemp(prefix=f"dni-{os.getpid()}-", dir=base))
+        (self._folder / LOCK).touch()
+        self._lock = _lock(self._folder)
         self.control = self._endpoint("control")
 
     def _endpoint(self, name: str) -> str:
@@ -106,6 +109,8 @@ class LocalEngine:
                 worker.wait()
             self._forget(name)
         shutil.rmtree(self._folder, ignore_errors=True)
+        if self._lock is not None:
+            os.close(self._lock)
 
 
 def _base() -> Path:
@@ -116,19 +121,22 @@ def _base() -> Path:
     return Path(tempfile.gettempdir())
 
 
+def _lock(folder: Path) -> int | None:
+    """Hold the lock of `folder` for as long as the descriptor is open; None where another does."""
+    descriptor = os.open(folder / LOCK, os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
 def _sweep(base: Path) -> None:
     """Remove what runs left that were killed together with all their workers."""
     for folder in base.glob("dni-*-*"):
-        found = re.fullmatch(r"dni-(\d+)-\w+", folder.name)
-        if found and folder.stat().st_uid == os.getuid() and not _alive(int(found[1])):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+        with contextlib.suppress(OSError):
+            descriptor = _lock(folder)
+            if descriptor is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(descriptor)
