@@ -95,11 +95,11 @@ def test_what_was_sent_with_a_copy_is_not_read_again() -> None:
         context.socket(zmq.PULL) as receiver,
     ):
         sender.bind("inproc://links")
+        receiver.connect("inproc://links")
         array, labels = LARGE.copy(), np.ones((64, 100), np.float32)
         put(sender, Activation(1, 1, True, array, labels), copy=True)
         array.fill(-1)
         labels.fill(-1)
-        receiver.connect("inproc://links")
         receiver.rcvtimeo = 5000
         message = take(receiver)
     assert isinstance(message, Activation)
