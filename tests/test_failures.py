@@ -156,7 +156,7 @@ def throw(training: Training, folder: Path) -> None:
     rng = np.random.default_rng(0)
     lie = [bytes(frame) for frame in encode(Failed("layer0", 1, "error", "a lie"))]
     with strangers(folder) as sockets, contextlib.ExitStack() as raw:
-        for door in list(folder.iterdir()):
+        for door in filter(Path.is_socket, list(folder.iterdir())):
             plain = raw.enter_context(socket.socket(socket.AF_UNIX))
             plain.connect(str(door))
             plain.sendall(rng.bytes(1000))
