@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from coordinator.train import Result
     from coordinator.watch import Display, Watch
     from protocol import Pipeline
+    from workers.build import Facts
     from workers.check import LayerPlan
     from workers.data import Dataset
     from workers.nn import Judgement
@@ -62,7 +63,7 @@ def run(
     if engine == "inline":
         drive = partial(_inline, pipeline, data)
     else:
-        drive = partial(_local, pipeline, facts.as_dict(), folder)
+        drive = partial(_local, pipeline, facts, folder)
     del data  # the source has its own
     return train(pipeline, folder, threads(pipeline), drive, display or NoDisplay())
 
@@ -90,14 +91,17 @@ def _load(pipeline: Pipeline) -> Dataset:
     return load(pipeline.data.name, pipeline.data.path)
 
 
-def _local(pipeline: Pipeline, facts: dict[str, object], folder: Path, watch: Watch) -> End:
+def _local(pipeline: Pipeline, facts: Facts, folder: Path, watch: Watch) -> End:
     from coordinator.blas import threads
     from coordinator.engines.local import LocalEngine
     from coordinator.record import LOGS
     from coordinator.shell import run_processes
+    from workers.check import check as plan
 
-    engine = LocalEngine(folder / LOGS, threads(pipeline))
-    return run_processes(pipeline, facts, engine, watch)
+    plans = plan(pipeline, facts)
+    costs = {p.name: p.parameters + p.synthetic_parameters for p in plans}
+    engine = LocalEngine(folder / LOGS, threads(pipeline), costs)
+    return run_processes(pipeline, facts.as_dict(), engine, watch)
 
 
 def _inline(pipeline: Pipeline, data: Dataset, watch: Watch) -> End:
@@ -240,10 +244,8 @@ def check_command(pipeline: Path | None, overrides: tuple[str, ...], as_json: bo
 def evaluate_command(run_dir: Path, as_json: bool) -> None:
     """Compute the exact test error of the final weights in RUN_DIR, in one process."""
     judgement = evaluate(run_dir)
-    error, loss = (
-        100 * judgement.errors / judgement.judged,
-        judgement.loss / judgement.judged,
-    )
+    error = 100 * judgement.errors / judgement.judged
+    loss = judgement.loss / judgement.judged
     if as_json:
         found = {"test_error": error, "test_loss": loss, "errors": judgement.errors}
         click.echo(json.dumps(found | {"judged": judgement.judged}))

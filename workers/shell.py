@@ -60,7 +60,8 @@ class Config:
     """What a worker is started with, as one line of JSON on standard input.
 
     `below` and `above` are where to bind the inboxes for messages from there, "" for none;
-    `folder` holds the sockets and is removed when the coordinator is gone, "" for none.
+    `folder` holds the sockets and is removed when the coordinator is gone, "" for none; `nice` is
+    how far the process steps back behind others.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Config:
     below: str
     above: str
     folder: str
+    nice: int = 0
 
 
 class _Leave(Exception):  # noqa: N818  not an error
@@ -79,6 +81,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the coordinator hears it, and tells us
     np.seterr(all="ignore")  # the layers look for non-finite numbers themselves
     config = Config(**json.loads(sys.stdin.buffer.readline()))
+    os.nice(config.nice)
     threading.Thread(target=_outlive, args=(config.folder,), daemon=True).start()
     links = Links(config.name, config.control, sys.stdin.fileno())
     try:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +24,9 @@ LONGEST_BASE: Final = 60
 """Bytes; a socket's path has at most 107, and the folder's and the socket's names want theirs."""
 LOCK: Final = "lock"
 LOG_LINES: Final = 12
+MUCH: Final = 0.75
+"""The share of the slowest layer's work from which a layer counts as slow itself."""
+STEP_BACK: Final = 4
 ALLOCATOR: Final = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "1073741824"}
 """Lets glibc keep the memory of arrays that come and go with every batch, instead of returning
 it to the kernel and faulting it in again page by page."""
@@ -36,9 +39,11 @@ class LocalEngine:
     holds its other end, it closes when this process dies, however it dies.
     """
 
-    def __init__(self, logs: Path, threads: int) -> None:
+    def __init__(self, logs: Path, threads: int, costs: Mapping[str, float]) -> None:
+        """`costs` says of each layer how much work it has a batch, in any unit."""
         self._logs = logs
         self._threads = threads
+        self._costs = costs
         self._workers: dict[str, subprocess.Popen[bytes]] = {}
         base = _base()
         _sweep(base)
@@ -61,6 +66,7 @@ class LocalEngine:
                 "below": self._endpoint(f"{name}.below") if i > 0 else "",
                 "above": self._endpoint(f"{name}.above") if i + 1 < len(names) else "",
                 "folder": str(self._folder),
+                "nice": self._nice(name),
             }
             with self._log(name).open("wb") as log:
                 worker = subprocess.Popen(
@@ -76,6 +82,11 @@ class LocalEngine:
             with contextlib.suppress(BrokenPipeError):  # it died already: `exits` tells
                 worker.stdin.write(json.dumps(config).encode() + b"\n")
                 worker.stdin.flush()
+
+    def _nice(self, name: str) -> int:
+        """The slowest layer sets the pace, so where cores are short the others step back."""
+        slowest = max(self._costs.values(), default=0.0)
+        return 0 if self._costs.get(name, 0.0) > MUCH * slowest else STEP_BACK
 
     def _log(self, name: str) -> Path:
         return self._logs / f"{name}.log"
