@@ -117,6 +117,10 @@ class Layer:
 
     modules: tuple[str, ...]
 
+    def __post_init__(self) -> None:
+        if isinstance(self.modules, str):
+            raise SpecError(f"layer.modules: a list is needed, not {self.modules!r}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:

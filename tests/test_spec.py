@@ -105,6 +105,11 @@ def test_the_last_override_of_a_key_holds_and_name_and_path_replace_each_other(f
     assert data == Data(name="y", batch=4)
 
 
+def test_a_string_is_no_list_of_modules() -> None:
+    with pytest.raises(SpecError, match=r"layer\.modules: a list is needed"):
+        Layer("linear 10")  # type: ignore[arg-type]
+
+
 def test_a_path_in_a_file_starts_at_the_file_and_one_in_an_override_here(file: Path) -> None:
     file.write_text(SMALL.replace('name = "digits"', 'path = "mine.npz"'))
     assert read_pipeline(file).data.path == str(file.parent.resolve() / "mine.npz")
