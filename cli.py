@@ -172,7 +172,7 @@ def _about(path: Path | None) -> Iterator[None]:
     try:
         yield
     except (DataError, SpecError) as error:
-        raise type(error)(f"{path}: {error}" if path else str(error)) from None
+        raise type(error)(f"{path or 'the embedded example'}: {error}") from None
 
 
 @main.command("run")

@@ -35,7 +35,7 @@ class Terminal(Console):
 
 
 def _figures(tally: Tally) -> str:
-    loss = "-" if tally.loss is None else f"{tally.loss:.4f}"
+    loss = "-" if tally.loss is None else f"{tally.loss:.4g}"
     error = "-" if tally.test_error is None else f"{tally.test_error:.2f} %"
     return f"loss {loss}  test error {error}  {tally.samples_per_second:,.0f} samples/s"
 

@@ -37,7 +37,7 @@ def show_result(console: Console, result: Result) -> None:
     line = (
         f"{summary['outcome']}: {summary['steps']:,} steps in {summary['wall_seconds']:.1f} s, "
         f"{summary['samples_per_second']:,.0f} samples/s, "
-        f"train loss {'-' if loss is None else f'{loss:.4f}'}, "
+        f"train loss {'-' if loss is None else f'{loss:.4g}'}, "
         f"test error {'-' if error is None else f'{error:.2f} %'}"
     )
     console.print(line, highlight=False, soft_wrap=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Final
+from typing import Final, cast
 
 from protocol.errors import SpecError, nearest
 
@@ -118,7 +118,7 @@ class Layer:
     modules: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if isinstance(self.modules, str):
+        if isinstance(cast(object, self.modules), str):
             raise SpecError(f"layer.modules: a list is needed, not {self.modules!r}")
 
 

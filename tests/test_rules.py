@@ -136,9 +136,6 @@ def test_with_the_true_gradient_for_a_guess_dni_equals_backprop(rule: str, optim
         assert isinstance(layer, Decoupled)
         oracles.append(Oracle([truth[i] for truth in truths]))
         layer.synthetic = oracles[-1]  # type: ignore[assignment]
-    for core in cores:
-        if isinstance(core, Decoupled):
-            core._named = dict  # type: ignore[method-assign]
     turns(cores)
     assert [oracle.error for oracle in oracles] == [0.0, 0.0]
     for layer, stack in zip(layers(cores), stacks, strict=True):
