@@ -2,8 +2,8 @@
 
 Two inboxes that this worker binds, two outlets to the inboxes of its neighbours, and a line to
 the coordinator. Queues in the sockets are unlimited because the window already bounds what can be
-in flight; arrays are sent without a copy. Bytes that are no message are dropped, with a line on
-standard error.
+in flight. Large arrays go through shared memory where both ends are on one machine, else as frames.
+Bytes that are no message are dropped, with a line on standard error.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def put(
     shelf: Outgoing | None = None,
     copy: bool = False,
 ) -> None:
-    """Send `message`; without `copy` and `shelf` its large arrays are not copied.
+    """Send `message`: its large array by way of the `shelf`, if there is one, others as frames.
 
-    With `copy` nothing of the message is read after this returns.
+    Frames are sent without a copy unless `copy`; then nothing is read after this returns.
     """
     frames = encode(message, shelf)
     if len(frames) == 1:
