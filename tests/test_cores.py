@@ -288,14 +288,34 @@ def test_a_step_sends_up_then_guesses_then_updates_then_sends_down(
     _note(monkeypatch, layer.optimizer, "step", happened)
     x = np.ones((8, 5), np.float32)
     layer.receive(Activation(1, 1, True, x, np.zeros(8, np.int64)))
-    work = layer.work()
-    happened.extend(f"{type(send.message).__name__} {send.to.value}" for send in work)
+    while layer.ready:
+        happened.extend(f"{type(send.message).__name__} {send.to.value}" for send in layer.work())
     assert happened == ["Activation above", "guess", "step", "Gradient below"]
 
 
 def run_dry(core: Core) -> None:
     while core.ready:
         list(core.work())
+
+
+def test_older_gradients_are_used_before_a_guess_and_its_own_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    happened: list[str] = []
+    layer = build_cores(tiny("cdni", window=2), DATA)[1]
+    assert isinstance(layer, Decoupled)
+    _note(monkeypatch, layer.synthetic, "guess", happened)
+    _note(monkeypatch, layer.synthetic, "teach", happened)
+    x, truth = np.ones((8, 6), np.float32), np.ones((8, 5), np.float32)
+    layer.receive(Activation(1, 1, True, x, np.zeros(8, np.int64)))
+    run_dry(layer)
+    layer.receive(Activation(2, 2, True, x, np.zeros(8, np.int64)))
+    list(layer.work())
+    layer.receive(Gradient(1, 1, truth))
+    layer.receive(Gradient(2, 2, truth))
+    run_dry(layer)
+    assert happened == ["guess", "teach", "guess", "teach"]
+    assert layer.stats.gradients == 2
 
 
 def test_a_full_queue_of_gradients_drops_the_oldest_and_keeps_its_credit() -> None:
@@ -319,7 +339,7 @@ def test_a_layer_above_its_window_waits_but_still_takes_gradients() -> None:
     x = np.ones((8, 6), np.float32)
     for batch in (1, 2):
         layer.receive(Activation(batch, batch, True, x, np.zeros(8, np.int64)))
-    list(layer.work())
+    run_dry(layer)
     waiting = layer.ready
     layer.receive(Gradient(1, 1, np.ones((8, 5), np.float32)))
     assert (waiting, layer.ready) == (False, True)
@@ -332,8 +352,8 @@ def test_a_foreign_credit_cannot_open_the_window_further() -> None:
     x = np.ones((8, 6), np.float32)
     for batch in (1, 2):
         layer.receive(Activation(batch, batch, True, x, np.zeros(8, np.int64)))
-    list(layer.work())
-    assert not layer.ready
+    run_dry(layer)
+    assert layer.step == 1
 
 
 def test_the_evaluations_do_not_change_what_is_learnt() -> None:

@@ -79,6 +79,7 @@ class Layer:
         self._credit = 0
         self._done = 0
         self._told = 0
+        self._begun = 0  # the batch that was sent up and is still to be completed, or 0
 
     # -- messages in
 
@@ -109,7 +110,15 @@ class Layer:
     @property
     def ready(self) -> bool:
         """Whether `work` has anything to do without a further message."""
-        return bool(self._from_above) or self._may_take_from_below
+        return bool(self._from_above or self._begun) or self._may_take_from_below
+
+    @property
+    def _may_take_from_above(self) -> bool:
+        """Not what is about the batch in hand itself, before that is completed."""
+        if not (self._from_above and self._begun):
+            return bool(self._from_above)
+        first = self._from_above[0]
+        return isinstance(first, Gradient) and max(first.batch, first.credit) < self._begun
 
     @property
     def _may_take_from_below(self) -> bool:
@@ -124,8 +133,11 @@ class Layer:
     # -- one thing at a time
 
     def work(self) -> Iterator[Send]:
-        """Handle one message; those from above first, of which credits cost nothing."""
-        while self._from_above:
+        """Handle one message; those from above first, of which credits cost nothing.
+
+        A batch once begun is completed before the next, but after what came from above meanwhile.
+        """
+        while self._may_take_from_above:
             match self._from_above.popleft():
                 case Credit(credit=credit):
                     self._move_window(credit)
@@ -137,7 +149,9 @@ class Layer:
                     yield Send(Peer.BELOW, mark)
             break
         else:
-            if self._may_take_from_below:
+            if self._begun:
+                yield from self._complete()
+            elif self._may_take_from_below:
                 yield from self._take_from_below(self._from_below.popleft())
         if self._done > self._told:
             yield self._tell()
@@ -185,7 +199,6 @@ class Layer:
                 self.stats.activations += 1
                 self.stats.samples += len(message.x)
                 yield from self._train(message)
-                self._finish(message.batch)
             case Activation():
                 yield from self._evaluate(message)
                 self._finish(message.batch)
@@ -203,6 +216,11 @@ class Layer:
     def _train(self, message: Activation) -> Iterator[Send]:
         y, _ = self.stack.forward(message.x, train=True)
         yield self._up(message, y)
+        self._finish(message.batch)
+
+    def _complete(self) -> Iterator[Send]:
+        """Do the rest of the batch that was begun."""
+        return iter(())
 
     def _evaluate(self, message: Activation) -> Iterator[Send]:
         y, _ = self.stack.forward(message.x, train=False)

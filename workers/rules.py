@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -32,8 +32,20 @@ class Locked(Layer):
         yield from self._down(batch, self._learn(sent.step, caches, truth))
 
 
+class _InHand(NamedTuple):
+    """A batch that was sent up and not learnt from yet."""
+
+    message: Activation
+    y: Floats
+    caches: list[object]
+
+
 class Decoupled(Layer):
-    """dni and cdni: a layer learns at once from a guess; the true gradient teaches the guesser."""
+    """dni and cdni: a layer learns at once from a guess; the true gradient teaches the guesser.
+
+    Between sending a batch up and guessing, a layer uses the true gradients that came meanwhile:
+    the guess is better for it, and an older one less often has to be made again to learn from.
+    """
 
     def __init__(
         self,
@@ -47,12 +59,19 @@ class Decoupled(Layer):
         super().__init__(name, first, pipeline, stack, optimizer)
         self.synthetic = synthetic
         self._synthetic_lr = pipeline.synthetic.lr or pipeline.train.lr
+        self._in_hand: _InHand | None = None
 
     def _train(self, message: Activation) -> Iterator[Send]:
         y, caches = self.stack.forward(message.x, train=True)
         if np.may_share_memory(y, message.x):
             y = y.copy()  # the message's memory is not ours when the gradient comes
+        self._begun, self._in_hand = message.batch, _InHand(message, y, caches)
         yield self._up(message, y)
+
+    def _complete(self) -> Iterator[Send]:
+        assert self._in_hand is not None
+        message, y, caches = self._in_hand
+        self._begun, self._in_hand = 0, None
         guess = self.synthetic.guess(y, message.labels)
         self._unanswered[message.batch] = Sent(message.step, guess)
         yield from self._down(message.batch, self._learn(message.step, caches, guess.gradient))
