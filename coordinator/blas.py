@@ -38,7 +38,7 @@ def threads(pipeline: Pipeline) -> int:
         return pipeline.train.threads
     if pipeline.rule == "backprop":
         return cores()
-    return max(1, cores() // len(pipeline.layer))
+    return max(1, cores() // (len(pipeline.processes) - 1))  # the source multiplies nothing
 
 
 def environment(count: int) -> dict[str, str]:

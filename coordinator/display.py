@@ -137,7 +137,7 @@ def layer_table(tally: Tally) -> Table:
     table.add_column("worker")
     for heading in ("updates", "samples/s", "busy", "queue", "staleness", "cosine", "drops", "MiB"):
         table.add_column(heading, justify="right")
-    for name in tally.pipeline.workers:
+    for name in tally.pipeline.cores:
         view = tally.layers.get(name)
         if view is not None:
             table.add_row(name, *_cells(view.report, view.rate))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, cast
 
 import zmq
@@ -16,9 +16,13 @@ LINGER_MS: Final = 500
 
 
 class Links:
-    """The line to all workers, who are known by their names."""
+    """The line to all workers, who are known by their names.
 
-    def __init__(self, endpoint: str) -> None:
+    `processes` says which cores live in each; a worker speaks in its own name and in theirs.
+    """
+
+    def __init__(self, endpoint: str, processes: Mapping[str, Sequence[str]]) -> None:
+        self._voices = {name.encode(): {name, *cores} for name, cores in processes.items()}
         self._context = zmq.Context()
         self._router: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
         self._router.linger = LINGER_MS
@@ -56,7 +60,7 @@ class Links:
                 case Evaluated():
                     yield message
                 case Hello() | Ready() | Report() | Failed() | State():
-                    if message.name.encode() == sender.bytes:
+                    if message.name in self._voices.get(sender.bytes, ()):
                         yield message
                 case _:
                     pass

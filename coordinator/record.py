@@ -163,7 +163,7 @@ def read_run(folder: Path) -> tuple[Pipeline, list[dict[str, Array]]]:
         raise RunError(f"{folder}: holds no run; a run folder has a {PIPELINE}")
     pipeline = read_pipeline(folder / PIPELINE)
     found = []
-    for name in pipeline.workers[1:]:
+    for name in pipeline.cores[1:]:
         path = folder / WEIGHTS / f"{name}.safetensors"
         try:
             found.append(cast(dict[str, Array], load_file(path)))

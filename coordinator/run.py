@@ -31,6 +31,7 @@ from protocol import (
     ToCoordinator,
     ToWorker,
 )
+from protocol.spec import SOURCE
 
 ENLIST_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 1.5
@@ -126,6 +127,9 @@ class Run:
         self.phase = Phase.ENLISTING
         self._pipeline = pipeline
         self._facts = facts
+        self._processes = pipeline.processes
+        self._host = {core: name for name, cores in self._processes.items() for core in cores}
+        self._host |= {name: name for name in self._processes}
         self._hellos: dict[str, Hello] = {}
         self._ready: set[str] = set()
         self._finished: set[str] = set()
@@ -139,7 +143,7 @@ class Run:
 
     def handle(self, event: Event) -> Iterator[Effect]:
         """What is to be done about `event`. Strangers are not listened to."""
-        if getattr(event, "name", self._pipeline.workers[0]) not in self._pipeline.workers:
+        if getattr(event, "name", SOURCE) not in self._host:
             return
         action = _TABLE.get((self.phase, type(event))) or _ANY.get(type(event))
         if action is not None and self.phase is not Phase.OVER:
@@ -153,24 +157,23 @@ class Run:
             yield from self._fail(End("failed", text))
             return
         self._hellos[event.name] = event
-        if len(self._hellos) == len(self._pipeline.workers):
+        if len(self._hellos) == len(self._processes):
             self.phase = Phase.WIRING
             yield from self._wire()
 
     def _wire(self) -> Iterator[Effect]:
-        names = self._pipeline.workers
         plan = self._pipeline.as_dict()
-        for i, name in enumerate(names):
-            below = self._hellos[names[i - 1]].above if i > 0 else ""
-            above = self._hellos[names[i + 1]].below if i + 1 < len(names) else ""
-            yield Tell(name, Start(plan, self._facts, i, below, above))
+        doors = {edge: door for hello in self._hellos.values() for edge, door in hello.doors.items()}
+        for name, cores in self._processes.items():
+            own = {str(e): doors[str(e)] for e in self._pipeline.edges if e.sender in cores and str(e) in doors}
+            yield Tell(name, Start(plan, self._facts, own))
 
     def _is_ready(self, event: Ready) -> Iterator[Effect]:
         self._ready.add(event.name)
-        if len(self._ready) == len(self._pipeline.workers):
+        if len(self._ready) == len(self._processes):
             self.phase = Phase.RUNNING
             yield Deadline(None)
-            yield Tell(self._pipeline.workers[0], Go())
+            yield Tell(SOURCE, Go())
 
     # -- while training
 
@@ -188,28 +191,32 @@ class Run:
             yield from self._over_if_all_done()
 
     def _over_if_all_done(self) -> Iterator[Effect]:
-        if self._finished | self._gone >= set(self._pipeline.workers):
+        if all(name in self._gone or self._has_finished(name) for name in self._processes):
             yield from self._over()
+
+    def _has_finished(self, name: str) -> bool:
+        """Whether all that lives in the worker `name` has ended well."""
+        return self._finished.issuperset(self._processes[name])
 
     # -- the end
 
     def _over(self) -> Iterator[Effect]:
         self.phase = Phase.OVER
-        for name in self._pipeline.workers:
+        for name in self._processes:
             if name not in self._gone:
                 yield Tell(name, Leave())
         yield self._end
 
     def _exited(self, event: Exited) -> Iterator[Effect]:
         self._gone.add(event.name)
-        if event.name in self._finished:
+        if self._has_finished(event.name):
             yield from self._over_if_all_done()
             return
         words = f"\n{event.words}" if event.words else ""
         yield from self._fail(End("failed", f"{event.name} {_death(event.status)}{words}"))
 
     def _failed(self, event: Failed) -> Iterator[Effect]:
-        self._gone.add(event.name)
+        self._gone.add(self._host[event.name])
         if event.cause == "user":
             yield from self._fail(End("failed", event.text, user=True))
         else:
@@ -234,18 +241,19 @@ class Run:
             return
         self.phase = Phase.STOPPING
         yield Deadline(STOP_SECONDS)
-        for name in self._pipeline.workers:
-            if name not in self._gone | self._finished:
+        for name in self._processes:
+            if name not in self._gone and not self._has_finished(name):
                 yield Tell(name, Stop())
         yield from self._over_if_all_done()
 
     def _gone_while_stopping(self, event: Exited | Failed) -> Iterator[Effect]:
-        self._gone.add(event.name)
+        self._gone.add(self._host[event.name])
         yield from self._over_if_all_done()
 
     def _too_late(self, event: Expired | Interrupted) -> Iterator[Effect]:  # noqa: ARG002
-        layers = self._pipeline.workers[1:]
-        missing = ", ".join(n for n in layers if n not in self._saved | self._gone)
+        layers = self._pipeline.cores[1:]
+        gone = {core for name in self._gone for core in self._processes[name]}
+        missing = ", ".join(name for name in layers if name not in self._saved | gone)
         if missing:
             text = f"{self._end.text}\nno weights came in time from: {missing}".strip()
             self._end = replace(self._end, text=text)
@@ -257,7 +265,7 @@ class Run:
 
     def _nobody_came(self, event: Expired) -> Iterator[Effect]:  # noqa: ARG002
         known = self._hellos if self.phase is Phase.ENLISTING else self._ready
-        missing = [name for name in self._pipeline.workers if name not in known]
+        missing = [name for name in self._processes if name not in known]
         text = f"not there after {ENLIST_SECONDS:.0f} s: {', '.join(missing)}"
         yield from self._fail(End("failed", text))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final, Protocol
 
 from coordinator.links import Links
@@ -31,8 +31,8 @@ class Engine(Protocol):
     control: str
     """Where the coordinator is to bind the socket that the workers call."""
 
-    def start(self, names: Sequence[str]) -> None:
-        """Start a worker for each of `names`, which are in the order of the pipeline."""
+    def start(self, pipeline: Pipeline) -> None:
+        """Start the workers of `pipeline.processes`, each with an inbox for every edge into it."""
 
     def exits(self) -> Iterator[Exited]:
         """The workers that ended since the last call."""
@@ -44,11 +44,11 @@ class Engine(Protocol):
 def run_processes(
     pipeline: Pipeline, facts: dict[str, object], engine: Engine, watch: Watch
 ) -> End:
-    """Train with a worker in a process of its own for the source and for every layer."""
+    """Train with the source and the layers in the processes that `pipeline` divides them into."""
     try:
-        links = Links(engine.control)
+        links = Links(engine.control, pipeline.processes)
         try:
-            engine.start(pipeline.workers)
+            engine.start(pipeline)
             return _Conductor(Run(pipeline, facts), engine, links, watch).conduct()
         finally:
             links.close()

@@ -71,12 +71,12 @@ class Tally:
     @property
     def step(self) -> int:
         """The newest training batch that the top layer has learnt from."""
-        return self._report(self.pipeline.workers[-1]).step
+        return self._report(self.pipeline.cores[-1]).step
 
     @property
     def samples_per_second(self) -> float:
         """Training samples through the top layer a second, evaluations left out at the end."""
-        top = self._report(self.pipeline.workers[-1])
+        top = self._report(self.pipeline.cores[-1])
         return top.samples / top.training if top.training else 0.0
 
     def _report(self, name: str) -> Report:
@@ -95,7 +95,7 @@ class Tally:
             "train_loss": finite(self.loss),
             "test_error": self.test_error,
             "test_loss": finite(self.test_loss),
-            "layers": [_layer(self._report(name)) for name in self.pipeline.workers[1:]],
+            "layers": [_layer(self._report(name)) for name in self.pipeline.cores[1:]],
         }
 
 

@@ -1,7 +1,7 @@
 """The words all parts share: messages, their wire form, what a pipeline is, what a core is."""
 
 from protocol.build import build, located, read_pipeline
-from protocol.core import Core, NonFiniteError, Peer, Send
+from protocol.core import COORDINATOR, Core, NonFiniteError, Send
 from protocol.errors import DataError, RunError, SpecError, UserError, nearest
 from protocol.messages import (
     Activation,
@@ -24,10 +24,11 @@ from protocol.messages import (
     ToCoordinator,
     ToWorker,
 )
-from protocol.spec import Data, Layer, Pipeline, Synthetic, Train
+from protocol.spec import Data, Edge, Layer, Pipeline, Synthetic, Train
 from protocol.wire import VERSION, WireError, decode, encode
 
 __all__ = [
+    "COORDINATOR",
     "VERSION",
     "Activation",
     "Array",
@@ -36,6 +37,7 @@ __all__ = [
     "Data",
     "DataError",
     "DataMessage",
+    "Edge",
     "Evaluated",
     "Failed",
     "Go",
@@ -46,7 +48,6 @@ __all__ = [
     "Mark",
     "Message",
     "NonFiniteError",
-    "Peer",
     "Pipeline",
     "Ready",
     "Report",

@@ -8,24 +8,18 @@ what is to be sent, in the order in which it is to be sent. The same cores run i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from protocol.messages import DataMessage, Evaluated, Report, State
 
 
-class Peer(Enum):
-    """Whom a message goes to, seen from a worker."""
-
-    BELOW = "below"
-    ABOVE = "above"
-    COORDINATOR = "coordinator"
+COORDINATOR: Final = "coordinator"
 
 
 class Send(NamedTuple):
-    """An effect: `message` is to go to `to` now."""
+    """An effect: `message` is to go to the core called `to`, or to the COORDINATOR, now."""
 
-    to: Peer
+    to: str
     message: DataMessage | Evaluated
 
 
@@ -50,8 +44,11 @@ class Core(Protocol):
     def step(self) -> int:
         """The number of the newest training batch that was worked on."""
 
-    def receive(self, message: DataMessage) -> None:
-        """Take a message in. It waits until `work` gets to it."""
+    def receive(self, sender: str, message: DataMessage) -> None:
+        """Take a message in. It waits until `work` gets to it.
+
+        What `sender` has no business to say to this core is ignored.
+        """
 
     def work(self) -> Iterator[Send]:
         """Do the one most urgent thing. Raises NonFiniteError where that breaks the numbers."""

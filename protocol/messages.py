@@ -69,27 +69,21 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """A worker's first word: who it is and where its neighbours reach it ("" where none does)."""
+    """A worker's first word: who it is, and the address of its inbox for each edge that it ends."""
 
     name: str
     pid: int
     version: int
-    below: str
-    above: str
+    doors: dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """All that a worker needs to begin: the pipeline, the data's facts, the neighbours' doors.
-
-    `position` counts from the source, 0, to the top layer; a door is "" where there is none.
-    """
+    """All that a worker needs to begin: the pipeline, the data's facts, its receivers' doors."""
 
     pipeline: dict[str, object]
     facts: dict[str, object]
-    position: int
-    below: str
-    above: str
+    doors: dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +103,9 @@ class Report:
     """What a worker has done so far; counters are totals since the start.
 
     `busy` and `elapsed` are seconds at work and since the first message, `training` the seconds
-    from there to the newest training batch; `rss_mb` and `peak_rss_mb` MiB of resident memory,
+    from there to the newest training batch; `inputs` counts the real activations that taught what
+    guesses them, `dropped_inputs` those that came too late for it, and `unsent` what was not sent
+    because its receiver was behind by a whole window; `rss_mb` and `peak_rss_mb` MiB of resident memory,
     staleness is counted in batches sent up between a guess and the arrival of its true gradient,
     `synthetic_cosine` and `norm_ratio` compare the guesses with the true gradients that arrived
     since the last report, None where none did; `loss` is the mean over the last 100 steps, None
@@ -123,6 +119,9 @@ class Report:
     activations: int = 0
     gradients: int = 0
     dropped_gradients: int = 0
+    inputs: int = 0
+    dropped_inputs: int = 0
+    unsent: int = 0
     samples: int = 0
     queue: int = 0
     staleness_p50: int = 0

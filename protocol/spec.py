@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from protocol.errors import SpecError, nearest
 
 LARGEST_WINDOW: Final = 4096
-RULES: Final = ("no-bprop", "backprop", "dni", "cdni")
+RULES: Final = ("no-bprop", "backprop", "dni", "cdni", "unlocked-dni", "unlocked-cdni")
+SOURCE: Final = "source"
 OPTIMIZERS: Final = ("adam", "sgd")
 SCHEDULES: Final = ("free", "lockstep")
 LOSSES: Final = ("cross-entropy", "squared-error", "binary-cross-entropy")
@@ -78,6 +79,7 @@ class Train:
     eval_every: int = 0
     threads: int = 0
     nonfinite: str = "fail"
+    update_probability: float = 1.0
 
     def __post_init__(self) -> None:
         _one_of("train.loss", self.loss, LOSSES)
@@ -86,6 +88,8 @@ class Train:
         _one_of("train.nonfinite", self.nonfinite, NONFINITE)
         _positive("train.lr", self.lr)
         _fraction("train.momentum", self.momentum)
+        if not 0 < self.update_probability <= 1:
+            raise SpecError(f"train.update_probability: {self.update_probability!r} not in (0, 1]")
         for key, least in (("steps", 1), ("seed", 0), ("window", 1), ("eval_every", 0)):
             _at_least(f"train.{key}", getattr(self, key), least)
         _at_least("train.threads", self.threads, 0)
@@ -99,14 +103,20 @@ class Train:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Synthetic:
-    """The models that guess gradients; `lr` is the layers' own unless given."""
+    """The models that guess gradients, and inputs where those are unlocked too.
+
+    `hidden` and `input_hidden` are the widths of their hidden layers; `lr` is the layers' own
+    unless given.
+    """
 
     hidden: tuple[int, ...] = ()
+    input_hidden: tuple[int, ...] = (256,)
     lr: float | None = None
 
     def __post_init__(self) -> None:
-        for width in self.hidden:
-            _at_least("synthetic.hidden", width, 1)
+        for key in ("hidden", "input_hidden"):
+            for width in getattr(self, key):
+                _at_least(f"synthetic.{key}", width, 1)
         if self.lr is not None:
             _positive("synthetic.lr", self.lr)
 
@@ -122,6 +132,22 @@ class Layer:
             raise SpecError(f"layer.modules: a list is needed, not {self.modules!r}")
 
 
+class Edge(NamedTuple):
+    """A way for messages between two cores, by their names."""
+
+    sender: str
+    receiver: str
+
+    def __str__(self) -> str:
+        return f"{self.sender}>{self.receiver}"
+
+    @classmethod
+    def named(cls, name: str) -> Edge:
+        """The edge that `str` gives this name."""
+        sender, _, receiver = name.partition(">")
+        return cls(sender, receiver)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:
     """A network, the data and the way to train it. Raises SpecError where it cannot be."""
@@ -132,6 +158,7 @@ class Pipeline:
     train: Train = field(default_factory=Train)
     synthetic: Synthetic = field(default_factory=Synthetic)
     layer: tuple[Layer, ...]
+    workers: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self) -> None:
         _one_of("rule", self.rule, RULES)
@@ -142,6 +169,27 @@ class Pipeline:
         for index, layer in enumerate(self.layer):
             if not layer.modules:
                 raise SpecError(f"layer[{index}].modules: empty")
+        held = sorted(index for group in self.workers for index in group)
+        if self.workers and (held != list(range(len(self.layer))) or not all(self.workers)):
+            raise SpecError(
+                f"workers: {_value(self.workers)} does not hold each of the layers 0 … "
+                f"{len(self.layer) - 1} once"
+            )
+
+    @property
+    def unlocked(self) -> bool:
+        """Whether layers guess their inputs too, and are fed by the source directly."""
+        return self.rule.startswith("unlocked-")
+
+    @property
+    def conditioned(self) -> bool:
+        """Whether the gradient models see the labels."""
+        return self.rule.endswith("cdni")
+
+    @property
+    def decoupled(self) -> bool:
+        """Whether layers learn from guesses."""
+        return self.rule.endswith("dni")
 
     @property
     def lockstep(self) -> bool:
@@ -154,13 +202,44 @@ class Pipeline:
         return 1 if self.lockstep else self.train.window
 
     @property
-    def workers(self) -> tuple[str, ...]:
-        """The names of all workers, in the order in which batches pass them."""
-        return ("source", *(f"layer{index}" for index in range(len(self.layer))))
+    def cores(self) -> tuple[str, ...]:
+        """The names of the source and of all layers, in the order in which batches pass them."""
+        return (SOURCE, *(layer_name(index) for index in range(len(self.layer))))
+
+    @property
+    def processes(self) -> dict[str, tuple[str, ...]]:
+        """The names of the workers, and of the cores that live in each."""
+        groups = self.workers or tuple((index,) for index in range(len(self.layer)))
+        named = {_range(group): tuple(map(layer_name, sorted(group))) for group in groups}
+        return {SOURCE: (SOURCE,), **named}
+
+    @property
+    def edges(self) -> tuple[Edge, ...]:
+        """Who speaks to whom: neighbours both ways and, where unlocked, the source with all."""
+        cores = self.cores
+        pairs = list(zip(cores, cores[1:], strict=False))
+        if self.unlocked:
+            pairs += [(SOURCE, name) for name in cores[2:]]
+        return tuple(edge for a, b in pairs for edge in (Edge(a, b), Edge(b, a)))
 
     def as_dict(self) -> dict[str, object]:
         """Plain dicts, lists and scalars that `build` makes the same pipeline of."""
         return _plain(asdict(self))
+
+
+def layer_name(index: int) -> str:
+    """What the layer with this number, counted from 0 at the bottom, is called."""
+    return f"layer{index}"
+
+
+def _range(group: tuple[int, ...]) -> str:
+    """The name of a worker that holds these layers: layer2, layer2-5, layer2,4."""
+    first, last = min(group), max(group)
+    if len(group) == 1:
+        return layer_name(first)
+    if last - first + 1 == len(group):
+        return f"layer{first}-{last}"
+    return f"layer{','.join(map(str, sorted(group)))}"
 
 
 def _plain(table: dict[str, object]) -> dict[str, object]:

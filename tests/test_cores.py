@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -19,11 +19,11 @@ from protocol import (
     Credit,
     Data,
     DataMessage,
+    Edge,
     Evaluated,
     Gradient,
     Layer,
     Mark,
-    Peer,
     Pipeline,
     Send,
     Synthetic,
@@ -60,16 +60,17 @@ def tiny(rule: str, **train: Any) -> Pipeline:
 
 
 class Slots:
-    """Memory as workers.shelf uses it: a slot is written anew `window` batches later.
+    """Memory as workers.shelf uses it: a slot is written anew `window` arrays later.
 
     What is put spoils what lay there, so whoever reads too late learns from nonsense.
     """
 
     def __init__(self, window: int) -> None:
         self._arrays: list[np.ndarray[Any, Any] | None] = [None] * window
+        self._count = 0
 
-    def put(self, batch: int, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        slot = batch % len(self._arrays)
+    def put(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        slot, self._count = self._count % len(self._arrays), self._count + 1
         before = self._arrays[slot]
         if before is not None:
             before.fill(1e6)
@@ -80,89 +81,81 @@ class Slots:
 
 
 class Network:
-    """Cores joined by a queue in each direction, moved by hand; with `slots` as over a shelf."""
+    """Cores joined by a queue an edge, moved by hand; with `slots` as over shared memory."""
 
     def __init__(self, pipeline: Pipeline, slots: bool = False) -> None:
-        self.window = pipeline.window
-        self.cores = build_cores(pipeline, DATA)
-        self.slots = {peer: [Slots(self.window) for _ in self.cores] for peer in Peer if slots}
-        edges = len(self.cores) - 1
-        self.up: list[deque[DataMessage]] = [deque() for _ in range(edges)]
-        self.down: list[deque[DataMessage]] = [deque() for _ in range(edges)]
-        self.newest_sent = [0] * edges
-        self.newest_credit = [0] * edges
+        self.pipeline = pipeline
+        self.cores = {core.name: core for core in build_cores(pipeline, DATA)}
+        self.queues: dict[Edge, deque[DataMessage]] = {edge: deque() for edge in pipeline.edges}
+        self.slots = {edge: Slots(pipeline.window) for edge in pipeline.edges if slots}
+        self.in_flight: dict[Edge, list[int]] = {edge: [] for edge in pipeline.edges}
         self.evaluations: list[Evaluated] = []
 
-    def carry(self, i: int, sends: Sequence[Send]) -> None:
-        for peer, message in sends:
-            if peer in self.slots and isinstance(message, Activation):
-                message = replace(message, x=self.slots[peer][i].put(message.batch, message.x))
-            if peer in self.slots and isinstance(message, Gradient):
-                gradient = self.slots[peer][i].put(message.batch, message.gradient)
-                message = replace(message, gradient=gradient)
+    def carry(self, sender: str, sends: Iterable[Send]) -> None:
+        for to, message in sends:
             if isinstance(message, Evaluated):
                 self.evaluations.append(message)
-            elif peer is Peer.ABOVE:
-                if isinstance(message, Activation):
-                    self.newest_sent[i] = message.batch
-                self.up[i].append(message)
-            elif i > 0:
-                self.down[i - 1].append(message)
+                continue
+            edge = Edge(sender, to)
+            if isinstance(message, Activation):
+                self.in_flight[edge].append(message.batch)
+                if edge in self.slots:
+                    message = message._replace(x=self.slots[edge].put(message.x))
+            if isinstance(message, Gradient):
+                if edge in self.slots:
+                    gradient = self.slots[edge].put(message.gradient)
+                    message = message._replace(gradient=gradient)
+            self.queues[edge].append(message)
         self.check()
 
     def check(self) -> None:
-        for sent, credit in zip(self.newest_sent, self.newest_credit, strict=True):
-            assert sent - credit <= self.window
-        for core in self.cores:
-            if isinstance(core, LayerCore):
-                assert len(core._unanswered) <= self.window
+        window = self.pipeline.window
+        assert all(len(batches) <= window for batches in self.in_flight.values())
+        most = 2 * window if self.pipeline.unlocked else window
+        assert all(len(layer._unanswered) <= most for layer in self.layers())
 
-    def work(self, i: int) -> None:
-        if self.cores[i].ready:
-            self.carry(i, list(self.cores[i].work()))
+    def work(self, name: str) -> None:
+        if self.cores[name].ready:
+            self.carry(name, list(self.cores[name].work()))
 
-    def beat(self, i: int) -> None:
-        self.carry(i, list(self.cores[i].beat()))
+    def beat(self, name: str) -> None:
+        self.carry(name, list(self.cores[name].beat()))
 
-    def deliver_up(self, edge: int) -> None:
-        if self.up[edge]:
-            self.cores[edge + 1].receive(self.up[edge].popleft())
-
-    def deliver_down(self, edge: int, position: int = 0) -> None:
-        queue = self.down[edge]
+    def deliver(self, edge: Edge, position: int = 0) -> None:
+        queue = self.queues[edge]
         if queue:
             message = queue[position % len(queue)]
             del queue[position % len(queue)]
             if isinstance(message, Gradient | Credit):
-                self.newest_credit[edge] = max(self.newest_credit[edge], message.credit)
-            self.cores[edge].receive(message)
+                back = Edge(edge.receiver, edge.sender)
+                flying = self.in_flight[back]
+                self.in_flight[back] = [batch for batch in flying if batch > message.credit]
+            self.cores[edge.receiver].receive(edge.sender, message)
 
-    def lose_gradient(self, edge: int) -> None:
-        """Lose the next message down altogether, credit and all, where it is a gradient."""
-        if self.down[edge] and isinstance(self.down[edge][0], Gradient):
-            self.down[edge].popleft()
+    def lose_gradient(self, edge: Edge) -> None:
+        """Lose the next message altogether, credit and all, where it is a gradient."""
+        if self.queues[edge] and isinstance(self.queues[edge][0], Gradient):
+            self.queues[edge].popleft()
 
     @property
     def finished(self) -> bool:
-        return all(core.finished for core in self.cores)
+        return all(core.finished for core in self.cores.values())
 
     def drain(self, most: int = 2000) -> None:
         """Everybody gets a turn until all is done; fails where that takes too long."""
         for _ in range(most):
             if self.finished:
                 return
-            for i in range(len(self.cores)):
-                self.work(i)
-                self.beat(i)
-            for edge in range(len(self.up)):
-                while self.up[edge]:
-                    self.deliver_up(edge)
-                while self.down[edge]:
-                    self.deliver_down(edge)
+            for name in self.cores:
+                self.work(name)
+                self.beat(name)
+            for edge, queue in self.queues.items():
+                while queue:
+                    self.deliver(edge)
         pytest.fail("the cores stalled")
 
     def layers(self) -> list[LayerCore]:
-        return [core for core in self.cores if isinstance(core, LayerCore)]
+        return [core for core in self.cores.values() if isinstance(core, LayerCore)]
 
     def weights(self) -> list[bytes]:
         return [layer.stack.parameters.tobytes() for layer in self.layers()]
@@ -175,21 +168,20 @@ class Network:
 def shuffle(network: Network, seed: int, moves: int, losses: bool, reorder: bool) -> None:
     """Make random moves; marks are not reordered, for they flow behind what they speak of."""
     rng = random.Random(seed)
-    edges = len(network.up)
+    cores, edges = list(network.cores), list(network.queues)
     for _ in range(moves):
         match rng.randrange(6 if losses else 5):
             case 0 | 1:
-                network.work(rng.randrange(edges + 1))
-            case 2:
-                network.deliver_up(rng.randrange(edges))
-            case 3:
-                edge = rng.randrange(edges)
-                marks = any(isinstance(m, Mark) for m in network.down[edge])
-                network.deliver_down(edge, rng.randrange(4) if reorder and not marks else 0)
+                network.work(rng.choice(cores))
+            case 2 | 3:
+                edge = rng.choice(edges)
+                marks = any(isinstance(m, Mark) for m in network.queues[edge])
+                down = edge.sender > edge.receiver
+                network.deliver(edge, rng.randrange(4) if reorder and down and not marks else 0)
             case 4:
-                network.beat(rng.randrange(edges + 1))
+                network.beat(rng.choice(cores))
             case 5:
-                network.lose_gradient(rng.randrange(edges))
+                network.lose_gradient(rng.choice(edges))
 
 
 @pytest.mark.slow
@@ -287,7 +279,7 @@ def test_a_step_sends_up_then_guesses_then_updates_then_sends_down(
     _note(monkeypatch, layer.synthetic, "guess", happened)
     _note(monkeypatch, layer.optimizer, "step", happened)
     x = np.ones((8, 5), np.float32)
-    layer.receive(Activation(1, 1, True, x, np.zeros(8, np.int64)))
+    layer.receive(layer.below, Activation(1, 1, True, x, np.zeros(8, np.int64)))
     while layer.ready:
         happened.extend(f"{type(send.message).__name__} {send.to.value}" for send in layer.work())
     assert happened == ["Activation above", "guess", "step", "Gradient below"]
@@ -307,12 +299,12 @@ def test_older_gradients_are_used_before_a_guess_and_its_own_after_it(
     _note(monkeypatch, layer.synthetic, "guess", happened)
     _note(monkeypatch, layer.synthetic, "teach", happened)
     x, truth = np.ones((8, 6), np.float32), np.ones((8, 5), np.float32)
-    layer.receive(Activation(1, 1, True, x, np.zeros(8, np.int64)))
+    layer.receive(layer.below, Activation(1, 1, True, x, np.zeros(8, np.int64)))
     run_dry(layer)
-    layer.receive(Activation(2, 2, True, x, np.zeros(8, np.int64)))
+    layer.receive(layer.below, Activation(2, 2, True, x, np.zeros(8, np.int64)))
     list(layer.work())
-    layer.receive(Gradient(1, 1, truth))
-    layer.receive(Gradient(2, 2, truth))
+    layer.receive("layer1", Gradient(1, 1, truth))
+    layer.receive("layer1", Gradient(2, 2, truth))
     run_dry(layer)
     assert happened == ["guess", "teach", "guess", "teach"]
     assert layer.stats.gradients == 2
@@ -323,12 +315,12 @@ def test_a_full_queue_of_gradients_drops_the_oldest_and_keeps_its_credit() -> No
     assert isinstance(layer, Decoupled)
     x = np.ones((8, 6), np.float32)
     for batch in (1, 2, 3, 4):
-        layer.receive(Activation(batch, batch, True, x, np.zeros(8, np.int64)))
+        layer.receive(layer.below, Activation(batch, batch, True, x, np.zeros(8, np.int64)))
     run_dry(layer)
     taken = [layer.stats.activations]
     truth = np.ones((8, 5), np.float32)
     for batch in (1, 2, 3):
-        layer.receive(Gradient(batch, batch, truth))
+        layer.receive("layer1", Gradient(batch, batch, truth))
     run_dry(layer)
     assert (layer.stats.gradients, layer.stats.dropped_gradients) == (1, 2)
     assert [*taken, layer.stats.activations] == [3, 4]
@@ -338,20 +330,20 @@ def test_a_layer_above_its_window_waits_but_still_takes_gradients() -> None:
     layer = build_cores(tiny("cdni", window=1), DATA)[1]
     x = np.ones((8, 6), np.float32)
     for batch in (1, 2):
-        layer.receive(Activation(batch, batch, True, x, np.zeros(8, np.int64)))
+        layer.receive(layer.below, Activation(batch, batch, True, x, np.zeros(8, np.int64)))
     run_dry(layer)
     waiting = layer.ready
-    layer.receive(Gradient(1, 1, np.ones((8, 5), np.float32)))
+    layer.receive("layer1", Gradient(1, 1, np.ones((8, 5), np.float32)))
     assert (waiting, layer.ready) == (False, True)
 
 
 def test_a_foreign_credit_cannot_open_the_window_further() -> None:
     layer = build_cores(tiny("cdni", window=1), DATA)[1]
-    layer.receive(Credit(1000))
+    layer.receive("layer1", Credit(1000))
     run_dry(layer)
     x = np.ones((8, 6), np.float32)
     for batch in (1, 2):
-        layer.receive(Activation(batch, batch, True, x, np.zeros(8, np.int64)))
+        layer.receive(layer.below, Activation(batch, batch, True, x, np.zeros(8, np.int64)))
     run_dry(layer)
     assert layer.step == 1
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from protocol import Core, Evaluated, Peer, Pipeline, Send
+from protocol import Core, Evaluated, Pipeline, Send
 from protocol import Data as DataSpec
 from protocol import Layer as LayerSpec
 from protocol import Train as TrainSpec
@@ -48,16 +48,17 @@ def toy(rule: str, **train: Any) -> Pipeline:
 def turns(cores: Sequence[Core]) -> list[Evaluated]:
     """Give every core one turn after the other until all have finished."""
     evaluated: list[Evaluated] = []
+    named = {core.name: core for core in cores}
     for _ in range(10_000):
         if all(core.finished for core in cores):
             return evaluated
-        for i, core in enumerate(cores):
+        for core in cores:
             sends: Iterator[Send] = core.work() if core.ready else iter(())
-            for peer, message in sends:
+            for to, message in sends:
                 if isinstance(message, Evaluated):
                     evaluated.append(message)
                 else:
-                    cores[i + (1 if peer is Peer.ABOVE else -1)].receive(message)
+                    named[to].receive(core.name, message)
     pytest.fail("the cores stalled")
 
 
@@ -111,7 +112,7 @@ class Oracle:
         return Guess(next(self._truths), h, [], 0)
 
     def teach(self, guess: Guess, truth: Floats, lr: float) -> None:  # noqa: ARG002
-        self.error = max(self.error, float(np.abs(guess.gradient - truth).max()))
+        self.error = max(self.error, float(np.abs(guess.value - truth).max()))
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])

@@ -64,7 +64,7 @@ def test_what_a_file_leaves_out_has_its_default(file: Path) -> None:
     layers = (Layer(("linear 20", "relu")), Layer(("linear 10",)))
     pipeline = read_pipeline(file)
     assert pipeline == Pipeline(name="small", data=Data(name="digits", batch=10), layer=layers)
-    assert pipeline.workers == ("source", "layer0", "layer1")
+    assert pipeline.cores == ("source", "layer0", "layer1")
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ PIPELINES = st.builds(
 @given(PIPELINES)
 def test_a_pipeline_survives_files_and_wires(pipeline: Pipeline) -> None:
     assert build(Pipeline, tomllib.loads(tomli_w.dumps(pipeline.as_dict()))) == pipeline
-    (header,) = encode(Start(pipeline.as_dict(), {}, 0, "", ""))
+    (header,) = encode(Start(pipeline.as_dict(), {}, {}))
     start = decode([bytes(header)])
     assert isinstance(start, Start)
     assert build(Pipeline, start.pipeline) == pipeline

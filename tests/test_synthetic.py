@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from protocol import Activation, Data, Gradient, Layer, Peer, Pipeline
+from protocol import Activation, Data, Gradient, Layer, Pipeline
 from workers.build import Facts, build_layer
 from workers.nn import LOSSES, Floats, Labels, Shape
 from workers.optim import Adam, Sgd
@@ -74,8 +74,8 @@ def labels_of(kind: str, seed: int = 3) -> Labels:
 @over_models
 def test_the_first_guess_is_exactly_zero(hidden: Sequence[int], kind: str) -> None:
     guess = model_of(hidden, kind, shape=(2, 3)).guess(drawn(N, 2, 3), labels_of(kind))
-    assert guess.gradient.shape == (N, 2, 3)
-    assert not guess.gradient.any()
+    assert guess.value.shape == (N, 2, 3)
+    assert not guess.value.any()
 
 
 @over_models
@@ -88,7 +88,7 @@ def test_teaching_descends_half_the_squared_error(hidden: Sequence[int], kind: s
 
     def error(i: int, moved: float) -> float:
         kept, parameters[i] = parameters[i], parameters[i] + moved
-        wrong = model.guess(h, labels).gradient - truth
+        wrong = model.guess(h, labels).value - truth
         parameters[i] = kept
         return 0.5 * float(np.vdot(wrong, wrong)) / N
 
@@ -106,7 +106,7 @@ def test_a_linear_target_is_learnt(dtype: str) -> None:
         guess = model.guess(h, labels)
         truth = (h @ a + by_class[labels]).astype(dtype)
         model.teach(guess, truth, 0.03 if step < 500 else 0.003)
-    assert_allclose(guess.gradient, truth, atol=0.01)
+    assert_allclose(guess.value, truth, atol=0.01)
 
 
 def reference(w: Floats, h: Floats, truth: Floats) -> Floats:
@@ -148,7 +148,7 @@ def test_a_fresh_guess_teaches_from_the_forward_that_made_it(
     h, truth, labels = drawn(N, FEATURES), drawn(N, FEATURES, seed=10), labels_of(kind)
     guess, same = model.guess(h, labels), manual.guess(h, labels)
     model.teach(guess._replace(x=np.full_like(guess.x, np.nan)), truth, LR)
-    manual.stack.backward(same.caches, same.gradient - truth, need_dx=False)
+    manual.stack.backward(same.caches, same.value - truth, need_dx=False)
     manual.optimizer.step(manual.stack.parameters, manual.stack.gradients, LR, 1 / N)
     assert_array_equal(model.stack.parameters, manual.stack.parameters)
 
@@ -161,11 +161,11 @@ def test_nothing_that_came_in_is_written_to(hidden: Sequence[int], kind: str) ->
     for message in (h, truth, labels):
         message.flags.writeable = False
     guesses = [model.guess(h, labels) for _ in range(2)]
-    kept = guesses[0].gradient.copy()
+    kept = guesses[0].value.copy()
     for guess in guesses:
         model.teach(guess, truth, LR)
-        assert guess.gradient.dtype == np.float32
-        assert_array_equal(guess.gradient, kept)
+        assert guess.value.dtype == np.float32
+        assert_array_equal(guess.value, kept)
 
 
 @pytest.mark.parametrize("hidden", HIDDEN)
@@ -174,7 +174,7 @@ def test_a_conditioned_model_sees_the_labels(hidden: Sequence[int], kind: str) -
     model, h = model_of(hidden, kind), drawn(N, FEATURES)
     model.teach(model.guess(h, labels_of(kind)), drawn(N, FEATURES, seed=12), LR)
     model.teach(model.guess(h, labels_of(kind)), drawn(N, FEATURES, seed=12), LR)
-    one, other = (model.guess(h, labels_of(kind, seed)).gradient for seed in (3, 13))
+    one, other = (model.guess(h, labels_of(kind, seed)).value for seed in (3, 13))
     assert np.abs(one - other).max() > 1e-4
 
 
@@ -182,7 +182,7 @@ def test_a_conditioned_model_sees_the_labels(hidden: Sequence[int], kind: str) -
 def test_an_unconditioned_model_does_not_see_the_labels(hidden: Sequence[int]) -> None:
     model, h = model_of(hidden), drawn(N, FEATURES)
     model.teach(model.guess(h, labels_of("classes")), drawn(N, FEATURES, seed=12), LR)
-    one, other = (model.guess(h, labels_of("classes", seed)).gradient for seed in (3, 13))
+    one, other = (model.guess(h, labels_of("classes", seed)).value for seed in (3, 13))
     assert one.any()
     assert_array_equal(one, other)
 
@@ -208,7 +208,7 @@ def test_the_model_comes_to_guess_the_gradient_of_the_summed_loss() -> None:
         h, labels = rng.normal(size=(N, FEATURES)), rng.integers(0, CLASSES, N)
         truth = LOSSES["squared-error"](h @ v, labels).gradient @ v.T
         model.teach(model.guess(h, labels), truth, 0.03 if step < 500 else 0.003)
-    guess = model.guess(h, labels).gradient
+    guess = model.guess(h, labels).value
     for i in np.ndindex(h.shape):
         moved = np.zeros_like(h)
         moved[i] = 1e-3
@@ -222,10 +222,10 @@ def test_the_gradient_that_the_top_layer_sends_is_that_of_the_summed_loss() -> N
     top = build_layer(Pipeline(data=Data(name="digits", batch=N), layer=layers), facts, 1)
     x, labels = drawn(N, 4).astype("f4"), labels_of("classes")
     weight, bias = (array.copy() for array in top.stack.named().values())
-    top.receive(Activation(1, 1, True, x, labels))
+    top.receive("layer0", Activation(1, 1, True, x, labels))
     (sent,) = top.work()
     scores = np.exp(x @ weight + bias)
     summed = (scores / scores.sum(axis=1, keepdims=True) - np.eye(CLASSES)[labels]) @ weight.T
-    assert sent.to is Peer.BELOW
+    assert sent.to == "layer0"
     assert isinstance(sent.message, Gradient)
     assert_allclose(np.asarray(sent.message.gradient, "f8"), summed, rtol=1e-4, atol=1e-6)

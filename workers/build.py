@@ -21,12 +21,15 @@ from workers.nn import LOSSES, Module, Shape, Stack, modules
 from workers.optim import Adam, Optimizer, Sgd
 from workers.rules import Decoupled, Fixed, Locked, Top
 from workers.source import Source
-from workers.synthetic import SyntheticGradient
+from workers.synthetic import SyntheticGradient, SyntheticInput
+from workers.unlocked import UnlockedHidden, UnlockedTop
 
 MAX_BYTES: Final = 1 << 31
 """The largest array that a message may hold."""
 _WEIGHTS: Final = 0
 _SYNTHETIC: Final = 1
+_UPDATES: Final = 2
+_INPUTS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,17 +119,25 @@ def build_layer(pipeline: Pipeline, facts: Facts, index: int) -> Layer:
 
 
 def _build_layer(pipeline: Pipeline, facts: Facts, index: int) -> Layer:
-    stack = build_stack(pipeline, facts, layer_modules(pipeline, facts)[index], index)
+    made = layer_modules(pipeline, facts)
+    stack = build_stack(pipeline, facts, made[index], index)
     optimizer = _optimizer(pipeline, len(stack.parameters))
-    name, first = f"layer{index}", index == 0
-    if index == len(pipeline.layer) - 1:
-        return Top(name, first, pipeline, stack, optimizer, LOSSES[pipeline.train.loss])
-    if pipeline.rule == "no-bprop":
-        return Fixed(name, first, pipeline, stack, optimizer)
-    if pipeline.rule == "backprop":
-        return Locked(name, first, pipeline, stack, optimizer)
+    common = (index, pipeline, stack, optimizer, _rng(pipeline, index, _UPDATES))
+    top = index == len(pipeline.layer) - 1
+    if pipeline.rule == "no-bprop" and not top:
+        return Fixed(*common)
+    if pipeline.rule == "backprop" and not top:
+        return Locked(*common)
+    judge = LOSSES[pipeline.train.loss]
+    if not pipeline.unlocked:
+        if top:
+            return Top(*common, judge)
+        return Decoupled(*common, build_synthetic(pipeline, facts, stack.output, index))
+    inputs = _inputs(pipeline, facts, made[index - 1][-1].output, index) if index else None
+    if top:
+        return UnlockedTop(*common, judge, inputs=inputs)
     synthetic = build_synthetic(pipeline, facts, stack.output, index)
-    return Decoupled(name, first, pipeline, stack, optimizer, synthetic)
+    return UnlockedHidden(*common, synthetic, inputs=inputs)
 
 
 def build_cores(pipeline: Pipeline, data: Dataset) -> list[Core]:
@@ -138,7 +149,7 @@ def build_cores(pipeline: Pipeline, data: Dataset) -> list[Core]:
 
 def condition(pipeline: Pipeline, facts: Facts) -> int:
     """The width of what the gradient models see of the labels; 0 for nothing."""
-    return facts.classes if pipeline.rule == "cdni" else 0
+    return facts.classes if pipeline.conditioned else 0
 
 
 def build_synthetic(
@@ -148,6 +159,13 @@ def build_synthetic(
     rng = _rng(pipeline, index, _SYNTHETIC)
     classes, hidden = condition(pipeline, facts), pipeline.synthetic.hidden
     return SyntheticGradient(shape, classes, hidden, rng, partial(_optimizer, pipeline))
+
+
+def _inputs(pipeline: Pipeline, facts: Facts, shape: Shape, index: int) -> SyntheticInput:
+    """What guesses the input of layer `index`, which has `shape`."""
+    rng, hidden = _rng(pipeline, index, _INPUTS), pipeline.synthetic.input_hidden
+    make = partial(_optimizer, pipeline)
+    return SyntheticInput(facts.shape, shape, hidden, rng, make, facts.scale)
 
 
 def _rng(pipeline: Pipeline, index: int, purpose: int) -> np.random.Generator:

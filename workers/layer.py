@@ -16,7 +16,7 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Iterator
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeAlias, cast
 
 import numpy as np
 
@@ -27,15 +27,18 @@ from protocol import (
     Gradient,
     Mark,
     NonFiniteError,
-    Peer,
     Pipeline,
     Report,
     Send,
     State,
 )
+from protocol.spec import SOURCE, layer_name
+from workers.flow import Flow
 from workers.nn import Floats, Stack
 from workers.optim import Optimizer, learning_rate
 from workers.stats import Stats
+
+Rng: TypeAlias = np.random.Generator
 
 
 class Sent(NamedTuple):
@@ -48,6 +51,12 @@ class Sent(NamedTuple):
     memory: object
 
 
+def _neighbours(pipeline: Pipeline, index: int) -> tuple[str, str]:
+    """Who is below and above the layer `index`; above the top layer is nobody, ""."""
+    cores = (*pipeline.cores, "")
+    return cores[index], cores[index + 2]
+
+
 class Layer:
     """A layer that passes activations on and does not learn; the rules build on it.
 
@@ -56,48 +65,46 @@ class Layer:
     """
 
     def __init__(
-        self, name: str, first: bool, pipeline: Pipeline, stack: Stack, optimizer: Optimizer
+        self, index: int, pipeline: Pipeline, stack: Stack, optimizer: Optimizer, rng: Rng
     ) -> None:
-        self.name = name
+        self.name = layer_name(index)
+        self.below, self.above = _neighbours(pipeline, index)
         self.stack = stack
         self.optimizer = optimizer
         self.stats = Stats()
         self.finished = False
         self.step = 0
-        self._first = first
         self._settings = pipeline.train
+        self._rng = rng
         self._fail_on_nonfinite = pipeline.train.nonfinite == "fail"
         self._drops = sorted(pipeline.train.lr_drops)
         self._passes_credit = pipeline.lockstep
-        self._window = pipeline.window
+        self._flow = Flow(pipeline.window)
         self._most_gradients = pipeline.train.gradient_queue or math.inf
         self._from_below: deque[Activation | Mark] = deque()
         self._from_above: deque[Gradient | Credit | Mark] = deque()
         self._gradients_waiting = 0
         self._unanswered: dict[int, Sent] = {}
-        self._sent = 0
-        self._credit = 0
         self._done = 0
         self._told = 0
         self._begun = 0  # the batch that was sent up and is still to be completed, or 0
 
     # -- messages in
 
-    def receive(self, message: DataMessage) -> None:
+    def receive(self, sender: str, message: DataMessage) -> None:
         """Queue a message. Of more waiting gradients than allowed the oldest is dropped."""
         match message:
-            case Activation():
+            case Activation() | Mark() if sender == self.below:
                 self._from_below.append(message)
-            case Mark():
-                returned = message.mark == "drained"
-                (self._from_above if returned else self._from_below).append(message)
-            case Credit():
+            case Credit() | Mark() if sender == self.above:
                 self._from_above.append(message)
-            case Gradient():
+            case Gradient() if sender == self.above:
                 self._from_above.append(message)
                 self._gradients_waiting += 1
                 if self._gradients_waiting > self._most_gradients:
                     self._drop_oldest()
+            case _:
+                pass
 
     def _drop_oldest(self) -> None:
         """Forget the oldest waiting gradient but for the credit in it."""
@@ -110,7 +117,7 @@ class Layer:
     @property
     def ready(self) -> bool:
         """Whether `work` has anything to do without a further message."""
-        return bool(self._from_above or self._begun) or self._may_take_from_below
+        return self._may_take_from_above or bool(self._begun) or self._may_take_from_below
 
     @property
     def _may_take_from_above(self) -> bool:
@@ -128,7 +135,7 @@ class Layer:
 
     @property
     def _window_open(self) -> bool:
-        return self._sent - self._credit < self._window
+        return self._flow.open
 
     # -- one thing at a time
 
@@ -146,7 +153,7 @@ class Layer:
                 case Gradient() as gradient:
                     yield from self._take_gradient(gradient)
                 case Mark() as mark:
-                    yield Send(Peer.BELOW, mark)
+                    yield Send(self.below, mark)
             break
         else:
             if self._begun:
@@ -163,7 +170,7 @@ class Layer:
 
     def _tell(self) -> Send:
         self._told = self._done
-        return Send(Peer.BELOW, Credit(self._done))
+        return Send(self.below, Credit(self._done))
 
     def _take_gradient(self, message: Gradient) -> Iterator[Send]:
         self._gradients_waiting -= 1
@@ -181,13 +188,16 @@ class Layer:
     def _forget_until(self, credit: int) -> None:
         """No gradient comes any more for the batches up to `credit`."""
         for batch in list(itertools.takewhile(lambda b: b <= credit, self._unanswered)):
-            del self._unanswered[batch]
-            self.stats.dropped_gradients += 1
+            self._forget(batch)
+
+    def _forget(self, batch: int) -> None:
+        del self._unanswered[batch]
+        self.stats.dropped_gradients += 1
 
     def _move_window(self, credit: int) -> None:
-        self._credit = max(self._credit, min(credit, self._sent))
+        self._flow.settle(credit)
         if self._passes_credit:
-            self._done = self._credit
+            self._done = self._flow.credit
 
     def _take_from_below(self, message: Activation | Mark) -> Iterator[Send]:
         match message:
@@ -201,21 +211,25 @@ class Layer:
                 yield from self._train(message)
             case Activation():
                 yield from self._evaluate(message)
-                self._finish(message.batch)
+                self._release(message.batch)
 
-    def _finish(self, batch: int) -> None:
+    def _release(self, batch: int) -> None:
         """The batch leaves the edge below, unless that is for the layer above to say."""
         if not self._passes_credit:
             self._done = batch
 
+    def _finish(self, batch: int) -> None:
+        """All that there is to do with a training batch before its true gradient is done."""
+        self._release(batch)
+
     # -- what rules do otherwise
 
     def _pass(self, mark: Mark) -> Iterator[Send]:
-        yield Send(Peer.ABOVE, mark)
+        yield Send(self.above, mark)
 
     def _train(self, message: Activation) -> Iterator[Send]:
         y, _ = self.stack.forward(message.x, train=True)
-        yield self._up(message, y)
+        yield from self._up(message, y)
         self._finish(message.batch)
 
     def _complete(self) -> Iterator[Send]:
@@ -224,7 +238,7 @@ class Layer:
 
     def _evaluate(self, message: Activation) -> Iterator[Send]:
         y, _ = self.stack.forward(message.x, train=False)
-        yield self._up(message, y)
+        yield from self._up(message, y)
 
     def _taught(self, batch: int, sent: Sent, truth: Floats) -> Iterator[Send]:  # noqa: ARG002
         """Use the true gradient of a batch that was sent up."""
@@ -232,11 +246,15 @@ class Layer:
 
     # -- what rules are made of
 
-    def _up(self, message: Activation, y: Floats) -> Send:
+    def _up(self, message: Activation, y: Floats) -> Iterator[Send]:
         self._sound(y, "the activation")
-        self._sent = message.batch
+        self._flow.send(message.batch)
         up = Activation(message.batch, message.step, message.train, y, message.labels)
-        return Send(Peer.ABOVE, up)
+        yield Send(self.above, up)
+
+    def _remember(self, message: Activation, memory: object) -> None:
+        """Keep what the true gradient of this batch will need."""
+        self._unanswered[message.batch] = Sent(message.step, memory)
 
     def _down(self, batch: int, gradient: Floats) -> Iterator[Send]:
         """The batch's input gradient, and with it the credit; nothing where nobody needs it."""
@@ -244,23 +262,29 @@ class Layer:
         if self.needs_input_gradient:
             self._sound(gradient, "the gradient by its input")
             self._told = self._done
-            yield Send(Peer.BELOW, Gradient(batch, self._done, gradient))
+            yield Send(self.below, Gradient(batch, self._done, gradient))
 
     @property
     def needs_input_gradient(self) -> bool:
         """Whether the neighbour below learns from what this layer sends down."""
-        return not self._first
+        return self.below != SOURCE
 
-    def _learn(self, step: int, caches: list[object], dy: Floats) -> Floats:
+    def _learn(self, step: int, caches: list[object], dy: Floats, update: bool = True) -> Floats:
         """Update from the gradient by the output; returns that by the input.
 
         Both are taken at the weights that the batch was sent through.
         """
         dx = self.stack.backward(caches, dy, self.needs_input_gradient)
-        lr = self._lr(self._settings.lr, step)
-        self.optimizer.step(self.stack.parameters, self.stack.gradients, lr, 1 / len(dy))
-        self.stats.updates += 1
+        if update:
+            lr = self._lr(self._settings.lr, step)
+            self.optimizer.step(self.stack.parameters, self.stack.gradients, lr, 1 / len(dy))
+            self.stats.updates += 1
         return dx
+
+    def _chosen(self) -> bool:
+        """Whether the layer learns from this batch (section 3.3 of the paper: random updates)."""
+        probability = self._settings.update_probability
+        return probability == 1 or self._rng.random() < probability
 
     def _lr(self, lr: float, step: int) -> float:
         return learning_rate(lr, self._drops, step)

@@ -16,12 +16,11 @@ from typing import Final, cast
 
 import zmq
 
-from protocol import Message, Peer, WireError, decode, encode
+from protocol import Edge, Message, WireError, decode, encode
 from workers.shelf import Incoming, Outgoing
 
 LINGER_MS: Final = 2000
 MAX_BYTES: Final = 1 << 31
-NEIGHBOURS: Final = (Peer.BELOW, Peer.ABOVE)
 MOST_COMPLAINTS: Final = 100
 
 
@@ -74,17 +73,15 @@ class Links:
         self._lifeline = lifeline
         self._poller = zmq.Poller()
         self._poller.register(lifeline, zmq.POLLIN)
-        self._inboxes: dict[zmq.Socket[bytes], Peer] = {}
-        self._outlets: dict[Peer, zmq.Socket[bytes]] = {}
-        self._incoming: dict[zmq.Socket[bytes], Incoming] = {}
-        self._outgoing: dict[Peer, Outgoing] = {}
+        self._line = self._socket(zmq.DEALER)
+        self._line.routing_id = name.encode()
+        self._line.linger = LINGER_MS
+        self._line.connect(control)
+        self._inboxes: dict[zmq.Socket[bytes], tuple[Edge | None, Incoming | None]] = {}
+        self._outlets: dict[Edge, tuple[zmq.Socket[bytes], Outgoing | None]] = {}
+        self._shared = False
         self._dropped = 0
-        line = self._socket(zmq.DEALER)
-        line.routing_id = name.encode()
-        line.linger = LINGER_MS
-        line.connect(control)
-        self._outlets[Peer.COORDINATOR] = line
-        self._listen(line, Peer.COORDINATOR)
+        self._listen(self._line, None, None)
 
     def _socket(self, kind: int) -> zmq.Socket[bytes]:
         socket: zmq.Socket[bytes] = self._context.socket(kind)
@@ -93,55 +90,53 @@ class Links:
         socket.maxmsgsize = MAX_BYTES
         return socket
 
-    def _listen(self, socket: zmq.Socket[bytes], peer: Peer) -> None:
-        self._inboxes[socket] = peer
+    def _listen(
+        self, socket: zmq.Socket[bytes], edge: Edge | None, shelf: Incoming | None
+    ) -> None:
+        self._inboxes[socket] = edge, shelf
         self._poller.register(socket, zmq.POLLIN)
 
-    def bind(self, peer: Peer, endpoint: str) -> str:
-        """Open the inbox for `peer`; returns the address under which it can be reached."""
-        if not endpoint:
-            return ""
+    def bind(self, edge: Edge, endpoint: str) -> str:
+        """Open the inbox at the end of `edge`; returns the address under which it is reached."""
         inbox = self._socket(zmq.PULL)
         inbox.bind(endpoint)
-        self._listen(inbox, peer)
-        if (path := _shelf_path(endpoint)) is not None:
-            self._incoming[inbox] = Incoming(path)
+        path = _shelf_path(endpoint)
+        self._shared = self._shared or path is not None
+        self._listen(inbox, edge, Incoming(path) if path else None)
         return cast(bytes, inbox.last_endpoint).rstrip(b"\0").decode()
 
-    def connect(self, peer: Peer, endpoint: str, window: int) -> None:
-        """Open the way to the inbox of `peer`, where there is one.
+    def connect(self, edge: Edge, endpoint: str, window: int) -> None:
+        """Open the way along `edge`, on which `window` batches may be in flight."""
+        outlet = self._socket(zmq.PUSH)
+        outlet.connect(endpoint)
+        path = _shelf_path(endpoint)
+        self._outlets[edge] = outlet, Outgoing(path, window) if path else None
 
-        `window` is how many batches may be in flight on it.
-        """
-        if endpoint:
-            self._outlets[peer] = self._socket(zmq.PUSH)
-            self._outlets[peer].connect(endpoint)
-            if (path := _shelf_path(endpoint)) is not None:
-                self._outgoing[peer] = Outgoing(path, window)
+    def tell(self, message: Message) -> None:
+        """Hand `message` over for the coordinator; never blocks."""
+        put(self._line, message, zmq.NOBLOCK)
 
-    def send(self, peer: Peer, message: Message) -> None:
+    def send(self, edge: Edge, message: Message) -> None:
         """Hand `message` over; never blocks.
 
-        Where arrays come in over a shelf all that goes to neighbours is copied, for it may be a
-        view of a slot that is written again after the credit that comes next.
+        Where arrays come in over a shelf all that goes out is copied, for it may be a view of a
+        slot that is written again after the credit that comes next.
         """
-        shelf, copy = self._outgoing.get(peer), bool(self._incoming) and peer in NEIGHBOURS
-        put(self._outlets[peer], message, zmq.NOBLOCK, shelf, copy)
+        outlet, shelf = self._outlets[edge]
+        put(outlet, message, zmq.NOBLOCK, shelf, self._shared)
 
-    def poll(self, seconds: float) -> Iterator[tuple[Peer, Message]]:
-        """What has arrived, after waiting for at most `seconds` where nothing has.
+    def poll(self, seconds: float) -> Iterator[tuple[Edge | None, Message]]:
+        """What has arrived on which edge, after waiting for at most `seconds` where nothing has.
 
-        Raises EOFError when the coordinator is gone.
+        The edge of what the coordinator says is None. Raises EOFError when it is gone.
         """
         for socket, _ in self._poller.poll(int(seconds * 1000)):
             if socket == self._lifeline:
                 raise EOFError
+            edge, shelf = self._inboxes[socket]
             while True:
                 try:
-                    yield (
-                        self._inboxes[socket],
-                        take(socket, zmq.NOBLOCK, self._incoming.get(socket)),
-                    )
+                    yield edge, take(socket, zmq.NOBLOCK, shelf)
                 except zmq.Again:
                     break
                 except WireError as error:

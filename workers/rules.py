@@ -8,8 +8,8 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from protocol import Activation, Evaluated, Mark, Peer, Pipeline, Send
-from workers.layer import Layer, Sent
+from protocol import COORDINATOR, Activation, Evaluated, Mark, Pipeline, Send
+from workers.layer import Layer, Rng, Sent
 from workers.nn import Floats, Loss, Stack
 from workers.optim import Optimizer
 from workers.synthetic import Guess, SyntheticGradient
@@ -24,12 +24,12 @@ class Locked(Layer):
 
     def _train(self, message: Activation) -> Iterator[Send]:
         y, caches = self.stack.forward(message.x, train=True)
-        self._unanswered[message.batch] = Sent(message.step, caches)
-        yield self._up(message, y)
+        self._remember(message, caches)
+        yield from self._up(message, y)
 
     def _taught(self, batch: int, sent: Sent, truth: Floats) -> Iterator[Send]:
         caches = cast(list[object], sent.memory)
-        yield from self._down(batch, self._learn(sent.step, caches, truth))
+        yield from self._down(batch, self._learn(sent.step, caches, truth, self._chosen()))
 
 
 class _InHand(NamedTuple):
@@ -49,14 +49,14 @@ class Decoupled(Layer):
 
     def __init__(
         self,
-        name: str,
-        first: bool,
+        index: int,
         pipeline: Pipeline,
         stack: Stack,
         optimizer: Optimizer,
+        rng: Rng,
         synthetic: SyntheticGradient,
     ) -> None:
-        super().__init__(name, first, pipeline, stack, optimizer)
+        super().__init__(index, pipeline, stack, optimizer, rng)
         self.synthetic = synthetic
         self._synthetic_lr = pipeline.synthetic.lr or pipeline.train.lr
         self._in_hand: _InHand | None = None
@@ -66,31 +66,32 @@ class Decoupled(Layer):
         if np.may_share_memory(y, message.x):
             y = y.copy()  # the message's memory is not ours when the gradient comes
         self._begun, self._in_hand = message.batch, _InHand(message, y, caches)
-        yield self._up(message, y)
+        yield from self._up(message, y)
 
     def _complete(self) -> Iterator[Send]:
         assert self._in_hand is not None
         message, y, caches = self._in_hand
         self._begun, self._in_hand = 0, None
+        if not self._chosen():
+            self._remember(message, self.synthetic.joined(y, message.labels))
+            self._finish(message.batch)
+            return
         guess = self.synthetic.guess(y, message.labels)
-        self._unanswered[message.batch] = Sent(message.step, guess)
-        yield from self._down(message.batch, self._learn(message.step, caches, guess.gradient))
+        self._remember(message, guess)
+        yield from self._down(message.batch, self._learn(message.step, caches, guess.value))
 
     def _taught(self, batch: int, sent: Sent, truth: Floats) -> Iterator[Send]:  # noqa: ARG002
-        guess = cast(Guess, sent.memory)
-        self.stats.compare(guess.gradient, truth)
+        memory = sent.memory  # a guess or, of a batch that was not learnt from, what to guess from
+        guess = memory if isinstance(memory, Guess) else self.synthetic.of(cast(Floats, memory))
+        self.stats.compare(guess.value, truth)
         self.synthetic.teach(guess, truth, self._lr(self._synthetic_lr, sent.step))
         return iter(())
 
     def _facts(self) -> dict[str, object]:
-        return {**super()._facts(), "synthetic_updates": self.synthetic.optimizer.count}
+        return super()._facts() | self.synthetic.facts("synthetic")
 
     def _named(self) -> dict[str, Floats]:
-        model = {f"synthetic.{k}": v for k, v in self.synthetic.stack.named().items()}
-        optimizer = {
-            f"synthetic.optimizer.{k}": v for k, v in self.synthetic.optimizer.named().items()
-        }
-        return {**super()._named(), **model, **optimizer}
+        return super()._named() | self.synthetic.named("synthetic")
 
 
 class Top(Layer):
@@ -98,17 +99,18 @@ class Top(Layer):
 
     def __init__(
         self,
-        name: str,
-        first: bool,
+        index: int,
         pipeline: Pipeline,
         stack: Stack,
         optimizer: Optimizer,
+        rng: Rng,
         loss: Loss,
     ) -> None:
-        super().__init__(name, first, pipeline, stack, optimizer)
+        super().__init__(index, pipeline, stack, optimizer, rng)
         self._loss = loss
         self._passes_credit = False
         self._below_learns = pipeline.rule != "no-bprop"
+        self._locked = pipeline.rule == "backprop"
         self._evaluation = Evaluated(0, 0.0, 0, 0)
 
     @property
@@ -124,8 +126,12 @@ class Top(Layer):
         y, caches = self.stack.forward(message.x, train=True)
         judgement = self._loss(y, message.labels)
         self.stats.lost(self._finite(judgement.loss, "the loss"), len(y))
-        dx = self._learn(message.step, caches, judgement.gradient)
-        yield from self._down(message.batch, dx)
+        chosen = self._chosen()
+        if chosen or self._locked:
+            dx = self._learn(message.step, caches, judgement.gradient, chosen)
+            yield from self._down(message.batch, dx)
+        else:
+            self._finish(message.batch)
 
     def _evaluate(self, message: Activation) -> Iterator[Send]:
         y, _ = self.stack.forward(message.x, train=False)
@@ -139,7 +145,7 @@ class Top(Layer):
 
     def _pass(self, mark: Mark) -> Iterator[Send]:
         if mark.mark == "evaluated":
-            yield Send(Peer.COORDINATOR, replace(self._evaluation, step=mark.step))
+            yield Send(COORDINATOR, replace(self._evaluation, step=mark.step))
             self._evaluation = Evaluated(0, 0.0, 0, 0)
         elif mark.mark == "drain":
-            yield Send(Peer.BELOW, Mark("drained", mark.step))
+            yield Send(self.below, Mark("drained", mark.step))

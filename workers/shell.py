@@ -16,8 +16,9 @@ import sys
 import threading
 import time
 import traceback
-from dataclasses import dataclass, replace
-from typing import Final, TypeVar
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, TypeVar, cast
 
 import numpy as np
 
@@ -26,6 +27,8 @@ from protocol import (
     Activation,
     Core,
     Credit,
+    Edge,
+    Evaluated,
     Failed,
     Go,
     Gradient,
@@ -33,15 +36,17 @@ from protocol import (
     Leave,
     Mark,
     NonFiniteError,
-    Peer,
     Pipeline,
     Ready,
+    Send,
     Start,
     Stop,
     ToWorker,
     UserError,
     build,
 )
+from protocol.messages import Cause
+from protocol.spec import SOURCE
 from workers.build import Facts, build_layer
 from workers.data import load
 from workers.links import Links
@@ -59,15 +64,13 @@ Told = TypeVar("Told", bound=ToWorker)
 class Config:
     """What a worker is started with, as one line of JSON on standard input.
 
-    `below` and `above` are where to bind the inboxes for messages from there, "" for none;
-    `folder` holds the sockets and is removed when the coordinator is gone, "" for none; `nice` is
+    `inboxes` says where to bind the inbox at the end of each edge, by the edge's name; `folder` holds the sockets and is removed when the coordinator is gone, "" for none; `nice` is
     how far the process steps back behind others.
     """
 
     name: str
     control: str
-    below: str
-    above: str
+    inboxes: dict[str, str]
     folder: str
     nice: int = 0
 
@@ -112,100 +115,115 @@ def _outlive(folder: str) -> None:
 
 
 class _Worker:
+    """One process: the cores that live in it, and the way between them and the others."""
+
     def __init__(self, config: Config, links: Links) -> None:
         self._config = config
         self._links = links
-        self._core: Core | None = None
+        self._meters: dict[str, Meter] = {}
+        self._at_work = config.name  # who is to blame
 
     def live(self) -> None:
         """Train until told to leave. What goes wrong is told to the coordinator."""
         try:
-            self._core = self._enlist()
-            self._train(self._core, Meter(self._core))
+            self._enlist()
+            self._train()
         except (_Leave, EOFError):
             raise
         except NonFiniteError as error:
-            self._fail(Failed(self._config.name, self._step, "nonfinite", str(error)))
+            self._fail("nonfinite", str(error))
         except UserError as error:
-            self._fail(Failed(self._config.name, self._step, "user", str(error)))
+            self._fail("user", str(error))
         except Exception:
-            self._fail(Failed(self._config.name, self._step, "error", traceback.format_exc()))
+            self._fail("error", traceback.format_exc())
 
-    @property
-    def _step(self) -> int:
-        return self._core.step if self._core else 0
-
-    def _fail(self, message: Failed) -> None:
+    def _fail(self, cause: Cause, text: str) -> None:
         """Say what went wrong; of a long text the end, where tracebacks say it."""
-        text = message.text[-LONGEST_TEXT:].encode("utf-8", "replace").decode()
-        short = replace(message, text=text)
-        self._links.send(Peer.COORDINATOR, short)
+        meter = self._meters.get(self._at_work)
+        step = meter.core.step if meter else 0
+        short = text[-LONGEST_TEXT:].encode("utf-8", "replace").decode()
+        self._links.tell(Failed(self._at_work, step, cause, short))
         raise SystemExit(1)
 
-    def _enlist(self) -> Core:
+    def _enlist(self) -> None:
         """Say who is here, be told what to be, build it and wire it."""
-        config, links = self._config, self._links
-        below = links.bind(Peer.BELOW, config.below)
-        above = links.bind(Peer.ABOVE, config.above)
-        links.send(Peer.COORDINATOR, Hello(config.name, os.getpid(), VERSION, below, above))
+        name, links = self._config.name, self._links
+        inboxes = self._config.inboxes.items()
+        doors = {edge: links.bind(Edge.named(edge), endpoint) for edge, endpoint in inboxes}
+        links.tell(Hello(name, os.getpid(), VERSION, cast(dict[str, object], doors)))
         start = self._wait(Start)
         pipeline = build(Pipeline, start.pipeline)
-        links.connect(Peer.BELOW, start.below, pipeline.window)
-        links.connect(Peer.ABOVE, start.above, pipeline.window)
-        core = _core(start, pipeline)
-        links.send(Peer.COORDINATOR, Ready(config.name))
-        if start.position == 0:
+        for edge, endpoint in start.doors.items():
+            links.connect(Edge.named(edge), str(endpoint), pipeline.window)
+        for core in _cores(name, start, pipeline):
+            self._meters[core.name] = Meter(core)
+        links.tell(Ready(name))
+        if name == SOURCE:
             self._wait(Go)  # the layers do not: a batch may well be quicker than the word
-        return core
 
     def _wait(self, word: type[Told]) -> Told:
         while True:
-            for peer, message in self._links.poll(1.0):
-                if peer is Peer.COORDINATOR and isinstance(message, word):
+            for edge, message in self._links.poll(1.0):
+                if edge is None and isinstance(message, word):
                     return message
-                if peer is Peer.COORDINATOR and isinstance(message, Leave | Stop):
+                if edge is None and isinstance(message, Leave | Stop):
                     raise _Leave
 
-    def _train(self, core: Core, meter: Meter) -> None:
+    def _train(self) -> None:
         due = time.monotonic() + REPORT_SECONDS
         told_to_stop = False
-        while not (core.finished or told_to_stop):
-            wait = 0.0 if core.ready else max(0.0, due - time.monotonic())
-            told_to_stop = self._receive(core, wait)
-            if core.ready:
-                for peer, message in meter.work():
-                    self._links.send(peer, message)
+        while not (told_to_stop or all(m.core.finished for m in self._meters.values())):
+            meter = self._next()
+            wait = 0.0 if meter else max(0.0, due - time.monotonic())
+            told_to_stop = self._receive(wait)
+            if meter := meter or self._next():
+                self._at_work = meter.core.name
+                self._send(meter.core.name, meter.work())
             if time.monotonic() >= due:
                 due = time.monotonic() + REPORT_SECONDS
-                self._links.send(Peer.COORDINATOR, meter.report())
-                for peer, message in core.beat():
-                    self._links.send(peer, message)
-        state = core.state()
-        if state is not None:
-            self._links.send(Peer.COORDINATOR, state)
-        self._links.send(Peer.COORDINATOR, meter.report(finished=True))
+                for name, meter in self._meters.items():
+                    self._links.tell(meter.report())
+                    self._send(name, meter.core.beat())
+        for meter in self._meters.values():
+            state = meter.core.state()
+            if state is not None:
+                self._links.tell(state)
+            self._links.tell(meter.report(finished=True))
         self._wait(Leave)
         raise _Leave
 
-    def _receive(self, core: Core, seconds: float) -> bool:
+    def _next(self) -> Meter | None:
+        """Whose turn it is: of those who have work the last in the pipeline, as that frees most."""
+        return next((m for m in reversed(self._meters.values()) if m.core.ready), None)
+
+    def _send(self, sender: str, sends: Iterator[Send]) -> None:
+        for to, message in sends:
+            if isinstance(message, Evaluated):
+                self._links.tell(message)
+            elif to in self._meters:
+                self._meters[to].core.receive(sender, message)
+            else:
+                self._links.send(Edge(sender, to), message)
+
+    def _receive(self, seconds: float) -> bool:
         """Take in what has come; True when told to stop."""
-        for peer, message in self._links.poll(seconds):
-            match peer, message:
-                case Peer.COORDINATOR, Stop():
+        for edge, message in self._links.poll(seconds):
+            match message:
+                case Stop() if edge is None:
                     return True
-                case Peer.COORDINATOR, Leave():
+                case Leave() if edge is None:
                     raise _Leave
-                case Peer.BELOW, Activation() | Mark():
-                    core.receive(message)
-                case Peer.ABOVE, Gradient() | Credit() | Mark():
-                    core.receive(message)
+                case Activation() | Gradient() | Credit() | Mark() if edge is not None:
+                    self._meters[edge.receiver].core.receive(edge.sender, message)
                 case _:
                     pass
         return False
 
 
-def _core(start: Start, pipeline: Pipeline) -> Core:
-    """The core at `start.position`. Raises UserError where pipeline, data and layer do not fit."""
-    if start.position == 0:
-        return Source(pipeline, load(pipeline.data.name, pipeline.data.path))
-    return build_layer(pipeline, build(Facts, start.facts), start.position - 1)
+def _cores(name: str, start: Start, pipeline: Pipeline) -> list[Core]:
+    """The cores of the worker `name`. Raises UserError where pipeline, data and layer do not fit."""
+    if name == SOURCE:
+        return [Source(pipeline, load(pipeline.data.name, pipeline.data.path))]
+    facts = build(Facts, start.facts)
+    numbers = [pipeline.cores.index(core) - 1 for core in pipeline.processes[name]]
+    return [build_layer(pipeline, facts, number) for number in numbers]

@@ -20,12 +20,13 @@ from protocol import (
     DataMessage,
     Gradient,
     Mark,
-    Peer,
     Pipeline,
     Report,
     Send,
 )
+from protocol.spec import SOURCE
 from workers.data import Dataset
+from workers.flow import Flow
 from workers.nn import Labels
 from workers.stats import Stats
 
@@ -41,49 +42,72 @@ def order(seed: int, epoch: int, examples: int) -> np.typing.NDArray[np.intp]:
 class Source:
     """Sends batches up while the window of the first edge is open. See `protocol.core.Core`.
 
-    The next message is always made already, so that it can go the moment it may.
+    Where layers are unlocked, training batches go to all of them. One that is too slow for the
+    others holds nobody up: it goes without a batch where it has no room for it while the others are
+    about to run dry, unless that is the case with more than half of all layers. The next message is
+    always made already, so that it can go the moment it may.
     """
 
     def __init__(self, pipeline: Pipeline, data: Dataset) -> None:
-        self.name = "source"
+        self.name = SOURCE
         self.finished = False
         self.step = 0
         self._data = data
         self._settings = pipeline.train
         self._size = pipeline.data.batch
-        self._window = pipeline.window
+        layers = pipeline.cores[1:]
+        self._first = layers[0]
+        fed = layers if pipeline.unlocked else layers[:1]
+        self._flows = {layer: Flow(pipeline.window) for layer in fed}
+        self._most_skipped = 0 if pipeline.lockstep else len(fed) // 2
         self._stats = Stats()
-        self._credit = 0
         self._batch = 0
         self._draining = False
         self._plan = self._messages()
         self._next: Activation | Mark | None = next(self._plan)
 
-    def receive(self, message: DataMessage) -> None:
+    def receive(self, sender: str, message: DataMessage) -> None:
         """Credits move the window; `drained` opens the final evaluation."""
         match message:
-            case Credit(credit=credit) | Gradient(credit=credit):
-                self._credit = max(self._credit, min(credit, self._batch))
-            case Mark():
+            case Credit(credit=credit) | Gradient(credit=credit) if sender in self._flows:
+                self._flows[sender].settle(credit)
+            case Mark(mark="drained") if sender == self._first:
                 self._draining = False
-            case Activation():
-                raise ValueError("an activation came to the source")
+            case _:
+                pass
 
     @property
     def ready(self) -> bool:
         """Whether the next message may go now."""
-        match self._next:
-            case None:
-                return False
+        return self._next is not None and bool(self._receivers(self._next))
+
+    def _receivers(self, message: Activation | Mark) -> list[str]:
+        """Who is to have `message` now; nobody where it has to wait."""
+        if self._draining:
+            return []
+        match message:
+            case Mark(mark="drain"):
+                return list(self._flows)
             case Mark():
-                return not self._draining
-            case Activation(batch=batch):
-                return not self._draining and batch - self._credit <= self._window
+                return [self._first]
+            case Activation(train=True):
+                return self._with_room()
+        return [self._first] if self._flows[self._first].open else []
+
+    def _with_room(self) -> list[str]:
+        """The layers that are to have the next training batch now."""
+        layers = [layer for layer, flow in self._flows.items() if flow.open]
+        skipped = len(self._flows) - len(layers)
+        if not skipped:
+            return layers
+        others_wait = all(self._flows[layer].almost_dry for layer in layers)
+        return layers if skipped <= self._most_skipped and others_wait else []
 
     def work(self) -> Iterator[Send]:
         """Send the next batch or mark."""
         message = self._next
-        if message is None or not self.ready:
+        receivers = self._receivers(message) if message else []
+        if message is None or not receivers:
             return
         if isinstance(message, Mark):
             self._draining = message.mark == "drain"
@@ -92,7 +116,10 @@ class Source:
             self.step = message.step
             self._stats.activations += 1
             self._stats.samples += len(message.x)
-        yield Send(Peer.ABOVE, message)
+        for layer in receivers:
+            if isinstance(message, Activation):
+                self._flows[layer].send(message.batch)
+            yield Send(layer, message)
         self._next = next(self._plan, None)
 
     def beat(self) -> Iterator[Send]:

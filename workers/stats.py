@@ -25,6 +25,9 @@ class Stats:
     samples: int = 0
     gradients: int = 0
     dropped_gradients: int = 0
+    inputs: int = 0
+    dropped_inputs: int = 0
+    unsent: int = 0
     staleness: Counter[int] = field(default_factory=Counter)
     _losses: deque[float] = field(default_factory=lambda: deque(maxlen=LOSS_STEPS))
     _cosine: float = 0.0
@@ -61,6 +64,9 @@ class Stats:
             samples=self.samples,
             gradients=self.gradients,
             dropped_gradients=self.dropped_gradients,
+            inputs=self.inputs,
+            dropped_inputs=self.dropped_inputs,
+            unsent=self.unsent,
             queue=queue,
             staleness_p50=self._median(),
             staleness_max=max(self.staleness, default=0),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 import numpy as np
@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from coordinator.run import End
 from coordinator.watch import Watch
-from protocol import Core, Evaluated, NonFiniteError, Peer, Report, Send
+from protocol import Core, Evaluated, NonFiniteError, Report, Send
 
 REPORT_SECONDS: Final = 0.5
 
@@ -52,12 +52,13 @@ def _broken(error: OSError) -> End:
 
 def _turns(workers: Sequence[Metered], watch: Watch) -> End:
     """Give each core one turn after the other until all have finished."""
+    cores = {worker.core.name: worker.core for worker in workers}
     due = time.monotonic() + REPORT_SECONDS
     while not all(worker.core.finished for worker in workers):
         if watch.interrupts.count:
             return End("interrupted")
-        for i, worker in enumerate(workers):
-            failure, evaluated = _turn(workers, i)
+        for worker in workers:
+            failure, evaluated = _turn(worker, cores)
             if failure:
                 core = worker.core
                 return End("failed", f"{core.name} failed at step {core.step}: {failure}")
@@ -71,15 +72,15 @@ def _turns(workers: Sequence[Metered], watch: Watch) -> End:
     return End("completed")
 
 
-def _turn(workers: Sequence[Metered], i: int) -> tuple[str, list[Evaluated]]:
-    """One turn of worker `i`: what went wrong, "" for nothing, and what it tells the user."""
+def _turn(worker: Metered, cores: Mapping[str, Core]) -> tuple[str, list[Evaluated]]:
+    """One turn of `worker`: what went wrong, "" for nothing, and what it tells the user."""
     evaluated: list[Evaluated] = []
     try:
-        for peer, message in workers[i].work() if workers[i].core.ready else ():
+        for to, message in worker.work() if worker.core.ready else ():
             if isinstance(message, Evaluated):
                 evaluated.append(message)
             else:
-                workers[i + 1 if peer is Peer.ABOVE else i - 1].core.receive(message)
+                cores[to].receive(worker.core.name, message)
     except NonFiniteError as error:
         return str(error), evaluated
     except Exception:

@@ -17,7 +17,7 @@ from typing import Final
 
 from coordinator import blas
 from coordinator.run import Exited
-from protocol import RunError
+from protocol import Pipeline, RunError
 
 KILL_SECONDS: Final = 0.4
 LONGEST_BASE: Final = 60
@@ -57,16 +57,17 @@ class LocalEngine:
     def _endpoint(self, name: str) -> str:
         return f"ipc://{self._folder}/{name}"
 
-    def start(self, names: Sequence[str]) -> None:
-        """Start a worker for each of `names`, which are in the order of the pipeline."""
-        for i, name in enumerate(names):
+    def start(self, pipeline: Pipeline) -> None:
+        """Start the workers of `pipeline.processes`, each with an inbox for every edge into it."""
+        nice = self._nice(pipeline.processes)
+        for name, cores in pipeline.processes.items():
+            edges = [e for e in pipeline.edges if e.receiver in cores and e.sender not in cores]
             config = {
                 "name": name,
                 "control": self.control,
-                "below": self._endpoint(f"{name}.below") if i > 0 else "",
-                "above": self._endpoint(f"{name}.above") if i + 1 < len(names) else "",
+                "inboxes": {str(e): self._endpoint(f"{e.receiver}.{e.sender}") for e in edges},
                 "folder": str(self._folder),
-                "nice": self._nice(name),
+                "nice": nice[name],
             }
             with self._log(name).open("wb") as log:
                 worker = subprocess.Popen(
@@ -83,10 +84,14 @@ class LocalEngine:
                 worker.stdin.write(json.dumps(config).encode() + b"\n")
                 worker.stdin.flush()
 
-    def _nice(self, name: str) -> int:
-        """The slowest layer sets the pace, so where cores are short the others step back."""
-        slowest = max(self._costs.values(), default=0.0)
-        return 0 if self._costs.get(name, 0.0) > MUCH * slowest else STEP_BACK
+    def _nice(self, processes: Mapping[str, Sequence[str]]) -> dict[str, int]:
+        """The slowest worker sets the pace, so where cores are short the others step back."""
+        costs = {
+            name: sum(self._costs.get(core, 0.0) for core in cores)
+            for name, cores in processes.items()
+        }
+        much = MUCH * max(costs.values())
+        return {name: 0 if cost > much else STEP_BACK for name, cost in costs.items()}
 
     def _log(self, name: str) -> Path:
         return self._logs / f"{name}.log"

@@ -47,14 +47,15 @@ class Stack:
 
     def forward(self, x: npt.NDArray[np.generic], train: bool) -> tuple[Floats, list[object]]:
         """(n, *input) to (n, *output), and what `backward` needs."""
-        y = self._enter(x)
+        y = self.enter(x)
         caches: list[object] = []
         for module, p in zip(self.modules, self._values, strict=True):
             y, cache = module.forward(p, y, train)
             caches.append(cache)
         return y, caches
 
-    def _enter(self, x: npt.NDArray[np.generic]) -> Floats:
+    def enter(self, x: npt.NDArray[np.generic]) -> Floats:
+        """`x` as the modules take it: floats as they are, integers scaled."""
         if np.issubdtype(x.dtype, np.floating):
             return cast(Floats, x.astype(self._dtype, copy=False))
         entered: Floats = np.multiply(x, self._scale, dtype=self._dtype)
