@@ -99,14 +99,21 @@ class Train:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Synthetic:
-    """The models that guess gradients; `lr` is the layers' own unless given."""
+    """The models that guess gradients; `lr` is the layers' own unless given.
+
+    `kernel` is the side of the convolutions of those that guess gradients of pictures.
+    """
 
     hidden: tuple[int, ...] = ()
+    kernel: int = 5
     lr: float | None = None
 
     def __post_init__(self) -> None:
         for width in self.hidden:
             _at_least("synthetic.hidden", width, 1)
+        _at_least("synthetic.kernel", self.kernel, 1)
+        if self.kernel % 2 == 0:
+            raise SpecError(f"synthetic.kernel: {self.kernel} is even; an odd number is needed")
         if self.lr is not None:
             _positive("synthetic.lr", self.lr)
 

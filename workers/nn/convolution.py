@@ -2,7 +2,7 @@
 
 A convolution is one matrix product once every window of the picture is a row. That matrix is
 kernel² times larger than the pictures, so it is made for a few of them at a time, in a buffer
-that stays in the L2 cache, and again for the backward pass: copying is far quicker than the
+that stays in the caches, and again for the backward pass: copying is far quicker than the
 product, and nothing of that size is kept. A last column of ones adds the bias and sums its
 gradient.
 """
@@ -20,8 +20,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from workers.nn.module import Floats, Shape, Views
 from workers.nn.picture import picture, places
 
-BLOCK: Final = 1 << 18
-"""Numbers in the matrix of windows; of 2^15 to 2^20 the quickest. One picture at least."""
+BLOCK: Final = 1 << 19
+"""Numbers in the matrix of windows; of 2^16 to 2^21 the quickest. One picture at least."""
 SPARE: Final = 16
 """Numbers, a line of the cache, between rows that may else be a power of two apart."""
 
@@ -34,6 +34,10 @@ class _Windows(NamedTuple):
     before: tuple[int, int]
     places: tuple[int, int]
 
+    def numbers(self, channels: int) -> int:
+        """In the matrix of one picture."""
+        return math.prod(self.places) * (math.prod(self.size) * channels + 1)
+
     def blocks(self, x: Floats) -> Iterator[tuple[slice, Floats]]:
         """The windows of some pictures of `x` at a time, as rows of a matrix that ends in a one.
 
@@ -44,7 +48,7 @@ class _Windows(NamedTuple):
         n, channels = len(x), x.shape[3]
         (height, width), (rows, columns) = self.size, self.places
         length = height * width * channels + 1
-        count = max(1, min(n, BLOCK // (rows * columns * length)))
+        count = max(1, min(n, BLOCK // self.numbers(channels)))
         turned = width * channels < columns
         sides = [(p - 1) * self.stride + s for p, s in zip(self.places, self.size, strict=True)]
         frame = _filled(0, (count, *sides, channels), turned, x.dtype)
@@ -127,6 +131,12 @@ class Conv:
             "bias": (channels,),
         }
         self._zero = zero
+
+    @property
+    def scratch(self) -> int:
+        """About how many numbers a pass holds besides pictures and gradients."""
+        back = self._windows._replace(places=self._input[:2])
+        return max(BLOCK, self._windows.numbers(self._input[2]), back.numbers(self.output[2]))
 
     def initial(self, rng: np.random.Generator) -> dict[str, Floats]:
         if self._zero:

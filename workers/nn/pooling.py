@@ -1,12 +1,15 @@
 """Pooling: the maximum or the average of windows of pictures, channels last.
 
 Windows are pooled along their rows and then along their columns: quicker than all at once, and
-the same, for a window's first maximum is the first one of the first row that has it.
+the same, for a window's first maximum is the first one of the first row that has it. Some pictures
+at a time, so that what is between the two stays in the L2 cache.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Final, NamedTuple, TypeAlias, cast
 
 import numpy as np
@@ -15,15 +18,16 @@ import numpy.typing as npt
 from workers.nn.module import Floats, Shape, Stateless, Views
 from workers.nn.picture import picture, places
 
+BLOCK: Final = 1 << 18
+"""Numbers pooled at a time; of 2^16 to 2^22 the quickest. One picture at least."""
 _ROWS: Final = 1
 _COLUMNS: Final = 2
 Numbers: TypeAlias = npt.NDArray[np.unsignedinteger]
 
 
-class _Cache(NamedTuple):
-    """The padded input's shape, and which of a window's columns and rows were taken."""
+class _Taken(NamedTuple):
+    """Of some pictures, which column of a window was taken in each row, and which row."""
 
-    shape: Shape
     columns: Numbers | None
     rows: Numbers | None
 
@@ -46,13 +50,24 @@ class _Pool(Stateless, ABC):
         super().__init__((*sides, channels))
 
     def forward(self, p: Views, x: Floats, train: bool) -> tuple[Floats, object]:  # noqa: ARG002
-        x = x.reshape(len(x), *self._picture)
-        if self._pad:
-            around = (self._pad, self._pad)
-            x = np.pad(x, ((0, 0), around, around, (0, 0)), constant_values=self._beyond)
-        y, columns = self._pool(self._taps(x, _COLUMNS))
-        y, rows = self._pool(self._taps(y, _ROWS))
-        return y, _Cache(x.shape, columns, rows)
+        pictures = x.reshape(len(x), *self._picture)
+        y = np.empty((len(x), *self.output), x.dtype)
+        cache: list[_Taken] = []
+        for images in self._blocks(len(x)):
+            between, columns = self._pool(self._taps(self._framed(pictures[images]), _COLUMNS))
+            y[images], rows = self._pool(self._taps(between, _ROWS))
+            cache.append(_Taken(columns, rows))
+        return y, cache
+
+    def _blocks(self, n: int) -> Iterator[slice]:
+        count = max(1, BLOCK // math.prod(self._picture))
+        return (slice(start, start + count) for start in range(0, n, count))
+
+    def _framed(self, x: Floats) -> Floats:
+        if not self._pad:
+            return x
+        around = (self._pad, self._pad)
+        return np.pad(x, ((0, 0), around, around, (0, 0)), constant_values=self._beyond)
 
     def backward(
         self,
@@ -64,12 +79,17 @@ class _Pool(Stateless, ABC):
     ) -> Floats:
         if not need_dx:
             return dy
-        shape, columns, rows = cast(_Cache, cache)
-        between = (*shape[:2], *self.output[1:])
-        dx = self._spread(dy, rows, between, _ROWS)
-        dx = self._spread(dx, columns, shape, _COLUMNS)
+        dx = np.empty((len(dy), *self._picture), dy.dtype)
+        height, width, channels = self._picture
+        frame = (height + 2 * self._pad, width + 2 * self._pad, channels)
         inside = slice(self._pad, -self._pad or None)
-        return dx[:, inside, inside].reshape(len(dy), *self._shape)
+        taken = cast(list[_Taken], cache)
+        for images, (columns, rows) in zip(self._blocks(len(dy)), taken, strict=True):
+            part = dy[images]
+            part = self._spread(part, rows, (len(part), frame[0], *self.output[1:]), _ROWS)
+            part = self._spread(part, columns, (len(part), *frame), _COLUMNS)
+            dx[images] = part[:, inside, inside]
+        return dx.reshape(len(dy), *self._shape)
 
     def _taps(self, x: Floats, axis: int) -> list[Floats]:
         """The first, second … number of every window along `axis`; views of `x`."""
