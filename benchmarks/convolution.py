@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -116,19 +115,30 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def measure(case: Case, rounds: int) -> dict[str, float]:
-    """Milliseconds of ours and the peer's, and the ratios: medians of all rounds but the first."""
-    mine = ours(case)
-    peers = [theirs(case, layout) for layout in (torch.contiguous_format, torch.channels_last)]
-    found: dict[str, list[float]] = {}
-    for number in range(rounds + 1):
-        f, b = (seconds(call) for call in mine)
-        tf, tb = (min(seconds(peer[i]) for peer in peers) for i in (0, 1))
-        values = {"forward ms": f, "backward ms": b, "peer forward ms": tf, "peer backward ms": tb}
-        values = {name: 1000 * value for name, value in values.items()}
-        values |= {"forward": tf / f, "backward": tb / b, "both": (tf + tb) / (f + b)}
-        for name, value in values.items():
-            found.setdefault(name, []).extend([value] if number else [])
-    return {name: statistics.median(each) for name, each in found.items()}
+    """Milliseconds of ours and of the peer, and the ratios within a round: medians of all rounds.
+
+    The first round warms up. The peer is the layout that is quicker in the median, in each pass.
+    """
+    passes = (
+        ours(case),
+        *(theirs(case, each) for each in (torch.contiguous_format, torch.channels_last)),
+    )
+    times = np.array([[[seconds(c) for c in each] for each in passes] for _ in range(rounds + 1)])
+    mine, peers = times[1:, 0], times[1:, 1:]
+    best = np.median(peers, axis=0).argmin(axis=0)
+    peer = peers[:, best, (0, 1)]
+    f, b = 1000 * np.median(mine, axis=0)
+    tf, tb = 1000 * np.median(peer, axis=0)
+    forward, backward = np.median(peer / mine, axis=0)
+    return {
+        "forward ms": f,
+        "backward ms": b,
+        "peer forward ms": tf,
+        "peer backward ms": tb,
+        "forward": forward,
+        "backward": backward,
+        "both": float(np.median(peer.sum(axis=1) / mine.sum(axis=1))),
+    }
 
 
 def settle(keep: bool) -> None:
