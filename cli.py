@@ -99,7 +99,7 @@ def _local(pipeline: Pipeline, facts: Facts, folder: Path, watch: Watch) -> End:
     from workers.check import check as plan
 
     plans = plan(pipeline, facts)
-    costs = {p.name: p.parameters + p.synthetic_parameters for p in plans}
+    costs = {p.name: p.work for p in plans}
     engine = LocalEngine(folder / LOGS, threads(pipeline), costs)
     return run_processes(pipeline, facts.as_dict(), engine, watch)
 

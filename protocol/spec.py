@@ -105,18 +105,22 @@ class Train:
 class Synthetic:
     """The models that guess gradients, and inputs where those are unlocked too.
 
-    `hidden` and `input_hidden` are the widths of their hidden layers; `lr` is the layers' own
-    unless given.
+    `hidden` and `input_hidden` are the widths of their hidden layers, `kernel` the side of the
+    convolutions of those that guess gradients of pictures; `lr` is the layers' own unless given.
     """
 
     hidden: tuple[int, ...] = ()
     input_hidden: tuple[int, ...] = (256,)
+    kernel: int = 5
     lr: float | None = None
 
     def __post_init__(self) -> None:
         for key in ("hidden", "input_hidden"):
             for width in getattr(self, key):
                 _at_least(f"synthetic.{key}", width, 1)
+        _at_least("synthetic.kernel", self.kernel, 1)
+        if self.kernel % 2 == 0:
+            raise SpecError(f"synthetic.kernel: {self.kernel} is even; an odd number is needed")
         if self.lr is not None:
             _positive("synthetic.lr", self.lr)
 

@@ -15,8 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
+
+from workers.nn import Floats
 
 TINY = """\
 name = "tiny"
@@ -234,3 +237,21 @@ def dni(tmp_path: Path) -> Iterator[Dni]:
         for training in command.trainings:
             training.process.wait(PATIENCE)
         shutil.rmtree(base, ignore_errors=True)
+
+
+def _difference(value: Callable[[], float], at: Floats, h: float = 1e-5) -> Floats:
+    found = np.empty_like(at)
+    for i in np.ndindex(at.shape):
+        kept = at[i]
+        at[i] = kept + h
+        above = value()
+        at[i] = kept - h
+        found[i] = (above - value()) / (2 * h)
+        at[i] = kept
+    return found
+
+
+@pytest.fixture
+def difference() -> Callable[[Callable[[], float], Floats], Floats]:
+    """The gradient of a value by every entry of an array, by central differences."""
+    return _difference

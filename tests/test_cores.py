@@ -100,11 +100,11 @@ class Network:
             if isinstance(message, Activation):
                 self.in_flight[edge].append(message.batch)
                 if edge in self.slots:
-                    message = message._replace(x=self.slots[edge].put(message.x))
+                    message = replace(message, x=self.slots[edge].put(message.x))
             if isinstance(message, Gradient):
                 if edge in self.slots:
                     gradient = self.slots[edge].put(message.gradient)
-                    message = message._replace(gradient=gradient)
+                    message = replace(message, gradient=gradient)
             self.queues[edge].append(message)
         self.check()
 
@@ -281,8 +281,8 @@ def test_a_step_sends_up_then_guesses_then_updates_then_sends_down(
     x = np.ones((8, 5), np.float32)
     layer.receive(layer.below, Activation(1, 1, True, x, np.zeros(8, np.int64)))
     while layer.ready:
-        happened.extend(f"{type(send.message).__name__} {send.to.value}" for send in layer.work())
-    assert happened == ["Activation above", "guess", "step", "Gradient below"]
+        happened.extend(f"{type(send.message).__name__} {send.to}" for send in layer.work())
+    assert happened == ["Activation layer2", "guess", "step", "Gradient layer0"]
 
 
 def run_dry(core: Core) -> None:

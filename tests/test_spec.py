@@ -143,7 +143,9 @@ PIPELINES = st.builds(
     rule=st.sampled_from(RULES),
     data=st.builds(Data, name=st.text(), batch=BIG) | st.builds(Data, path=PATHS, batch=BIG),
     train=TRAINS,
-    synthetic=st.builds(Synthetic, hidden=BIGS, lr=st.none() | RATES),
+    synthetic=st.builds(
+        Synthetic, hidden=BIGS, kernel=st.sampled_from([1, 3, 99]), lr=st.none() | RATES
+    ),
     layer=st.lists(st.builds(Layer, WORDS), min_size=1, max_size=4).map(tuple),
 )
 

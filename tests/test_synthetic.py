@@ -21,6 +21,7 @@ from workers.synthetic import SyntheticGradient
 
 N, FEATURES, CLASSES = 8, 6, 3
 LR = 0.1
+KERNEL = 3
 HIDDEN = ((), (7,), (7, 5))
 KINDS = ("none", "classes", "values")
 MODELS = [(hidden, kind) for hidden in HIDDEN for kind in KINDS]
@@ -52,7 +53,9 @@ def model_of(
     dtype: str = "f8",
 ) -> SyntheticGradient:
     classes = 0 if kind == "none" else CLASSES
-    return SyntheticGradient(shape, classes, hidden, np.random.default_rng(0), optimizer, dtype)
+    return SyntheticGradient(
+        shape, classes, hidden, KERNEL, np.random.default_rng(0), optimizer, dtype
+    )
 
 
 def stirred(model: SyntheticGradient) -> SyntheticGradient:

@@ -157,8 +157,9 @@ def build_synthetic(
 ) -> SyntheticGradient:
     """The gradient model behind layer `index`, whose activations have `shape`."""
     rng = _rng(pipeline, index, _SYNTHETIC)
-    classes, hidden = condition(pipeline, facts), pipeline.synthetic.hidden
-    return SyntheticGradient(shape, classes, hidden, rng, partial(_optimizer, pipeline))
+    classes, model = condition(pipeline, facts), pipeline.synthetic
+    optimizer = partial(_optimizer, pipeline)
+    return SyntheticGradient(shape, classes, model.hidden, model.kernel, rng, optimizer)
 
 
 def _inputs(pipeline: Pipeline, facts: Facts, shape: Shape, index: int) -> SyntheticInput:

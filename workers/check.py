@@ -10,8 +10,8 @@ import numpy as np
 
 from protocol import Pipeline
 from workers.build import Facts, condition, layer_modules
-from workers.nn import Module, Shape
-from workers.synthetic import model_modules
+from workers.nn import Conv, Module, Shape
+from workers.synthetic import conditioned, model_modules
 
 _RUNTIME_MB = 45.0
 """Resident memory of a worker before it holds anything, MiB, as measured."""
@@ -21,6 +21,7 @@ _RUNTIME_MB = 45.0
 class LayerPlan:
     """One layer: shapes of an example, numbers of parameters, bytes a batch on the edge below.
 
+    `work` is the multiply-adds of a forward pass of an example through layer and gradient model;
     `memory_mb` estimates the worker's resident memory, MiB.
     """
 
@@ -32,6 +33,7 @@ class LayerPlan:
     synthetic_parameters: int
     up_bytes: int
     down_bytes: int
+    work: int
     memory_mb: float
 
 
@@ -44,22 +46,24 @@ def check(pipeline: Pipeline, facts: Facts) -> list[LayerPlan]:
     for i, made in enumerate(layer_modules(pipeline, facts)):
         output = made[-1].output
         has_model = i < last and pipeline.rule in ("dni", "cdni")
-        model = _size(_model(pipeline, facts, output)) if has_model else 0
+        model = _model(pipeline, facts, output) if has_model else []
+        joint = conditioned(output, condition(pipeline, facts)) if has_model else (0,)
         up = pipeline.data.batch * (math.prod(shape) * item + labels)
+        kept = math.prod(output) + math.prod(joint) + _outputs(model)
         down = pipeline.data.batch * math.prod(shape) * 4
         sends_down = i > 0 and pipeline.rule != "no-bprop"
-        parameters = _size(made)
         plans.append(
             LayerPlan(
                 name=f"layer{i}",
                 modules=pipeline.layer[i].modules,
                 input=shape,
                 output=output,
-                parameters=parameters,
-                synthetic_parameters=model,
+                parameters=_size(made),
+                synthetic_parameters=_size(model),
                 up_bytes=up,
                 down_bytes=down if sends_down else 0,
-                memory_mb=_memory(pipeline, parameters + model, up, output),
+                work=_work(made) + _work(model),
+                memory_mb=_memory(pipeline, [*made, *model], up, kept, _outputs(made)),
             )
         )
         shape, item = output, 4
@@ -67,16 +71,34 @@ def check(pipeline: Pipeline, facts: Facts) -> list[LayerPlan]:
 
 
 def _model(pipeline: Pipeline, facts: Facts, shape: Shape) -> list[Module]:
-    return model_modules(shape, condition(pipeline, facts), pipeline.synthetic.hidden)
+    synthetic = pipeline.synthetic
+    return model_modules(shape, condition(pipeline, facts), synthetic.hidden, synthetic.kernel)
 
 
 def _size(made: Sequence[Module]) -> int:
     return sum(math.prod(shape) for module in made for shape in module.parameters.values())
 
 
-def _memory(pipeline: Pipeline, parameters: int, up: int, output: Shape) -> float:
-    """Parameters, gradients and moments; the batches of both windows and those being computed."""
+def _work(made: Sequence[Module]) -> int:
+    """Every parameter is used once at each place of the output."""
+    return sum(_size([module]) * math.prod(module.output[:-1]) for module in made)
+
+
+def _memory(
+    pipeline: Pipeline, modules: Sequence[Module], up: int, kept: int, passing: int
+) -> float:
+    """Parameters, gradients and moments; the batches of both windows and those being computed.
+
+    Of each example in the window above `kept` numbers are: the activation and, with a gradient
+    model, what went into and came out of each of its modules. Of one being computed the `passing`
+    numbers are that came out of each module, and as many again for what they work with.
+    """
     vectors = 4 if pipeline.train.optimizer == "adam" else 3
-    batch = pipeline.data.batch * math.prod(output) * 4
-    in_flight = pipeline.window * (up + 3 * batch) + 4 * up + 6 * batch
-    return _RUNTIME_MB + (4 * vectors * parameters + in_flight) / (1 << 20)
+    scratch = max((module.scratch for module in modules if isinstance(module, Conv)), default=0)
+    examples = pipeline.window * kept + 2 * passing
+    numbers = vectors * _size(modules) + scratch + pipeline.data.batch * examples
+    return _RUNTIME_MB + (4 * numbers + (pipeline.window + 4) * up) / (1 << 20)
+
+
+def _outputs(made: Sequence[Module]) -> int:
+    return sum(math.prod(module.output) for module in made)

@@ -14,7 +14,18 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from workers.nn import BatchNorm, Floats, Labels, Linear, Module, Relu, Shape, Stack, targets
+from workers.nn import (
+    BatchNorm,
+    Conv,
+    Floats,
+    Labels,
+    Linear,
+    Module,
+    Relu,
+    Shape,
+    Stack,
+    targets,
+)
 from workers.optim import Optimizer
 
 
@@ -27,23 +38,43 @@ class Guess(NamedTuple):
     version: int
 
 
-def model_modules(shape: Shape, classes: int, hidden: Sequence[int]) -> list[Module]:
-    """The modules of a gradient model, from h and c joined to the gradient in a row."""
-    features = math.prod(shape)
-    return _perceptron(features + classes, hidden, features, zero=True)
+def conditioned(shape: Shape, classes: int) -> Shape:
+    """The shape of h with c behind it: in planes where h is a picture, else in one row."""
+    *sides, last = shape if len(shape) == 3 else (math.prod(shape),)
+    return (*sides, last + classes)
+
+
+def model_modules(shape: Shape, classes: int, hidden: Sequence[int], kernel: int) -> list[Module]:
+    """The modules of a gradient model, from h and c joined to the gradient.
+
+    For pictures, activations of shape (h, w, c), they are convolutions that keep the size, with
+    (kernel, kernel) weights; for all else linear.
+    """
+    outputs = conditioned(shape, 0)[-1]
+    return _row(conditioned(shape, classes), hidden, outputs, kernel, zero=True)
 
 
 def input_modules(inputs: Shape, shape: Shape, hidden: Sequence[int]) -> list[Module]:
     """The modules of a synthetic-input model, from the network's input to a layer's, in a row."""
-    return _perceptron(math.prod(inputs), hidden, math.prod(shape), zero=False)
+    return _row((math.prod(inputs),), hidden, math.prod(shape))
 
 
-def _perceptron(width: int, hidden: Sequence[int], outputs: int, zero: bool) -> list[Module]:
+def _row(
+    inputs: Shape, hidden: Sequence[int], outputs: int, kernel: int = 0, zero: bool = False
+) -> list[Module]:
+    """Hidden layers, each with batch-norm and ReLU behind it, and a last one without."""
     modules: list[Module] = []
     for units in hidden:
-        modules += [Linear((width,), units), BatchNorm((units,)), Relu((units,))]
-        width = units
-    return [*modules, Linear((width,), outputs, zero=zero)]
+        modules.append(_affine(inputs, units, kernel))
+        inputs = modules[-1].output
+        modules += [BatchNorm(inputs), Relu(inputs)]
+    return [*modules, _affine(inputs, outputs, kernel, zero)]
+
+
+def _affine(shape: Shape, outputs: int, kernel: int, zero: bool = False) -> Module:
+    if len(shape) == 3:
+        return Conv(shape, outputs, kernel, pad="same", zero=zero)
+    return Linear(shape, outputs, zero)
 
 
 class Model:
@@ -90,8 +121,10 @@ class Model:
 class SyntheticGradient(Model):
     """M(h, c): linear, or with hidden layers of (linear, batch-norm, ReLU).
 
-    `classes` is the width of the condition c, joined to h as one-hot rows or target values; 0 for
-    a model that does not see the labels. `optimizer` makes one for so many parameters.
+    For pictures, activations of shape (h, w, c), convolutions stand in for the linear modules.
+    `classes` is the width of the condition c, joined to h as one-hot rows or target values, which
+    are constant planes for a picture; 0 for a model that does not see the labels. `optimizer`
+    makes one for so many parameters.
     """
 
     def __init__(
@@ -99,19 +132,22 @@ class SyntheticGradient(Model):
         shape: Shape,
         classes: int,
         hidden: Sequence[int],
+        kernel: int,
         rng: np.random.Generator,
         optimizer: Callable[[int], Optimizer],
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
         self._classes = classes
-        modules = model_modules(shape, classes, hidden)
+        modules = model_modules(shape, classes, hidden, kernel)
         super().__init__(Stack(modules, rng, dtype=dtype), shape, optimizer)
 
     def joined(self, h: Floats, labels: Labels) -> Floats:
         """h and c as the model takes them."""
-        x = h.reshape(len(h), math.prod(self._shape))
+        x = h.reshape(len(h), *self.stack.output)
         if self._classes:
-            x = np.concatenate((x, targets(labels, self._classes, x.dtype)), axis=1)
+            c = targets(labels, self._classes, x.dtype)
+            c = c.reshape(len(h), *(1 for _ in x.shape[2:]), self._classes)
+            x = np.concatenate((x, np.broadcast_to(c, (*x.shape[:-1], self._classes))), axis=-1)
         return x
 
     def guess(self, h: Floats, labels: Labels) -> Guess:

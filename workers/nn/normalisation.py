@@ -1,12 +1,13 @@
-"""Batch normalisation (Ioffe & Szegedy 2015, arXiv 1502.03167)."""
+"""Normalisation: over the batch (Ioffe & Szegedy 2015, arXiv 1502.03167), and of each example."""
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, cast
 
 import numpy as np
 
-from workers.nn.module import Floats, Shape, Views
+from workers.nn.module import Floats, Shape, Stateless, Views
 
 EPSILON = 1e-5
 MOMENTUM = 0.1
@@ -76,4 +77,49 @@ class BatchNorm:
         dx = rows - g["shift"] / n
         dx -= centred * (g["scale"] * inverse_std / n)
         dx *= p["scale"] * inverse_std
+        return dx.reshape(dy.shape)
+
+
+class _Standard(NamedTuple):
+    y: Floats
+    divisor: Floats
+
+
+class Standardise(Stateless):
+    """Every example to mean 0 and variance 1 over all its n numbers.
+
+    Its standard deviation counts as 1/√n at least, so that a uniform picture becomes zero: as
+    TensorFlow's tf.image.per_image_standardization.
+    """
+
+    word = "standardise"
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(shape)
+        self._least = 1 / math.sqrt(math.prod(shape))
+
+    def forward(self, p: Views, x: Floats, train: bool) -> tuple[Floats, object]:  # noqa: ARG002
+        rows = x.reshape(len(x), -1)
+        y: Floats = rows - rows.mean(axis=1, keepdims=True)
+        deviation = np.sqrt(np.einsum("ij,ij->i", y, y) / y.shape[1])[:, None]
+        divisor = np.maximum(deviation, self._least)
+        y /= divisor
+        return y.reshape(x.shape), _Standard(y, divisor)
+
+    def backward(
+        self,
+        p: Views,  # noqa: ARG002
+        g: Views,  # noqa: ARG002
+        cache: object,
+        dy: Floats,
+        need_dx: bool,
+    ) -> Floats:
+        if not need_dx:
+            return dy
+        y, divisor = cast(_Standard, cache)
+        rows = dy.reshape(y.shape)
+        dx: Floats = rows - rows.mean(axis=1, keepdims=True)
+        along = np.einsum("ij,ij->i", rows, y)[:, None] / y.shape[1]
+        dx -= y * np.where(divisor > self._least, along, 0)
+        dx /= divisor
         return dx.reshape(dy.shape)

@@ -1,0 +1,178 @@
+"""Convolutions: our speed over PyTorch's, one thread each, in turn in one run.
+
+    python benchmarks/convolution.py [--rounds 7] [--json FILE]
+
+The peer is the quicker of PyTorch's two layouts of pictures, contiguous and channels_last. The
+backward pass of a first layer, one with 1 or 3 channels, leaves out the gradient by the pictures.
+Memory is kept between calls as it is in a worker. Each matrix library chooses its kernels for this
+processor by itself: OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE, where set, are taken out of the
+environment, unless --keep-kernels. Needs the extra [torch].
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from coordinator.blas import environment
+from coordinator.engines.local import ALLOCATOR
+from workers.nn import Conv
+
+KERNELS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+
+
+class Case(NamedTuple):
+    """A convolution with "same" padding of `batch` pictures (side, side, inputs)."""
+
+    batch: int
+    side: int
+    inputs: int
+    outputs: int
+    kernel: int
+
+    @property
+    def first(self) -> bool:
+        """Whether it is a network's first layer, which needs no gradient by its input."""
+        return self.inputs <= 3
+
+    def __str__(self) -> str:
+        picture = f"{self.side}x{self.side}x{self.inputs}"
+        return f"{self.batch:4d} x {picture} -> {self.outputs} k{self.kernel}"
+
+
+CASES = (
+    Case(64, 28, 1, 32, 5),
+    Case(256, 28, 1, 32, 5),
+    Case(64, 14, 32, 32, 5),
+    Case(64, 14, 32, 64, 5),
+    Case(256, 14, 32, 64, 5),
+    Case(128, 28, 1, 32, 3),
+    Case(128, 14, 32, 64, 3),
+    Case(128, 32, 3, 32, 5),
+    Case(128, 32, 3, 64, 5),
+    Case(64, 16, 64, 64, 5),
+    Case(128, 16, 64, 64, 5),
+    Case(128, 32, 3, 64, 3),
+    Case(128, 32, 32, 32, 3),
+    Case(128, 16, 64, 64, 3),
+    Case(128, 8, 128, 128, 3),
+)
+
+
+Passes = tuple[Callable[[], object], Callable[[], object]]
+
+
+def ours(case: Case) -> Passes:
+    """Forward and backward pass of our module."""
+    rng = np.random.default_rng(0)
+    shape = (case.side, case.side, case.inputs)
+    module = Conv(shape, case.outputs, case.kernel, pad="same")
+    p = {name: array.astype("f4") for name, array in module.initial(rng).items()}
+    g = {name: np.empty_like(array) for name, array in p.items()}
+    x = rng.normal(size=(case.batch, *shape)).astype("f4")
+    dy = rng.normal(size=(case.batch, *module.output)).astype("f4")
+    return (
+        lambda: module.forward(p, x, train=True),
+        lambda: module.backward(p, g, x, dy, need_dx=not case.first),
+    )
+
+
+def theirs(case: Case, layout: torch.memory_format) -> Passes:
+    """Forward and backward pass of PyTorch's."""
+
+    def drawn(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape).to(memory_format=layout)
+
+    x = drawn(case.batch, case.inputs, case.side, case.side).requires_grad_(not case.first)
+    weight = drawn(case.outputs, case.inputs, case.kernel, case.kernel).requires_grad_()
+    bias = torch.randn(case.outputs, requires_grad=True)
+    y = functional.conv2d(x, weight, bias, padding="same")
+    dy = drawn(*y.shape)
+    wanted = [weight, bias] if case.first else [weight, bias, x]
+
+    def forward() -> object:
+        with torch.no_grad():
+            return functional.conv2d(x, weight, bias, padding="same")
+
+    return forward, lambda: torch.autograd.grad(y, wanted, dy, retain_graph=True)
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """Of one call."""
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def measure(case: Case, rounds: int) -> dict[str, float]:
+    """Milliseconds of ours and of the peer, and the ratios within a round: medians of all rounds.
+
+    The first round warms up. The peer is the layout that is quicker in the median, in each pass.
+    """
+    passes = (
+        ours(case),
+        *(theirs(case, each) for each in (torch.contiguous_format, torch.channels_last)),
+    )
+    times = np.array([[[seconds(c) for c in each] for each in passes] for _ in range(rounds + 1)])
+    mine, peers = times[1:, 0], times[1:, 1:]
+    best = np.median(peers, axis=0).argmin(axis=0)
+    peer = peers[:, best, (0, 1)]
+    f, b = 1000 * np.median(mine, axis=0)
+    tf, tb = 1000 * np.median(peer, axis=0)
+    forward, backward = np.median(peer / mine, axis=0)
+    return {
+        "forward ms": f,
+        "backward ms": b,
+        "peer forward ms": tf,
+        "peer backward ms": tb,
+        "forward": forward,
+        "backward": backward,
+        "both": float(np.median(peer.sum(axis=1) / mine.sum(axis=1))),
+    }
+
+
+def settle(keep: bool) -> None:
+    """Begin anew in the environment of a worker with one thread, unless this is it."""
+    wanted = {**environment(1), **ALLOCATOR}
+    if not keep:
+        wanted = {name: value for name, value in wanted.items() if name not in KERNELS}
+    if wanted != dict(os.environ):
+        print("without", [name for name in KERNELS if name in {*os.environ} - {*wanted}])
+        os.execve(sys.executable, [sys.executable, *sys.argv], wanted)
+
+
+def main() -> None:
+    """Measure every case and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--keep-kernels", action="store_true")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    settle(options.keep_kernels)
+    torch.set_num_threads(1)
+    print(f"{'':28s}{'ms: ours':>16s}{'peer':>16s}{'peer/ours: forward':>22s} backward  both")
+    table = {}
+    for case in CASES:
+        table[str(case)] = row = measure(case, options.rounds)
+        print(
+            f"{case!s:28s}{row['forward ms']:8.2f}{row['backward ms']:8.2f}"
+            f"{row['peer forward ms']:8.2f}{row['peer backward ms']:8.2f}"
+            f"{row['forward']:22.2f}{row['backward']:9.2f}{row['both']:6.2f}",
+            flush=True,
+        )
+    if options.json is not None:
+        options.json.write_text(json.dumps(table, indent=2))
+
+
+if __name__ == "__main__":
+    main()

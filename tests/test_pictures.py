@@ -1,0 +1,203 @@
+"""Pictures: the words of their modules, their gradient models, and whole networks of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from cli import run
+from protocol import Data, Layer, Pipeline, SpecError, Synthetic, Train
+from workers.build import Facts, build_synthetic
+from workers.check import LayerPlan, check
+from workers.nn import Conv, Floats, Labels, Module, Shape, module
+from workers.optim import Adam, Sgd
+from workers.synthetic import SyntheticGradient, model_modules
+
+PICTURE = (9, 8, 3)
+FACTS = Facts(PICTURE, "|u1", 1 / 255, 10, labelled=True, examples=64, tests=8)
+CONV = "'conv <channels> <kernel> [stride <n>] [pad <n>|same]'"
+POOL = "'maxpool <size> [stride <n>] [pad <n>]'"
+SIZES: dict[str, Shape] = {
+    "conv 64 5": (5, 4, 64),
+    "conv 64 5 stride 2": (3, 2, 64),
+    "conv 64 5 pad 2": (9, 8, 64),
+    "conv 64 5 stride 2 pad 2": (5, 4, 64),
+    "conv 64 5 pad 2 stride 2": (5, 4, 64),
+    "conv 7 4 pad same": (9, 8, 7),
+    "conv 7 3 stride 1 pad same": (9, 8, 7),
+    "conv 1 8": (2, 1, 1),
+    "maxpool 3 stride 2": (4, 3, 3),
+    "avgpool 2": (4, 4, 3),
+    "maxpool 3 pad 1": (3, 3, 3),
+    "dropout 0.5": PICTURE,
+    "dropout 0": PICTURE,
+    "standardise": PICTURE,
+}
+WRONG = (
+    "conv",
+    "conv 64",
+    "conv 64 5 2",
+    "conv 64 5 stride",
+    "conv 64 5 strid 2",
+    "conv 64 5 stride 2 stride 2",
+    "conv stride 2 64 5 5 5",
+)
+MISTAKES: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(WRONG, ("should be", CONV)),
+    "conv 64 5 stride 0": ("positive whole number", CONV),
+    "conv 0 5": ("positive whole number", CONV),
+    "conv 64 2.5": ("whole number", CONV),
+    "conv 64 5 pad -1": ("whole number", CONV),
+    "conv 64 5 pad all": ("whole number", CONV),
+    "conv 64 5 stride 2 pad same": ("stride 1", CONV),
+    "conv 64 9": ("window of 9", "side of 8", CONV),
+    "conv 64 13 pad 2": ("window of 13", "side of 12", CONV),
+    "maxpool": ("should be", POOL),
+    "maxpool 2 pad same": ("whole number", POOL),
+    "maxpool 9": ("window of 9", "side of 8", POOL),
+    "maxpool 2 pad 2": ("half the window", POOL),
+    "maxpool 2 stride 0": ("positive whole number", POOL),
+    "dropout": ("should be", "'dropout <fraction>'"),
+    **{f"dropout {n}": ("fraction in [0, 1)",) for n in ("1", "-0.5", "50%", "1e-1", "nan", ".")},
+    "standardise 1": ("should be 'standardise'",),
+}
+
+
+@pytest.mark.parametrize("text", SIZES)
+def test_a_module_has_the_size_that_its_words_say(text: str) -> None:
+    assert module(text, PICTURE, "k").output == SIZES[text]
+
+
+@pytest.mark.parametrize("text", MISTAKES)
+def test_a_mistake_is_told_with_its_key_and_the_right_words(text: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        module(text, PICTURE, "layer[0].modules[1]")
+    message = str(caught.value)
+    assert message.startswith(f"layer[0].modules[1]: {text!r}")
+    assert all(word in message for word in MISTAKES[text])
+
+
+@pytest.mark.parametrize("text", ["conv 4 1", "maxpool 1", "avgpool 1"])
+@pytest.mark.parametrize("shape", [(9,), (2, 2, 2, 2)])
+def test_what_is_no_picture_is_told(text: str, shape: Shape) -> None:
+    with pytest.raises(SpecError, match=r"^k: .* a picture .* is needed, not \(.*usage: "):
+        module(text, shape, "k")
+
+
+def test_the_first_weights_are_spread_as_in_pytorch() -> None:
+    made = Conv(PICTURE, 50, 5).initial(np.random.default_rng(0))
+    bound = (5 * 5 * 3) ** -0.5
+    assert bound * 0.99 < np.abs(made["weight"]).max() <= bound
+    assert np.abs(made["bias"]).max() <= bound
+    assert not any(each.any() for each in Conv(PICTURE, 5, 5, zero=True).initial(rng()).values())
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(5)
+
+
+def forms(made: Sequence[Module]) -> list[tuple[str, Shape]]:
+    return [(each.word, each.output) for each in made]
+
+
+def test_a_gradient_model_of_pictures_is_made_of_convolutions() -> None:
+    made = model_modules((4, 6, 8), 10, (16,), 3)
+    hidden = (4, 6, 16)
+    names = [("conv", hidden), ("batchnorm", hidden), ("relu", hidden), ("conv", (4, 6, 8))]
+    assert forms(made) == names
+    assert made[0].parameters["weight"] == (3, 3, 18, 16)
+    assert forms(model_modules((4, 6, 8), 10, (), 3)) == [("conv", (4, 6, 8))]
+    assert forms(model_modules((4, 6), 10, (16,), 3))[-1] == ("linear", (24,))
+
+
+def test_the_kernel_is_that_of_the_pipeline() -> None:
+    layers = (Layer(("conv 4 3",)), Layer(("linear 10",)))
+    for kernel in (1, 7):
+        synthetic = Synthetic(kernel=kernel)
+        pipeline = Pipeline(data=Data(name="digits"), synthetic=synthetic, layer=layers)
+        model = build_synthetic(pipeline, FACTS, (7, 6, 4), 0)
+        assert model.stack.modules[0].parameters["weight"] == (kernel, kernel, 14, 4)
+
+
+@pytest.mark.parametrize("kernel", [0, 2, -1])
+def test_an_even_kernel_is_refused(kernel: int) -> None:
+    with pytest.raises(SpecError, match=r"^synthetic\.kernel: "):
+        Synthetic(kernel=kernel)
+
+
+@pytest.mark.parametrize("labels", [np.array([2, 0]), np.array([[0.1, 0.2, 0.7], [1, 2, 3]])])
+def test_labels_are_joined_as_constant_planes(labels: Labels) -> None:
+    model = SyntheticGradient((2, 3, 4), 3, (5,), 3, rng(), partial(Sgd, momentum=0.0), "f8")
+    h = rng().normal(size=(2, 2, 3, 4))
+    guess = model.guess(h, labels)
+    rows = np.eye(3)[labels] if labels.ndim == 1 else labels
+    assert_array_equal(guess.x[..., :4], h)
+    assert_array_equal(guess.x[..., 4:], np.broadcast_to(rows[:, None, None], (2, 2, 3, 3)))
+    assert guess.value.shape == h.shape
+    assert not guess.value.any()
+
+
+def test_a_gradient_that_is_a_convolution_is_learnt() -> None:
+    model = SyntheticGradient((4, 5, 2), 3, (), 3, rng(), partial(Adam, dtype="f8"), "f8")
+    truth = Conv((4, 5, 2), 2, 3, pad="same")
+    p = truth.initial(rng())
+    by_class = rng().normal(size=(3, 2))
+    draws = rng()
+    for step in range(500):
+        h, labels = draws.normal(size=(16, 4, 5, 2)), draws.integers(0, 3, 16)
+        wanted: Floats = truth.forward(p, h, train=True)[0] + by_class[labels][:, None, None]
+        guess = model.guess(h, labels)
+        model.teach(guess, wanted, 0.03 if step < 350 else 0.003)
+    inside = (slice(None), slice(1, -1), slice(1, -1))
+    assert_allclose(guess.value[inside], wanted[inside], atol=0.05)
+
+
+LAYERS = (
+    Layer(("standardise", "conv 8 3 pad same", "batchnorm", "relu", "maxpool 3 stride 2")),
+    Layer(("conv 8 3 stride 2 pad 1", "batchnorm", "relu", "dropout 0.1", "flatten")),
+    Layer(("linear 10",)),
+)
+
+
+def plans(*layers: Layer, rule: str = "cdni") -> list[LayerPlan]:
+    return check(Pipeline(rule=rule, data=Data(name="digits", batch=32), layer=layers), FACTS)
+
+
+def test_check_counts_the_work_of_convolutions_at_every_place() -> None:
+    first, second, top = plans(*LAYERS)
+    assert [plan.output for plan in (first, second, top)] == [(4, 3, 8), (32,), (10,)]
+    assert first.parameters == 3 * 3 * 3 * 8 + 8 + 2 * 8
+    assert first.synthetic_parameters == 5 * 5 * 18 * 8 + 8
+    assert first.work == 72 * first.parameters + 12 * first.synthetic_parameters
+    assert second.work == 4 * second.parameters + second.synthetic_parameters
+    assert top.work == top.parameters
+
+
+def test_check_counts_the_memory_of_what_is_inside_a_layer() -> None:
+    narrow, wide = (
+        plans(Layer((f"conv {n} 3 pad same", "maxpool 8", "flatten")), LAYERS[-1]) for n in (8, 800)
+    )
+    growth = 32 * 72 * 792 * 4 / (1 << 20)
+    assert growth < wide[0].memory_mb - narrow[0].memory_mb < 4 * growth
+
+
+@pytest.mark.parametrize("rule", ["backprop", "dni", "cdni"])
+def test_a_network_of_convolutions_learns(rule: str, tmp_path: Path) -> None:
+    pipeline = Pipeline(
+        rule=rule,
+        data=Data(name="digits", batch=32),
+        train=Train(steps=150, schedule="lockstep", lr=3e-3),
+        synthetic=Synthetic(kernel=3),
+        layer=LAYERS,
+    )
+    summaries = [
+        run(pipeline, engine="inline", run_dir=tmp_path / str(i)).summary for i in range(2)
+    ]
+    assert summaries[0]["outcome"] == "completed"
+    assert float(str(summaries[0]["test_error"])) < 30
+    assert summaries[0]["train_loss"] == summaries[1]["train_loss"]

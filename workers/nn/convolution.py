@@ -1,0 +1,201 @@
+"""Convolutions of pictures, channels last.
+
+A convolution is one matrix product once every window of the picture is a row. That matrix is
+kernel² times larger than the pictures, so it is made for a few of them at a time, in a buffer
+that stays in the caches, and again for the backward pass: copying is far quicker than the
+product, and nothing of that size is kept. A last column of ones adds the bias and sums its
+gradient.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Final, NamedTuple, cast
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from workers.nn.module import Floats, Shape, Views
+from workers.nn.picture import picture, places
+
+BLOCK: Final = 1 << 19
+"""Numbers in the matrix of windows; of 2^16 to 2^21 the quickest. One picture at least."""
+SPARE: Final = 16
+"""Numbers, a line of the cache, between rows that may else be a power of two apart."""
+
+
+class _Windows(NamedTuple):
+    """`places` (rows, columns) windows of `size`, every `stride`; the first begins at -`before`."""
+
+    size: tuple[int, int]
+    stride: int
+    before: tuple[int, int]
+    places: tuple[int, int]
+
+    def numbers(self, channels: int) -> int:
+        """In the matrix of one picture."""
+        return math.prod(self.places) * (math.prod(self.size) * channels + 1)
+
+    def blocks(self, x: Floats) -> Iterator[tuple[slice, Floats]]:
+        """The windows of some pictures of `x` at a time, as rows of a matrix that ends in a one.
+
+        Numbers that are neighbours in `x` are copied together: those of a window's row or, where
+        it has few channels, those of the windows' row, with the matrix the other way round in
+        memory. What is beyond the picture is zero. The next block overwrites the last.
+        """
+        n, channels = len(x), x.shape[3]
+        (height, width), (rows, columns) = self.size, self.places
+        length = height * width * channels + 1
+        count = max(1, min(n, BLOCK // self.numbers(channels)))
+        turned = width * channels < columns
+        sides = [(p - 1) * self.stride + s for p, s in zip(self.places, self.size, strict=True)]
+        frame = _filled(0, (count, *sides, channels), turned, x.dtype)
+        matrix = _filled(1, (count, rows, columns, length), turned, x.dtype)
+        target = matrix[..., :-1].reshape(count, rows, columns, height, width, channels)
+        every = slice(None, None, self.stride)
+        source = sliding_window_view(frame, self.size, (1, 2))[:, every, every].transpose(
+            0, 1, 2, 4, 5, 3
+        )
+        put, take = zip(*map(_overlap, sides, self.before, x.shape[1:3]), strict=True)
+        for start in range(0, n, count):
+            images = slice(start, min(start + count, n))
+            here = images.stop - start
+            frame[:here, *put] = x[images, *take]
+            target[:here] = source[:here]
+            yield images, matrix[:here].reshape(-1, length)
+
+
+def _filled(value: float, shape: Shape, turned: bool, dtype: np.dtype[np.floating]) -> Floats:
+    """An array of `shape`, with the last axis first in memory where it is `turned`.
+
+    What is spared behind each of its rows keeps them off the same lines of the cache.
+    """
+    if not turned:
+        return np.full(shape, value, dtype)
+    *others, last = shape
+    rows = np.full((last, math.prod(others) + SPARE), value, dtype)[:, :-SPARE]
+    return np.moveaxis(rows.reshape(last, *others), 0, -1)
+
+
+def _overlap(side: int, before: int, length: int) -> tuple[slice, slice]:
+    """Where a picture's side of `length` lies in a frame that begins `before` it; in both."""
+    first = max(0, -before)
+    last = max(first, min(length, side - before))
+    return slice(first + before, last + before), slice(first, last)
+
+
+def _correlate(x: Floats, weight: Floats, bias: Floats, windows: _Windows) -> Floats:
+    """Every window of `x` (n, h, w, inputs) times `weight` (*size, inputs, outputs), plus bias."""
+    outputs = len(bias)
+    matrix = np.concatenate((weight.reshape(-1, outputs), bias[None]))
+    y = np.empty((len(x), *windows.places, outputs), x.dtype)
+    for images, rows in windows.blocks(x):
+        np.matmul(rows, matrix, out=y[images].reshape(-1, outputs))
+    return y
+
+
+class Conv:
+    """Cross-correlation of (h, w, c) with `channels` kernels of (kernel, kernel, c), plus bias.
+
+    The weight has the shape (kernel, kernel, c, channels): that of PyTorch's Conv2d with its axes
+    turned. `pad` zeros lie around the picture; "same", for stride 1, keeps its size. Both start
+    uniform in ±1/√(kernel² c), as in PyTorch, or at zero. Raises ValueError where it does not fit.
+    """
+
+    word = "conv"
+
+    def __init__(
+        self,
+        shape: Shape,
+        channels: int,
+        kernel: int,
+        stride: int = 1,
+        pad: int | str = 0,
+        zero: bool = False,
+    ) -> None:
+        height, width, inputs = self._input = picture(shape)
+        if isinstance(pad, str):
+            if stride != 1:
+                raise ValueError("pad same needs stride 1")
+            before, sides = (kernel - 1) // 2, (height, width)
+        else:
+            before = pad
+            sides = places(height, kernel, stride, pad), places(width, kernel, stride, pad)
+        self._windows = _Windows((kernel, kernel), stride, (before, before), sides)
+        self.output: Shape = (*sides, channels)
+        self.buffers: dict[str, Floats] = {}
+        self.parameters: dict[str, Shape] = {
+            "weight": (kernel, kernel, inputs, channels),
+            "bias": (channels,),
+        }
+        self._zero = zero
+
+    @property
+    def scratch(self) -> int:
+        """About how many numbers a pass holds besides pictures and gradients."""
+        back = self._windows._replace(places=self._input[:2])
+        return max(BLOCK, self._windows.numbers(self._input[2]), back.numbers(self.output[2]))
+
+    def initial(self, rng: np.random.Generator) -> dict[str, Floats]:
+        if self._zero:
+            return {name: np.zeros(shape) for name, shape in self.parameters.items()}
+        bound = 1 / math.sqrt(math.prod(self.parameters["weight"][:3]))
+        return {n: rng.uniform(-bound, bound, shape) for n, shape in self.parameters.items()}
+
+    def forward(self, p: Views, x: Floats, train: bool) -> tuple[Floats, object]:  # noqa: ARG002
+        pictures = x.reshape(len(x), *self._input)
+        return _correlate(pictures, p["weight"], p["bias"], self._windows), x
+
+    def backward(self, p: Views, g: Views, cache: object, dy: Floats, need_dx: bool) -> Floats:
+        x = cast(Floats, cache)
+        outputs = self.output[-1]
+        slopes: Floats = np.zeros((p["weight"].size // outputs + 1, outputs), dy.dtype)
+        part = np.empty_like(slopes)
+        for images, rows in self._windows.blocks(x.reshape(len(x), *self._input)):
+            slopes += np.matmul(rows.T, dy[images].reshape(-1, outputs), out=part)
+        g["weight"][...] = slopes[:-1].reshape(g["weight"].shape)
+        g["bias"][...] = slopes[-1]
+        return self._spread(p["weight"], dy).reshape(x.shape) if need_dx else dy
+
+    def _spread(self, weight: Floats, dy: Floats) -> Floats:
+        """The gradient by the pictures: that by the output, correlated with the turned kernel.
+
+        A pixel meets every stride-th tap of the kernel only, the first of which depends on where
+        it lies; the pixels that have it in common are a correlation of their own.
+        """
+        kernel, stride = len(weight), self._windows.stride
+        dx: Floats = np.zeros((len(dy), *self._input), dy.dtype)
+        none: Floats = np.zeros(self._input[2], dy.dtype)
+        sides = zip(self._windows.before, self._input[:2], strict=True)
+        for v, h in itertools.product(*(_phases(kernel, stride, *side) for side in sides)):
+            size, before, places = zip(v[2:], h[2:], strict=True)
+            part = weight[v.taps, h.taps][::-1, ::-1].swapaxes(2, 3)
+            windows = _Windows(size, 1, before, places)
+            dx[:, v.pixels, h.pixels] = _correlate(dy, part, none, windows)
+        return dx
+
+
+class _Phase(NamedTuple):
+    """The pixels of a side that meet the same `taps` of the kernel, `size` of them.
+
+    They are `places` windows on the output's gradient; the first begins at -`before`.
+    """
+
+    taps: slice
+    pixels: slice
+    size: int
+    before: int
+    places: int
+
+
+def _phases(kernel: int, stride: int, pad: int, length: int) -> Iterator[_Phase]:
+    for first in range(min(stride, kernel)):
+        begin = (first - pad) % stride
+        if begin < length:
+            size = len(range(first, kernel, stride))
+            before = size - 1 - (begin + pad - first) // stride
+            places = len(range(begin, length, stride))
+            taps, pixels = slice(first, None, stride), slice(begin, None, stride)
+            yield _Phase(taps, pixels, size, before, places)
