@@ -92,9 +92,15 @@ def data_table(entries: Sequence[Row]) -> Table:
             entry["description"],
             entry["source"].replace(", ", "\n"),
             "\n".join(f"{name} {md5}" for name, md5 in entry["checksums"].items()),
-            str(entry["location"] or f"not here; dni data get {entry['name']}"),
+            _place(entry),
         )
     return table
+
+
+def _place(entry: Row) -> str:
+    if entry["source"] == "generated":
+        return "needs no file"
+    return str(entry["location"] or f"not here; dni data get {entry['name']}")
 
 
 class DownloadBar:

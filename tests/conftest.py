@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 import os
 import shutil
@@ -17,6 +19,9 @@ from typing import Any
 
 import psutil
 import pytest
+
+from tests.data_help import Answers, arrays, packed
+from workers.data import idx, mnist
 
 TINY = """\
 name = "tiny"
@@ -234,3 +239,24 @@ def dni(tmp_path: Path) -> Iterator[Dni]:
         for training in command.trainings:
             training.process.wait(PATIENCE)
         shutil.rmtree(base, ignore_errors=True)
+
+
+@pytest.fixture
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads the user's data or touches the user's cache, and none leaves the machine."""
+    monkeypatch.delenv("DNI_DATA", raising=False)
+    monkeypatch.setenv("DNI_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(mnist, "MIRRORS", ())
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> Answers:
+    """The four files of `arrays()` as a mirror has them, in place of those of MNIST."""
+    raw = {key: packed(array) for key, array in arrays().items()}
+    files = {
+        key: mnist.File(idx.NAMES[key], len(raw[key]), hashlib.md5(raw[key]).hexdigest())
+        for key in raw
+    }
+    monkeypatch.setattr(mnist, "FILES", files)
+    return {f"{files[key].name}.gz": gzip.compress(raw[key], mtime=0) for key in raw}

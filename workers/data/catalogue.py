@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from protocol.errors import DataError, nearest
-from workers.data import digits, files, mnist
+from workers.data import addition, digits, files, mnist
 from workers.data.dataset import Dataset
 from workers.data.download import Progress
 
@@ -16,9 +16,9 @@ from workers.data.download import Progress
 class Entry:
     """What `dni data list` tells of a data set.
 
-    `source` is where it comes from, its URLs divided by ", "; `checksums` the MD5 (hex) of the
-    decompressed content of each file; `location` the file or folder it would be read from now,
-    or None where it is still to be downloaded.
+    `source` is where it comes from: "embedded", "generated" or URLs divided by ", "; `checksums`
+    the MD5 (hex) of the decompressed content of each file; `location` the file or folder it would
+    be read from now, or None where it is generated or still to be downloaded.
     """
 
     name: str
@@ -48,8 +48,26 @@ def _mnist() -> Entry:
     )
 
 
-_ENTRIES: dict[str, Callable[[], Entry]] = {"digits": _digits, "mnist": _mnist}
-_LOADERS: dict[str, Callable[[], Dataset]] = {"digits": digits.load, "mnist": mnist.load}
+def _addition() -> Entry:
+    return Entry(
+        name="addition",
+        description="100 sums of two 7-bit numbers, bit by bit; the test set is the training set",
+        source="generated",
+        checksums={},
+        location=None,
+    )
+
+
+_ENTRIES: dict[str, Callable[[], Entry]] = {
+    "digits": _digits,
+    "mnist": _mnist,
+    "addition": _addition,
+}
+_LOADERS: dict[str, Callable[[], Dataset]] = {
+    "digits": digits.load,
+    "mnist": mnist.load,
+    "addition": addition.load,
+}
 
 
 def names() -> list[str]:
@@ -76,15 +94,18 @@ def load(name: str | None = None, path: str | Path | None = None) -> Dataset:
     return _LOADERS[_known(name)]()
 
 
-def get(name: str, progress: Progress | None = None) -> Path:
+def get(name: str, progress: Progress | None = None) -> Path | None:
     """The file or folder of the data set called `name`, verified; downloaded when absent.
 
-    `progress` is a bar in pooch's protocol, which is reset and closed once a file; it stays
-    untouched when nothing has to be downloaded. Raises DataError.
+    None for one that is generated. `progress` is a bar in pooch's protocol, which is reset and
+    closed once a file; it stays untouched when nothing has to be downloaded. Raises DataError.
     """
-    if _known(name) == "mnist":
-        return mnist.get(progress)
-    return digits.PATH
+    match _known(name):
+        case "mnist":
+            return mnist.get(progress)
+        case "digits":
+            return digits.PATH
+    return None
 
 
 def _known(name: str | None) -> str:
