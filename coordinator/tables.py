@@ -84,7 +84,7 @@ def plan_table(pipeline: Pipeline, plans: Sequence[Row]) -> Table:
 def data_table(entries: Sequence[Row]) -> Table:
     """What `dni data list` shows."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_lines=True)
-    for heading in ("name", "what it is", "source", "MD5 of the content", "where it is"):
+    for heading in ("name", "what it is", "source", "MD5", "where it is"):
         table.add_column(heading, overflow="fold")
     for entry in entries:
         table.add_row(

@@ -21,7 +21,7 @@ import psutil
 import pytest
 
 from tests.data_help import Answers, arrays, packed
-from workers.data import idx, mnist
+from workers.data import cifar, idx, mnist
 
 TINY = """\
 name = "tiny"
@@ -247,7 +247,8 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DNI_DATA", raising=False)
     monkeypatch.setenv("DNI_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(mnist, "MIRRORS", ())
+    for source in (mnist, cifar):
+        monkeypatch.setattr(source, "MIRRORS", ())
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ def test_a_download_moves_the_bar_given_to_it(
     ("damage", "said"),
     [
         (lambda raw: gzip.compress(gzip.decompress(raw)[:-1] + b"\7"), "has MD5"),
-        (lambda raw: raw[:-4] + b"\0\0\0\0", "its gzip breaks"),
+        (lambda raw: raw[:-4] + b"\0\0\0\0", "its compression breaks"),
         (lambda _: b"<html>log in</html>", "has MD5"),
         (lambda raw: raw + bytes(2_000_000), "sends more than"),
     ],
@@ -115,7 +115,8 @@ def test_a_full_disk_leaves_nothing_and_is_told(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
-        text = refusal(lambda: keep(tmp_path / "cache" / "file.gz", bytes(5000)))
+        path = tmp_path / "cache" / "file.gz"
+        text = refusal(lambda: keep(path, lambda part: part.write(bytes(5000))))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "file.gz: cannot be written" in text

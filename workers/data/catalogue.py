@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from protocol.errors import DataError, nearest
-from workers.data import addition, digits, files, mnist
+from workers.data import addition, cifar, digits, files, mnist
 from workers.data.dataset import Dataset
 from workers.data.download import Progress
 
@@ -17,8 +17,9 @@ class Entry:
     """What `dni data list` tells of a data set.
 
     `source` is where it comes from: "embedded", "generated" or URLs divided by ", "; `checksums`
-    the MD5 (hex) of the decompressed content of each file; `location` the file or folder it would
-    be read from now, or None where it is generated or still to be downloaded.
+    the MD5 (hex) of each file: of a single file its decompressed content, of an archive itself;
+    `location` the file or folder it would be read from now, or None where it is generated or
+    still to be downloaded.
     """
 
     name: str
@@ -48,6 +49,16 @@ def _mnist() -> Entry:
     )
 
 
+def _cifar10() -> Entry:
+    return Entry(
+        name="cifar10",
+        description="60,000 photographs, 32 x 32 pixels in colour, 10 classes (Krizhevsky)",
+        source=", ".join(f"{mirror}{cifar.FORMS[0].archive}" for mirror in cifar.MIRRORS),
+        checksums={form.archive: form.md5 for form in cifar.FORMS},
+        location=cifar.find(),
+    )
+
+
 def _addition() -> Entry:
     return Entry(
         name="addition",
@@ -61,11 +72,13 @@ def _addition() -> Entry:
 _ENTRIES: dict[str, Callable[[], Entry]] = {
     "digits": _digits,
     "mnist": _mnist,
+    "cifar10": _cifar10,
     "addition": _addition,
 }
 _LOADERS: dict[str, Callable[[], Dataset]] = {
     "digits": digits.load,
     "mnist": mnist.load,
+    "cifar10": cifar.load,
     "addition": addition.load,
 }
 
@@ -84,7 +97,7 @@ def load(name: str | None = None, path: str | Path | None = None) -> Dataset:
     """The data set called `name`, or the user's own at `path`: exactly one of them.
 
     `path` is an .npz of `x_train, y_train, x_test, y_test`, or a folder of IDX files, gzipped
-    or not. MNIST is downloaded when it is nowhere on the disk. Raises DataError.
+    or not. MNIST and CIFAR-10 are downloaded when nowhere on the disk. Raises DataError.
     """
     if (name is None) == (path is None):
         given = "neither" if name is None else f"both {name!r} and {str(path)!r}"
@@ -103,6 +116,8 @@ def get(name: str, progress: Progress | None = None) -> Path | None:
     match _known(name):
         case "mnist":
             return mnist.get(progress)
+        case "cifar10":
+            return cifar.get(progress)
         case "digits":
             return digits.PATH
     return None
