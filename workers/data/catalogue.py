@@ -96,8 +96,9 @@ def catalogue() -> list[Entry]:
 def load(name: str | None = None, path: str | Path | None = None) -> Dataset:
     """The data set called `name`, or the user's own at `path`: exactly one of them.
 
-    `path` is an .npz of `x_train, y_train, x_test, y_test`, or a folder of IDX files, gzipped
-    or not. MNIST and CIFAR-10 are downloaded when nowhere on the disk. Raises DataError.
+    `path` is an .npz of `x_train, y_train, x_test, y_test`, a folder of IDX files, a folder or tar
+    archive of pictures `train/<class>/*` and `test/<class>/*`, or CIFAR-10 in one of its forms.
+    MNIST and CIFAR-10 are downloaded when nowhere on the disk. Raises DataError.
     """
     if (name is None) == (path is None):
         given = "neither" if name is None else f"both {name!r} and {str(path)!r}"

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocol.errors import DataError, nearest
-from workers.data import cifar, idx, npz
+from workers.data import archive, cifar, idx, images, npz, tree
 from workers.data.content import opened
 from workers.data.dataset import KEYS, Dataset, build
 
@@ -35,18 +35,24 @@ def _load(path: Path) -> Dataset:
         return build(path.resolve().name, _folder(path), str(path))
     if not path.exists():
         raise DataError(f"{path}: no such file or folder{_beside(path)}")
-    if not path.is_file() or not zipfile.is_zipfile(path):
-        raise DataError(
-            f"{path}: is no .npz file; save {', '.join(KEYS)} with numpy.savez_compressed"
-        )
-    return build(path.stem, npz.read(path), str(path))
+    if path.is_file() and zipfile.is_zipfile(path):
+        return build(path.stem, npz.read(path), str(path))
+    if path.is_file() and archive.is_tar(path):
+        return build(path.name.partition(".tar")[0], images.packed(path), str(path))
+    raise DataError(
+        f"{path}: is no .npz file, nor a tar archive of pictures; "
+        f"save {', '.join(KEYS)} with numpy.savez_compressed"
+    )
 
 
 def _folder(path: Path) -> dict[str, NDArray[np.generic]]:
     found = idx.files(path)
+    if not found and tree.is_tree(path):
+        return images.folder(path)
     if not found:
         raise DataError(
-            f"{path}: holds no IDX files such as {idx.NAMES['x_train']}.gz{_inside(path)}"
+            f"{path}: holds no IDX files such as {idx.NAMES['x_train']}.gz, "
+            f"nor pictures such as train/<class>/<name>.png{_inside(path)}"
         )
     for key, file in idx.NAMES.items():
         if key not in found:
