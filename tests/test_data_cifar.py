@@ -2,76 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import os
 import pickle
-import tarfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
+from tests.data_cifar import LABELS, PIXELS, RECORDS, Files, content, is_small, md5, packed, put
 from tests.data_help import Bar, mirror, refusal
-from tests.data_pickles import python2
-from workers.data import Dataset, archive, catalogue, cifar, get, load
-
-RECORDS = 20
-RNG = np.random.default_rng(3)
-PIXELS = RNG.integers(0, 256, (6, RECORDS, 3072), np.uint8)
-LABELS = np.array([RNG.permutation(RECORDS) % 10 for _ in range(6)])
-
-Files = dict[str, bytes]
-
-
-def binary(pixels: np.ndarray, labels: np.ndarray) -> bytes:
-    """The content of a file of the binary form."""
-    return np.concatenate([labels[:, None].astype(np.uint8), pixels], axis=1).tobytes()
-
-
-def content(form: cifar.Form) -> Files:
-    """The six files of a small data set in that form, the Python ones by Python 2 and 3."""
-    files = {}
-    for name, pixels, labels in zip(form.files, PIXELS, LABELS, strict=True):
-        if name.endswith(".bin"):
-            files[name] = binary(pixels, labels)
-        elif name.endswith("5"):
-            files[name] = pickle.dumps({"data": pixels, "labels": labels.tolist()}, 4)
-        else:
-            files[name] = python2(pixels, labels.tolist())
-    return files
-
-
-def packed(form: cifar.Form, files: Files) -> bytes:
-    """An archive as its author packs it: with its folder, and a file that nobody reads."""
-    raw = io.BytesIO()
-    with tarfile.open(fileobj=raw, mode="w:gz") as tar:
-        folder = tarfile.TarInfo(form.folder)
-        folder.type = tarfile.DIRTYPE
-        tar.addfile(folder)
-        for name, data in {"readme.html": b"<html>", **files}.items():
-            member = tarfile.TarInfo(f"{form.folder}/{name}")
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-    return raw.getvalue()
-
-
-def md5(data: bytes) -> str:
-    return hashlib.md5(data).hexdigest()
-
-
-def put(place: Path, data: bytes | Files) -> Path:
-    """An archive or a folder of files at `place`."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if isinstance(data, bytes):
-        place.write_bytes(data)
-    else:
-        place.mkdir()
-        for name, raw in data.items():
-            (place / name).write_bytes(raw)
-    return place
+from workers.data import archive, catalogue, cifar, get, load
 
 
 @pytest.fixture
@@ -85,25 +26,6 @@ def answers(own_folders: None, monkeypatch: pytest.MonkeyPatch) -> Files:  # noq
         forms.append(replace(form, md5=md5(made[form.archive]), files=known, records=RECORDS))
     monkeypatch.setattr(cifar, "FORMS", tuple(forms))
     return made
-
-
-def is_small(data: Dataset) -> bool:
-    """Whether it is the small data set, picture by picture."""
-    assert (data.name, data.shape, data.classes, data.scale) == (
-        "cifar10",
-        (32, 32, 3),
-        10,
-        1 / 255,
-    )
-    assert data.x_train.dtype == data.x_test.dtype == np.uint8
-    assert data.y_train.dtype == data.y_test.dtype == np.int64
-    pixels = np.concatenate([data.x_train, data.x_test]).reshape(6, RECORDS, 32, 32, 3)
-    planes = PIXELS.reshape(6, RECORDS, 3, 32, 32)
-    for channel in range(3):
-        np.testing.assert_array_equal(pixels[..., channel], planes[:, :, channel])
-    np.testing.assert_array_equal(data.y_train, LABELS[:5].reshape(-1))
-    np.testing.assert_array_equal(data.y_test, LABELS[5])
-    return True
 
 
 def test_the_forms_are_those_that_are_published() -> None:

@@ -99,6 +99,7 @@ def test_a_pickle_that_calls_is_refused_and_does_not_call(tmp_path: Path, protoc
         b"\x80\x04\x8e" + b"\xff" * 8 + b"x.": "no pickle of plain data",
         b"T\xff\xff\xff\x7fx.": "no pickle of plain data",
         b"\x8b\xff\xff\xff\x7fx.": "no pickle of plain data",
+        b"cos\\q\nsystem\n.": "asks for",
         b"I" + b"9" * 5000 + b"\n.": "no pickle of plain data",
     }.items(),
 )
@@ -126,6 +127,8 @@ def test_a_pickle_that_is_cut_is_refused_wherever_it_is() -> None:
 def test_a_deep_pickle_is_no_deep_recursion() -> None:
     deep = b"]" * 200_000 + b"a" * 199_999 + b"."
     assert isinstance(pickles.read(deep, "file"), list)
+    named = deep[:-1] + b"U\1a\x93."
+    assert "what has no name" in refusal(lambda: pickles.read(named, "file"))
     tuples = b"}" + b")" + b"\x85" * 200_000 + b"K\1s."
     assert "a key that is no string" in refusal(lambda: pickles.read(tuples, "file"))
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocol.errors import DataError, nearest
-from workers.data import archive, cifar, idx, images, npz, tree
+from workers.data import archive, cifar, cifar_files, idx, images, npz, tree
 from workers.data.content import opened
 from workers.data.dataset import KEYS, Dataset, build
 
@@ -30,7 +30,7 @@ def load(path: Path) -> Dataset:
 def _load(path: Path) -> Dataset:
     place = cifar.inside(path) or path
     if form := cifar.form_of(place):
-        return cifar.read(place, form)
+        return cifar_files.read(place, form)
     if path.is_dir():
         return build(path.resolve().name, _folder(path), str(path))
     if not path.exists():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pickletools
 import textwrap
+import warnings
 from enum import Enum, auto
 from typing import Final
 
@@ -51,8 +52,10 @@ def read(content: bytes, label: str) -> object:
     """
     machine = _Machine()
     try:
-        for code, argument, _ in pickletools.genops(content):
-            machine.step(code.name, argument)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickletools, about escapes in a name
+            for code, argument, _ in pickletools.genops(content):
+                machine.step(code.name, argument)
         return machine.result()
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise DataError(
@@ -114,7 +117,9 @@ class _Machine:
                 stack.append(_known(str(argument)))
             case "STACK_GLOBAL":
                 word, module = stack.pop(), stack.pop()
-                stack.append(_known(f"{module!s:.60} {word!s:.60}"))
+                if not (isinstance(module, str) and isinstance(word, str)):
+                    raise ValueError("asks for what has no name")
+                stack.append(_known(f"{module} {word}"))
             case "REDUCE":
                 arguments, function = stack.pop(), stack.pop()
                 stack.append(_reduced(function, arguments))
