@@ -285,7 +285,8 @@ def data_get(name: str) -> None:
     from coordinator.tables import DownloadBar
     from workers.data import get
 
-    click.echo(get(name, DownloadBar(Terminal(stderr=True), name)))
+    place = get(name, DownloadBar(Terminal(stderr=True), name))
+    click.echo(place or f"{name} is generated; there is nothing to get")
 
 
 @main.command("worker", hidden=True)

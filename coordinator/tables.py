@@ -84,7 +84,7 @@ def plan_table(pipeline: Pipeline, plans: Sequence[Row]) -> Table:
 def data_table(entries: Sequence[Row]) -> Table:
     """What `dni data list` shows."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_lines=True)
-    for heading in ("name", "what it is", "source", "MD5 of the content", "where it is"):
+    for heading in ("name", "what it is", "source", "MD5", "where it is"):
         table.add_column(heading, overflow="fold")
     for entry in entries:
         table.add_row(
@@ -92,9 +92,15 @@ def data_table(entries: Sequence[Row]) -> Table:
             entry["description"],
             entry["source"].replace(", ", "\n"),
             "\n".join(f"{name} {md5}" for name, md5 in entry["checksums"].items()),
-            str(entry["location"] or f"not here; dni data get {entry['name']}"),
+            _place(entry),
         )
     return table
+
+
+def _place(entry: Row) -> str:
+    if entry["source"] == "generated":
+        return "needs no file"
+    return str(entry["location"] or f"not here; dni data get {entry['name']}")
 
 
 class DownloadBar:

@@ -48,11 +48,16 @@ def _is_path(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Data:
-    """Where examples come from: a known data set by `name`, or the user's own at `path`."""
+    """Where examples come from: a known data set by `name`, or the user's own at `path`.
+
+    `augment` says how training pictures are varied, such as `("flip", "crop 4")`; `workers.data`
+    knows the words.
+    """
 
     name: str | None = None
     path: str | None = None
     batch: int = 256
+    augment: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.name is None) == (self.path is None):
@@ -60,6 +65,8 @@ class Data:
         if self.path is not None and not _is_path(self.path):
             raise SpecError(f"data.path: {self.path!r} cannot be a path")
         _at_least("data.batch", self.batch, 1)
+        if isinstance(cast(object, self.augment), str):
+            raise SpecError(f"data.augment: a list is needed, not {self.augment!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 import os
 import shutil
@@ -19,6 +21,8 @@ import numpy as np
 import psutil
 import pytest
 
+from tests.data_help import Answers, arrays, packed
+from workers.data import cifar, idx, mnist
 from workers.nn import Floats
 
 TINY = """\
@@ -255,3 +259,25 @@ def _difference(value: Callable[[], float], at: Floats, h: float = 1e-5) -> Floa
 def difference() -> Callable[[Callable[[], float], Floats], Floats]:
     """The gradient of a value by every entry of an array, by central differences."""
     return _difference
+
+
+@pytest.fixture
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads the user's data or touches the user's cache, and none leaves the machine."""
+    monkeypatch.delenv("DNI_DATA", raising=False)
+    monkeypatch.setenv("DNI_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    for source in (mnist, cifar):
+        monkeypatch.setattr(source, "MIRRORS", ())
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> Answers:
+    """The four files of `arrays()` as a mirror has them, in place of those of MNIST."""
+    raw = {key: packed(array) for key, array in arrays().items()}
+    files = {
+        key: mnist.File(idx.NAMES[key], len(raw[key]), hashlib.md5(raw[key]).hexdigest())
+        for key in raw
+    }
+    monkeypatch.setattr(mnist, "FILES", files)
+    return {f"{files[key].name}.gz": gzip.compress(raw[key], mtime=0) for key in raw}

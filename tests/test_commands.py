@@ -225,13 +225,13 @@ def test_evaluate_of_a_broken_run_names_the_file(dni: Dni) -> None:
 
 def test_data_says_where_data_sets_come_from_and_are(dni: Dni) -> None:
     table = dni("data", "list").stdout
-    assert "digits" in table
-    assert "mnist" in table
+    assert all(name in table for name in ("digits", "mnist", "cifar10", "addition"))
     entries = {entry["name"]: entry for entry in json.loads(dni("data", "list", "--json").stdout)}
-    assert {"digits", "mnist"} <= entries.keys()
+    assert {"digits", "mnist", "cifar10"} <= entries.keys()
     got = dni("data", "get", "digits").stdout.strip()
     assert got == entries["digits"]["location"]
     assert Path(got).is_file()
+    assert "addition is generated" in dni("data", "get", "addition").stdout
     mistake(dni("data", "get", "digts"), "'digts'", "did you mean 'digits'?")
 
 

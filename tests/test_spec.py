@@ -84,9 +84,9 @@ def test_what_a_file_leaves_out_has_its_default(file: Path) -> None:
         (
             "data.path=some/where.npz",
             ("data",),
-            {"path": str(Path("some/where.npz").resolve()), "batch": 10},
+            {"path": str(Path("some/where.npz").resolve()), "batch": 10, "augment": []},
         ),
-        ("data={name='mnist'}", ("data",), {"name": "mnist", "batch": 256}),
+        ("data={name='mnist'}", ("data",), {"name": "mnist", "batch": 256, "augment": []}),
     ],
 )
 def test_an_override_sets_one_key(
@@ -141,7 +141,8 @@ PIPELINES = st.builds(
     Pipeline,
     name=st.from_regex(r"[a-zé0-9_][ a-zé0-9_.]*", fullmatch=True),
     rule=st.sampled_from(RULES),
-    data=st.builds(Data, name=st.text(), batch=BIG) | st.builds(Data, path=PATHS, batch=BIG),
+    data=st.builds(Data, name=st.text(), batch=BIG, augment=WORDS)
+    | st.builds(Data, path=PATHS, batch=BIG),
     train=TRAINS,
     synthetic=st.builds(
         Synthetic, hidden=BIGS, kernel=st.sampled_from([1, 3, 99]), lr=st.none() | RATES

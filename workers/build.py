@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from protocol import Core, Pipeline, SpecError
-from workers.data import Dataset
+from workers.data import Augment, Dataset
 from workers.layer import Layer
 from workers.nn import LOSSES, Module, Shape, Stack, modules
 from workers.optim import Adam, Optimizer, Sgd
@@ -78,6 +78,7 @@ def layer_modules(pipeline: Pipeline, facts: Facts) -> list[list[Module]]:
         if pipeline.data.batch * math.prod(shape) * 4 > MAX_BYTES:
             raise SpecError(f"layer[{i}]: a batch of its activations is larger than 2 GiB")
     _check_top(pipeline, facts, shape)
+    Augment(pipeline.data.augment, facts.shape)  # raises where they do not fit
     if pipeline.data.batch > facts.examples:
         raise SpecError(
             f"data.batch: {pipeline.data.batch} is more than the {facts.examples} training examples"

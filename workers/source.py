@@ -1,8 +1,8 @@
 """The core of the source: which batches go into the pipeline, and when.
 
-Training batches in an order that only the seed decides; a pass over the test set every
-`eval_every` steps; at the end a drain, so that all that is under way is learnt, then the final
-pass over the test set, and the end.
+Training batches in an order that only the seed decides, their pictures varied as it decides; a
+pass over the test set every `eval_every` steps; at the end a drain, so that all that is under way
+is learnt, then the final pass over the test set, and the end.
 """
 
 from __future__ import annotations
@@ -25,18 +25,22 @@ from protocol import (
     Send,
 )
 from protocol.spec import SOURCE
-from workers.data import Dataset
+from workers.data import Augment, Dataset
 from workers.flow import Flow
 from workers.nn import Labels
 from workers.stats import Stats
 
 _ORDER: Final = 1
+_AUGMENT: Final = 2
 
 
 def order(seed: int, epoch: int, examples: int) -> np.typing.NDArray[np.intp]:
     """The order of the training examples in an epoch: a function of seed and epoch alone."""
-    sequence = np.random.SeedSequence(seed, spawn_key=(0, _ORDER, epoch))
-    return np.random.default_rng(sequence).permutation(examples)
+    return _rng(seed, _ORDER, epoch).permutation(examples)
+
+
+def _rng(seed: int, *key: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, *key)))
 
 
 class Source:
@@ -55,6 +59,7 @@ class Source:
         self._data = data
         self._settings = pipeline.train
         self._size = pipeline.data.batch
+        self._augment = Augment(pipeline.data.augment, data.shape)
         layers = pipeline.cores[1:]
         self._first = layers[0]
         fed = layers if pipeline.unlocked else layers[:1]
@@ -135,21 +140,26 @@ class Source:
 
     def _messages(self) -> Iterator[Activation | Mark]:
         settings = self._settings
-        for step, rows in zip(range(1, settings.steps + 1), self._training_rows(), strict=False):
-            yield self._activation(step, True, self._data.x_train[rows], self._data.y_train[rows])
+        for step, (x, y) in zip(range(1, settings.steps + 1), self._training(), strict=False):
+            yield self._activation(step, True, x, y)
             if settings.eval_every and step % settings.eval_every == 0 and step < settings.steps:
                 yield from self._test(step)
         yield Mark("drain", settings.steps)
         yield from self._test(settings.steps)
         yield Mark("end", settings.steps)
 
-    def _training_rows(self) -> Iterator[np.typing.NDArray[np.intp]]:
-        """The rows of each batch, for ever; what does not fill a batch waits for the next epoch."""
-        examples = len(self._data.x_train)
+    def _training(self) -> Iterator[tuple[Array, Labels]]:
+        """Each batch, for ever; what does not fill a batch waits for the next epoch.
+
+        How its pictures are varied depends on the seed, the epoch and its place in that alone.
+        """
+        data, seed = self._data, self._settings.seed
         for epoch in itertools.count():
-            rows = order(self._settings.seed, epoch, examples)
-            for start in range(0, examples - self._size + 1, self._size):
-                yield rows[start : start + self._size]
+            shuffled = order(seed, epoch, len(data.x_train))
+            for start in range(0, len(shuffled) - self._size + 1, self._size):
+                rows = shuffled[start : start + self._size]
+                rng = _rng(seed, _AUGMENT, epoch, start)
+                yield self._augment(data.x_train[rows], rng), data.y_train[rows]
 
     def _test(self, step: int) -> Iterator[Activation | Mark]:
         for start in range(0, len(self._data.x_test), self._size):

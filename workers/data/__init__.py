@@ -7,6 +7,7 @@ whatever is wrong is a `DataError` of one line that names the file, the array an
 
 from pathlib import Path
 
+from workers.data.augment import Augment
 from workers.data.catalogue import Entry, catalogue, get, load, names
 from workers.data.dataset import Dataset
 from workers.data.download import Progress
@@ -14,4 +15,14 @@ from workers.data.download import Progress
 EXAMPLE = Path(__file__).with_name("digits.toml")
 """The pipeline file that ships with the digits."""
 
-__all__ = ["EXAMPLE", "Dataset", "Entry", "Progress", "catalogue", "get", "load", "names"]
+__all__ = [
+    "EXAMPLE",
+    "Augment",
+    "Dataset",
+    "Entry",
+    "Progress",
+    "catalogue",
+    "get",
+    "load",
+    "names",
+]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from protocol.errors import DataError, nearest
-from workers.data import digits, files, mnist
+from workers.data import addition, cifar, digits, files, mnist
 from workers.data.dataset import Dataset
 from workers.data.download import Progress
 
@@ -16,9 +16,10 @@ from workers.data.download import Progress
 class Entry:
     """What `dni data list` tells of a data set.
 
-    `source` is where it comes from, its URLs divided by ", "; `checksums` the MD5 (hex) of the
-    decompressed content of each file; `location` the file or folder it would be read from now,
-    or None where it is still to be downloaded.
+    `source` is where it comes from: "embedded", "generated" or URLs divided by ", "; `checksums`
+    the MD5 (hex) of each file: of a single file its decompressed content, of an archive itself;
+    `location` the file or folder it would be read from now, or None where it is generated or
+    still to be downloaded.
     """
 
     name: str
@@ -48,8 +49,38 @@ def _mnist() -> Entry:
     )
 
 
-_ENTRIES: dict[str, Callable[[], Entry]] = {"digits": _digits, "mnist": _mnist}
-_LOADERS: dict[str, Callable[[], Dataset]] = {"digits": digits.load, "mnist": mnist.load}
+def _cifar10() -> Entry:
+    return Entry(
+        name="cifar10",
+        description="60,000 photographs, 32 x 32 pixels in colour, 10 classes (Krizhevsky)",
+        source=", ".join(f"{mirror}{cifar.FORMS[0].archive}" for mirror in cifar.MIRRORS),
+        checksums={form.archive: form.md5 for form in cifar.FORMS},
+        location=cifar.find(),
+    )
+
+
+def _addition() -> Entry:
+    return Entry(
+        name="addition",
+        description="100 sums of two 7-bit numbers, bit by bit; the test set is the training set",
+        source="generated",
+        checksums={},
+        location=None,
+    )
+
+
+_ENTRIES: dict[str, Callable[[], Entry]] = {
+    "digits": _digits,
+    "mnist": _mnist,
+    "cifar10": _cifar10,
+    "addition": _addition,
+}
+_LOADERS: dict[str, Callable[[], Dataset]] = {
+    "digits": digits.load,
+    "mnist": mnist.load,
+    "cifar10": cifar.load,
+    "addition": addition.load,
+}
 
 
 def names() -> list[str]:
@@ -65,8 +96,9 @@ def catalogue() -> list[Entry]:
 def load(name: str | None = None, path: str | Path | None = None) -> Dataset:
     """The data set called `name`, or the user's own at `path`: exactly one of them.
 
-    `path` is an .npz of `x_train, y_train, x_test, y_test`, or a folder of IDX files, gzipped
-    or not. MNIST is downloaded when it is nowhere on the disk. Raises DataError.
+    `path` is an .npz of `x_train, y_train, x_test, y_test`, a folder of IDX files, a folder or tar
+    archive of pictures `train/<class>/*` and `test/<class>/*`, or CIFAR-10 in one of its forms.
+    MNIST and CIFAR-10 are downloaded when nowhere on the disk. Raises DataError.
     """
     if (name is None) == (path is None):
         given = "neither" if name is None else f"both {name!r} and {str(path)!r}"
@@ -76,15 +108,20 @@ def load(name: str | None = None, path: str | Path | None = None) -> Dataset:
     return _LOADERS[_known(name)]()
 
 
-def get(name: str, progress: Progress | None = None) -> Path:
+def get(name: str, progress: Progress | None = None) -> Path | None:
     """The file or folder of the data set called `name`, verified; downloaded when absent.
 
-    `progress` is a bar in pooch's protocol, which is reset and closed once a file; it stays
-    untouched when nothing has to be downloaded. Raises DataError.
+    None for one that is generated. `progress` is a bar in pooch's protocol, which is reset and
+    closed once a file; it stays untouched when nothing has to be downloaded. Raises DataError.
     """
-    if _known(name) == "mnist":
-        return mnist.get(progress)
-    return digits.PATH
+    match _known(name):
+        case "mnist":
+            return mnist.get(progress)
+        case "cifar10":
+            return cifar.get(progress)
+        case "digits":
+            return digits.PATH
+    return None
 
 
 def _known(name: str | None) -> str:

@@ -1,6 +1,6 @@
-"""The bytes of a file that may be gzipped, with every way to be broken told as DataError.
+"""The bytes of a file that may be compressed, with every way to be broken told as DataError.
 
-What is inside a gzip is its author's claim: the readers here hold no more than the caller
+What is inside a gzip or xz is its author's claim: the readers here hold no more than the caller
 said it should be, however much comes out.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import lzma
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,9 @@ from protocol.errors import DataError
 
 _CHUNK = 1 << 20
 _GZIP = b"\x1f\x8b"
-_BROKEN = (EOFError, zlib.error, gzip.BadGzipFile)
+_XZ = b"\xfd7zXZ\0"
+BROKEN = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError)
+"""What reading a broken stream raises inside `decompressed`."""
 
 
 @contextmanager
@@ -33,17 +36,30 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def decompressed(file: BinaryIO, label: str) -> Iterator[BinaryIO]:
-    """The content of an open file; gzip is known by its first bytes, not by a name."""
-    zipped = file.read(2) == _GZIP
+    """The content of an open file; gzip and xz are known by their first bytes, not by a name."""
+    head = file.read(len(_XZ))
     file.seek(0)
+    kind = "xz" if head == _XZ else "gzip"
     try:
-        if zipped:
-            with gzip.GzipFile(fileobj=file) as stream:
-                yield cast(BinaryIO, stream)
+        if head == _XZ:
+            with lzma.LZMAFile(file) as unxz:
+                yield cast(BinaryIO, unxz)
+        elif head.startswith(_GZIP):
+            with gzip.GzipFile(fileobj=file) as unzip:
+                yield cast(BinaryIO, unzip)
         else:
             yield file
-    except _BROKEN as error:
-        raise DataError(f"{label}: broken gzip: {error}; fetch the file again") from error
+    except BROKEN as error:
+        raise DataError(f"{label}: broken {kind}: {error}; fetch the file again") from error
+
+
+def checksum(path: Path, algorithm: str) -> str:
+    """The hex digest of the file at `path` as it lies there. Raises DataError."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, algorithm).hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def take(stream: BinaryIO, size: int) -> bytearray:
@@ -67,8 +83,8 @@ def verified(stream: BinaryIO, size: int, md5: str, label: str) -> bytes:
             digest.update(chunk)
             if len(data) < size:
                 data += chunk
-    except _BROKEN as error:
-        fault = f" up to where its gzip breaks ({error})"
+    except BROKEN as error:
+        fault = f" up to where its compression breaks ({error})"
     if fault or digest.hexdigest() != md5:
         found = f"{digest.hexdigest()}{fault}"
         raise DataError(f"{label}: its content has MD5 {found}, expected {md5}")

@@ -9,16 +9,15 @@ from __future__ import annotations
 import io
 import tempfile
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol, TypeVar, cast
 
 from protocol.errors import DataError
-from workers.data.content import decompressed, verified
 
+T = TypeVar("T")
 _TIMEOUT = (10, 30)  # seconds to connect, seconds between two packets
 _CHUNK = 1 << 16
-_SLACK = 1 << 20  # bytes that a bad packing may add to the content
 _REASON = 160  # characters; a network library's own account fills a screen
 
 
@@ -51,18 +50,21 @@ class _Bounded(io.BytesIO):
 
 
 def fetch(
-    file: str, mirrors: Sequence[str], size: int, md5: str, progress: Progress | None
-) -> tuple[bytes, bytes]:
-    """`file` as the first mirror sends it, and its decompressed content of that size and MD5.
+    file: str,
+    mirrors: Sequence[str],
+    limit: int,
+    accept: Callable[[bytes], T],
+    progress: Progress | None,
+) -> T:
+    """What `accept` makes of `file` as the first mirror sends it whose answer it accepts.
 
-    Raises DataError that tells for each mirror why it did not do.
+    `accept` raises DataError for an answer that is not the file; of more than `limit` bytes it
+    is not even asked. Raises DataError that tells for each mirror why it did not do.
     """
     failures: list[str] = []
     for mirror in mirrors:
         try:
-            answer = _request(f"{mirror.rstrip('/')}/{file}", size + _SLACK, progress)
-            with decompressed(io.BytesIO(answer), file) as stream:
-                return answer, verified(stream, size, md5, file)
+            return accept(_request(f"{mirror.rstrip('/')}/{file}", limit, progress))
         except (DataError, OSError, ValueError) as error:
             failures.append(f"{mirror}: {textwrap.shorten(str(error), _REASON)}")
             if progress is not None:
@@ -82,14 +84,14 @@ def _request(url: str, limit: int, progress: Progress | None) -> bytes:
     return sink.getvalue()
 
 
-def keep(path: Path, data: bytes) -> None:
-    """Write `data` to `path` so that any reader at any time sees all of it or none.
+def keep(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Have `write` fill the file `path`, so that any reader at any time sees all of it or none.
 
     Raises DataError when the folder cannot be written to or the disk is full.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, data)
+        _replace(path, write)
     except OSError as error:
         raise DataError(
             f"{path}: cannot be written: {error.strerror or error}; "
@@ -97,10 +99,10 @@ def keep(path: Path, data: bytes) -> None:
         ) from error
 
 
-def _replace(path: Path, data: bytes) -> None:
+def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as part:
         try:
-            part.write(data)
+            write(cast(BinaryIO, part))
             part.close()
             Path(part.name).replace(path)
         except BaseException:  # Ctrl-C too

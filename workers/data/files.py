@@ -1,9 +1,8 @@
-"""A data set of the user's own: an .npz of four arrays, or a folder of four IDX files."""
+"""A data set of the user's own: a file or a folder in any of the forms that are known."""
 
 from __future__ import annotations
 
 import difflib
-import textwrap
 import zipfile
 from collections.abc import Iterable
 from contextlib import suppress
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocol.errors import DataError, nearest
-from workers.data import idx
+from workers.data import archive, cifar, cifar_files, idx, images, npz, tree
 from workers.data.content import opened
 from workers.data.dataset import KEYS, Dataset, build
 
@@ -29,54 +28,31 @@ def load(path: Path) -> Dataset:
 
 
 def _load(path: Path) -> Dataset:
+    place = cifar.inside(path) or path
+    if form := cifar.form_of(place):
+        return cifar_files.read(place, form)
     if path.is_dir():
         return build(path.resolve().name, _folder(path), str(path))
     if not path.exists():
         raise DataError(f"{path}: no such file or folder{_beside(path)}")
-    if not path.is_file() or not zipfile.is_zipfile(path):
-        raise DataError(
-            f"{path}: is no .npz file; save {', '.join(KEYS)} with numpy.savez_compressed"
-        )
-    return build(path.stem, _npz(path), str(path))
-
-
-def _npz(path: Path) -> dict[str, NDArray[np.generic]]:
-    key = "the archive"
-    arrays: dict[str, NDArray[np.generic]] = {}
-    try:
-        # Opened here, because numpy leaves a file open that turns out to be broken.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            _refuse_missing(archive.files, path)
-            for key in KEYS:
-                arrays[key] = np.asarray(archive[key])
-    except DataError:
-        raise
-    # Every kind: what numpy and zipfile raise over a broken file is no part of their promise.
-    except Exception as error:
-        raise DataError(f"{path}: {key}: {_reason(error)}") from error
-    return arrays
-
-
-def _refuse_missing(keys: list[str], path: Path) -> None:
-    for key in KEYS:
-        if key not in keys:
-            strange = [other for other in keys if other not in KEYS]
-            held = f"; it holds {', '.join(keys) or 'no arrays at all'}"
-            hint = nearest(key, strange) if strange else held
-            raise DataError(f"{path}: the array {key!r} is missing{hint}")
-
-
-def _reason(error: Exception) -> str:
-    if "allow_pickle" in str(error):
-        return "holds Python objects, which are never loaded; save it as a plain array"
-    return f"cannot be read: {textwrap.shorten(str(error), 160)}; save the file again"
+    if path.is_file() and zipfile.is_zipfile(path):
+        return build(path.stem, npz.read(path), str(path))
+    if path.is_file() and archive.is_tar(path):
+        return build(path.name.partition(".tar")[0], images.packed(path), str(path))
+    raise DataError(
+        f"{path}: is no .npz file, nor a tar archive of pictures; "
+        f"save {', '.join(KEYS)} with numpy.savez_compressed"
+    )
 
 
 def _folder(path: Path) -> dict[str, NDArray[np.generic]]:
     found = idx.files(path)
+    if not found and tree.is_tree(path):
+        return images.folder(path)
     if not found:
         raise DataError(
-            f"{path}: holds no IDX files such as {idx.NAMES['x_train']}.gz{_inside(path)}"
+            f"{path}: holds no IDX files such as {idx.NAMES['x_train']}.gz, "
+            f"nor pictures such as train/<class>/<name>.png{_inside(path)}"
         )
     for key, file in idx.NAMES.items():
         if key not in found:

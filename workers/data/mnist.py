@@ -7,18 +7,16 @@ of the decompressed content, so that each file may lie gzipped or not, and packe
 from __future__ import annotations
 
 import io
-import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 from numpy.typing import NDArray
 
 from protocol.errors import DataError
-from workers.data import idx
-from workers.data.content import opened, verified
+from workers.data import idx, places
+from workers.data.content import decompressed, opened, verified
 from workers.data.dataset import Dataset, build
 from workers.data.download import Progress, fetch, keep
 
@@ -26,6 +24,7 @@ MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
+_SLACK = 1 << 20  # bytes that a bad packing may add to the content
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +61,13 @@ def get(progress: Progress | None) -> Path:
 
 def find() -> Path | None:
     """The first folder that has all four files: $DNI_DATA/mnist, $DNI_DATA, the cache."""
-    return next((f for f in (*_given(), cache()) if idx.files(f).keys() >= FILES.keys()), None)
+    folders = (*places.given("mnist"), cache())
+    return next((f for f in folders if idx.files(f).keys() >= FILES.keys()), None)
 
 
 def cache() -> Path:
     """Where downloads are kept: $DNI_CACHE/mnist, or mnist in the user's cache folder."""
-    return Path(os.environ.get("DNI_CACHE") or platformdirs.user_cache_path("dni")) / "mnist"
-
-
-def _given() -> tuple[Path, ...]:
-    root = os.environ.get("DNI_DATA")
-    return (Path(root) / "mnist", Path(root)) if root else ()
+    return places.cache("mnist")
 
 
 def _array(content: bytes, key: str) -> NDArray[np.generic]:
@@ -81,7 +76,7 @@ def _array(content: bytes, key: str) -> NDArray[np.generic]:
 
 def _content(key: str, folder: Path | None, progress: Progress | None) -> bytes:
     """The verified content of one file: a user's file must be right, a cached one is mended."""
-    if folder in _given():
+    if folder in places.given("mnist"):
         return _given_content(idx.files(folder)[key], FILES[key])
     path = _cached(key)
     if path is not None:
@@ -110,12 +105,17 @@ def _read(path: Path, file: File) -> bytes:
 
 def _download(file: File, progress: Progress | None) -> bytes:
     """The content of `file` from a mirror, which is kept in place of any broken copy."""
+
+    def accept(answer: bytes) -> tuple[bytes, bytes]:
+        with decompressed(io.BytesIO(answer), file.name) as stream:
+            return answer, verified(stream, file.size, file.md5, file.name)
+
     try:
-        answer, content = fetch(f"{file.name}.gz", MIRRORS, file.size, file.md5, progress)
+        answer, content = fetch(f"{file.name}.gz", MIRRORS, file.size + _SLACK, accept, progress)
     except DataError as error:
         wanted = ", ".join(f"{known.name}.gz" for known in FILES.values())
         raise DataError(
             f"mnist: {error}; put the four files {wanted} into $DNI_DATA/mnist or {cache()}"
         ) from error
-    keep(cache() / f"{file.name}.gz", answer)
+    keep(cache() / f"{file.name}.gz", lambda part: part.write(answer))
     return content

@@ -1,0 +1,54 @@
+"""Small trees of pictures, in folders and in archives."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Files = dict[str, bytes]
+NAMES = [f"{part}/{kind}/{i}" for part in ("test", "train") for kind in "ba" for i in (1, 0)]
+
+
+def picture(pixels: NDArray[np.uint8], kind: str = "PNG") -> bytes:
+    """The file of a picture."""
+    raw = io.BytesIO()
+    Image.fromarray(pixels).save(raw, kind)
+    return raw.getvalue()
+
+
+def pixels(name: str, shape: tuple[int, ...] = (5, 4, 3)) -> NDArray[np.uint8]:
+    """Pixels that depend on a picture's name."""
+    return np.random.default_rng(list(name.encode())).integers(0, 256, shape, np.uint8)
+
+
+def tree(shape: tuple[int, ...] = (5, 4, 3)) -> Files:
+    """Two pictures in each of two classes, in the training and in the test set."""
+    return {f"{name}.png": picture(pixels(name, shape)) for name in NAMES}
+
+
+def in_folder(folder: Path, files: Files) -> Path:
+    """The files in a folder."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return folder
+
+
+def in_tar(path: Path, files: Iterable[tuple[str, bytes | None]]) -> Path:
+    """The files, and folders where there is no content, in an archive packed as its name says."""
+    with tarfile.open(path, {".gz": "w:gz", ".xz": "w:xz"}.get(path.suffix, "w")) as tar:  # type: ignore[call-overload]
+        for name, content in files:
+            member = tarfile.TarInfo(name)
+            if content is None:
+                member.type = tarfile.DIRTYPE
+            else:
+                member.size = len(content)
+            tar.addfile(member, io.BytesIO(content or b""))
+    return path

@@ -1,0 +1,110 @@
+"""MNIST is found where it lies, verified, and mended where the cache is broken."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.data_help import (
+    Answers,
+    mirror,
+    put,
+    refusal,
+)
+from workers.data import catalogue, get, load, mnist
+
+pytestmark = pytest.mark.usefixtures("own_folders")
+
+
+@pytest.fixture
+def real(monkeypatch: pytest.MonkeyPatch) -> Path:
+    root = REAL
+    if root is None:
+        pytest.skip("DNI_DATA is not set: it names a folder in which mnist/*.gz lies")
+    monkeypatch.setenv("DNI_DATA", root)
+    return Path(root) / "mnist"
+
+
+REAL = os.environ.get("DNI_DATA")
+
+
+def test_the_real_mnist_is_found_verified_and_loaded(real: Path) -> None:
+    data = load("mnist")
+    assert (data.shape, data.classes, data.scale) == ((28, 28), 10, 1 / 255)
+    assert data.x_train.shape == (60_000, 28, 28)
+    assert data.x_test.dtype == np.uint8
+    assert data.y_train[:5].tolist() == [5, 0, 4, 1, 9]
+    assert data.y_test[:5].tolist() == [7, 2, 1, 0, 4]
+    assert catalogue()[1].location == real
+
+
+def test_the_real_mnist_may_lie_unzipped_at_the_root(
+    real: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in real.glob("*.gz"):
+        if path.name.startswith("train-images"):
+            (tmp_path / path.name).symlink_to(path)
+        else:
+            (tmp_path / path.stem).write_bytes(gzip.decompress(path.read_bytes()))
+    monkeypatch.setenv("DNI_DATA", str(tmp_path))
+    assert get("mnist") == tmp_path
+
+
+@pytest.mark.parametrize("suffix", [".gz", ""])
+def test_a_broken_file_in_the_cache_is_fetched_again(
+    small: Answers, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    put(mnist.cache(), dict(list(small.items())[1:]))
+    (mnist.cache() / f"train-images-idx3-ubyte{suffix}").write_bytes(b"broken")
+    with mirror(small) as good:
+        monkeypatch.setattr(mnist, "MIRRORS", (good.url,))
+        for _ in range(2):
+            assert load("mnist").classes == 4
+        assert good.asked == ["/train-images-idx3-ubyte.gz"]
+
+
+def test_a_wrong_file_in_the_users_folder_is_told_with_both_checksums(
+    small: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = put(tmp_path / "data" / "mnist", small)
+    path = folder / "t10k-labels-idx1-ubyte.gz"
+    path.write_bytes(b"wrong")
+    monkeypatch.setenv("DNI_DATA", str(tmp_path / "data"))
+    text = refusal(lambda: load("mnist"))
+    assert text.startswith(f"{path}: ")
+    assert hashlib.md5(b"wrong").hexdigest() in text
+    assert mnist.FILES["y_test"].md5 in text
+
+
+def test_the_users_folder_comes_before_the_cache(
+    small: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert put(mnist.cache(), small) == get("mnist")
+    root = put(tmp_path / "data", small)
+    monkeypatch.setenv("DNI_DATA", str(root))
+    assert get("mnist") == root
+    assert put(root / "mnist", small) == get("mnist")
+
+
+def test_an_incomplete_users_folder_is_passed_over(
+    small: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DNI_DATA", str(put(tmp_path / "data", dict(list(small.items())[1:]))))
+    assert put(mnist.cache(), small) == get("mnist")
+
+
+def test_without_a_network_the_file_the_mirrors_and_the_mend_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with mirror({}) as closed:
+        gone = (closed.url, f"{closed.url}second/")
+    monkeypatch.setattr(mnist, "MIRRORS", gone)
+    text = refusal(lambda: load("mnist"))
+    for told in ("train-images-idx3-ubyte.gz", *gone, "$DNI_DATA/mnist", str(mnist.cache())):
+        assert told in text
+    assert len(text) < 1000

@@ -1,0 +1,149 @@
+"""Plain data comes out of a pickle as unpickling would give it, and nothing else ever happens."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import pickletools
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.errors import DataError
+from tests.data_help import refusal
+from tests.data_pickles import python2
+from workers.data import pickles
+
+PIXELS = np.arange(12, dtype=np.uint8).reshape(2, 6)
+TABLE: dict[str, Any] = {
+    "data": PIXELS,
+    "labels": [3, 70_000, -5, 2**70],
+    "name": "é" * 300,
+    "raw": b"\xff" * 300,
+    "nested": [{"a": (), "b": (1,), "c": (1, 2, 3, 4)}, [], {}, None, True, False],
+}
+OLD = python2(PIXELS, [3, 7])
+
+
+def same(found: object, expected: dict[str, Any]) -> bool:
+    """Equal tables, whose arrays are compared by their elements."""
+    assert isinstance(found, dict)
+    assert found.keys() == expected.keys()
+    np.testing.assert_array_equal(found["data"], expected["data"])
+    assert found["data"].dtype == np.uint8
+    return all(found[key] == expected[key] for key in expected if key != "data")
+
+
+@pytest.mark.parametrize("protocol", [3, 4])
+def test_a_table_of_today_comes_out_as_it_went_in(protocol: int) -> None:
+    assert same(pickles.read(pickle.dumps(TABLE, protocol), "file"), TABLE)
+    turned = TABLE | {"data": np.asfortranarray(PIXELS)}
+    assert same(pickles.read(pickle.dumps(turned, protocol), "file"), TABLE)
+
+
+@pytest.mark.filterwarnings("ignore:numpy.core:DeprecationWarning")
+def test_a_table_of_python_2_comes_out_as_unpickling_would_give_it() -> None:
+    assert same(pickles.read(OLD, "file"), pickle.loads(OLD, encoding="latin1"))
+
+
+class _Touch:
+    """What, unpickled, leaves a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch {self.path}",)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_pickle_that_calls_is_refused_and_does_not_call(tmp_path: Path, protocol: int) -> None:
+    touched = tmp_path / "touched"
+    evil = pickle.dumps({"data": PIXELS.tolist(), "labels": [_Touch(touched)]}, protocol)
+    assert refusal(lambda: pickles.read(evil, "file")).startswith("file: no pickle of plain data")
+    assert not touched.exists()
+    pickle.loads(evil)  # so much for the pickle
+    assert touched.exists()
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    {
+        b"cos\nsystem\nU\x04true\x85R.": "asks for 'os system'",
+        b"\x80\x04\x8c\x02os\x8c\x06system\x93.": "asks for 'os system'",
+        b"(U\x04trueios\nsystem\n.": "the instruction INST",
+        b"cbuiltins\neval\nU\x011\x85R.": "asks for 'builtins eval'",
+        b"cnumpy.core.multiarray\nscalar\n.": "asks for 'numpy.core.multiarray scalar'",
+        b"cnumpy\ndtype\nU\x02O8K\0K\1\x87R.": "calls what is no array of uint8",
+        b"cnumpy\nndarray\n)\x81.": "the instruction NEWOBJ",
+        b"cnumpy\nndarray\n)R.": "calls what is no array of uint8",
+        b"U\x04trueU\x04true\x85R.": "calls what is no array of uint8",
+        b"}}b.": "builds what is no array of uint8",
+        b"\x80\x02\x82\x01.": "the instruction EXT1",
+        b"U\x01aQ.": "the instruction BINPERSID",
+        b"}]K\1s.": "a key that is no string",
+        b"}(K\1K\2u.": "a key that is no string",
+        b"]K\1K\2s.": "sets items of what is no dict",
+        b"}K\1a.": "appends to what is no list",
+        b"}(U\1au.": "no pickle of plain data",
+        b"K\1K\2.": "no pickle of plain data",
+        b".": "no pickle of plain data",
+        b"e.": "no pickle of plain data",
+        b"h\x09.": "no pickle of plain data",
+        b"": "no pickle of plain data",
+        b"\x80\x04\x8e" + b"\xff" * 8 + b"x.": "no pickle of plain data",
+        b"T\xff\xff\xff\x7fx.": "no pickle of plain data",
+        b"\x8b\xff\xff\xff\x7fx.": "no pickle of plain data",
+        b"cos\\q\nsystem\n.": "asks for",
+        b"I" + b"9" * 5000 + b"\n.": "no pickle of plain data",
+    }.items(),
+)
+def test_a_program_that_is_no_plain_data_is_refused(program: bytes, said: str) -> None:
+    text = refusal(lambda: pickles.read(program, "file"))
+    assert text.startswith("file: ")
+    assert said in text
+    assert len(text) < 250
+
+
+def test_an_array_of_another_size_or_kind_is_refused() -> None:
+    short = OLD.replace(PIXELS.tobytes(), PIXELS.tobytes()[:-1] + b"0")
+    pickles.read(short, "file")
+    for other in (np.ones(3), np.array(["a"]), np.array([None]), PIXELS.astype("u2")):
+        refusal(partial(pickles.read, pickle.dumps({"data": other}, 4), "file"))
+    assert "array" in refusal(lambda: pickles.read(OLD.replace(b"J\6\0\0\0", b"J\7\0\0\0"), "file"))
+
+
+def test_a_pickle_that_is_cut_is_refused_wherever_it_is() -> None:
+    for whole in (OLD, pickle.dumps(TABLE, 4)):
+        for end in range(len(whole)):
+            refusal(partial(pickles.read, whole[:end], "file"))
+
+
+def test_a_deep_pickle_is_no_deep_recursion() -> None:
+    deep = b"]" * 200_000 + b"a" * 199_999 + b"."
+    assert isinstance(pickles.read(deep, "file"), list)
+    named = deep[:-1] + b"U\1a\x93."
+    assert "what has no name" in refusal(lambda: pickles.read(named, "file"))
+    tuples = b"}" + b")" + b"\x85" * 200_000 + b"K\1s."
+    assert "a key that is no string" in refusal(lambda: pickles.read(tuples, "file"))
+
+
+CODES = b"".join(code.code.encode("latin-1") for code in pickletools.opcodes)
+
+
+@given(
+    st.lists(st.sampled_from([bytes([code]) for code in CODES]) | st.binary(max_size=3)),
+    st.integers(0, len(OLD)),
+    st.integers(0, len(OLD)),
+)
+def test_any_bytes_give_data_or_a_data_error(pieces: list[bytes], start: int, end: int) -> None:
+    mixed = OLD[:start] + b"".join(pieces) + OLD[end:]
+    try:
+        pickles.read(mixed, "file")
+    except DataError:
+        refusal(lambda: pickles.read(mixed, "file"))

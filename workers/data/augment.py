@@ -1,0 +1,94 @@
+"""Pictures that are a little different each time they are seen.
+
+A batch is `(n, height, width)` or `(n, height, width, channels)` of any dtype. Whole pixels are
+moved, so no function here cares what a pixel is made of.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from protocol.errors import SpecError, nearest
+
+Array = NDArray[np.generic]
+Step = Callable[[Array, np.random.Generator], Array]
+WORDS: Final = {"flip": "flip", "crop": "crop <pixels>"}
+
+
+def flip(x: Array, rng: np.random.Generator) -> Array:
+    """A copy of the batch `x` in which half of the pictures, at random, are mirrored sideways."""
+    pixels = _pixels(x)
+    chosen = rng.random(len(x)) < 0.5
+    moved = pixels.copy()
+    moved[chosen] = pixels[chosen, :, ::-1]
+    return moved.view(x.dtype).reshape(x.shape)
+
+
+def crop(x: Array, rng: np.random.Generator, margin: int) -> Array:
+    """A copy of the batch `x`, each picture moved at random by up to `margin` pixels.
+
+    It is a piece of the old size, cut out of the picture with `margin` zeros on every side.
+    """
+    count, height, width = x.shape[:3]
+    pixels = _pixels(x)
+    padded = np.zeros((count, height + 2 * margin, width + 2 * margin), pixels.dtype)
+    padded[:, margin : margin + height, margin : margin + width] = pixels
+    pieces = sliding_window_view(padded, (height, width), axis=(1, 2))
+    down, right = rng.integers(2 * margin + 1, size=(2, count))
+    moved: NDArray[np.void] = pieces[np.arange(count), down, right]
+    return moved.view(x.dtype).reshape(x.shape)
+
+
+def _pixels(x: Array) -> NDArray[np.void]:
+    """`x` as `(n, height, width)` of whole pixels, which numpy then moves in one piece each."""
+    channels = math.prod(x.shape[3:])
+    pixel = np.dtype((np.void, channels * x.itemsize))
+    return np.ascontiguousarray(x).reshape(*x.shape[:3], channels).view(pixel)[..., 0]
+
+
+class Augment:
+    """What `words` such as `("flip", "crop 4")` say, in their order, for examples of `shape`.
+
+    Raises SpecError for any other word, for examples that are no pictures, and for a crop that
+    is not smaller than the picture.
+    """
+
+    def __init__(self, words: Sequence[str], shape: Sequence[int]) -> None:
+        if words and len(shape) not in (2, 3):
+            raise SpecError(
+                f"data.augment: an example has shape {tuple(shape)}; only pictures, "
+                f"(height, width) or (height, width, channels), can be augmented"
+            )
+        self._steps = [
+            _step(word, min(shape[:2]), f"data.augment[{i}]") for i, word in enumerate(words)
+        ]
+
+    def __call__(self, x: Array, rng: np.random.Generator) -> Array:
+        """A new batch for `x`: a function of both; `x` itself where there are no words."""
+        for step in self._steps:
+            x = step(x, rng)
+        return x
+
+
+def _step(text: str, side: int, key: str) -> Step:
+    name, *numbers = text.split() or [""]
+    if name not in WORDS:
+        raise SpecError(f"{key}: unknown augmentation {text!r:.60}{nearest(name, WORDS)}")
+    if len(numbers) != len(WORDS[name].split()) - 1:
+        raise SpecError(f"{key}: {text!r:.60} should be {WORDS[name]!r}")
+    if name == "flip":
+        return flip
+    (margin,) = numbers
+    if not (margin.isdecimal() and len(margin) < 9 and 0 < int(margin) < side):
+        raise SpecError(
+            f"{key}: {text!r:.60}: a whole number is needed from 1 to {side - 1}, "
+            f"less than the picture's side"
+        )
+    return partial(crop, margin=int(margin))

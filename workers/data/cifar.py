@@ -1,0 +1,109 @@
+"""CIFAR-10: 60,000 photographs of 32 x 32 pixels, found on the disk or downloaded.
+
+A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images" (2009),
+https://www.cs.toronto.edu/~kriz/cifar.html.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Final
+
+from protocol.errors import DataError
+from workers.data import places
+from workers.data.cifar_files import Form, binary, pickled, read
+from workers.data.dataset import Dataset
+from workers.data.download import Progress, fetch, keep
+
+MIRRORS: tuple[str, ...] = ("https://www.cs.toronto.edu/~kriz/",)
+_LARGEST: Final = 1 << 28  # bytes of a download; the archives have 170 MB
+
+FORMS = (
+    Form(
+        archive="cifar-10-binary.tar.gz",
+        md5="c32a1d4ab5d03f1284b67883e8d87530",
+        folder="cifar-10-batches-bin",
+        files=dict.fromkeys([*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"], ""),
+        read=binary,
+    ),
+    Form(
+        archive="cifar-10-python.tar.gz",
+        md5="c58f30108f718f92721af3b95e74349a",
+        folder="cifar-10-batches-py",
+        files={
+            "data_batch_1": "c99cafc152244af753f735de768cd75f",
+            "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+            "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+            "data_batch_4": "634d18415352ddfa80567beed471001a",
+            "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+            "test_batch": "40351d587109b95175f43aff81a1287e",
+        },
+        read=pickled,
+    ),
+)
+
+
+def load() -> Dataset:
+    """CIFAR-10, verified; `(n, 32, 32, 3)` uint8. Downloads what is nowhere on the disk."""
+    return _obtain(None)[1]
+
+
+def get(progress: Progress | None) -> Path:
+    """The verified archive or folder, after downloading what is nowhere on the disk."""
+    return _obtain(progress)[0]
+
+
+def find() -> Path | None:
+    """The first archive or folder in $DNI_DATA/cifar10, $DNI_DATA and the cache."""
+    folders = (*places.given("cifar10"), places.cache("cifar10"))
+    return next((found for folder in folders if (found := inside(folder))), None)
+
+
+def inside(folder: Path) -> Path | None:
+    """What `folder` holds of CIFAR-10: an archive, an unpacked folder, or its files themselves."""
+    archives = (folder / form.archive for form in FORMS)
+    unpacked = (place for form in FORMS for place in (folder / form.folder, folder))
+    return next((place for place in (*archives, *unpacked) if form_of(place)), None)
+
+
+def form_of(place: Path) -> Form | None:
+    """The form of the archive, known by its name, or of the folder, known by its files."""
+    for form in FORMS:
+        if place.name == form.archive and place.is_file():
+            return form
+        if any((place / name).is_file() for name in form.files):
+            return form
+    return None
+
+
+def _obtain(progress: Progress | None) -> tuple[Path, Dataset]:
+    """Where it is and what it is: a user's file must be right, a cached one is mended."""
+    place = find()
+    if place is not None and (form := form_of(place)):
+        try:
+            return place, read(place, form)
+        except DataError as error:
+            if places.cache("cifar10") not in (place, *place.parents):
+                raise DataError(f"{error}; replace it, or unset DNI_DATA") from error
+    place = _download(FORMS[0], progress)
+    return place, read(place, FORMS[0])
+
+
+def _download(form: Form, progress: Progress | None) -> Path:
+    def accept(answer: bytes) -> bytes:
+        found = hashlib.md5(answer, usedforsecurity=False).hexdigest()
+        if found != form.md5:
+            raise DataError(f"{form.archive}: has MD5 {found}, expected {form.md5}")
+        return answer
+
+    path = places.cache("cifar10") / form.archive
+    try:
+        answer = fetch(form.archive, MIRRORS, _LARGEST, accept, progress)
+    except DataError as error:
+        wanted = " or ".join(known.archive for known in FORMS)
+        raise DataError(
+            f"cifar10: {error}; put {wanted} into $DNI_DATA/cifar10 or {path.parent}"
+        ) from error
+    keep(path, lambda part: part.write(answer))
+    return path

@@ -1,0 +1,176 @@
+"""Plain data out of a pickle, without unpickling: nothing that it asks for is ever called.
+
+`pickletools` only takes a pickle apart. What is put together here is dicts with string keys,
+lists, tuples, strings, bytes, integers and arrays of uint8, the last in exactly the words that
+numpy writes for them (protocols 2 to 4); a pickle with anything else in it is refused.
+"""
+
+from __future__ import annotations
+
+import pickletools
+import textwrap
+import warnings
+from enum import Enum, auto
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protocol.errors import DataError
+
+
+class _Word(Enum):
+    """What a pickle may ask for by name, and what stands for a thing that is not finished."""
+
+    RECONSTRUCT = auto()
+    NDARRAY = auto()
+    DTYPE = auto()
+    UINT8 = auto()
+    EMPTY_ARRAY = auto()
+    MARK = auto()
+
+
+_GLOBALS: Final = {
+    "numpy.core.multiarray _reconstruct": _Word.RECONSTRUCT,
+    "numpy._core.multiarray _reconstruct": _Word.RECONSTRUCT,
+    "numpy ndarray": _Word.NDARRAY,
+    "numpy dtype": _Word.DTYPE,
+}
+_LITERALS: Final = (
+    *("BININT", "BININT1", "BININT2", "LONG1"),
+    *("SHORT_BINSTRING", "BINSTRING", "SHORT_BINUNICODE", "BINUNICODE"),
+    *("SHORT_BINBYTES", "BINBYTES", "BINBYTES8"),
+)
+_CONSTANTS: Final = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
+_TUPLES: Final = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+
+
+def read(content: bytes, label: str) -> object:
+    """What is pickled in `content`; the str of Python 2 comes as a str of its bytes (Latin-1).
+
+    Raises DataError, which starts with `label`, for anything but the plain data above.
+    """
+    machine = _Machine()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickletools, about escapes in a name
+            for code, argument, _ in pickletools.genops(content):
+                machine.step(code.name, argument)
+        return machine.result()
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{label}: no pickle of plain data: {textwrap.shorten(str(error), 160)}"
+        ) from error
+
+
+class _Machine:
+    """The stack machine that a pickle is a program of, as far as plain data needs it."""
+
+    def __init__(self) -> None:
+        self._stack: list[object] = []
+        self._memo: dict[int, object] = {}
+
+    def result(self) -> object:
+        """What the program has made."""
+        (made,) = self._stack
+        return made
+
+    def step(self, name: str, argument: object) -> None:
+        """Carry out one instruction. Raises ValueError for one that plain data does not need."""
+        stack = self._stack
+        if name in _LITERALS:
+            stack.append(argument)
+        elif name in ("BINPUT", "LONG_BINPUT") and isinstance(argument, int):
+            self._memo[argument] = stack[-1]
+        elif name == "MEMOIZE":
+            self._memo[len(self._memo)] = stack[-1]
+        elif name in ("BINGET", "LONG_BINGET") and isinstance(argument, int):
+            stack.append(self._memo[argument])
+        elif name in _CONSTANTS:
+            stack.append(_CONSTANTS[name])
+        elif name in _TUPLES:
+            stack[-_TUPLES[name] :] = [tuple(stack[-_TUPLES[name] :])]
+        elif name not in ("PROTO", "FRAME", "STOP"):
+            self._build(name, argument)
+
+    def _build(self, name: str, argument: object) -> None:
+        stack = self._stack
+        match name:
+            case "MARK":
+                stack.append(_Word.MARK)
+            case "EMPTY_DICT":
+                stack.append({})
+            case "EMPTY_LIST":
+                stack.append([])
+            case "TUPLE":
+                stack.append(tuple(self._since_mark()))
+            case "APPEND":
+                self._extend([stack.pop()])
+            case "APPENDS":
+                self._extend(self._since_mark())
+            case "SETITEM":
+                value, key = stack.pop(), stack.pop()
+                self._update([key, value])
+            case "SETITEMS":
+                self._update(self._since_mark())
+            case "GLOBAL":
+                stack.append(_known(str(argument)))
+            case "STACK_GLOBAL":
+                word, module = stack.pop(), stack.pop()
+                if not (isinstance(module, str) and isinstance(word, str)):
+                    raise ValueError("asks for what has no name")
+                stack.append(_known(f"{module} {word}"))
+            case "REDUCE":
+                arguments, function = stack.pop(), stack.pop()
+                stack.append(_reduced(function, arguments))
+            case "BUILD":
+                state = stack.pop()
+                stack[-1] = _built(stack[-1], state)
+            case _:
+                raise ValueError(f"holds the instruction {name}")
+
+    def _since_mark(self) -> list[object]:
+        items = []
+        while (item := self._stack.pop()) is not _Word.MARK:
+            items.append(item)
+        return items[::-1]
+
+    def _extend(self, items: list[object]) -> None:
+        target = self._stack[-1]
+        if not isinstance(target, list):
+            raise ValueError("appends to what is no list")
+        target.extend(items)
+
+    def _update(self, items: list[object]) -> None:
+        target = self._stack[-1]
+        if not isinstance(target, dict):
+            raise ValueError("sets items of what is no dict")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            if not isinstance(key, str):
+                raise ValueError("has a key that is no string")
+            target[key] = value
+
+
+def _known(name: str) -> _Word:
+    if name not in _GLOBALS:
+        raise ValueError(f"asks for {name!r:.100}")
+    return _GLOBALS[name]
+
+
+def _reduced(function: object, arguments: object) -> _Word:
+    match function, arguments:
+        case _Word.RECONSTRUCT, (_Word.NDARRAY, (0,), "b" | b"b"):
+            return _Word.EMPTY_ARRAY
+        case _Word.DTYPE, ("u1", 0, 1):
+            return _Word.UINT8
+    raise ValueError("calls what is no array of uint8")
+
+
+def _built(target: object, state: object) -> _Word | NDArray[np.uint8]:
+    match target, state:
+        case _Word.UINT8, (3, "|", None, None, None, -1, -1, 0):
+            return _Word.UINT8
+        case _Word.EMPTY_ARRAY, (1, tuple(shape), _Word.UINT8, bool(f), str() | bytes() as raw):
+            content = raw.encode("latin-1") if isinstance(raw, str) else raw
+            return np.frombuffer(content, np.uint8).reshape(shape, order="F" if f else "C")
+    raise ValueError("builds what is no array of uint8")
