@@ -96,10 +96,10 @@ class Network:
     def carry(self, i: int, sends: Sequence[Send]) -> None:
         for peer, message in sends:
             if peer in self.slots and isinstance(message, Activation):
-                message = replace(message, x=self.slots[peer][i].put(message.batch, message.x))
+                message = message._replace(x=self.slots[peer][i].put(message.batch, message.x))
             if peer in self.slots and isinstance(message, Gradient):
                 gradient = self.slots[peer][i].put(message.batch, message.gradient)
-                message = replace(message, gradient=gradient)
+                message = message._replace(gradient=gradient)
             if isinstance(message, Evaluated):
                 self.evaluations.append(message)
             elif peer is Peer.ABOVE:

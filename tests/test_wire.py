@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import tracemalloc
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 from unittest.mock import patch
@@ -93,7 +93,10 @@ def text(value: object) -> object:
 
 
 def content(message: Message) -> list[object]:
-    return [type(message), *(text(getattr(message, f.name)) for f in fields(message))]
+    return [
+        type(message),
+        *(text(getattr(message, name)) for name in get_type_hints(type(message))),
+    ]
 
 
 def refused_or_sound(frames: list[bytes]) -> None:
@@ -103,7 +106,8 @@ def refused_or_sound(frames: list[bytes]) -> None:
     except WireError:
         return
     assert content(decode(sent(message, INLINE))) == content(message)
-    tables = [v for f in fields(message) if isinstance(v := getattr(message, f.name), dict)]
+    named = {name: getattr(message, name) for name in get_type_hints(type(message))}
+    tables = [value for value in named.values() if isinstance(value, dict)]
     assert all(isinstance(key, str) for table in tables for key in table)
 
 
