@@ -29,7 +29,7 @@ from protocol import (
     spec,
     wire,
 )
-from protocol.wire import DTYPES, KINDS
+from protocol.schema import DTYPES, KINDS
 from workers.build import Facts
 from workers.shell import Config
 
@@ -71,8 +71,10 @@ def value(hint: object, written: Any) -> object:
         return array(written)
     if hint == tuple[Array, ...]:
         return tuple(map(array, written))
-    if hint == tuple[str, ...]:
-        return tuple(written)
+    if isinstance(written, list):
+        return tuple(value(object, item) for item in written)
+    if isinstance(written, dict):
+        return {key: value(object, item) for key, item in written.items()}
     return float(written) if hint is float else written
 
 

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import zmq
 
@@ -36,13 +36,13 @@ def put(
 
     Frames are sent without a copy unless `copy`; then nothing is read after this returns.
     """
-    header, *arrays = encode(message, shelf)
-    if not arrays:
-        socket.send(header, flags)
+    frames: list[Any] = encode(message, shelf)
+    if len(frames) == 1:
+        socket.send(frames[0], flags)
     elif copy:
-        socket.send_multipart([bytes(frame) for frame in (header, *arrays)], flags)
+        socket.send_multipart([bytes(frame) for frame in frames], flags)
     else:
-        socket.send_multipart(cast(list[bytes], [header, *arrays]), flags, copy=False)
+        socket.send_multipart(frames, flags, copy=False)
 
 
 def take(socket: zmq.Socket[bytes], flags: int = 0, shelf: Incoming | None = None) -> Message:
