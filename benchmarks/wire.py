@@ -5,6 +5,10 @@
 A sender process and this receiver, PUSH to PULL over ipc, activations of 4 KiB, 256 KiB and
 4 MiB. The raw peer sends the same bytes as one frame, once with pyzmq's copies and once without;
 ours is compared with the quicker of the two.
+
+Beside it stands the way that large arrays take between workers of one machine: a copy into a slot
+of shared memory, which the receiver reads in place. As in a run a credit frees the slots: the
+receiver gives one for every half window, and the sender has at most a window in flight.
 """
 
 from __future__ import annotations
@@ -22,12 +26,16 @@ from typing import Final
 import numpy as np
 import zmq
 
-from protocol import Activation
+from protocol import Activation, Credit
+from protocol.wire import INLINE
 from workers.links import put, take
+from workers.shelf import Incoming, Outgoing
 
 SIZES: Final = (4 << 10, 256 << 10, 4 << 20)
 WINDOW: Final = 8
-KINDS: Final = ("raw copying", "raw zero-copy", "ours")
+KINDS: Final = ("raw copying", "raw zero-copy", "ours", "shelf")
+MEMORY: Final = Path("/dev/shm")
+"""Where runs have their folders too, if it is there."""
 
 
 def batch(size: int) -> Activation:
@@ -36,11 +44,11 @@ def batch(size: int) -> Activation:
     return Activation(1, 1, True, x, np.zeros(64, np.int64))
 
 
-def send(kind: str, size: int, endpoint: str, count: int) -> None:
+def send(kind: str, size: int, folder: Path, count: int) -> None:
     """The sender: as many messages in flight as a full high-water mark lets."""
     with zmq.Context() as context, context.socket(zmq.PUSH) as socket:
         socket.sndhwm = WINDOW
-        socket.connect(endpoint)
+        socket.connect(f"ipc://{folder}/wire")
         message, raw = batch(size), bytes(size)
         for _ in range(count):
             if kind == "ours":
@@ -52,19 +60,40 @@ def send(kind: str, size: int, endpoint: str, count: int) -> None:
         sys.stdin.read()  # stay until all has been received
 
 
+def send_by_shelf(size: int, folder: Path, count: int) -> None:
+    """The sender by way of shared memory: with a window of credit instead of a high-water mark."""
+    with (
+        zmq.Context() as context,
+        context.socket(zmq.PUSH) as socket,
+        context.socket(zmq.PULL) as back,
+    ):
+        socket.connect(f"ipc://{folder}/wire")
+        back.connect(f"ipc://{folder}/credits")
+        shelf, message, credit = Outgoing(folder / "shelf", WINDOW), batch(size), 0
+        for number in range(1, count + 1):
+            while number - credit > WINDOW:
+                given = take(back)
+                assert isinstance(given, Credit)
+                credit = given.credit
+            put(socket, message._replace(batch=number), shelf=shelf)
+        sys.stdin.read()
+
+
 def rate(kind: str, size: int, seconds: float) -> float:
     """Messages a second received and, where they are ours, decoded."""
     count = max(50, int(seconds * min(40_000, 2e9 / size)))
     with (
-        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder,
         zmq.Context() as context,
         context.socket(zmq.PULL) as socket,
+        context.socket(zmq.PUSH) as back,
     ):
-        endpoint = f"ipc://{folder}/wire"
         socket.rcvhwm = WINDOW
         socket.rcvtimeo = 10_000
-        socket.bind(endpoint)
-        command = [sys.executable, __file__, "--send", kind, str(size), endpoint, str(count)]
+        socket.bind(f"ipc://{folder}/wire")
+        back.bind(f"ipc://{folder}/credits")
+        shelf = Incoming(Path(folder, "shelf"))
+        command = [sys.executable, __file__, "--send", kind, str(size), folder, str(count)]
         sender = subprocess.Popen(command, stdin=subprocess.PIPE)
         began = 0.0
         for number in range(count):
@@ -72,6 +101,10 @@ def rate(kind: str, size: int, seconds: float) -> float:
                 began = time.perf_counter()
             if kind == "ours":
                 take(socket)
+            elif kind == "shelf":
+                take(socket, shelf=shelf)
+                if (number + 1) % (WINDOW // 2) == 0:
+                    put(back, Credit(number + 1))
             elif kind == "raw copying":
                 socket.recv()
             else:
@@ -90,14 +123,18 @@ def main() -> None:
     parser.add_argument("--send", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.send:
-        kind, size, endpoint, count = options.send
-        send(kind, int(size), endpoint, int(count))
+        kind, size, folder, count = options.send
+        if kind == "shelf":
+            send_by_shelf(int(size), Path(folder), int(count))
+        else:
+            send(kind, int(size), Path(folder), int(count))
         return
     found = {}
     for size in SIZES:
-        rates: dict[str, list[float]] = {kind: [] for kind in KINDS}
+        kinds = KINDS if size > INLINE else KINDS[:-1]  # the smallest array goes into the header
+        rates: dict[str, list[float]] = {kind: [] for kind in kinds}
         for _ in range(options.rounds):
-            for kind in KINDS:
+            for kind in kinds:
                 rates[kind].append(rate(kind, size, options.seconds))
         middle = {kind: statistics.median(values) for kind, values in rates.items()}
         best = max(middle["raw copying"], middle["raw zero-copy"])

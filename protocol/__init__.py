@@ -24,8 +24,9 @@ from protocol.messages import (
     ToCoordinator,
     ToWorker,
 )
+from protocol.schema import VERSION
 from protocol.spec import Data, Edge, Layer, Pipeline, Synthetic, Train
-from protocol.wire import VERSION, WireError, decode, encode
+from protocol.wire import WireError, decode, encode
 
 __all__ = [
     "COORDINATOR",

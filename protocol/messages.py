@@ -9,7 +9,7 @@ reference, the wire sends it without a copy, and a receiver gets a read-only vie
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,7 @@ MarkName: TypeAlias = Literal["evaluated", "drain", "drained", "end"]
 Cause: TypeAlias = Literal["error", "user", "nonfinite"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Activation:
+class Activation(NamedTuple):
     """One batch on its way up.
 
     `batch` counts all batches that the source sent, from 1; `step` the training batches among
@@ -34,8 +33,7 @@ class Activation:
     labels: Array
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Gradient:
+class Gradient(NamedTuple):
     """The gradient of the summed loss with respect to the activation of `batch`, same shape.
 
     `credit` is that of `Credit`; riding here it spares a message.
@@ -46,15 +44,13 @@ class Gradient:
     gradient: Array
 
 
-@dataclass(frozen=True, slots=True)
-class Credit:
+class Credit(NamedTuple):
     """All batches up to and including number `credit` have left this edge: the window moves."""
 
     credit: int
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
     """A word that flows with the batches, behind everything sent before it.
 
     evaluated: the test batches of this evaluation all came before; the top layer reports.

@@ -29,7 +29,7 @@ from protocol import (
     spec,
     wire,
 )
-from protocol.wire import DTYPES, KINDS
+from protocol.schema import DTYPES, KINDS
 from workers.build import Facts
 from workers.shell import Config
 
@@ -71,8 +71,10 @@ def value(hint: object, written: Any) -> object:
         return array(written)
     if hint == tuple[Array, ...]:
         return tuple(map(array, written))
-    if hint == tuple[str, ...]:
-        return tuple(written)
+    if isinstance(written, list):
+        return tuple(value(object, item) for item in written)
+    if isinstance(written, dict):
+        return {key: value(object, item) for key, item in written.items()}
     return float(written) if hint is float else written
 
 
@@ -93,7 +95,7 @@ def content(of: Message) -> list[object]:
             return value.dtype.str, value.shape, value.tobytes()
         return [plain(item) for item in value] if isinstance(value, tuple) else repr(value)
 
-    return [type(of), *(plain(getattr(of, f.name)) for f in fields(of))]
+    return [type(of), *(plain(getattr(of, name)) for name in get_type_hints(type(of)))]
 
 
 # -- the vectors
@@ -253,7 +255,7 @@ def layout(kind: type[Message]) -> list[list[str]]:
 @each_kind
 def test_the_fields_of_a_message_are_on_the_page_in_their_order(kind: type[Message]) -> None:
     text = SECTIONS[HEADINGS[kind]]
-    if not fields(kind):
+    if not get_type_hints(kind):
         assert "No\nfields." in text or "No fields." in text
         return
     rows = table(HEADINGS[kind])

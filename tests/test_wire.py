@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import tracemalloc
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 from unittest.mock import patch
@@ -18,11 +18,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from protocol import VERSION, Activation, Array, Go, Gradient, Message, Ready, State, wire
-from protocol.wire import DTYPES, INLINE, KINDS, MAX_ARRAYS, MAX_HEADER, WireError, decode, encode
+from protocol.schema import DTYPES, KINDS
+from protocol.wire import INLINE, MAX_ARRAYS, MAX_HEADER, WireError, decode, encode
 
 NUMBER = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats()
 LEAF = NUMBER | st.text() | st.binary()
-JSON = st.recursive(LEAF, lambda x: st.lists(x) | st.dictionaries(st.text(), x), max_leaves=6)
+JSON = st.recursive(
+    LEAF, lambda x: st.lists(x).map(tuple) | st.dictionaries(st.text(), x), max_leaves=6
+)
 LAYOUTS: list[Callable[[Array], Array]] = [
     lambda a: a,
     lambda a: a.T,
@@ -92,8 +95,13 @@ def text(value: object) -> object:
     return [text(item) for item in value] if isinstance(value, tuple) else repr(value)
 
 
+def named(message: Message) -> dict[str, object]:
+    """The fields of `message` by their names."""
+    return {name: getattr(message, name) for name in get_type_hints(type(message))}
+
+
 def content(message: Message) -> list[object]:
-    return [type(message), *(text(getattr(message, f.name)) for f in fields(message))]
+    return [type(message), *map(text, named(message).values())]
 
 
 def refused_or_sound(frames: list[bytes]) -> None:
@@ -103,7 +111,7 @@ def refused_or_sound(frames: list[bytes]) -> None:
     except WireError:
         return
     assert content(decode(sent(message, INLINE))) == content(message)
-    tables = [v for f in fields(message) if isinstance(v := getattr(message, f.name), dict)]
+    tables = [value for value in named(message).values() if isinstance(value, dict)]
     assert all(isinstance(key, str) for table in tables for key in table)
 
 

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import zmq
 
@@ -35,23 +35,38 @@ def put(
 
     Frames are sent without a copy unless `copy`; then nothing is read after this returns.
     """
-    frames = encode(message, shelf)
+    frames: list[Any] = encode(message, shelf)
     if len(frames) == 1:
-        socket.send(cast(bytes, frames[0]), flags)
+        socket.send(frames[0], flags)
     elif copy:
         socket.send_multipart([bytes(frame) for frame in frames], flags)
     else:
-        socket.send_multipart(cast(list[bytes], frames), flags, copy=False)
+        socket.send_multipart(frames, flags, copy=False)
 
 
 def take(socket: zmq.Socket[bytes], flags: int = 0, shelf: Incoming | None = None) -> Message:
-    """Receive a message; its arrays are views of what was received. Raises WireError."""
-    frame = socket.recv(flags, copy=False)
-    frames = [frame.buffer]
-    while frame.more:
-        frame = socket.recv(flags, copy=False)
+    """Receive a message; its arrays are views of what was received. Raises WireError.
+
+    To ask whether frames follow takes as long as receiving one, so it is asked only where the
+    header tells of some, or is refused: then they go with it.
+    """
+    header = socket.recv(flags)
+    try:
+        return decode((header,), shelf, lambda: _rest(socket))
+    except WireError:
+        _rest(socket)
+        raise
+
+
+def _rest(socket: zmq.Socket[bytes]) -> list[memoryview]:
+    """The frames of the message in hand that have not been received yet."""
+    frames = []
+    more = socket.get(zmq.RCVMORE)
+    while more:
+        frame = socket.recv(copy=False)
         frames.append(frame.buffer)
-    return decode(frames, shelf)
+        more = frame.more
+    return frames
 
 
 def _shelf_path(endpoint: str) -> Path | None:

@@ -1,13 +1,14 @@
 """Shared memory for the arrays of one direction of an edge, where both ends are on one machine.
 
 The message itself travels through its socket; the large array in it is copied once, into a slot
-from which the receiver reads it in place. Batch b has slot b mod `slots`, and with as many slots
-as the window has batches no slot is written while anybody may still read it:
+from which the receiver reads it in place. The slots are used in turn, and with as many as the
+window has batches none is written while anybody may still read it:
 
-- an activation's slot is used again by batch b + window, which is sent only after the credit of
-  b, and the receiver gives that credit when it is done with b;
-- a gradient's slot is used again by the gradient of batch b + window, which answers an activation
-  that the receiver sent only after it had used or dropped the gradient of b.
+- an activation's slot is used again by the one that is `window` activations later, which is sent
+  only after the credit of the first, and the receiver gives that credit when it is done with it;
+- so it is with gradients where the layers are unlocked. Else a gradient's slot is used again by one
+  that answers an activation at least `window` batches later, which the receiver sent only after it
+  had used or dropped the gradient of the first.
 
 The file lies beside the receiver's socket, in the folder that goes away with the run. The sender
 makes it when it first has something to put there; where there is no room, arrays travel as frames.
@@ -37,17 +38,19 @@ class Outgoing:
         self._path = path
         self._slots = slots
         self._size = 0
+        self._count = 0
         self._memory: np.typing.NDArray[np.uint8] | None = None
         self._tried = False
 
-    def put(self, batch: int, array: Array) -> int | None:
-        """Copy `array` into the slot of `batch`; where it begins, or None where it does not fit."""
+    def put(self, array: Array) -> int | None:
+        """Copy `array` into the next slot; where that begins, or None where it does not fit."""
         if not self._tried:
             self._tried = True
             self._make(array.nbytes)
         if self._memory is None or array.nbytes > self._size:
             return None
-        start = batch % self._slots * self._size
+        start = self._count % self._slots * self._size
+        self._count += 1
         slot = self._memory[start : start + array.nbytes]
         np.copyto(slot.view(array.dtype).reshape(array.shape), array)
         return start

@@ -1,0 +1,136 @@
+"""How each message is laid out on the wire, worked out once from its class.
+
+The numbers of the messages and the names of the dtypes are here, and what a field may be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, Final, Literal, TypeAlias, get_args, get_origin, get_type_hints
+
+import msgpack
+import numpy as np
+
+from protocol.messages import (
+    Activation,
+    Array,
+    Credit,
+    Evaluated,
+    Failed,
+    Go,
+    Gradient,
+    Hello,
+    Leave,
+    Mark,
+    Message,
+    Ready,
+    Report,
+    Start,
+    State,
+    Stop,
+)
+
+VERSION: Final = 1
+KINDS: Final[dict[int, type[Message]]] = {
+    1: Activation,
+    2: Gradient,
+    3: Credit,
+    4: Mark,
+    16: Hello,
+    17: Start,
+    18: Ready,
+    19: Go,
+    20: Report,
+    21: Evaluated,
+    22: Failed,
+    23: State,
+    24: Stop,
+    25: Leave,
+}
+DTYPES: Final = {
+    name: np.dtype(name)
+    for name in (
+        *("|b1", "|i1", "|u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8"),
+        *("<f2", "<f4", "<f8"),
+    )
+}
+
+Check: TypeAlias = Callable[[object], bool] | None
+
+
+def _check(hint: object) -> Check:
+    """The test that a decoded header field must pass to have the type `hint`.
+
+    None stands for a whole number: the most frequent, tested in place.
+    """
+    if get_origin(hint) is Literal:
+        words = get_args(hint)
+        return lambda value: isinstance(value, str) and value in words
+    if hint == (float | None):
+        return lambda value: value is None or isinstance(value, float)
+    if hint == tuple[str, ...]:
+        return lambda value: type(value) is tuple and all(isinstance(v, str) for v in value)
+    kind = get_origin(hint) or hint
+    if kind is int:
+        return None
+    if kind is dict:
+        return lambda value: type(value) is dict and all(isinstance(k, str) for k in value)
+    if kind in (str, float, bool):
+        return lambda value: type(value) is kind
+    raise TypeError(f"no wire form for {hint!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """How one message class is laid out: its fields in order, arrays behind all others.
+
+    `opening` is how its header begins. `values` and `arrays` take the fields of either sort from a
+    message, and `make` makes one of both together. `count` is how many arrays it has, None where
+    its last field is a tuple of any number of them.
+    """
+
+    message: type[Message]
+    opening: bytes
+    names: tuple[str, ...]
+    checks: tuple[Check, ...]
+    count: int | None
+    values: Callable[[Message], tuple[object, ...]]
+    arrays: Callable[[Message], tuple[Array, ...]]
+    make: Callable[[tuple[object, ...]], Message]
+
+
+def _schema(kind: int, message: type[Message]) -> Schema:
+    hints = get_type_hints(message)
+    arrays = tuple(name for name in hints if hints[name] == Array)
+    many = tuple(name for name in hints if hints[name] == tuple[Array, ...])
+    names = tuple(name for name in hints if name not in arrays + many)
+    if names + (many or arrays) != tuple(hints):
+        raise TypeError(f"{message.__name__}: arrays must stand behind all other fields")
+    make: Callable[..., Message] = message
+    return Schema(
+        message,
+        opening=msgpack.packb((VERSION, kind, [], []))[:-2],
+        names=names,
+        checks=tuple(_check(hints[name]) for name in names),
+        count=None if many else len(arrays),
+        values=_taker(names),
+        arrays=attrgetter(*many) if many else _taker(arrays),
+        make=getattr(message, "_make", None) or (lambda fields: make(*fields)),
+    )
+
+
+def _taker(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    """What takes the fields `names` from a message, as a tuple."""
+    match names:
+        case ():
+            return lambda _: ()
+        case (name,):
+            return lambda message: (getattr(message, name),)
+        case _:
+            return attrgetter(*names)
+
+
+BY_KIND: Final = {kind: _schema(kind, message) for kind, message in KINDS.items()}
+BY_CLASS: Final = {schema.message: schema for schema in BY_KIND.values()}
