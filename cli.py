@@ -9,13 +9,14 @@ Imports happen inside functions so that a word such as `dni --help` answers at o
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 import click
+
+from coordinator import options
 
 if TYPE_CHECKING:
     from coordinator.run import End
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from workers.check import LayerPlan
     from workers.data import Dataset
     from workers.nn import Judgement
-
-ENGINES: Final = ("local", "inline")
 
 # -- in Python
 
@@ -53,8 +52,8 @@ def run(
     from protocol import SpecError, located, nearest
     from workers.build import Facts, layer_modules
 
-    if engine not in ENGINES:
-        raise SpecError(f"engine: unknown engine {engine!r}{nearest(engine, ENGINES)}")
+    if engine not in options.ENGINES:
+        raise SpecError(f"engine: unknown engine {engine!r}{nearest(engine, options.ENGINES)}")
     pipeline = located(pipeline)
     data = _load(pipeline)
     facts = Facts.of(data)
@@ -117,44 +116,10 @@ def _inline(pipeline: Pipeline, data: Dataset, watch: Watch) -> End:
 # -- on the command line
 
 
-class _Mistake(click.ClickException):
-    """A user's mistake: one line and exit status 2."""
-
-    exit_code = 2
-
-
-class _Commands(click.Group):
-    """Turns the mistakes of users into one line, and Ctrl-C into exit status 130."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            from protocol import UserError
-
-            try:
-                return super().invoke(ctx)
-            except UserError as error:
-                raise _Mistake(str(error)) from None
-        except KeyboardInterrupt:
-            raise click.exceptions.Exit(130) from None
-
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=options.Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="dni")
 def main() -> None:
     """Train a network whose layers are processes that never wait for each other."""
-
-
-_pipeline_argument = click.argument(
-    "pipeline", type=click.Path(path_type=Path, dir_okay=False), required=False
-)
-_overrides = click.option(
-    "-o",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Set a key of the pipeline, such as train.steps=3000. Repeatable.",
-)
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else.")
 
 
 def _read(path: Path | None, overrides: tuple[str, ...]) -> Pipeline:
@@ -164,34 +129,17 @@ def _read(path: Path | None, overrides: tuple[str, ...]) -> Pipeline:
     return read_pipeline(path or EXAMPLE, overrides)
 
 
-@contextmanager
-def _about(path: Path | None) -> Iterator[None]:
-    """Lets what is wrong with a pipeline name the file that it stands in."""
-    from protocol import DataError, SpecError
-
-    try:
-        yield
-    except (DataError, SpecError) as error:
-        raise type(error)(f"{path or 'the embedded example'}: {error}") from None
-
-
 @main.command("run")
-@_pipeline_argument
-@_overrides
-@click.option(
-    "--engine",
-    type=click.Choice(ENGINES),
-    default="local",
-    show_default=True,
-    help="A process a layer, or all in one process.",
-)
+@options.pipeline_argument
+@options.overrides
+@options.engine
 @click.option(
     "--run-dir",
     type=click.Path(path_type=Path),
     help="Where the run leaves its files.  [default: runs/<time>-<name>]",
 )
 @click.option("--force", is_flag=True, help="Overwrite the run that is in --run-dir.")
-@_as_json
+@options.as_json
 @click.pass_context
 def run_command(
     ctx: click.Context,
@@ -208,7 +156,7 @@ def run_command(
 
     console = Terminal(stderr=as_json)
     read = _read(pipeline, overrides)
-    with _about(pipeline):
+    with options.about(pipeline):
         result = run(read, engine=engine, run_dir=run_dir, force=force, display=choose(console))
     with suppress(OSError):  # the run is done, whoever can read of it
         if as_json:
@@ -217,10 +165,84 @@ def run_command(
     ctx.exit(exit_status(result))
 
 
+@main.command("compare")
+@options.pipeline_argument
+@options.overrides
+@click.option(
+    "--rules",
+    default="no-bprop,backprop,dni,cdni",
+    show_default=True,
+    help="The rules to compare, divided by commas.",
+)
+@click.option("--seeds", type=int, default=3, show_default=True, help="Runs a rule.")
+@click.option("--goal", type=float, help="Report the seconds to this test error, in percent.")
+@click.option("--table1", is_flag=True, help="Compare the networks of the paper's table 1.")
+@click.option("--quick", is_flag=True, help="With --table1: a twentieth of the steps.")
+@click.option(
+    "--cifar10",
+    type=click.Path(path_type=Path, exists=True),
+    help="With --table1: these pictures in place of the canonical CIFAR-10.",
+)
+@click.option("--only", default="", help="With --table1: networks whose name starts so.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where runs and results go.  [default: runs/compare-<name>]",
+)
+@options.engine
+@options.as_json
+@click.pass_context
+def compare_command(
+    ctx: click.Context,
+    pipeline: Path | None,
+    overrides: tuple[str, ...],
+    rules: str,
+    seeds: int,
+    goal: float | None,
+    table1: bool,
+    quick: bool,
+    cifar10: Path | None,
+    only: str,
+    out: Path | None,
+    engine: str,
+    as_json: bool,
+) -> None:
+    """Run the PIPELINE file with several rules and seeds, and put the results side by side.
+
+    Runs that are there already are not run again, so an interrupted comparison goes on where it
+    stopped.
+    """
+    from coordinator.compare import table1 as paper
+    from coordinator.compare.cells import cells
+    from coordinator.compare.conduct import compare
+    from coordinator.compare.report import show_comparison
+    from coordinator.display import NoDisplay, Terminal, choose
+    from coordinator.tables import exit_status
+    from protocol import SpecError, located
+
+    console = Terminal(stderr=as_json)
+    with options.about(pipeline):
+        if table1:
+            if pipeline or overrides:
+                raise SpecError("--table1: brings its own pipelines; give no file and no -o")
+            chosen = list(paper.table1(seeds, quick, only, cifar10))
+            out = out or Path("runs") / f"compare-table1{'-quick' if quick else ''}"
+        else:
+            read = located(_read(pipeline, overrides))
+            chosen = list(cells(read, rules.split(","), seeds, paper.errors(read.name)))
+            out = out or Path("runs") / f"compare-{read.name}"
+        display = choose(console) if console.is_terminal else NoDisplay()
+        train = partial(run, engine=engine, force=True, display=display)
+        result = compare(chosen, out, train, console.say, goal)
+    with suppress(OSError):
+        show_comparison(console, result, out, as_json)
+    ctx.exit(exit_status(result))
+
+
 @main.command("check")
-@_pipeline_argument
-@_overrides
-@_as_json
+@options.pipeline_argument
+@options.overrides
+@options.as_json
 def check_command(pipeline: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
     """Show shapes, parameters, bytes a batch and memory of the PIPELINE file; start nothing."""
     from dataclasses import asdict
@@ -230,7 +252,7 @@ def check_command(pipeline: Path | None, overrides: tuple[str, ...], as_json: bo
     from coordinator.tables import plan_table
 
     read = _read(pipeline, overrides)
-    with _about(pipeline):
+    with options.about(pipeline):
         plans = check(read)
     if as_json:
         click.echo(json.dumps({"threads": threads(read), "layers": [asdict(p) for p in plans]}))
@@ -240,7 +262,7 @@ def check_command(pipeline: Path | None, overrides: tuple[str, ...], as_json: bo
 
 @main.command("evaluate")
 @click.argument("run_dir", type=click.Path(path_type=Path))
-@_as_json
+@options.as_json
 def evaluate_command(run_dir: Path, as_json: bool) -> None:
     """Compute the exact test error of the final weights in RUN_DIR, in one process."""
     judgement = evaluate(run_dir)
@@ -261,7 +283,7 @@ def data_group() -> None:
 
 
 @data_group.command("list")
-@_as_json
+@options.as_json
 def data_list(as_json: bool) -> None:
     """Show the data sets that go by a name: source, checksums, and where they are."""
     from dataclasses import asdict

@@ -29,6 +29,10 @@ class Terminal(Console):
         if not self.is_terminal:
             self.width = PIPE_COLUMNS
 
+    def say(self, text: str) -> None:
+        """Print `text` as it is."""
+        self.print(text, highlight=False, soft_wrap=True, markup=False)
+
     def on_broken_pipe(self) -> None:
         """Say nothing from here on."""
         self.quiet = True

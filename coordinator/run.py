@@ -163,9 +163,15 @@ class Run:
 
     def _wire(self) -> Iterator[Effect]:
         plan = self._pipeline.as_dict()
-        doors = {edge: door for hello in self._hellos.values() for edge, door in hello.doors.items()}
+        doors = {
+            edge: door for hello in self._hellos.values() for edge, door in hello.doors.items()
+        }
         for name, cores in self._processes.items():
-            own = {str(e): doors[str(e)] for e in self._pipeline.edges if e.sender in cores and str(e) in doors}
+            own = {
+                str(e): doors[str(e)]
+                for e in self._pipeline.edges
+                if e.sender in cores and str(e) in doors
+            }
             yield Tell(name, Start(plan, self._facts, own))
 
     def _is_ready(self, event: Ready) -> Iterator[Effect]:

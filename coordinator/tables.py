@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from rich import box
 from rich.console import Console
@@ -12,14 +12,27 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 
 from coordinator.blas import threads
-from coordinator.display import layer_table
+from coordinator.display import Terminal, layer_table
+from coordinator.run import End
 from coordinator.train import Result
 from protocol import Pipeline
 
 Row = Mapping[str, Any]
 
 
-def exit_status(result: Result) -> int:
+class Ended(Protocol):
+    """What ended somehow: a run, or many. `signal` is what interrupted it, 0 for nothing."""
+
+    @property
+    def end(self) -> End:
+        """The outcome, and what explains it."""
+
+    @property
+    def signal(self) -> int:
+        """What interrupted it, 0 for nothing."""
+
+
+def exit_status(result: Ended) -> int:
     """0 done, 1 failed, 2 the user's mistake, 128 + the signal where one ended it."""
     if result.end.outcome == "interrupted":
         return 128 + result.signal
@@ -28,7 +41,7 @@ def exit_status(result: Result) -> int:
     return 0
 
 
-def show_result(console: Console, result: Result) -> None:
+def show_result(console: Terminal, result: Result) -> None:
     """The closing table, what went wrong if anything did, and where the files are."""
     summary: Row = result.summary
     if result.recorder.tally.layers:
@@ -40,10 +53,10 @@ def show_result(console: Console, result: Result) -> None:
         f"train loss {'-' if loss is None else f'{loss:.4g}'}, "
         f"test error {'-' if error is None else f'{error:.2f} %'}"
     )
-    console.print(line, highlight=False, soft_wrap=True)
+    console.say(line)
     if result.end.text:
-        console.print(f"error: {result.end.text}", highlight=False, soft_wrap=True, markup=False)
-    console.print(f"files: {result.folder}", highlight=False, soft_wrap=True, markup=False)
+        console.say(f"error: {result.end.text}")
+    console.say(f"files: {result.folder}")
 
 
 def plan_table(pipeline: Pipeline, plans: Sequence[Row]) -> Table:

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from safetensors.numpy import load_file
 
 import cli
+from coordinator import options
 from coordinator.record import open_folder
 from protocol import read_pipeline
 
@@ -284,7 +285,7 @@ def test_python_gives_the_numbers_of_the_command_line(
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(dni.base))
     told = run(dni, "-o", "train.schedule=lockstep")
     pipeline = read_pipeline(dni.home / "tiny.toml", ["train.schedule=lockstep"])
-    for engine in cli.ENGINES:
+    for engine in options.ENGINES:
         result = cli.run(pipeline, engine=engine, run_dir=dni.home / engine)
         keys = ("steps", "outcome", "test_error", "test_loss")
         assert [result.summary[key] for key in keys] == [told[key] for key in keys]

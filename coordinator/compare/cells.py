@@ -1,0 +1,66 @@
+"""Which runs a comparison consists of, and which of them are there already."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from coordinator.record import PIPELINE, SUMMARY
+from protocol import Pipeline, SpecError, UserError, nearest, read_pipeline
+from protocol.spec import RULES
+
+CURVE_POINTS: Final = 20
+"""Evaluations a run where its pipeline asks for none: a curve wants some."""
+LARGEST_SEEDS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One run: a network, a rule and a seed. `paper` is what the paper's table says, percent."""
+
+    pipeline: Pipeline
+    paper: float | None = None
+
+    @property
+    def folder(self) -> str:
+        """The name of its run folder: the same for the same pipeline, and no other's."""
+        text = json.dumps(self.pipeline.as_dict(), sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+        seed = self.pipeline.train.seed
+        return f"{self.pipeline.name}-{self.pipeline.rule}-seed{seed}-{digest}"
+
+    def summary(self, out: Path) -> dict[str, object] | None:
+        """The summary of its completed run in `out`; None where there is none."""
+        folder = out / self.folder
+        try:
+            summary = json.loads((folder / SUMMARY).read_text("utf-8"))
+            same = read_pipeline(folder / PIPELINE) == self.pipeline
+        except (OSError, ValueError, UserError):
+            return None
+        if not isinstance(summary, dict) or summary.get("outcome") != "completed":
+            return None
+        return summary if same else None
+
+
+def cells(
+    pipeline: Pipeline, rules: Sequence[str], seeds: int, paper: Mapping[str, float]
+) -> Iterator[Cell]:
+    """Every rule with every seed, from that of `pipeline` on. Raises SpecError.
+
+    `paper` holds the errors in the paper's table, by rule, for the rules that stand there.
+    """
+    if not 1 <= seeds <= LARGEST_SEEDS:
+        raise SpecError(f"--seeds: {seeds} is not in 1 … {LARGEST_SEEDS}")
+    for rule in rules:
+        if rule not in RULES:
+            raise SpecError(f"--rules: unknown rule {rule!r}{nearest(rule, RULES)}")
+    train = pipeline.train
+    every = train.eval_every or max(1, train.steps // CURVE_POINTS)
+    for seed in range(train.seed, train.seed + seeds):
+        for rule in dict.fromkeys(rules):
+            settings = replace(train, seed=seed, eval_every=every)
+            yield Cell(replace(pipeline, rule=rule, train=settings), paper.get(rule))

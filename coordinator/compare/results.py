@@ -1,0 +1,168 @@
+"""What came of the runs of a comparison: numbers, and files of them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple, cast
+
+from coordinator.compare.cells import Cell
+from coordinator.record import METRICS
+
+CSV: Final = "comparison.csv"
+JSON: Final = "comparison.json"
+COLUMNS: Final = (
+    *("network", "rule", "seed", "steps", "test_error", "samples_per_second"),
+    *("wall_seconds", "goal", "seconds_to_goal", "paper", "folder"),
+)
+FIRST_RULE: Final = "no-bprop"
+
+
+class Point(NamedTuple):
+    """One pass over the test set: after so many steps and seconds, the error in percent."""
+
+    step: int
+    seconds: float
+    error: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """One completed run; `error` in percent, `curve` its evaluations in order."""
+
+    cell: Cell
+    folder: Path
+    error: float
+    rate: float
+    seconds: float
+    curve: tuple[Point, ...]
+
+    def seconds_to(self, error: float) -> float | None:
+        """When an evaluation first was at most at `error`; None where none was."""
+        return next((point.seconds for point in self.curve if point.error <= error), None)
+
+
+def read(cell: Cell, out: Path) -> Ran | None:
+    """The completed run of `cell` in `out`, None where there is none."""
+    summary = cell.summary(out)
+    if summary is None or not isinstance(summary["test_error"], int | float):
+        return None
+    folder = out / cell.folder
+    curve = []
+    for line in (folder / METRICS).read_text("utf-8").splitlines():
+        point = json.loads(line)
+        if "test_error" in point:
+            curve.append(Point(point["step"], point["seconds"], point["test_error"]))
+    return Ran(
+        cell,
+        folder,
+        error=float(summary["test_error"]),
+        rate=float(cast(float, summary["samples_per_second"])),
+        seconds=float(cast(float, summary["wall_seconds"])),
+        curve=tuple(curve),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The runs of one network with one rule, one a seed."""
+
+    network: str
+    rule: str
+    paper: float | None
+    runs: tuple[Ran, ...]
+
+    @property
+    def error(self) -> float:
+        """Mean test error, percent."""
+        return statistics.mean(run.error for run in self.runs)
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the test error over the seeds; 0 for a single one."""
+        return statistics.stdev(run.error for run in self.runs) if len(self.runs) > 1 else 0.0
+
+    @property
+    def rate(self) -> float:
+        """Median samples/s."""
+        return statistics.median(run.rate for run in self.runs)
+
+    def seconds_to(self, error: float) -> float | None:
+        """Median seconds to `error`; None where a run never came to it."""
+        times = [run.seconds_to(error) for run in self.runs]
+        reached = [time for time in times if time is not None]
+        return statistics.median(reached) if len(reached) == len(times) else None
+
+    def as_dict(self, goal: float) -> dict[str, object]:
+        """Plain values, for JSON."""
+        return {
+            "network": self.network,
+            "rule": self.rule,
+            "test_error": self.error,
+            "spread": self.spread,
+            "test_errors": [run.error for run in self.runs],
+            "samples_per_second": self.rate,
+            "goal": goal,
+            "seconds_to_goal": self.seconds_to(goal),
+            "paper": self.paper,
+            "runs": [str(run.folder) for run in self.runs],
+        }
+
+
+def grouped(runs: Sequence[Ran]) -> list[Group]:
+    """The runs by network and rule, in the order in which they are given."""
+    groups: dict[tuple[str, str], list[Ran]] = {}
+    for run in runs:
+        pipeline = run.cell.pipeline
+        groups.setdefault((pipeline.name, pipeline.rule), []).append(run)
+    return [
+        Group(network, rule, members[0].cell.paper, tuple(members))
+        for (network, rule), members in groups.items()
+    ]
+
+
+def goals(groups: Sequence[Group], given: float | None) -> dict[str, float]:
+    """The error that counts as reached, by network.
+
+    Where none is `given`: what every rule came to in the end, but for no-bprop.
+    """
+    found: dict[str, float] = {}
+    for group in groups:
+        serious = [g for g in groups if g.network == group.network and g.rule != FIRST_RULE]
+        worst = max((run.error for g in serious or [group] for run in g.runs), default=0.0)
+        found[group.network] = given if given is not None else math.ceil(worst * 10) / 10
+    return found
+
+
+def write(groups: Sequence[Group], goal: dict[str, float], out: Path) -> None:
+    """Leave comparison.csv, a line a run, and comparison.json, an entry a rule and network."""
+    whole = [group.as_dict(goal[group.network]) for group in groups]
+    (out / JSON).write_text(json.dumps(whole, indent=2) + "\n", "utf-8")
+    with (out / CSV).open("w", newline="", encoding="utf-8") as file:
+        lines = csv.DictWriter(file, COLUMNS)
+        lines.writeheader()
+        for group in groups:
+            at = goal[group.network]
+            lines.writerows(_line(group, run, at) for run in group.runs)
+
+
+def _line(group: Group, run: Ran, goal: float) -> dict[str, object]:
+    train = run.cell.pipeline.train
+    return {
+        "network": group.network,
+        "rule": group.rule,
+        "seed": train.seed,
+        "steps": train.steps,
+        "test_error": run.error,
+        "samples_per_second": run.rate,
+        "wall_seconds": run.seconds,
+        "goal": goal,
+        "seconds_to_goal": run.seconds_to(goal),
+        "paper": group.paper,
+        "folder": run.folder.name,
+    }

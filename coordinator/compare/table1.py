@@ -1,0 +1,86 @@
+"""The networks of table 1 of the paper (arXiv 1608.05343), and the errors that it reports.
+
+The paper trains for 500,000 steps at rates of 3e-5 and less; here the rates are larger and the
+steps fewer. Its fully connected layers have 256 units for MNIST and 1,000 for CIFAR-10. Its
+convolutional networks are larger than these, which are meant for a few processor cores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from coordinator.compare.cells import Cell, cells
+from protocol import Data, Layer, Pipeline, SpecError, Synthetic, Train, nearest
+
+RULES: Final = ("no-bprop", "backprop", "dni", "cdni")
+PAPER: Final = {
+    "mnist-fcn3": (9.3, 2.0, 1.9, 2.2),
+    "mnist-fcn4": (12.6, 1.8, 2.2, 1.9),
+    "mnist-fcn5": (16.2, 1.8, 3.4, 1.7),
+    "mnist-fcn6": (21.4, 1.8, 4.3, 1.6),
+    "mnist-cnn3": (0.9, 0.8, 0.9, 1.0),
+    "mnist-cnn4": (2.8, 0.6, 0.7, 0.8),
+    "cifar10-fcn3": (54.9, 43.5, 42.5, 48.5),
+    "cifar10-fcn4": (57.2, 43.0, 45.0, 45.1),
+    "cifar10-fcn5": (59.6, 41.7, 46.9, 43.5),
+    "cifar10-fcn6": (61.9, 42.0, 49.7, 46.8),
+    "cifar10-cnn3": (28.7, 17.9, 19.5, 19.0),
+    "cifar10-cnn4": (38.1, 15.7, 19.5, 16.4),
+}
+"""Test errors in percent of `RULES`, by network: data, kind, and number of layers."""
+STEPS: Final = {"mnist-fcn": 8000, "mnist-cnn": 3000, "cifar10-fcn": 4000, "cifar10-cnn": 4000}
+QUICK: Final = 20
+"""How many times fewer steps `--quick` takes."""
+DROPS: Final = (0.6, 0.85)
+"""When the learning rate is divided by 10, as parts of the whole."""
+
+
+def network(name: str, quick: bool, cifar10: Path | None = None) -> Pipeline:
+    """The pipeline of the network called `name`; `cifar10` are pictures to use for that set."""
+    data, kind = name[:-1].split("-")
+    steps = STEPS[name[:-1]] // (QUICK if quick else 1)
+    path = str(cifar10.resolve()) if cifar10 and data == "cifar10" else None
+    images = kind == "cnn"
+    return Pipeline(
+        name=name,
+        data=Data(name=None if path else data, path=path, batch=128 if images else 256),
+        train=Train(steps=steps, lr_drops=tuple(int(steps * part) for part in DROPS)),
+        synthetic=Synthetic(kernel=3) if images else Synthetic(),
+        layer=_layers(data, images, int(name[-1])),
+    )
+
+
+def _layers(data: str, images: bool, count: int) -> tuple[Layer, ...]:
+    first = ("standardise",) if data == "cifar10" else ()
+    last = Layer(("linear 10",))
+    if not images:
+        units = 256 if data == "mnist" else 1000
+        hidden = (f"linear {units}", "batchnorm", "relu")
+        return (Layer((*first, *hidden)), *[Layer(hidden)] * (count - 2), last)
+    pools = (True, True, False)
+    made = []
+    for i in range(count - 1):
+        words = [f"conv {32 if i == 0 else 64} 5 pad same", "batchnorm", "relu"]
+        if pools[i]:
+            words.append("maxpool 2")
+        made.append(Layer((*(first if i == 0 else ()), *words)))
+    return (*made, last)
+
+
+def errors(name: str) -> dict[str, float]:
+    """What the paper's table says of the network called `name`, by rule; nothing of others."""
+    return dict(zip(RULES, PAPER.get(name, ()), strict=False))
+
+
+def table1(seeds: int, quick: bool, only: str, cifar10: Path | None) -> Iterator[Cell]:
+    """Every cell of the table, `seeds` times, of networks whose name starts with `only`.
+
+    Raises SpecError where there are none.
+    """
+    names = [name for name in PAPER if name.startswith(only)]
+    if not names:
+        raise SpecError(f"--only: no network's name starts with {only!r}{nearest(only, PAPER)}")
+    for name in names:
+        yield from cells(network(name, quick, cifar10), RULES, seeds, errors(name))

@@ -1,0 +1,63 @@
+"""What the words of the command line have in common: their arguments, and how they fail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+ENGINES: Final = ("local", "inline")
+
+pipeline_argument = click.argument(
+    "pipeline", type=click.Path(path_type=Path, dir_okay=False), required=False
+)
+overrides = click.option(
+    "-o",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set a key of the pipeline, such as train.steps=3000. Repeatable.",
+)
+engine = click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    default="local",
+    show_default=True,
+    help="A process a layer, or all in one process.",
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else.")
+
+
+class _Mistake(click.ClickException):
+    """A user's mistake: one line and exit status 2."""
+
+    exit_code = 2
+
+
+class Commands(click.Group):
+    """Turns the mistakes of users into one line, and Ctrl-C into exit status 130."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            from protocol import UserError
+
+            try:
+                return super().invoke(ctx)
+            except UserError as error:
+                raise _Mistake(str(error)) from None
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(130) from None
+
+
+@contextmanager
+def about(path: Path | None) -> Iterator[None]:
+    """Lets what is wrong with a pipeline name the file that it stands in."""
+    from protocol import DataError, SpecError
+
+    try:
+        yield
+    except (DataError, SpecError) as error:
+        raise type(error)(f"{path or 'the embedded example'}: {error}") from None
