@@ -270,11 +270,12 @@ def evaluate_command(run_dir: Path, as_json: bool) -> None:
     loss = judgement.loss / judgement.judged
     if as_json:
         found = {"test_error": error, "test_loss": loss, "errors": judgement.errors}
-        click.echo(json.dumps(found | {"judged": judgement.judged}))
+        found |= {"judged": judgement.judged, "absolute_error": judgement.absolute}
+        click.echo(json.dumps(found))
     else:
-        click.echo(
-            f"test error {error:.2f} % ({judgement.errors} of {judgement.judged}), loss {loss:.4f}"
-        )
+        said = f"test error {error:.2f} % ({judgement.errors} of {judgement.judged})"
+        off = f", off by {judgement.absolute:.2f} in all" if judgement.absolute else ""
+        click.echo(f"{said}, loss {loss:.4f}{off}")
 
 
 @main.group("data")

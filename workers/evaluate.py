@@ -24,7 +24,7 @@ def evaluate(pipeline: Pipeline, data: Dataset, weights: Sequence[Weights]) -> J
     stacks = trained_stacks(pipeline, Facts.of(data), weights)
     judge = LOSSES[pipeline.train.loss]
     size = pipeline.data.batch
-    loss, errors, judged = 0.0, 0, 0
+    loss, errors, judged, absolute = 0.0, 0, 0, 0.0
     for start in range(0, len(data.x_test), size):
         y: npt.NDArray[np.generic] = data.x_test[start : start + size]
         for stack in stacks:
@@ -33,7 +33,8 @@ def evaluate(pipeline: Pipeline, data: Dataset, weights: Sequence[Weights]) -> J
         loss += judgement.loss
         errors += judgement.errors
         judged += judgement.judged
-    return Judgement(loss, np.empty(0, np.float32), errors, judged)
+        absolute += judgement.absolute
+    return Judgement(loss, np.empty(0, np.float32), errors, judged, absolute)
 
 
 def trained_stacks(pipeline: Pipeline, facts: Facts, weights: Sequence[Weights]) -> list[Stack]:

@@ -135,7 +135,7 @@ class Top(Layer):
 
     def _evaluate(self, message: Activation) -> Iterator[Send]:
         y, _ = self.stack.forward(message.x, train=False)
-        loss, _, errors, judged = self._loss(y, message.labels)
+        loss, _, errors, judged, _ = self._loss(y, message.labels)
         self._finite(loss, "the test loss")
         so_far = self._evaluation
         self._evaluation = Evaluated(

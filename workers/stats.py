@@ -14,6 +14,8 @@ from workers.nn import Floats
 
 LOSS_STEPS: Final = 100
 """Training steps that the reported loss is the mean of."""
+COMPARED: Final = 8
+"""Of so many pairs of synthetic and true gradient one is compared: the average needs no more."""
 
 
 @dataclass(slots=True)
@@ -31,6 +33,7 @@ class Stats:
     staleness: Counter[int] = field(default_factory=Counter)
     _losses: deque[float] = field(default_factory=lambda: deque(maxlen=LOSS_STEPS))
     _cosine: float = 0.0
+    _pairs: int = 0
     _compared: int = 0
     _guess_square: float = 0.0
     _truth_square: float = 0.0
@@ -40,7 +43,10 @@ class Stats:
         self._losses.append(loss / examples)
 
     def compare(self, guess: Floats, truth: Floats) -> None:
-        """Add one pair of synthetic and true gradient."""
+        """Add one pair of synthetic and true gradient; of `COMPARED` pairs one is looked at."""
+        self._pairs += 1
+        if self._pairs % COMPARED != 1:
+            return
         guess_square, truth_square = float(np.vdot(guess, guess)), float(np.vdot(truth, truth))
         self._guess_square += guess_square
         self._truth_square += truth_square

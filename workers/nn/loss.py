@@ -22,13 +22,15 @@ class Judgement(NamedTuple):
     """Summed loss, its gradient (n, k), the number of errors and of judged answers.
 
     With class labels an answer is an example, wrong where the largest output is not the label.
-    With target values an answer is one output, wrong where it is off by more than a half.
+    With target values an answer is one output, wrong where it is off by more than a half; and
+    `absolute` is the sum of what they are off by.
     """
 
     loss: float
     gradient: Floats
     errors: int
     judged: int
+    absolute: float = 0.0
 
 
 Loss: TypeAlias = Callable[[Floats, Labels], Judgement]
@@ -43,10 +45,11 @@ def targets(labels: Labels, k: int, dtype: npt.DTypeLike) -> Floats:
     return cast(Floats, rows)
 
 
-def _errors(scores: Floats, answers: Floats, labels: Labels) -> tuple[int, int]:
+def _errors(scores: Floats, answers: Floats, labels: Labels) -> tuple[int, int, float]:
     if labels.ndim == 1:
-        return int(np.count_nonzero(scores.argmax(axis=1) != labels)), len(labels)
-    return int(np.count_nonzero(np.abs(answers - cast(Floats, labels)) > 0.5)), labels.size
+        return int(np.count_nonzero(scores.argmax(axis=1) != labels)), len(labels), 0.0
+    off = np.abs(answers - cast(Floats, labels))
+    return int(np.count_nonzero(off > 0.5)), labels.size, float(off.sum())
 
 
 def cross_entropy(logits: Floats, labels: Labels) -> Judgement:
