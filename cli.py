@@ -170,9 +170,7 @@ def run_command(
 @options.overrides
 @click.option(
     "--rules",
-    default="no-bprop,backprop,dni,cdni",
-    show_default=True,
-    help="The rules to compare, divided by commas.",
+    help="The rules to compare, divided by commas.  [default: no-bprop,backprop,dni,cdni]",
 )
 @click.option("--seeds", type=int, default=3, show_default=True, help="Runs a rule.")
 @click.option("--goal", type=float, help="Report the seconds to this test error, in percent.")
@@ -196,7 +194,7 @@ def compare_command(
     ctx: click.Context,
     pipeline: Path | None,
     overrides: tuple[str, ...],
-    rules: str,
+    rules: str | None,
     seeds: int,
     goal: float | None,
     table1: bool,
@@ -221,15 +219,16 @@ def compare_command(
     from protocol import SpecError, located
 
     console = Terminal(stderr=as_json)
+    wanted = rules.split(",") if rules else paper.RULES
     with options.about(pipeline):
         if table1:
             if pipeline or overrides:
                 raise SpecError("--table1: brings its own pipelines; give no file and no -o")
-            chosen = list(paper.table1(seeds, quick, only, cifar10))
+            chosen = list(paper.table1(wanted, seeds, quick, only, cifar10))
             out = out or Path("runs") / f"compare-table1{'-quick' if quick else ''}"
         else:
             read = located(_read(pipeline, overrides))
-            chosen = list(cells(read, rules.split(","), seeds, paper.errors(read.name)))
+            chosen = list(cells(read, wanted, seeds, paper.errors(read.name)))
             out = out or Path("runs") / f"compare-{read.name}"
         display = choose(console) if console.is_terminal else NoDisplay()
         train = partial(run, engine=engine, force=True, display=display)

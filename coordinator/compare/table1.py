@@ -7,7 +7,7 @@ convolutional networks are larger than these, which are meant for a few processo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -74,8 +74,10 @@ def errors(name: str) -> dict[str, float]:
     return dict(zip(RULES, PAPER.get(name, ()), strict=False))
 
 
-def table1(seeds: int, quick: bool, only: str, cifar10: Path | None) -> Iterator[Cell]:
-    """Every cell of the table, `seeds` times, of networks whose name starts with `only`.
+def table1(
+    rules: Sequence[str], seeds: int, quick: bool, only: str, cifar10: Path | None
+) -> Iterator[Cell]:
+    """The cells of the table, `seeds` times, of networks whose name starts with `only`.
 
     Raises SpecError where there are none.
     """
@@ -83,4 +85,4 @@ def table1(seeds: int, quick: bool, only: str, cifar10: Path | None) -> Iterator
     if not names:
         raise SpecError(f"--only: no network's name starts with {only!r}{nearest(only, PAPER)}")
     for name in names:
-        yield from cells(network(name, quick, cifar10), RULES, seeds, errors(name))
+        yield from cells(network(name, quick, cifar10), rules, seeds, errors(name))
