@@ -12,7 +12,6 @@ from typing import Final, NamedTuple, Protocol
 
 from protocol.messages import DataMessage, Evaluated, Report, State
 
-
 COORDINATOR: Final = "coordinator"
 
 

@@ -105,9 +105,7 @@ class Links:
         socket.maxmsgsize = MAX_BYTES
         return socket
 
-    def _listen(
-        self, socket: zmq.Socket[bytes], edge: Edge | None, shelf: Incoming | None
-    ) -> None:
+    def _listen(self, socket: zmq.Socket[bytes], edge: Edge | None, shelf: Incoming | None) -> None:
         self._inboxes[socket] = edge, shelf
         self._poller.register(socket, zmq.POLLIN)
 

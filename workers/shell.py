@@ -64,8 +64,9 @@ Told = TypeVar("Told", bound=ToWorker)
 class Config:
     """What a worker is started with, as one line of JSON on standard input.
 
-    `inboxes` says where to bind the inbox at the end of each edge, by the edge's name; `folder` holds the sockets and is removed when the coordinator is gone, "" for none; `nice` is
-    how far the process steps back behind others.
+    `inboxes` says where to bind the inbox at the end of each edge, by the edge's name; `folder`
+    holds the sockets and is removed when the coordinator is gone, "" for none; `nice` is how far
+    the process steps back behind others.
     """
 
     name: str
@@ -221,7 +222,7 @@ class _Worker:
 
 
 def _cores(name: str, start: Start, pipeline: Pipeline) -> list[Core]:
-    """The cores of the worker `name`. Raises UserError where pipeline, data and layer do not fit."""
+    """The cores of the worker `name`. Raises UserError where pipeline and data do not fit."""
     if name == SOURCE:
         return [Source(pipeline, load(pipeline.data.name, pipeline.data.path))]
     facts = build(Facts, start.facts)

@@ -80,9 +80,7 @@ def _affine(shape: Shape, outputs: int, kernel: int, zero: bool = False) -> Modu
 class Model:
     """Learns what the truth is for an x: the common part of both kinds of synthetic model."""
 
-    def __init__(
-        self, stack: Stack, shape: Shape, optimizer: Callable[[int], Optimizer]
-    ) -> None:
+    def __init__(self, stack: Stack, shape: Shape, optimizer: Callable[[int], Optimizer]) -> None:
         """`shape` is that of a guess about one example."""
         self.stack = stack
         self._shape = shape
