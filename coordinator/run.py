@@ -17,6 +17,7 @@ from typing import Final, Literal, TypeAlias
 
 from protocol import (
     VERSION,
+    Edge,
     Evaluated,
     Failed,
     Go,
@@ -163,15 +164,9 @@ class Run:
 
     def _wire(self) -> Iterator[Effect]:
         plan = self._pipeline.as_dict()
-        doors = {
-            edge: door for hello in self._hellos.values() for edge, door in hello.doors.items()
-        }
+        doors = {e: door for hello in self._hellos.values() for e, door in hello.doors.items()}
         for name, cores in self._processes.items():
-            own = {
-                str(e): doors[str(e)]
-                for e in self._pipeline.edges
-                if e.sender in cores and str(e) in doors
-            }
+            own = {e: door for e, door in doors.items() if Edge.named(e).sender in cores}
             yield Tell(name, Start(plan, self._facts, own))
 
     def _is_ready(self, event: Ready) -> Iterator[Effect]:

@@ -101,12 +101,12 @@ class Report:
     `busy` and `elapsed` are seconds at work and since the first message, `training` the seconds
     from there to the newest training batch; `inputs` counts the real activations that taught what
     guesses them, `dropped_inputs` those that came too late for it, and `unsent` what was not sent
-    because its receiver was behind by a whole window; `rss_mb` and `peak_rss_mb` MiB of resident
-    memory, staleness is counted in batches sent up between a guess and the arrival of its true
-    gradient, `synthetic_cosine` and `norm_ratio` compare the guesses with the true gradients that arrived
-    since the last report, None where none did; `loss` is the mean over the last 100 steps, None
-    but for the top layer. After a report that says
-    `finished` nothing more comes from the worker.
+    because its receiver was behind by a whole window; `rss_mb` and `peak_rss_mb` are MiB of
+    resident memory, staleness is counted in batches taken up between a guess and the arrival of
+    its true gradient, `synthetic_cosine` and `norm_ratio` compare the guesses with the true
+    gradients that arrived since the last report, None where none did; `loss` is the mean over the
+    last 100 steps, None but for the top layer. After a report that says `finished` nothing more
+    comes from the core.
     """
 
     name: str

@@ -7,9 +7,9 @@ which knows what modules there are.
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Final, NamedTuple, cast
 
 from protocol.errors import SpecError, nearest
@@ -229,7 +229,7 @@ class Pipeline:
     def edges(self) -> tuple[Edge, ...]:
         """Who speaks to whom: neighbours both ways and, where unlocked, the source with all."""
         cores = self.cores
-        pairs = list(itertools.pairwise(cores))
+        pairs = list(pairwise(cores))
         if self.unlocked:
             pairs += [(SOURCE, name) for name in cores[2:]]
         return tuple(edge for a, b in pairs for edge in (Edge(a, b), Edge(b, a)))

@@ -216,6 +216,13 @@ class Dni:
     def _shared(self) -> set[str]:
         return {entry.name for entry in SHM.iterdir()} if SHM.is_dir() else set()
 
+    @staticmethod
+    def _of_another(name: str) -> bool:
+        """Whether this is the folder of a run that somebody else on the machine has under way."""
+        word, _, rest = name.partition("-")
+        pid = rest.partition("-")[0]
+        return word == "dni" and pid.isdecimal() and psutil.pid_exists(int(pid))
+
     def nothing_left(self, *but: Path) -> None:
         """No process, socket folder, temporary file or shared memory is left, except `but`."""
         assert self.processes() == []
@@ -224,7 +231,7 @@ class Dni:
         assert list(self.home.rglob("*.part")) == []
         pids = {str(t.process.pid) for t in self.trainings}
         pids |= {str(p.pid) for t in self.trainings for p in t.family.values()}
-        new = self._shared() - self._shm
+        new = {name for name in self._shared() - self._shm if not self._of_another(name)}
         assert [name for name in new if "dni" in name or any(pid in name for pid in pids)] == []
 
 

@@ -154,7 +154,7 @@ def sent(words: tuple[str, ...], seed: int = 0) -> list[Activation]:
         for send in source.work():
             if isinstance(send.message, Activation):
                 found.append(send.message)
-                source.receive(Credit(send.message.batch))
+                source.receive(send.to, Credit(send.message.batch))
     return found
 
 

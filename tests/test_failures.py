@@ -141,7 +141,7 @@ def strangers(folder: Path) -> Iterator[list[zmq.Socket[bytes]]]:
 
     try:
         doors = [path for path in folder.iterdir() if stat.S_ISSOCK(path.stat().st_mode)]
-        assert {door.name for door in doors} >= {"control", "layer1.below", "layer1.above"}
+        assert {door.name for door in doors} >= {"control", "layer1.layer0", "layer1.layer2"}
         for door in doors:
             connect(zmq.PUSH, door, b"pusher")
             for name in (b"stranger", b"layer0", b"source"):

@@ -136,6 +136,7 @@ TRAINS = st.builds(
     eval_every=BIG,
     threads=BIG,
     nonfinite=st.sampled_from(NONFINITE),
+    update_probability=st.floats(0, 1, exclude_min=True),
 )
 PIPELINES = st.builds(
     Pipeline,

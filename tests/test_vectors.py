@@ -17,6 +17,7 @@ from protocol import (
     VERSION,
     Array,
     DataMessage,
+    Edge,
     Message,
     Pipeline,
     State,
@@ -144,7 +145,8 @@ def test_vectors_have_names_of_their_own_and_the_version_of_the_code() -> None:
 def test_the_start_among_the_vectors_makes_a_pipeline_and_facts() -> None:
     found = [v["fields"] for v in VECTORS["messages"] if v["message"] == "Start"]
     for start in found:
-        assert start["position"] < len(build(Pipeline, start["pipeline"]).workers)
+        edges = build(Pipeline, start["pipeline"]).edges
+        assert {Edge.named(door) for door in start["doors"]} <= set(edges)
         assert set(start["facts"]) == {f.name for f in fields(build(Facts, start["facts"]))}
     assert found
 
@@ -307,7 +309,9 @@ def pipeline_keys(cls: type[Any] = Pipeline, prefix: str = "") -> Iterator[list[
         elif hint == tuple[spec.Layer, ...]:
             yield from pipeline_keys(spec.Layer, f"{key}[].")
         else:
-            word = re.sub(r"tuple\[(\w+), \.\.\.\]", r"list of \1", str(hint))
+            word = str(hint)
+            while "tuple" in word:
+                word = re.sub(r"tuple\[([\w ]+), \.\.\.\]", r"list of \1", word)
             word = re.sub(r"<class '(\w+)'>", r"\1", word).replace(" | None", " or none")
             default = "none" if f.default is None else json.dumps(f.default, default=repr)
             yield [key, word, "required" if f.default is MISSING else default]

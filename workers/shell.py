@@ -222,7 +222,7 @@ class _Worker:
 
 
 def _cores(name: str, start: Start, pipeline: Pipeline) -> list[Core]:
-    """The cores of the worker `name`. Raises UserError where the pipeline does not fit the data."""
+    """The cores of the worker `name`. Raises UserError where pipeline and data do not fit."""
     if name == SOURCE:
         return [Source(pipeline, load(pipeline.data.name, pipeline.data.path))]
     facts = build(Facts, start.facts)

@@ -1,0 +1,204 @@
+"""Cores joined by queues, with no process, socket or clock, and moved by hand."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, deque
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from protocol import (
+    Activation,
+    Credit,
+    Data,
+    DataMessage,
+    Edge,
+    Evaluated,
+    Gradient,
+    Layer,
+    Mark,
+    Pipeline,
+    Send,
+    Synthetic,
+    Train,
+)
+from workers.build import build_cores
+from workers.data import Dataset
+from workers.layer import Layer as LayerCore
+from workers.unlocked import REMEMBERED, Unlocked
+
+HIDDEN = Layer(("linear 5", "batchnorm", "relu"))
+STEPS = 6
+
+
+def tiny_data() -> Dataset:
+    rng = np.random.default_rng(7)
+    x = rng.standard_normal((40, 6)).astype(np.float32)
+    y = rng.integers(0, 3, 40)
+    return Dataset("tiny", x[:28], y[:28], x[28:], y[28:], classes=3, scale=1.0)
+
+
+DATA = tiny_data()
+
+
+def tiny(rule: str, **train: Any) -> Pipeline:
+    return Pipeline(
+        rule=rule,
+        data=Data(name="digits", batch=8),
+        train=Train(**{"steps": STEPS, "eval_every": 4, **train}),
+        synthetic=Synthetic(),
+        layer=(HIDDEN, HIDDEN, HIDDEN, Layer(("linear 3",))),
+    )
+
+
+class Slots:
+    """Memory as workers.shelf uses it: a slot is written anew `window` arrays later.
+
+    What is put spoils what lay there, so whoever reads too late learns from nonsense.
+    """
+
+    def __init__(self, window: int) -> None:
+        self._arrays: list[np.ndarray[Any, Any] | None] = [None] * window
+        self._count = 0
+
+    def put(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        slot, self._count = self._count % len(self._arrays), self._count + 1
+        before = self._arrays[slot]
+        if before is not None:
+            before.fill(1e6)
+        self._arrays[slot] = array.copy()
+        view = self._arrays[slot].view()  # type: ignore[union-attr]
+        view.flags.writeable = False
+        return view
+
+
+class Network:
+    """Cores joined by a queue an edge; with `slots` as over shared memory.
+
+    Everything that is promised at every moment is checked after every move.
+    """
+
+    def __init__(self, pipeline: Pipeline, slots: bool = False) -> None:
+        self.pipeline = pipeline
+        self.cores = {core.name: core for core in build_cores(pipeline, DATA)}
+        self.queues: dict[Edge, deque[DataMessage]] = {edge: deque() for edge in pipeline.edges}
+        self.slots = {edge: Slots(pipeline.window) for edge in pipeline.edges if slots}
+        self.in_flight: dict[Edge, list[int]] = {edge: [] for edge in pipeline.edges}
+        self.sent: Counter[Edge] = Counter()
+        self.evaluations: list[Evaluated] = []
+
+    def carry(self, sender: str, sends: Iterable[Send]) -> None:
+        for to, message in sends:
+            if isinstance(message, Evaluated):
+                self.evaluations.append(message)
+                continue
+            edge = Edge(sender, to)
+            self.queues[edge].append(self.dispatch(edge, message))
+        self.check()
+
+    def dispatch(self, edge: Edge, message: DataMessage) -> DataMessage:
+        """Note what is under way; gradients have credits of their own where layers are unlocked."""
+        slots = self.slots.get(edge)
+        match message:
+            case Activation():
+                self.sent[edge] += message.train
+                self.in_flight[edge].append(message.batch)
+                return message._replace(x=slots.put(message.x)) if slots else message
+            case Gradient():
+                self.sent[edge] += 1
+                if self.pipeline.unlocked:
+                    self.in_flight[edge].append(message.batch)
+                return message._replace(gradient=slots.put(message.gradient)) if slots else message
+        return message
+
+    def check(self) -> None:
+        """No edge holds more than a window, and no layer keeps more than it may."""
+        window = self.pipeline.window
+        for edge, batches in self.in_flight.items():
+            assert len(batches) <= window, edge
+        for layer in self.layers():
+            most = window
+            if isinstance(layer, Unlocked):
+                most = REMEMBERED * window
+                assert len(layer._guessed) <= most
+                assert sum(isinstance(m, Activation) for m in layer._from_source) <= window
+                assert layer._gradients_waiting <= window
+            assert len(layer._unanswered) <= most
+            assert sum(isinstance(m, Activation) for m in layer._from_below) <= window
+
+    def work(self, name: str) -> None:
+        if self.cores[name].ready:
+            self.carry(name, list(self.cores[name].work()))
+
+    def beat(self, name: str) -> None:
+        self.carry(name, list(self.cores[name].beat()))
+
+    def deliver(self, edge: Edge, position: int = 0) -> None:
+        queue = self.queues[edge]
+        if queue:
+            message = queue[position % len(queue)]
+            del queue[position % len(queue)]
+            if isinstance(message, Gradient | Credit):
+                back = Edge(edge.receiver, edge.sender)
+                flying = self.in_flight[back]
+                self.in_flight[back] = [batch for batch in flying if batch > message.credit]
+            self.cores[edge.receiver].receive(edge.sender, message)
+
+    def lose_gradient(self, edge: Edge) -> None:
+        """Lose the next message altogether, credit and all, where it is a gradient."""
+        if self.queues[edge] and isinstance(self.queues[edge][0], Gradient):
+            self.queues[edge].popleft()
+
+    def may_reorder(self, edge: Edge) -> bool:
+        """Gradients and credits on their way down; marks flow behind what they speak of."""
+        order = self.pipeline.cores
+        down = order.index(edge.sender) > order.index(edge.receiver)
+        return down and not any(isinstance(m, Mark) for m in self.queues[edge])
+
+    @property
+    def finished(self) -> bool:
+        return all(core.finished for core in self.cores.values())
+
+    def drain(self, most: int = 2000) -> None:
+        """Everybody gets a turn until all is done; fails where that takes too long."""
+        for _ in range(most):
+            if self.finished:
+                return
+            for name in self.cores:
+                self.work(name)
+                self.beat(name)
+            for edge, queue in self.queues.items():
+                while queue:
+                    self.deliver(edge)
+        pytest.fail("the cores stalled")
+
+    def layers(self) -> list[LayerCore]:
+        return [core for core in self.cores.values() if isinstance(core, LayerCore)]
+
+    def learnt(self) -> list[dict[str, bytes]]:
+        """All that every layer would save: weights, models of both kinds, optimisers."""
+        return [
+            {name: array.tobytes() for name, array in layer._named().items()}
+            for layer in self.layers()
+        ]
+
+
+def shuffle(network: Network, seed: int, moves: int, losses: bool, reorder: bool) -> None:
+    """Make random moves."""
+    rng = random.Random(seed)
+    cores, edges = list(network.cores), list(network.queues)
+    for _ in range(moves):
+        match rng.randrange(6 if losses else 5):
+            case 0 | 1:
+                network.work(rng.choice(cores))
+            case 2 | 3:
+                edge = rng.choice(edges)
+                position = rng.randrange(4)
+                network.deliver(edge, position if reorder and network.may_reorder(edge) else 0)
+            case 4:
+                network.beat(rng.choice(cores))
+            case 5:
+                network.lose_gradient(rng.choice(edges))

@@ -1,0 +1,159 @@
+"""Any order of delivery is survived: nothing stalls, nothing piles up, nothing is miscounted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from protocol import Edge, Layer
+from protocol.spec import RULES
+from tests.network import DATA, STEPS, Network, shuffle, tiny
+from workers.layer import Layer as LayerCore
+
+LOCKED = tuple(rule for rule in RULES if not rule.startswith("unlocked"))
+UNLOCKED = tuple(rule for rule in RULES if rule.startswith("unlocked"))
+MOVES = 400
+
+schedules = pytest.mark.parametrize("schedule", ["free", "lockstep"])
+seeds = st.integers(0, 2**32)
+
+
+def drained(network: Network) -> None:
+    """Every test example was judged in every evaluation, and nothing is left under way."""
+    network.drain()
+    assert [e.step for e in network.evaluations] == [4, STEPS]
+    assert all(e.judged == len(DATA.x_test) for e in network.evaluations)
+
+
+@pytest.mark.slow
+@schedules
+@pytest.mark.parametrize("rule", LOCKED)
+@settings(max_examples=400, deadline=None)
+@given(
+    seed=seeds,
+    window=st.integers(1, 5),
+    gradient_queue=st.sampled_from([None, 1, 2]),
+    losses=st.booleans(),
+    reorder=st.booleans(),
+)
+def test_any_delivery_drains_within_the_window(
+    rule: str,
+    schedule: str,
+    seed: int,
+    window: int,
+    gradient_queue: int | None,
+    losses: bool,
+    reorder: bool,
+) -> None:
+    pipeline = tiny(rule, schedule=schedule, window=window, gradient_queue=gradient_queue)
+    network = Network(pipeline)
+    shuffle(network, seed, MOVES, losses, reorder)
+    drained(network)
+    for layer in network.layers():
+        stats = layer.stats
+        assert stats.activations == STEPS
+        assert (stats.inputs, stats.dropped_inputs, stats.unsent) == (0, 0, 0)
+        if rule != "no-bprop" and layer.above:
+            assert stats.gradients + stats.dropped_gradients == STEPS
+            if not losses and not reorder and gradient_queue is None:
+                assert stats.dropped_gradients == 0
+
+
+def accounts(network: Network, layer: LayerCore) -> None:
+    """All that an unlocked layer was fed and sent was used, dropped, never sent, or is kept."""
+    stats = layer.stats
+    fed = network.sent[Edge("source", layer.name)]
+    real = network.sent[Edge(layer.below, layer.name)] if layer.below != "source" else 0
+    up = network.sent[Edge(layer.name, layer.above)] if layer.above else 0
+    down = network.sent[Edge(layer.name, layer.below)]
+    assert stats.activations == stats.updates == fed <= STEPS
+    assert stats.inputs + stats.dropped_inputs == real
+    unsent_up = fed - up if layer.above else 0
+    unsent_down = fed - down if layer.needs_input_gradient else 0
+    assert stats.unsent == unsent_up + unsent_down
+    if layer.above:
+        assert stats.gradients + stats.dropped_gradients + len(layer._unanswered) == fed
+        assert stats.gradients <= network.sent[Edge(layer.above, layer.name)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", UNLOCKED)
+@settings(max_examples=400, deadline=None)
+@given(
+    seed=seeds,
+    window=st.integers(1, 5),
+    gradient_queue=st.sampled_from([None, 1, 2]),
+    losses=st.booleans(),
+    reorder=st.booleans(),
+)
+def test_any_delivery_to_unlocked_layers_drains_within_the_window(
+    rule: str,
+    seed: int,
+    window: int,
+    gradient_queue: int | None,
+    losses: bool,
+    reorder: bool,
+) -> None:
+    network = Network(tiny(rule, window=window, gradient_queue=gradient_queue))
+    shuffle(network, seed, MOVES, losses, reorder)
+    drained(network)
+    for layer in network.layers():
+        accounts(network, layer)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", UNLOCKED)
+@settings(max_examples=100, deadline=None)
+@given(seed=seeds, gradient_queue=st.sampled_from([None, 1]))
+def test_in_lockstep_unlocked_layers_miss_nothing(
+    rule: str, seed: int, gradient_queue: int | None
+) -> None:
+    network = Network(tiny(rule, schedule="lockstep", gradient_queue=gradient_queue))
+    shuffle(network, seed, MOVES, losses=False, reorder=False)
+    drained(network)
+    for layer in network.layers():
+        accounts(network, layer)
+        assert layer.stats.activations == STEPS
+        assert layer.stats.inputs == (STEPS if layer.below != "source" else 0)
+        assert layer.stats.gradients == (STEPS if layer.above else 0)
+        assert layer.stats.unsent == 0
+
+
+@pytest.mark.slow
+@schedules
+@pytest.mark.parametrize("rule", RULES)
+@settings(max_examples=100, deadline=None)
+@given(
+    seed=seeds,
+    window=st.integers(1, 4),
+    gradient_queue=st.sampled_from([None, 1]),
+    shape=st.sampled_from(["linear 6", "flatten", "relu"]),
+)
+def test_no_memory_is_read_after_its_slot_is_used_again(
+    rule: str, schedule: str, seed: int, window: int, gradient_queue: int | None, shape: str
+) -> None:
+    pipeline = tiny(rule, schedule=schedule, window=window, gradient_queue=gradient_queue)
+    pipeline = replace(pipeline, layer=(Layer((shape,)), *pipeline.layer))
+    owned, shared = Network(pipeline), Network(pipeline, slots=True)
+    for network in (owned, shared):
+        shuffle(network, seed, MOVES, losses=False, reorder=False)
+        network.drain()
+    assert owned.learnt() == shared.learnt()
+    assert owned.evaluations == shared.evaluations
+
+
+@pytest.mark.parametrize("rule", RULES)
+@settings(max_examples=40, deadline=None)
+@given(seed=seeds)
+def test_in_lockstep_what_is_learnt_does_not_depend_on_the_order_of_delivery(
+    rule: str, seed: int
+) -> None:
+    quiet, wild = (Network(tiny(rule, schedule="lockstep")) for _ in range(2))
+    quiet.drain()
+    shuffle(wild, seed, MOVES, losses=False, reorder=False)
+    wild.drain()
+    assert quiet.learnt() == wild.learnt()
+    assert quiet.evaluations == wild.evaluations
