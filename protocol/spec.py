@@ -181,11 +181,19 @@ class Pipeline:
         for index, layer in enumerate(self.layer):
             if not layer.modules:
                 raise SpecError(f"layer[{index}].modules: empty")
+        for number, group in enumerate(self.workers):
+            if not group:
+                raise SpecError(f"workers[{number}]: empty")
         held = sorted(index for group in self.workers for index in group)
-        if self.workers and (held != list(range(len(self.layer))) or not all(self.workers)):
+        if self.workers and held != list(range(len(self.layer))):
             raise SpecError(
-                f"workers: {_value(self.workers)} does not hold each of the layers 0 … "
+                f"workers: {_value(self.workers)!r:.60} does not hold each of the layers 0 … "
                 f"{len(self.layer) - 1} once"
+            )
+        if self.unlocked and self.lockstep and self.train.update_probability < 1:
+            raise SpecError(
+                "train.update_probability: less than 1 cannot be with unlocked layers in lockstep, "
+                "which wait for the gradient of every batch; leave train.schedule at 'free'"
             )
 
     @property

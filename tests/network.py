@@ -25,6 +25,7 @@ from protocol import (
     Synthetic,
     Train,
 )
+from protocol.spec import SOURCE
 from workers.build import build_cores
 from workers.data import Dataset
 from workers.layer import Layer as LayerCore
@@ -89,6 +90,7 @@ class Network:
         self.in_flight: dict[Edge, list[int]] = {edge: [] for edge in pipeline.edges}
         self.sent: Counter[Edge] = Counter()
         self.evaluations: list[Evaluated] = []
+        self.reordered = False  # a gradient that was overtaken is in flight beyond its credit
 
     def carry(self, sender: str, sends: Iterable[Send]) -> None:
         for to, message in sends:
@@ -104,6 +106,8 @@ class Network:
         slots = self.slots.get(edge)
         match message:
             case Activation():
+                if edge.sender == SOURCE and self.pipeline.lockstep:
+                    self.settled(message.batch)
                 self.sent[edge] += message.train
                 self.in_flight[edge].append(message.batch)
                 return message._replace(x=slots.put(message.x)) if slots else message
@@ -113,6 +117,12 @@ class Network:
                     self.in_flight[edge].append(message.batch)
                 return message._replace(gradient=slots.put(message.gradient)) if slots else message
         return message
+
+    def settled(self, batch: int) -> None:
+        """In lockstep the source's next batch says that all is done with those before it."""
+        for edge, flying in self.in_flight.items():
+            if SOURCE not in edge:
+                self.in_flight[edge] = [b for b in flying if b >= batch]
 
     def check(self) -> None:
         """No edge holds more than a window, and no layer keeps more than it may."""
@@ -125,7 +135,7 @@ class Network:
                 most = REMEMBERED * window
                 assert len(layer._guessed) <= most
                 assert sum(isinstance(m, Activation) for m in layer._from_source) <= window
-                assert layer._gradients_waiting <= window
+                assert layer._gradients_waiting <= window or self.reordered
             assert len(layer._unanswered) <= most
             assert sum(isinstance(m, Activation) for m in layer._from_below) <= window
 
@@ -139,8 +149,10 @@ class Network:
     def deliver(self, edge: Edge, position: int = 0) -> None:
         queue = self.queues[edge]
         if queue:
-            message = queue[position % len(queue)]
-            del queue[position % len(queue)]
+            place = position % len(queue)
+            self.reordered = self.reordered or place > 0
+            message = queue[place]
+            del queue[place]
             if isinstance(message, Gradient | Credit):
                 back = Edge(edge.receiver, edge.sender)
                 flying = self.in_flight[back]

@@ -136,7 +136,6 @@ TRAINS = st.builds(
     eval_every=BIG,
     threads=BIG,
     nonfinite=st.sampled_from(NONFINITE),
-    update_probability=st.floats(0, 1, exclude_min=True),
 )
 PIPELINES = st.builds(
     Pipeline,
@@ -149,6 +148,13 @@ PIPELINES = st.builds(
         Synthetic, hidden=BIGS, kernel=st.sampled_from([1, 3, 99]), lr=st.none() | RATES
     ),
     layer=st.lists(st.builds(Layer, WORDS), min_size=1, max_size=4).map(tuple),
+) | st.builds(
+    Pipeline,
+    data=st.just(Data(name="digits")),
+    train=st.builds(Train, update_probability=st.floats(0, 1, exclude_min=True)),
+    synthetic=st.builds(Synthetic, input_hidden=BIGS),
+    layer=st.just((Layer(("relu",)),) * 3),
+    workers=st.sampled_from([(), ((0, 1, 2),), ((2, 0), (1,)), ((0,), (1,), (2,))]),
 )
 
 
@@ -200,6 +206,14 @@ MISTAKES = {
     "train.seed=18446744073709551616": ("train.seed",),
     "train.steps=9223372036854775808": ("train.steps",),
     f"train.lr={'9' * 400}": ("train.lr",),
+    **{f"train.update_probability={p}": ("train.update_probability",) for p in ("0", "1.5", "nan")},
+    **{
+        f"workers={groups}": ("workers", groups, "each of the layers 0 … 1 once")
+        for groups in ("[[0]]", "[[0, 1], [1]]", "[[0, 0], [1]]", "[[0], [1], [2]]", "[[-1], [0]]")
+    },
+    "workers=[[0, 1], []]": ("workers[1]: empty",),
+    "workers=[0, 1]": ("workers[0]", "a list is needed"),
+    "workers=[['0'], [1]]": ("workers[0][0]", "a whole number is needed"),
     f"train.steps={'9' * 5000}": ("train.steps",),
 }
 BAD_OVERRIDES = {
@@ -246,6 +260,18 @@ def test_a_file_that_is_no_pipeline_is_told_by_name(file: Path, content: str) ->
 def test_a_missing_file_and_a_folder_are_told_by_name(tmp_path: Path) -> None:
     assert message(tmp_path / "no.toml") == f"{tmp_path / 'no.toml'}: no such file"
     assert message(tmp_path).startswith(f"{tmp_path}: cannot be read")
+
+
+def test_unlocked_layers_in_lockstep_cannot_miss_updates(file: Path) -> None:
+    words = ("train.update_probability=0.5", "train.schedule=lockstep")
+    text = message(file, "rule=unlocked-dni", *words)
+    assert text.startswith(f"{file}: train.update_probability: less than 1 ")
+    assert "lockstep" in text
+    assert "\n" not in text
+    for but_one in (words[:1], words[1:]):
+        read_pipeline(file, ["rule=unlocked-dni", *but_one])
+    for rule in ("backprop", "no-bprop", "cdni"):
+        assert read_pipeline(file, [f"rule={rule}", *words]).lockstep
 
 
 VALUES = replace(DIGITS, labelled=False, classes=3)

@@ -11,7 +11,8 @@ import numpy as np
 from protocol import Pipeline
 from workers.build import Facts, condition, layer_modules
 from workers.nn import Conv, Module, Shape
-from workers.synthetic import conditioned, model_modules
+from workers.synthetic import conditioned, input_modules, model_modules
+from workers.unlocked import REMEMBERED
 
 _RUNTIME_MB = 45.0
 """Resident memory of a worker before it holds anything, MiB, as measured."""
@@ -21,7 +22,7 @@ _RUNTIME_MB = 45.0
 class LayerPlan:
     """One layer: shapes of an example, numbers of parameters, bytes a batch on the edge below.
 
-    `work` is the multiply-adds of a forward pass of an example through layer and gradient model;
+    `work` is the multiply-adds of a forward pass of an example through layer and synthetic models;
     `memory_mb` estimates the worker's resident memory, MiB.
     """
 
@@ -45,11 +46,12 @@ def check(pipeline: Pipeline, facts: Facts) -> list[LayerPlan]:
     last = len(pipeline.layer) - 1
     for i, made in enumerate(layer_modules(pipeline, facts)):
         output = made[-1].output
-        has_model = i < last and pipeline.rule in ("dni", "cdni")
+        has_model = i < last and pipeline.decoupled
         model = _model(pipeline, facts, output) if has_model else []
         joint = conditioned(output, condition(pipeline, facts)) if has_model else (0,)
+        inputs = _inputs(pipeline, facts, shape) if i and pipeline.unlocked else []
         up = pipeline.data.batch * (math.prod(shape) * item + labels)
-        kept = math.prod(output) + math.prod(joint) + _outputs(model)
+        kept = math.prod(output) + math.prod(joint) + _outputs(model) + _outputs(inputs)
         down = pipeline.data.batch * math.prod(shape) * 4
         sends_down = i > 0 and pipeline.rule != "no-bprop"
         plans.append(
@@ -59,11 +61,11 @@ def check(pipeline: Pipeline, facts: Facts) -> list[LayerPlan]:
                 input=shape,
                 output=output,
                 parameters=_size(made),
-                synthetic_parameters=_size(model),
+                synthetic_parameters=_size(model) + _size(inputs),
                 up_bytes=up,
                 down_bytes=down if sends_down else 0,
-                work=_work(made) + _work(model),
-                memory_mb=_memory(pipeline, [*made, *model], up, kept, _outputs(made)),
+                work=_work(made) + _work(model) + _work(inputs),
+                memory_mb=_memory(pipeline, [*made, *model, *inputs], up, kept, _outputs(made)),
             )
         )
         shape, item = output, 4
@@ -73,6 +75,10 @@ def check(pipeline: Pipeline, facts: Facts) -> list[LayerPlan]:
 def _model(pipeline: Pipeline, facts: Facts, shape: Shape) -> list[Module]:
     synthetic = pipeline.synthetic
     return model_modules(shape, condition(pipeline, facts), synthetic.hidden, synthetic.kernel)
+
+
+def _inputs(pipeline: Pipeline, facts: Facts, shape: Shape) -> list[Module]:
+    return input_modules(facts.shape, shape, pipeline.synthetic.input_hidden)
 
 
 def _size(made: Sequence[Module]) -> int:
@@ -91,11 +97,13 @@ def _memory(
 
     Of each example in the window above `kept` numbers are: the activation and, with a gradient
     model, what went into and came out of each of its modules. Of one being computed the `passing`
-    numbers are that came out of each module, and as many again for what they work with.
+    numbers are that came out of each module, and as many again for what they work with. An
+    unlocked layer remembers more than a window.
     """
+    remembered = (REMEMBERED if pipeline.unlocked else 1) * pipeline.window
     vectors = 4 if pipeline.train.optimizer == "adam" else 3
     scratch = max((module.scratch for module in modules if isinstance(module, Conv)), default=0)
-    examples = pipeline.window * kept + 2 * passing
+    examples = remembered * kept + 2 * passing
     numbers = vectors * _size(modules) + scratch + pipeline.data.batch * examples
     return _RUNTIME_MB + (4 * numbers + (pipeline.window + 4) * up) / (1 << 20)
 

@@ -48,8 +48,10 @@ class Source:
 
     Where layers are unlocked, training batches go to all of them. One that is too slow for the
     others holds nobody up: it goes without a batch where it has no room for it while the others are
-    about to run dry, unless that is the case with more than half of all layers. The next message is
-    always made already, so that it can go the moment it may.
+    about to run dry, unless that is the case with more than half of all layers. The batch before a
+    test goes to all: what a layer holds of a neighbour until its own stream gets there would else
+    bar the way of the test. The next message is always made already, so that it can go the moment
+    it may.
     """
 
     def __init__(self, pipeline: Pipeline, data: Dataset) -> None:
@@ -96,17 +98,18 @@ class Source:
             case Mark():
                 return [self._first]
             case Activation(train=True):
-                return self._with_room()
+                return self._with_room(message.step)
         return [self._first] if self._flows[self._first].open else []
 
-    def _with_room(self) -> list[str]:
-        """The layers that are to have the next training batch now."""
+    def _with_room(self, step: int) -> list[str]:
+        """The layers that are to have the training batch of `step` now."""
         layers = [layer for layer, flow in self._flows.items() if flow.open]
         skipped = len(self._flows) - len(layers)
         if not skipped:
             return layers
         others_wait = all(self._flows[layer].almost_dry for layer in layers)
-        return layers if skipped <= self._most_skipped and others_wait else []
+        may_skip = skipped <= self._most_skipped and not self._tests_after(step)
+        return layers if may_skip and others_wait else []
 
     def work(self) -> Iterator[Send]:
         """Send the next batch or mark."""
@@ -142,11 +145,15 @@ class Source:
         settings = self._settings
         for step, (x, y) in zip(range(1, settings.steps + 1), self._training(), strict=False):
             yield self._activation(step, True, x, y)
-            if settings.eval_every and step % settings.eval_every == 0 and step < settings.steps:
+            if self._tests_after(step) and step < settings.steps:
                 yield from self._test(step)
         yield Mark("drain", settings.steps)
         yield from self._test(settings.steps)
         yield Mark("end", settings.steps)
+
+    def _tests_after(self, step: int) -> bool:
+        every = self._settings.eval_every
+        return every > 0 and step % every == 0
 
     def _training(self) -> Iterator[tuple[Array, Labels]]:
         """Each batch, for ever; what does not fill a batch waits for the next epoch.
