@@ -220,18 +220,18 @@ def compare_command(
 
     console = Terminal(stderr=as_json)
     wanted = rules.split(",") if rules else paper.RULES
+    if table1:
+        if pipeline or overrides:
+            raise SpecError("--table1: brings its own pipelines; give no file and no -o")
+        chosen = list(paper.table1(wanted, seeds, quick, only, cifar10))
+        out = out or Path("runs") / f"compare-table1{'-quick' if quick else ''}"
+    else:
+        read = located(_read(pipeline, overrides))
+        chosen = list(cells(read, wanted, seeds, paper.errors(read.name)))
+        out = out or Path("runs") / f"compare-{read.name}"
+    display = choose(console) if console.is_terminal else NoDisplay()
+    train = partial(run, engine=engine, force=True, display=display)
     with options.about(pipeline):
-        if table1:
-            if pipeline or overrides:
-                raise SpecError("--table1: brings its own pipelines; give no file and no -o")
-            chosen = list(paper.table1(wanted, seeds, quick, only, cifar10))
-            out = out or Path("runs") / f"compare-table1{'-quick' if quick else ''}"
-        else:
-            read = located(_read(pipeline, overrides))
-            chosen = list(cells(read, wanted, seeds, paper.errors(read.name)))
-            out = out or Path("runs") / f"compare-{read.name}"
-        display = choose(console) if console.is_terminal else NoDisplay()
-        train = partial(run, engine=engine, force=True, display=display)
         result = compare(chosen, out, train, console.say, goal)
     with suppress(OSError):
         show_comparison(console, result, out, as_json)
