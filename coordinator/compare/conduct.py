@@ -62,6 +62,7 @@ def compare(
 
 def _run(cells: Sequence[Cell], out: Path, train: Train, say: Say) -> tuple[End, int, list[str]]:
     failures: list[str] = []
+    several = len({cell.pipeline.data for cell in cells}) > 1  # then one of them may be missing
     for number, cell in enumerate(cells, 1):
         pipeline = cell.pipeline
         what = f"{number}/{len(cells)} {pipeline.name} {pipeline.rule} seed {pipeline.train.seed}"
@@ -73,6 +74,8 @@ def _run(cells: Sequence[Cell], out: Path, train: Train, say: Say) -> tuple[End,
         try:
             result = train(pipeline, run_dir=out / cell.folder)
         except DataError as error:
+            if not several:
+                raise
             failures.append(f"{what}: {error}")
             say(failures[-1])
             continue
