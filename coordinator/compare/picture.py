@@ -55,7 +55,7 @@ def draw(groups: Sequence[Group], out: Path) -> Path:
 def _panel(
     axes: Any, groups: Sequence[Group], label: str, across: Callable[[Point], float]
 ) -> None:
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     for group in groups:
         colour = COLOURS[group.rule]
@@ -78,10 +78,9 @@ def _panel(
             label=group.rule,
         )
     axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(
-        FuncFormatter(lambda value, _: f"{value:g}") if _narrow(groups) else NullFormatter()
-    )
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(label)
     axes.set_ylabel("test error, %")
     axes.grid(visible=True, which="both", linewidth=0.3, alpha=0.6)
@@ -91,12 +90,6 @@ def _panel(
 def _height(point: Point) -> float:
     """On a logarithmic axis nothing has no place."""
     return max(point.error, 0.01)
-
-
-def _narrow(groups: Sequence[Group]) -> bool:
-    """Whether the axis spans less than about a decade, so that its few ticks need helpers."""
-    errors = [_height(point) for group in groups for run in group.runs for point in run.curve]
-    return bool(errors) and max(errors) / min(errors) < 30
 
 
 def _middle(points: Sequence[Point]) -> Point:
