@@ -1,4 +1,4 @@
-"""Which runs a comparison consists of, and which of them are there already."""
+"""Which runs a comparison consists of."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final
 
-from coordinator.record import PIPELINE, SUMMARY
-from protocol import Pipeline, SpecError, UserError, nearest, read_pipeline
+from protocol import Pipeline, SpecError, nearest
 from protocol.spec import RULES
 
 CURVE_POINTS: Final = 20
@@ -32,18 +30,6 @@ class Cell:
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         seed = self.pipeline.train.seed
         return f"{self.pipeline.name}-{self.pipeline.rule}-seed{seed}-{digest}"
-
-    def summary(self, out: Path) -> dict[str, object] | None:
-        """The summary of its completed run in `out`; None where there is none."""
-        folder = out / self.folder
-        try:
-            summary = json.loads((folder / SUMMARY).read_text("utf-8"))
-            same = read_pipeline(folder / PIPELINE) == self.pipeline
-        except (OSError, ValueError, UserError):
-            return None
-        if not isinstance(summary, dict) or summary.get("outcome") != "completed":
-            return None
-        return summary if same else None
 
 
 def cells(

@@ -66,9 +66,8 @@ def _run(cells: Sequence[Cell], out: Path, train: Train, say: Say) -> tuple[End,
     for number, cell in enumerate(cells, 1):
         pipeline = cell.pipeline
         what = f"{number}/{len(cells)} {pipeline.name} {pipeline.rule} seed {pipeline.train.seed}"
-        summary = cell.summary(out)
-        if summary is not None:
-            say(f"{what}: there already, {summary['test_error']:.2f} %")
+        if (before := read(cell, out)) is not None:
+            say(f"{what}: there already, {before.error:.2f} %")
             continue
         say(f"{what}: {pipeline.train.steps:,} steps")
         try:

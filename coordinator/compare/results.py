@@ -9,10 +9,11 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
 from coordinator.compare.cells import Cell
-from coordinator.record import METRICS
+from coordinator.record import METRICS, PIPELINE, SUMMARY
+from protocol import UserError, read_pipeline
 
 CSV: Final = "comparison.csv"
 JSON: Final = "comparison.json"
@@ -48,24 +49,28 @@ class Ran:
 
 
 def read(cell: Cell, out: Path) -> Ran | None:
-    """The completed run of `cell` in `out`, None where there is none."""
-    summary = cell.summary(out)
-    if summary is None or not isinstance(summary["test_error"], int | float):
-        return None
+    """The completed run of `cell` in `out`; None where there is none, or not all of one."""
     folder = out / cell.folder
-    curve = []
-    for line in (folder / METRICS).read_text("utf-8").splitlines():
-        point = json.loads(line)
-        if "test_error" in point:
-            curve.append(Point(point["step"], point["seconds"], point["test_error"]))
-    return Ran(
-        cell,
-        folder,
-        error=float(summary["test_error"]),
-        rate=float(cast(float, summary["samples_per_second"])),
-        seconds=float(cast(float, summary["wall_seconds"])),
-        curve=tuple(curve),
-    )
+    try:
+        summary = json.loads((folder / SUMMARY).read_text("utf-8"))
+        lines = map(json.loads, (folder / METRICS).read_text("utf-8").splitlines())
+        curve = [
+            Point(line["step"], line["seconds"], line["test_error"])
+            for line in lines
+            if "test_error" in line
+        ]
+        if summary["outcome"] != "completed" or read_pipeline(folder / PIPELINE) != cell.pipeline:
+            return None
+        return Ran(
+            cell,
+            folder,
+            error=float(summary["test_error"]),
+            rate=float(summary["samples_per_second"]),
+            seconds=float(summary["wall_seconds"]),
+            curve=tuple(curve),
+        )
+    except (OSError, ValueError, TypeError, KeyError, UserError):
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,213 @@
+"""Comparisons: what is run, what is not run again, what is left, and how mistakes are told."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from coordinator.compare import picture, table1
+from coordinator.compare.cells import Cell, cells
+from coordinator.compare.results import Group, Point, Ran, goals, grouped, read
+from protocol import Data, Layer, Pipeline, SpecError, Train
+from workers.build import Facts, layer_modules
+
+if TYPE_CHECKING:
+    from tests.conftest import Dni
+
+WORDS = ("compare", "tiny.toml", "--engine", "inline", "--out", "out")
+PIPELINE = Pipeline(name="toy", data=Data(name="digits"), layer=(Layer(("linear 10",)),))
+
+
+def compare(dni: Dni, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run the command; fails where its exit code is not `code`."""
+    ran = dni(*WORDS, *words)
+    assert ran.returncode == code, ran.stderr
+    return ran
+
+
+def ran(rule: str, seed: int, error: float, curve: tuple[Point, ...] = ()) -> Ran:
+    """A run that needs no folder."""
+    pipeline = replace(PIPELINE, rule=rule, train=Train(seed=seed))
+    return Ran(Cell(pipeline, None), Path(), error, 1000.0, 2.0, curve)
+
+
+# -- what is run
+
+
+def test_every_rule_meets_every_seed_and_a_curve_has_points() -> None:
+    made = list(cells(PIPELINE, ["dni", "cdni", "dni"], 2, {"dni": 1.9}))
+    assert [(c.pipeline.rule, c.pipeline.train.seed, c.paper) for c in made] == [
+        *(("dni", 0, 1.9), ("cdni", 0, None)),
+        *(("dni", 1, 1.9), ("cdni", 1, None)),
+    ]
+    assert {cell.pipeline.train.eval_every for cell in made} == {50}
+    assert len({cell.folder for cell in made}) == 4
+
+
+def test_another_pipeline_has_another_folder() -> None:
+    one, other = (
+        Cell(replace(PIPELINE, train=Train(steps=steps)), None).folder for steps in (10, 11)
+    )
+    assert one != other
+
+
+@pytest.mark.parametrize(("rules", "seeds"), [(["dmi"], 1), (["dni"], 0), (["dni"], 10**6)])
+def test_impossible_comparisons_are_refused(rules: list[str], seeds: int) -> None:
+    with pytest.raises(SpecError, match=r"--rules|--seeds"):
+        list(cells(PIPELINE, rules, seeds, {}))
+
+
+@pytest.mark.parametrize("name", list(table1.PAPER))
+def test_the_networks_of_the_table_fit_their_data(name: str) -> None:
+    shape = (28, 28) if name.startswith("mnist") else (32, 32, 3)
+    facts = Facts(shape, "|u1", 1 / 255, 10, labelled=True, examples=50000, tests=10000)
+    pipeline = table1.network(name, quick=False)
+    made = layer_modules(pipeline, facts)
+    assert len(made) == int(name[-1])
+    assert made[-1][-1].output == (10,)
+
+
+def test_the_table_can_be_narrowed() -> None:
+    made = list(table1.table1(["cdni"], 1, True, "mnist-fcn", None))
+    assert [cell.paper for cell in made] == [2.2, 1.9, 1.7, 1.6]
+    assert all(cell.pipeline.train.steps == 400 for cell in made)
+    with pytest.raises(SpecError, match="--only"):
+        list(table1.table1(["cdni"], 1, True, "imagenet", None))
+
+
+# -- what comes of it
+
+
+def test_means_spreads_and_goals() -> None:
+    curve = (Point(10, 1.0, 9.0), Point(20, 3.0, 2.0))
+    groups = grouped([
+        ran("no-bprop", 0, 30.0), ran("cdni", 0, 1.0, curve), ran("cdni", 1, 2.04, curve)
+    ])  # fmt: skip
+    assert [(group.rule, len(group.runs)) for group in groups] == [("no-bprop", 1), ("cdni", 2)]
+    cdni = groups[1]
+    assert cdni.error == pytest.approx(1.52)
+    assert cdni.spread == pytest.approx(0.7354, abs=1e-3)
+    assert goals(groups, None) == {"toy": 2.1}
+    assert goals(groups, 5.0) == {"toy": 5.0}
+    assert cdni.seconds_to(2.1) == 3.0
+    assert cdni.seconds_to(1.0) is None
+
+
+def test_one_seed_that_never_arrives_makes_the_group_never_arrive() -> None:
+    there, not_there = (Point(1, 1.0, 1.0),), (Point(1, 1.0, 9.0),)
+    group = Group("toy", "dni", None, (ran("dni", 0, 1.0, there), ran("dni", 1, 9.0, not_there)))
+    assert group.seconds_to(5.0) is None
+
+
+def test_table_files_and_picture(dni: Dni) -> None:
+    said = compare(dni, "--rules", "backprop,cdni", "--seeds", "2").stdout
+    out = dni.home / "out"
+    whole = json.loads((out / "comparison.json").read_text("utf-8"))
+    assert [(group["rule"], len(group["test_errors"])) for group in whole] == [
+        ("backprop", 2),
+        ("cdni", 2),
+    ]
+    with (out / "comparison.csv").open(encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["seed"] for line in lines] == ["3", "4"] * 2
+    for line in lines:
+        summary = json.loads((out / line["folder"] / "summary.json").read_text("utf-8"))
+        assert float(line["test_error"]) == summary["test_error"]
+    assert (out / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    assert "backprop" in said
+    assert f"{whole[1]['test_error']:.2f}" in said
+
+
+def test_what_is_there_is_not_run_again_and_what_is_half_there_is(dni: Dni) -> None:
+    first = compare(dni, "--rules", "dni,cdni", "--seeds", "1", "--json")
+    again = compare(dni, "--rules", "dni,cdni", "--seeds", "1", "--json")
+    assert json.loads(first.stdout) == json.loads(again.stdout)
+    assert again.stderr.count("there already") == 2
+    folder = Path(json.loads(first.stdout)[0]["runs"][0])
+    summary = dni.home / folder / "summary.json"
+    summary.write_text(summary.read_text("utf-8").replace("completed", "interrupted"), "utf-8")
+    third = compare(dni, "--rules", "dni,cdni", "--seeds", "1", "--json")
+    assert third.stderr.count("there already") == 1
+    assert json.loads(third.stdout)[0]["test_errors"] == json.loads(first.stdout)[0]["test_errors"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"outcome": "completed"}', "null"])
+def test_a_broken_summary_is_no_run(dni: Dni, content: str) -> None:
+    result = json.loads(compare(dni, "--rules", "cdni", "--seeds", "1", "--json").stdout)
+    folder = dni.home / result[0]["runs"][0]
+    cell = Cell(_read(folder), None)
+    assert read(cell, folder.parent) is not None
+    (folder / "summary.json").write_text(content, "utf-8")
+    assert read(cell, folder.parent) is None
+
+
+def _read(folder: Path) -> Pipeline:
+    from protocol import read_pipeline
+
+    return read_pipeline(folder / "pipeline.toml")
+
+
+@pytest.mark.slow
+def test_an_interrupted_comparison_goes_on(dni: Dni) -> None:
+    words = ["--rules", "no-bprop,cdni", "--seeds", "1", "-o", "train.steps=1500"]
+    command = [sys.executable, "-P", "-m", "cli", *WORDS, *words]
+    process = subprocess.Popen(
+        command, cwd=dni.home, env=dni.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    out = dni.home / "out"
+    dni.until(lambda: list(out.glob("*-no-bprop-*/summary.json")), "the first run is done")
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=30)[0].decode()
+    if process.returncode == 0:
+        pytest.skip("the machine was too quick to be interrupted")
+    assert process.returncode == 130
+    assert "goes on from here" in said
+    rest = compare(dni, *words)
+    assert rest.stdout.count("there already") == 1
+    assert len(json.loads((out / "comparison.json").read_text("utf-8"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--rules", "cdmi"], "did you mean 'cdni'"),
+        (["--seeds", "0"], "--seeds"),
+        (["--table1"], "--table1"),
+        (["-o", "data.name=mnits"], "did you mean 'mnist'"),
+        (["-o", "layer.2.modules=['linear 3']"], "3 outputs"),
+    ],
+)
+def test_mistakes_are_one_line(dni: Dni, words: list[str], told: str) -> None:
+    done = compare(dni, *words, code=2)
+    assert told in done.stderr.splitlines()[-1]
+
+
+def test_a_run_that_fails_is_named_and_the_others_go_on(dni: Dni) -> None:
+    words = ["--rules", "backprop,no-bprop", "--seeds", "1", "-o", "train.lr=1e30", "--json"]
+    done = compare(dni, *words, code=1)
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    assert "failed: 1/2 tiny backprop" in done.stderr
+    assert len(found) < 2
+
+
+def test_without_matplotlib_all_but_the_picture_is_there(
+    dni: Dni, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert not picture.available()
+    environment = dni.sitecustomize("sys.modules['matplotlib'] = None\n")
+    done = dni(*WORDS, "--rules", "cdni", "--seeds", "1", environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert "pip install 'dni[plot]'" in done.stdout
+    assert (dni.home / "out" / "comparison.csv").is_file()
+    assert not (dni.home / "out" / "comparison.png").exists()
