@@ -41,7 +41,8 @@ modules = ["linear 16", "tanh"]
 [[layer]]
 modules = ["linear 10"]
 """
-WORKERS = ("source", "layer0", "layer1", "layer2")
+LAYERS = ("layer0", "layer1", "layer2")
+WORKERS = ("source", *LAYERS)
 COMMAND = (sys.executable, "-P", "-m", "cli")
 ENDLESS = ("-o", "train.steps=1000000000", "-o", "train.eval_every=0")
 SHM = Path("/dev/shm")
@@ -71,6 +72,7 @@ class Training:
     folder: Path
     output: Path
     errors: Path
+    workers: tuple[str, ...] = WORKERS
     family: dict[str, psutil.Process] = field(default_factory=dict)
 
     @property
@@ -87,7 +89,7 @@ class Training:
                 continue
             if word == "worker":
                 self.family[name] = child
-        return set(self.family) == set(WORKERS)
+        return set(self.family) == set(self.workers)
 
     def metrics(self) -> list[dict[str, Any]]:
         """The complete lines of metrics.jsonl."""
@@ -108,7 +110,7 @@ class Training:
         def learns() -> bool:
             assert self.process.poll() is None, self.text
             said = {line["layer"] for line in self.metrics() if line.get("updates")}
-            return said >= set(WORKERS[1:]) and self.find_family()
+            return said >= set(LAYERS) and self.find_family()
 
         wait_until(learns, "every layer has learnt something")
 
@@ -159,9 +161,16 @@ class Dni:
         )
 
     def start(
-        self, *words: str, run_dir: str = "run", environment: Mapping[str, str] | None = None
+        self,
+        *words: str,
+        run_dir: str = "run",
+        environment: Mapping[str, str] | None = None,
+        workers: tuple[str, ...] = WORKERS,
     ) -> Training:
-        """Start `dni run tiny.toml` with `words`, as the leader of a process group."""
+        """Start `dni run tiny.toml` with `words`, as the leader of a process group.
+
+        `workers` are the processes that are to come of it.
+        """
         output, errors = (self.home / f"{Path(run_dir).name}.{part}" for part in ("out", "err"))
         with output.open("wb") as out, errors.open("wb") as err:
             process = subprocess.Popen(
@@ -172,17 +181,19 @@ class Dni:
                 stderr=err,
                 start_new_session=True,
             )
-        training = Training(process, self.home / run_dir, output, errors)
+        training = Training(process, self.home / run_dir, output, errors, workers)
         self.trainings.append(training)
         return training
 
-    def endless(self, *words: str, run_dir: str = "run") -> Training:
+    def endless(
+        self, *words: str, run_dir: str = "run", workers: tuple[str, ...] = WORKERS
+    ) -> Training:
         """Start a run that does not end by itself."""
-        return self.start(*ENDLESS, *words, run_dir=run_dir)
+        return self.start(*ENDLESS, *words, run_dir=run_dir, workers=workers)
 
-    def train(self, *words: str, run_dir: str = "run") -> Training:
+    def train(self, *words: str, workers: tuple[str, ...] = WORKERS) -> Training:
         """Start a run that does not end by itself, and wait until all its layers learn."""
-        training = self.endless(*words, run_dir=run_dir)
+        training = self.endless(*words, workers=workers)
         training.until_training()
         return training
 

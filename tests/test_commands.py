@@ -35,6 +35,7 @@ LAYER = {
 METRICS = {
     *("layer", "step", "loss", "updates", "samples_per_second", "busy_fraction", "queue"),
     *("staleness_p50", "synthetic_cosine", "norm_ratio", "dropped_gradients"),
+    *("inputs", "dropped_inputs", "unsent"),
 }
 ENGINES = [pytest.param("local", marks=pytest.mark.slow), "inline"]
 INLINE = ("--engine", "inline")

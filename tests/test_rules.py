@@ -12,7 +12,7 @@ from protocol import Core, Evaluated, Pipeline, Send
 from protocol import Data as DataSpec
 from protocol import Layer as LayerSpec
 from protocol import Train as TrainSpec
-from workers.build import Facts, build_cores, build_stack, layer_modules
+from workers.build import _UPDATES, Facts, _rng, build_cores, build_stack, layer_modules
 from workers.data import Dataset
 from workers.layer import Layer
 from workers.nn import LOSSES, Floats, Labels, Stack
@@ -80,6 +80,8 @@ def plain_backprop(pipeline: Pipeline) -> tuple[list[Stack], list[list[Floats]]]
         else Sgd(len(s.parameters), pipeline.train.momentum)
         for s in stacks
     ]
+    dice = [_rng(pipeline, i, _UPDATES) for i in range(len(stacks))]
+    probability = pipeline.train.update_probability
     truths = []
     for step in range(1, STEPS + 1):
         an_epoch = len(DATA.x_train) // BATCH
@@ -95,7 +97,8 @@ def plain_backprop(pipeline: Pipeline) -> tuple[list[Stack], list[list[Floats]]]
         for i in reversed(range(len(stacks))):
             dx = stacks[i].backward(caches[i], dy, need_dx=i > 0)
             lr = learning_rate(pipeline.train.lr, DROPS, step)
-            optimizers[i].step(stacks[i].parameters, stacks[i].gradients, lr, 1 / BATCH)
+            if probability == 1 or dice[i].random() < probability:
+                optimizers[i].step(stacks[i].parameters, stacks[i].gradients, lr, 1 / BATCH)
             dy = dx
             truths[-1].insert(0, dy)
     return stacks, [truth[1:] for truth in truths]
@@ -116,8 +119,9 @@ class Oracle:
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-def test_backprop_over_cores_equals_plain_backprop(optimizer: str) -> None:
-    pipeline = toy("backprop", optimizer=optimizer)
+@pytest.mark.parametrize("probability", [1.0, 0.5])
+def test_backprop_over_cores_equals_plain_backprop(optimizer: str, probability: float) -> None:
+    pipeline = toy("backprop", optimizer=optimizer, update_probability=probability)
     cores = build_cores(pipeline, DATA)
     turns(cores)
     stacks, _ = plain_backprop(pipeline)

@@ -1,0 +1,119 @@
+"""Several layers in one worker: the same run in fewer processes, and one name for their death."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from protocol import Data, Edge, Layer, Pipeline
+
+if TYPE_CHECKING:
+    from tests.conftest import Dni, Training
+
+GROUPED = ("-o", "workers=[[0, 1], [2]]")
+WORKERS = ("source", "layer0-1", "layer2")
+LAYERS = ("layer0", "layer1", "layer2")
+RULES = ("cdni", "unlocked-cdni")
+LATE = 15.0
+
+
+def grouped(*workers: tuple[int, ...], layers: int = 4) -> Pipeline:
+    return Pipeline(
+        data=Data(name="digits"), layer=(Layer(("linear 10",)),) * layers, workers=workers
+    )
+
+
+def test_a_worker_has_the_name_of_its_layers() -> None:
+    one_each = {"source": ("source",), **{f"layer{i}": (f"layer{i}",) for i in range(4)}}
+    assert grouped().processes == one_each
+    assert grouped((2,), (0,), (3,), (1,)).processes == one_each
+    assert grouped((1, 0), (2, 3)).processes == {
+        "source": ("source",),
+        "layer0-1": ("layer0", "layer1"),
+        "layer2-3": ("layer2", "layer3"),
+    }
+    assert grouped((0, 2), (1, 3)).processes == {
+        "source": ("source",),
+        "layer0,2": ("layer0", "layer2"),
+        "layer1,3": ("layer1", "layer3"),
+    }
+
+
+def test_where_layers_live_does_not_change_who_speaks_to_whom() -> None:
+    edges = grouped(layers=2).edges
+    assert set(edges) == {
+        Edge("source", "layer0"),
+        Edge("layer0", "source"),
+        Edge("layer0", "layer1"),
+        Edge("layer1", "layer0"),
+    }
+    assert grouped((0, 1), layers=2).edges == edges
+    assert [Edge.named(str(edge)) for edge in edges] == list(edges)
+
+
+def weights(training: Training) -> set[str]:
+    return {path.stem for path in (training.folder / "weights").iterdir()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", RULES)
+def test_a_grouped_run_ends_as_any_other(dni: Dni, rule: str) -> None:
+    words = (*GROUPED, "-o", f"rule={rule}")
+    ran = dni("run", "tiny.toml", "--run-dir", "run", "--json", *words)
+    assert ran.returncode == 0, ran.stderr
+    summary = json.loads(ran.stdout)
+    assert summary["outcome"] == "completed"
+    assert [layer["name"] for layer in summary["layers"]] == list(LAYERS)
+    assert all(layer["updates"] for layer in summary["layers"])
+    judged = json.loads(dni("evaluate", "run", "--json").stdout)
+    assert judged["test_error"] == summary["test_error"]
+    dni.nothing_left()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", RULES)
+def test_ctrl_c_saves_the_weights_of_every_layer_in_a_worker(dni: Dni, rule: str) -> None:
+    training = dni.train(*GROUPED, "-o", f"rule={rule}", workers=WORKERS)
+    training.signal(signal.SIGINT)
+    assert training.end(LATE) == 130
+    assert training.summary()["outcome"] == "interrupted"
+    assert weights(training) == set(LAYERS)
+    assert dni("evaluate", "run").returncode == 0
+    dni.nothing_left()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["layer0-1", "layer2"])
+def test_the_death_of_a_grouped_worker_is_noticed_and_named(dni: Dni, victim: str) -> None:
+    training = dni.train(*GROUPED, workers=WORKERS)
+    began = time.monotonic()
+    training.family[victim].kill()
+    assert training.end(LATE) == 1
+    assert time.monotonic() - began < 2.0
+    assert training.summary()["failure"] == f"{victim} was killed by SIGKILL"
+    assert f"{victim} was killed by SIGKILL" in training.text
+    assert weights(training) == ({"layer2"} if victim == "layer0-1" else {"layer0", "layer1"})
+    dni.nothing_left()
+
+
+RAISES_IN_LAYER1 = """
+from workers.nn.activation import Tanh  # TINY has one, in layer1
+def broken(self, p, x, train):
+    raise RuntimeError("a cosmic ray")
+Tanh.forward = broken
+"""
+
+
+@pytest.mark.slow
+def test_the_layer_that_fails_is_named_and_not_its_worker(dni: Dni) -> None:
+    environment = dni.sitecustomize(RAISES_IN_LAYER1)
+    training = dni.start(*GROUPED, environment=environment, workers=WORKERS)
+    assert training.end(LATE) == 1
+    assert "layer1 failed at step 1: " in training.text
+    assert "a cosmic ray" in training.text
+    assert weights(training) == {"layer2"}
+    dni.nothing_left()

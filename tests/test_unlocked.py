@@ -1,0 +1,277 @@
+"""Layers that wait for nobody: what they do with their own stream and with what neighbours say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from protocol import Activation, Core, Credit, DataMessage, Gradient, Mark, Send
+from tests.network import DATA, Network, tiny
+from workers.build import build_cores
+from workers.evaluate import evaluate
+from workers.source import Source
+from workers.unlocked import REMEMBERED, Unlocked, UnlockedHidden, UnlockedTop
+
+LABELS = np.zeros(8, np.int64)
+RAW, REAL = np.ones((8, 6), np.float32), np.full((8, 5), 2, np.float32)
+RULES = pytest.mark.parametrize("rule", ["unlocked-dni", "unlocked-cdni"])
+
+
+def middle(**train: Any) -> UnlockedHidden:
+    """layer1 of four."""
+    layer = build_cores(tiny("unlocked-cdni", **train), DATA)[2]
+    assert isinstance(layer, UnlockedHidden)
+    return layer
+
+
+def work(core: Core) -> list[Send]:
+    """All that comes of what the core has."""
+    sends: list[Send] = []
+    while core.ready:
+        sends.extend(core.work())
+    return sends
+
+
+def kinds(sends: Sequence[Send]) -> list[str]:
+    return [f"{type(message).__name__} {to}" for to, message in sends]
+
+
+def own(batch: int) -> tuple[str, DataMessage]:
+    return "source", Activation(batch, batch, True, RAW, LABELS)
+
+
+def real(batch: int) -> tuple[str, DataMessage]:
+    return "layer0", Activation(batch, batch, True, REAL, LABELS)
+
+
+def truth(batch: int, credit: int = 0) -> tuple[str, DataMessage]:
+    return "layer2", Gradient(batch, credit, REAL)
+
+
+def test_a_step_sends_up_then_learns_then_sends_down_then_credits_the_source() -> None:
+    layer = middle()
+    layer.receive(*own(1))
+    sends = work(layer)
+    assert kinds(sends) == ["Activation layer2", "Gradient layer0", "Credit source"]
+    assert sends[-1].message == Credit(1)
+    assert layer.stats.updates == 1
+
+
+def test_an_activation_that_comes_before_the_own_batch_waits_and_then_teaches() -> None:
+    layer = middle()
+    assert layer.inputs is not None
+    layer.receive(*real(1))
+    assert not layer.ready
+    layer.receive(*own(1))
+    sends = kinds(work(layer))
+    assert sends == ["Activation layer2", "Gradient layer0", "Credit source", "Credit layer0"]
+    assert layer.stats.inputs == layer.inputs.optimizer.count == 1
+    assert layer.stats.activations == 1
+
+
+def test_an_activation_for_a_batch_that_was_skipped_is_dropped_and_counted() -> None:
+    layer = middle()
+    layer.receive(*real(1))
+    layer.receive(*own(2))
+    sends = work(layer)
+    assert (layer.stats.inputs, layer.stats.dropped_inputs) == (0, 1)
+    assert Send("layer0", Credit(1)) in sends
+    layer.receive(*real(2))
+    work(layer)
+    assert (layer.stats.inputs, layer.stats.dropped_inputs) == (1, 1)
+
+
+def test_a_gradient_that_comes_before_the_own_batch_waits_and_one_that_was_skipped_goes() -> None:
+    layer = middle()
+    layer.receive(*truth(1))
+    layer.receive(*truth(2))
+    assert not layer.ready
+    layer.receive(*own(2))
+    sends = work(layer)
+    assert layer.stats.gradients == layer.synthetic.optimizer.count == 1
+    assert Send("layer2", Credit(2)) in sends
+
+
+def test_what_neighbours_say_comes_before_the_next_batch_but_not_before_its_own() -> None:
+    layer = middle()
+    for message in (own(1), own(2), real(1), truth(1), real(2), truth(2)):
+        layer.receive(*message)
+    counts = []
+    while layer.ready:
+        list(layer.work())
+        stats = layer.stats
+        counts.append((stats.activations, stats.updates, stats.gradients, stats.inputs))
+    assert counts == [
+        (1, 0, 0, 0),  # forward and up
+        (1, 1, 0, 0),  # guess, learn and down
+        (1, 1, 1, 0),  # the gradient of the batch, then its real activation
+        (1, 1, 1, 1),
+        (2, 1, 1, 1),
+        (2, 2, 1, 1),
+        (2, 2, 2, 1),
+        (2, 2, 2, 2),
+    ]
+
+
+def test_neighbours_that_are_behind_by_a_window_get_nothing_and_that_is_counted() -> None:
+    layer = middle(window=2)
+    for batch in (1, 2, 3, 4, 5):
+        layer.receive(*own(batch))
+    sends = kinds(work(layer))
+    assert sends.count("Activation layer2") == sends.count("Gradient layer0") == 2
+    assert sends.count("Credit source") == layer.stats.updates == 5
+    assert layer.stats.unsent == 2 * 3
+    layer.receive("layer2", Credit(1))
+    layer.receive("layer0", Credit(2))
+    layer.receive(*own(6))
+    assert kinds(work(layer)) == ["Activation layer2", "Gradient layer0", "Credit source"]
+    assert layer.stats.unsent == 2 * 3
+
+
+def test_only_a_few_windows_of_the_own_stream_are_remembered() -> None:
+    window = 2
+    layer = middle(window=window)
+    last = 100
+    for batch in range(1, last + 1):
+        layer.receive(*own(batch))
+        work(layer)
+        assert len(layer._guessed) <= REMEMBERED * window
+        assert len(layer._unanswered) <= REMEMBERED * window
+    oldest = last + 1 - REMEMBERED * window
+    assert list(layer._guessed) == list(layer._unanswered) == list(range(oldest, last + 1))
+    layer.receive(*real(oldest - 1))
+    layer.receive(*real(oldest))
+    work(layer)
+    assert (layer.stats.inputs, layer.stats.dropped_inputs) == (1, 1)
+    layer.receive(*truth(oldest + 1))
+    work(layer)
+    assert layer.stats.gradients == 1
+    assert layer.stats.dropped_gradients == oldest
+    assert min(layer._unanswered) == oldest + 2
+
+
+def test_the_drain_goes_up_when_it_has_come_both_ways() -> None:
+    for first, second in (("source", "layer0"), ("layer0", "source")):
+        layer = middle()
+        layer.receive(first, Mark("drain", 1))
+        assert work(layer) == []
+        layer.receive(second, Mark("drain", 1))
+        assert work(layer) == [Send("layer2", Mark("drain", 1))]
+
+
+def test_what_a_neighbour_has_no_business_to_say_is_ignored() -> None:
+    layer = middle()
+    for _, message in (own(1), real(1), truth(1)):
+        layer.receive("layer3", message)
+        layer.receive("coordinator", message)
+    layer.receive("source", Gradient(1, 1, REAL))
+    assert not layer.ready
+
+
+def test_the_top_layer_learns_from_its_guess_of_the_input() -> None:
+    layer = build_cores(tiny("unlocked-dni"), DATA)[-1]
+    assert isinstance(layer, UnlockedTop)
+    layer.receive(*own(1))
+    assert kinds(work(layer)) == ["Gradient layer2", "Credit source"]
+    assert layer.report().loss is not None
+    assert layer.stats.updates == 1
+
+
+# -- the source
+
+
+def source(**train: Any) -> Source:
+    core = build_cores(tiny("unlocked-dni", **{"steps": 9, "eval_every": 0, **train}), DATA)[0]
+    assert isinstance(core, Source)
+    return core
+
+
+def receivers(core: Source) -> list[str]:
+    return [to for to, _ in core.work()] if core.ready else []
+
+
+EVERYBODY = ["layer0", "layer1", "layer2", "layer3"]
+
+
+def test_the_source_feeds_all_layers_and_waits_for_the_slow_while_others_have_work() -> None:
+    core = source(window=3)
+    assert [receivers(core) for _ in range(4)] == [EVERYBODY, EVERYBODY, EVERYBODY, []]
+    for name in ("layer0", "layer1", "layer3"):
+        core.receive(name, Credit(1))
+    assert receivers(core) == []  # they have two batches each
+    core.receive("layer0", Credit(2))
+    core.receive("layer1", Credit(2))
+    assert receivers(core) == []
+    core.receive("layer3", Credit(2))
+    assert receivers(core) == ["layer0", "layer1", "layer3"]
+    core.receive("layer2", Credit(1))
+    assert receivers(core) == EVERYBODY
+
+
+def test_more_than_half_of_the_layers_are_waited_for() -> None:
+    core = source(window=1)
+    receivers(core)
+    core.receive("layer0", Credit(1))
+    assert receivers(core) == []
+    core.receive("layer3", Credit(1))
+    assert receivers(core) == ["layer0", "layer3"]
+
+
+@pytest.mark.parametrize("every", [0, 2])
+def test_nobody_misses_the_batch_before_a_test(every: int) -> None:
+    core = source(window=1, eval_every=every)
+    assert receivers(core) == EVERYBODY
+    for name in EVERYBODY[1:]:
+        core.receive(name, Credit(1))
+    assert receivers(core) == ([] if every else EVERYBODY[1:])
+    core.receive("layer0", Credit(1))
+    assert bool(receivers(core)) == bool(every)
+
+
+# -- the whole
+
+
+@RULES
+@pytest.mark.parametrize("slow", [1, 2, 3])
+@pytest.mark.parametrize("window", [1, 4])
+def test_a_layer_that_hardly_works_stalls_no_evaluation(rule: str, slow: int, window: int) -> None:
+    steps = 60
+    network = Network(tiny(rule, steps=steps, eval_every=20, window=window))
+    names = list(network.cores)
+    for turn in range(20_000):
+        if network.finished:
+            break
+        for name in names:
+            if name != names[1 + slow] or turn % 25 == 0:
+                network.work(name)
+        for edge in network.queues:
+            network.deliver(edge)
+    assert [e.step for e in network.evaluations] == [20, 40, 60]
+    taken = [layer.stats.activations for layer in network.layers()]
+    assert taken.pop(slow) < 2 * steps / 3
+    if window > 1:
+        assert min(taken) > 0.9 * steps
+
+
+@RULES
+def test_evaluation_goes_through_the_real_layers(rule: str) -> None:
+    pipeline = tiny(rule, steps=30)
+    network = Network(pipeline)
+    network.drain()
+    weights = [layer._named() for layer in network.layers()]
+    judgement = evaluate(pipeline, DATA, weights)
+    last = network.evaluations[-1]
+    assert (last.errors, last.judged) == (judgement.errors, judgement.judged)
+    assert last.loss == pytest.approx(judgement.loss, rel=1e-6)
+    locked = replace(pipeline, rule="backprop")
+    assert evaluate(locked, DATA, weights).loss == judgement.loss
+    for layer in network.layers():
+        assert isinstance(layer, Unlocked)
+        if layer.inputs is not None:
+            layer.inputs.stack.parameters.fill(np.nan)  # nobody asks the models
+    again = evaluate(pipeline, DATA, [layer._named() for layer in network.layers()])
+    assert again.loss == judgement.loss
