@@ -1,0 +1,160 @@
+"""What is left of the others' updates a second while one layer is slowed tenfold from outside.
+
+DNI_DATA=… python benchmarks/slow_layer.py [--rules backprop cdni unlocked-cdni] [--rounds 3]
+
+A worker is slowed with SIGSTOP and SIGCONT: it gets a tenth of the processor time that it takes at
+full speed, however loaded the machine is. The rates are compared with those at full speed before
+and after, in one and the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+import psutil
+
+EXAMPLE: Final = Path(__file__).parent.parent / "examples" / "mnist-fcn4.toml"
+RULES: Final = ("backprop", "cdni", "unlocked-cdni")
+SLOWER: Final = 10
+TICK_SECONDS: Final = 0.002
+SETTLE_SECONDS: Final = 1.2
+"""Two reports of a worker lie this far apart at most, even where it is slowed."""
+
+Rates = dict[str, float]
+
+
+def at_work(process: psutil.Process) -> float:
+    """Seconds of processor time that it has used."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+@contextmanager
+def slowed(process: psutil.Process, share: float) -> Iterator[None]:
+    """Let `process` have no more than this share of a processor."""
+    over = threading.Event()
+
+    def throttle() -> None:
+        began, used = time.monotonic(), at_work(process)
+        while not over.wait(TICK_SECONDS):
+            ahead = at_work(process) - used > share * (time.monotonic() - began)
+            process.send_signal(signal.SIGSTOP if ahead else signal.SIGCONT)
+        process.send_signal(signal.SIGCONT)
+
+    thread = threading.Thread(target=throttle)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+class Trial:
+    """A run without an end, of which rates are measured while it goes on."""
+
+    def __init__(self, pipeline: Path, folder: Path, overrides: Sequence[str]) -> None:
+        self._folder = folder
+        endless = ("train.steps=1000000000", "train.eval_every=0", "train.lr_drops=[]")
+        settings = [word for setting in (*endless, *overrides) for word in ("-o", setting)]
+        command = [sys.executable, "-m", "cli", "run", str(pipeline), "--run-dir", str(folder)]
+        self._process = subprocess.Popen([*command, *settings], stdout=subprocess.DEVNULL)
+
+    def __enter__(self) -> Trial:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait()
+
+    def workers(self) -> dict[str, psutil.Process]:
+        """The processes of the layers, once all of them learn."""
+        while not self._updates():
+            if self._process.poll() is not None:
+                raise RuntimeError("the run has ended")
+            time.sleep(0.1)
+        time.sleep(SETTLE_SECONDS)
+        children = psutil.Process(self._process.pid).children()
+        lines = {child.cmdline()[-1]: child for child in children}
+        return {name: lines[name] for name in sorted(self._updates())}
+
+    def rates(self, seconds: float) -> Rates:
+        """Updates a second of each layer, from now on for so long."""
+        time.sleep(SETTLE_SECONDS)
+        before = self._updates()
+        time.sleep(seconds)
+        after = self._updates()
+        found = {}
+        for name, (began, updates) in before.items():
+            ended, total = after[name]
+            found[name] = (total - updates) / (ended - began) if ended > began else 0.0
+        return found
+
+    def kept(self, process: psutil.Process, seconds: float) -> Rates:
+        """What share of its rate each layer keeps while the worker `process` is slowed."""
+        began, used = time.monotonic(), at_work(process)
+        first = self.rates(seconds)
+        share = (at_work(process) - used) / (time.monotonic() - began)
+        with slowed(process, share / SLOWER):
+            slow = self.rates(seconds)
+        second = self.rates(seconds)
+        return {name: 2 * slow[name] / (first[name] + second[name]) for name in first}
+
+    def _updates(self) -> dict[str, tuple[float, int]]:
+        """Of each layer that has learnt: when it last told how many updates it has made."""
+        path = self._folder / "metrics.jsonl"
+        if not path.exists():
+            return {}
+        *lines, _ = path.read_text("utf-8").split("\n")
+        found = {}
+        for line in map(json.loads, lines):
+            if line.get("updates"):
+                found[line["layer"]] = line["seconds"], line["updates"]
+        return found
+
+
+def main() -> None:
+    """Slow each layer in turn, for every rule; print the shares kept, in the median of rounds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rules", nargs="+", default=RULES)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    table: dict[str, dict[str, Rates]] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for rule in options.rules:
+            with Trial(EXAMPLE, Path(scratch) / rule, [f"rule={rule}"]) as trial:
+                workers = trial.workers()
+                print(f"{rule:15s} {' '.join(f'{name:>8s}' for name in workers)}")
+                table[rule] = {}
+                for slow, process in workers.items():
+                    rounds = [trial.kept(process, options.seconds) for _ in range(options.rounds)]
+                    kept = {name: statistics.median(r[name] for r in rounds) for name in workers}
+                    table[rule][slow] = kept
+                    shares = " ".join(f"{kept[name]:8.0%}" for name in workers)
+                    print(f"  {slow} slowed {shares}", flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(table, indent=2))
+
+
+if __name__ == "__main__":
+    main()
