@@ -64,7 +64,7 @@ def run(
     else:
         drive = partial(_local, pipeline, facts, folder)
     del data  # the source has its own
-    return train(pipeline, folder, threads(pipeline), drive, display or NoDisplay())
+    return train(pipeline, folder, engine, threads(pipeline), drive, display or NoDisplay())
 
 
 def check(pipeline: Pipeline) -> list[LayerPlan]:
@@ -173,7 +173,11 @@ def run_command(
     help="The rules to compare, divided by commas.  [default: no-bprop,backprop,dni,cdni]",
 )
 @click.option("--seeds", type=int, default=3, show_default=True, help="Runs a rule.")
-@click.option("--goal", type=float, help="Report the seconds to this test error, in percent.")
+@click.option(
+    "--goal",
+    type=float,
+    help="Report the seconds to this test error, in percent.  [default: what all rules came to]",
+)
 @click.option("--table1", is_flag=True, help="Compare the networks of the paper's table 1.")
 @click.option("--quick", is_flag=True, help="With --table1: a twentieth of the steps.")
 @click.option(
@@ -210,6 +214,8 @@ def compare_command(
     Runs that are there already are not run again, so an interrupted comparison goes on where it
     stopped.
     """
+    from dataclasses import replace
+
     from coordinator.compare import table1 as paper
     from coordinator.compare.cells import cells
     from coordinator.compare.conduct import compare
@@ -219,20 +225,24 @@ def compare_command(
     from protocol import SpecError, located
 
     console = Terminal(stderr=as_json)
-    wanted = rules.split(",") if rules else paper.RULES
+    wanted = paper.RULES if rules is None else [rule.strip() for rule in rules.split(",")]
+    if table1 and (pipeline or overrides):
+        raise SpecError("--table1: brings its own pipelines; give no file and no -o")
+    if not table1 and (quick or only or cifar10):
+        raise SpecError("--quick, --only and --cifar10 go with --table1")
+    if goal is not None and not 0 <= goal <= 100:
+        raise SpecError(f"--goal: {goal} is not a percentage")
     if table1:
-        if pipeline or overrides:
-            raise SpecError("--table1: brings its own pipelines; give no file and no -o")
-        chosen = list(paper.table1(wanted, seeds, quick, only, cifar10))
+        chosen = paper.table1(wanted, seeds, quick, only, cifar10)
         out = out or Path("runs") / f"compare-table1{'-quick' if quick else ''}"
     else:
         read = located(_read(pipeline, overrides))
-        chosen = list(cells(read, wanted, seeds, paper.errors(read.name)))
+        chosen = cells(read, wanted, seeds, paper.errors(read))
         out = out or Path("runs") / f"compare-{read.name}"
     display = choose(console) if console.is_terminal else NoDisplay()
-    train = partial(run, engine=engine, force=True, display=display)
+    train = partial(run, force=True, display=display)
     with options.about(pipeline):
-        result = compare(chosen, out, train, console.say, goal)
+        result = compare([replace(c, engine=engine) for c in chosen], out, train, console.say, goal)
     with suppress(OSError):
         show_comparison(console, result, out, as_json)
     ctx.exit(exit_status(result))

@@ -92,7 +92,7 @@ class Recorder:
         (folder / LOGS).mkdir(exist_ok=True)
         (folder / WEIGHTS).mkdir(exist_ok=True)
         text = tomli_w.dumps(pipeline.as_dict())
-        _whole(folder / PIPELINE, lambda path: path.write_text(text, "utf-8"))
+        whole(folder / PIPELINE, lambda path: path.write_text(text, "utf-8"))
         self._metrics = (folder / METRICS).open("w", encoding="utf-8")
 
     @property
@@ -115,7 +115,7 @@ class Recorder:
         facts = {key: str(value) for key, value in state.facts.items()}
         path = self.folder / WEIGHTS / f"{state.name}.safetensors"
         data = save(arrays, facts)
-        _whole(path, lambda part: part.write_bytes(data))
+        whole(path, lambda part: part.write_bytes(data))
 
     def finish(self, end: End, extra: dict[str, object]) -> dict[str, object]:
         """Write the summary, close, and return the summary."""
@@ -124,7 +124,7 @@ class Recorder:
         summary = self.tally.summary(end.outcome, self.seconds) | extra
         summary["failure"] = end.text or None
         text = json.dumps(summary, indent=2) + "\n"
-        _whole(self.folder / SUMMARY, lambda path: path.write_text(text, "utf-8"))
+        whole(self.folder / SUMMARY, lambda path: path.write_text(text, "utf-8"))
         logs = self.folder / LOGS
         for log in logs.iterdir():
             if log.stat().st_size == 0:
@@ -134,7 +134,8 @@ class Recorder:
         return summary
 
 
-def _whole(path: Path, write: Callable[[Path], object]) -> None:
+def whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make a file beside `path`, and put it there when it is complete."""
     part = path.with_name(f".{path.name}.part")
     try:
         with _naming(path):

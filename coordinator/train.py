@@ -28,8 +28,10 @@ class Result:
     recorder: Recorder
 
 
-def train(pipeline: Pipeline, folder: Path, threads: int, drive: Drive, display: Display) -> Result:
-    """Drive a run of `pipeline` and record it in `folder`.
+def train(
+    pipeline: Pipeline, folder: Path, engine: str, threads: int, drive: Drive, display: Display
+) -> Result:
+    """Drive a run of `pipeline` and record it in `folder`; `engine` is what `drive` is called.
 
     Raises RunError where the folder cannot be written. A run that fails is a Result.
     """
@@ -49,7 +51,8 @@ def train(pipeline: Pipeline, folder: Path, threads: int, drive: Drive, display:
             watch.end()
         own = _processor_seconds() - began
         try:
-            summary = recorder.finish(end, {"threads": threads, "coordinator_cpu_seconds": own})
+            extra = {"engine": engine, "threads": threads, "coordinator_cpu_seconds": own}
+            summary = recorder.finish(end, extra)
         except OSError as error:
             end = End("failed", _words(error, folder))
             summary = recorder.tally.summary(end.outcome, recorder.seconds)

@@ -1,7 +1,7 @@
 """Every word that parts of a pipeline say to each other, as immutable records.
 
-Data messages pass between neighbours, control messages between a worker and the coordinator.
-The unions at the end let `match` and mypy prove that each reader handles each word.
+Data messages pass along edges (`Pipeline.edges`), control messages between a worker and the
+coordinator. The unions at the end let `match` and mypy prove that each reader handles each word.
 Arrays in a message are never written again after it is made: the sender keeps using its own
 reference, the wire sends it without a copy, and a receiver gets a read-only view.
 """

@@ -10,7 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -132,19 +132,23 @@ def test_what_is_there_is_not_run_again_and_what_is_half_there_is(dni: Dni) -> N
     again = compare(dni, "--rules", "dni,cdni", "--seeds", "1", "--json")
     assert json.loads(first.stdout) == json.loads(again.stdout)
     assert again.stderr.count("there already") == 2
-    folder = Path(json.loads(first.stdout)[0]["runs"][0])
+    folder = Path(json.loads(first.stdout)["groups"][0]["runs"][0])
     summary = dni.home / folder / "summary.json"
     summary.write_text(summary.read_text("utf-8").replace("completed", "interrupted"), "utf-8")
     third = compare(dni, "--rules", "dni,cdni", "--seeds", "1", "--json")
     assert third.stderr.count("there already") == 1
-    assert json.loads(third.stdout)[0]["test_errors"] == json.loads(first.stdout)[0]["test_errors"]
+    errors = [
+        [group["test_errors"] for group in json.loads(made.stdout)["groups"]]
+        for made in (first, third)
+    ]
+    assert errors[0] == errors[1]
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"outcome": "completed"}', "null"])
 def test_a_broken_summary_is_no_run(dni: Dni, content: str) -> None:
     result = json.loads(compare(dni, "--rules", "cdni", "--seeds", "1", "--json").stdout)
-    folder = dni.home / result[0]["runs"][0]
-    cell = Cell(_read(folder), None)
+    folder = dni.home / result["groups"][0]["runs"][0]
+    cell = Cell(_read(folder), None, "inline")
     assert read(cell, folder.parent) is not None
     (folder / "summary.json").write_text(content, "utf-8")
     assert read(cell, folder.parent) is None
@@ -183,6 +187,10 @@ def test_an_interrupted_comparison_goes_on(dni: Dni) -> None:
         (["--rules", "cdmi"], "did you mean 'cdni'"),
         (["--seeds", "0"], "--seeds"),
         (["--table1"], "--table1"),
+        (["--quick"], "--table1"),
+        (["--rules", ""], "--rules"),
+        (["--goal", "nan"], "--goal"),
+        (["--goal", "101"], "--goal"),
         (["-o", "data.name=mnits"], "did you mean 'mnist'"),
         (["-o", "layer.2.modules=['linear 3']"], "3 outputs"),
     ],
@@ -195,9 +203,10 @@ def test_mistakes_are_one_line(dni: Dni, words: list[str], told: str) -> None:
 def test_a_run_that_fails_is_named_and_the_others_go_on(dni: Dni) -> None:
     words = ["--rules", "backprop,no-bprop", "--seeds", "1", "-o", "train.lr=1e30", "--json"]
     done = compare(dni, *words, code=1)
-    found: list[dict[str, Any]] = json.loads(done.stdout)
-    assert "failed: 1/2 tiny backprop" in done.stderr
-    assert len(found) < 2
+    found = json.loads(done.stdout)
+    assert found["outcome"] == "failed"
+    assert "1/2 tiny backprop" in found["failures"][0]
+    assert found["failures"][0] in done.stderr
 
 
 def test_without_matplotlib_all_but_the_picture_is_there(

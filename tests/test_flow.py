@@ -25,7 +25,7 @@ def test_a_flow_is_the_batches_that_no_credit_covers(
         assert flow.credit == credit
         assert flow.newest == newest
         assert flow.open == (len(under_way) < window)
-        assert flow.almost_dry == (len(under_way) <= 1)
+        assert flow.dry == (not under_way)
         assert len(under_way) <= window
 
 

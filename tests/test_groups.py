@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import signal
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
-from protocol import Data, Edge, Layer, Pipeline
+from cli import evaluate, run
+from protocol import Data, Edge, Layer, Pipeline, Train
 
 if TYPE_CHECKING:
     from tests.conftest import Dni, Training
@@ -117,3 +120,35 @@ def test_the_layer_that_fails_is_named_and_not_its_worker(dni: Dni) -> None:
     assert "a cosmic ray" in training.text
     assert weights(training) == {"layer2"}
     dni.nothing_left()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", ["no-bprop", "cdni", "unlocked-cdni"])
+def test_what_a_neighbour_in_the_same_worker_holds_is_not_written_again(
+    tmp_path: Path, rule: str
+) -> None:
+    """A layer whose output is its input passes on memory that the sender writes again."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((6000, 128, 8)).astype(np.float32)
+    y = (x.reshape(len(x), -1) @ rng.standard_normal((1024, 5))).argmax(axis=1)
+    np.savez(tmp_path / "wide.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    heavy = ("linear 1500", "relu", "linear 1500", "relu", "linear 5")
+    pipeline = Pipeline(
+        rule=rule,
+        data=Data(path=str(tmp_path / "wide.npz"), batch=200),
+        train=Train(steps=60),
+        layer=(Layer(("flatten",)), Layer(("linear 64", "relu")), Layer(heavy)),
+        workers=((0, 1), (2,)),
+    )
+    result = run(pipeline, run_dir=tmp_path / "run")
+    exact = evaluate(tmp_path / "run")
+    assert result.summary["test_error"] == pytest.approx(100 * exact.errors / exact.judged)
+
+
+@pytest.mark.slow
+def test_unlocked_layers_of_one_worker_take_turns(dni: Dni) -> None:
+    words = ("-o", "rule=unlocked-cdni", "-o", "workers=[[0,1,2]]", "-o", "train.steps=400")
+    told = dni("run", "tiny.toml", "--run-dir", "run", "--json", *words)
+    assert told.returncode == 0, told.stderr
+    updates = [layer["updates"] for layer in json.loads(told.stdout)["layers"]]
+    assert min(updates) >= 0.8 * max(updates)

@@ -24,9 +24,9 @@ class Flow:
         return len(self._in_flight) < self._window
 
     @property
-    def almost_dry(self) -> bool:
-        """Whether the receiver has at most the batch that it is working on."""
-        return len(self._in_flight) <= 1
+    def dry(self) -> bool:
+        """Whether the receiver has nothing to do."""
+        return not self._in_flight
 
     def send(self, batch: int) -> None:
         """`batch` is under way; numbers ascend."""

@@ -61,7 +61,7 @@ class Layer:
     """A layer that passes activations on and does not learn; the rules build on it.
 
     Invariant: the batches sent up to learn from are those whose gradient was used, those whose
-    gradient was dropped, and at most `window` that are unanswered.
+    gradient was dropped, and at most `window` that are unanswered (unlocked layers allow more).
     """
 
     def __init__(
@@ -228,7 +228,7 @@ class Layer:
         yield Send(self.above, mark)
 
     def _train(self, message: Activation) -> Iterator[Send]:
-        y, _ = self.stack.forward(message.x, train=True)
+        y, _ = self._forward(message)
         yield from self._up(message, y)
         self._finish(message.batch)
 
@@ -237,7 +237,7 @@ class Layer:
         return iter(())
 
     def _evaluate(self, message: Activation) -> Iterator[Send]:
-        y, _ = self.stack.forward(message.x, train=False)
+        y, _ = self._forward(message)
         yield from self._up(message, y)
 
     def _taught(self, batch: int, sent: Sent, truth: Floats) -> Iterator[Send]:  # noqa: ARG002
@@ -245,6 +245,14 @@ class Layer:
         return iter(())
 
     # -- what rules are made of
+
+    def _forward(self, message: Activation) -> tuple[Floats, list[object]]:
+        """The activation, and what going back needs.
+
+        The message's memory is not ours any more when its credit is out, but the activation is.
+        """
+        y, caches = self.stack.forward(message.x, message.train)
+        return y.copy() if np.may_share_memory(y, message.x) else y, caches
 
     def _up(self, message: Activation, y: Floats) -> Iterator[Send]:
         self._sound(y, "the activation")

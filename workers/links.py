@@ -1,9 +1,9 @@
 """A worker's sockets: the only file of the workers with zmq in it.
 
-Two inboxes that this worker binds, two outlets to the inboxes of its neighbours, and a line to
-the coordinator. Queues in the sockets are unlimited because the window already bounds what can be
-in flight. Large arrays go through shared memory where both ends are on one machine, else as frames.
-Bytes that are no message are dropped, with a line on standard error.
+An inbox that this worker binds for each edge into it, an outlet for each edge out of it, and a
+line to the coordinator. Queues in the sockets are unlimited because the window already bounds what
+can be in flight. Large arrays go through shared memory where both ends are on one machine, else as
+frames. Bytes that are no message are dropped, with a line on standard error.
 """
 
 from __future__ import annotations

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple, cast
 
-import numpy as np
-
 from protocol import COORDINATOR, Activation, Evaluated, Mark, Pipeline, Send
 from workers.layer import Layer, Rng, Sent
 from workers.nn import Floats, Loss, Stack
@@ -23,7 +21,7 @@ class Locked(Layer):
     """backprop: a layer learns when the true gradient comes, and nothing else happens till then."""
 
     def _train(self, message: Activation) -> Iterator[Send]:
-        y, caches = self.stack.forward(message.x, train=True)
+        y, caches = self._forward(message)
         self._remember(message, caches)
         yield from self._up(message, y)
 
@@ -62,9 +60,7 @@ class Decoupled(Layer):
         self._in_hand: _InHand | None = None
 
     def _train(self, message: Activation) -> Iterator[Send]:
-        y, caches = self.stack.forward(message.x, train=True)
-        if np.may_share_memory(y, message.x):
-            y = y.copy()  # the message's memory is not ours when the gradient comes
+        y, caches = self._forward(message)
         self._begun, self._in_hand = message.batch, _InHand(message, y, caches)
         yield from self._up(message, y)
 

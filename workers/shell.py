@@ -194,8 +194,9 @@ class _Worker:
         raise _Leave
 
     def _next(self) -> Meter | None:
-        """Whose turn it is: of those who have work the last in the pipeline, as that frees most."""
-        return next((m for m in reversed(self._meters.values()) if m.core.ready), None)
+        """Whose turn it is: of those who have work who is furthest behind, else the last."""
+        ready = [meter for meter in reversed(self._meters.values()) if meter.core.ready]
+        return min(ready, key=lambda meter: meter.core.step, default=None)
 
     def _send(self, sender: str, sends: Iterator[Send]) -> None:
         for to, message in sends:

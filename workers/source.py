@@ -47,9 +47,9 @@ class Source:
     """Sends batches up while the window of the first edge is open. See `protocol.core.Core`.
 
     Where layers are unlocked, training batches go to all of them. One that is too slow for the
-    others holds nobody up: it goes without a batch where it has no room for it while the others are
-    about to run dry, unless that is the case with more than half of all layers. The batch before a
-    test goes to all: what a layer holds of a neighbour until its own stream gets there would else
+    others holds nobody up: it goes without a batch where it has no room for it while the others
+    have nothing to do, unless that is the case with more than half of all layers. The batch before
+    a test goes to all: what a layer holds of a neighbour until its own stream gets there would else
     bar the way of the test. The next message is always made already, so that it can go the moment
     it may.
     """
@@ -107,7 +107,7 @@ class Source:
         skipped = len(self._flows) - len(layers)
         if not skipped:
             return layers
-        others_wait = all(self._flows[layer].almost_dry for layer in layers)
+        others_wait = all(self._flows[layer].dry for layer in layers)
         may_skip = skipped <= self._most_skipped and not self._tests_after(step)
         return layers if may_skip and others_wait else []
 

@@ -22,8 +22,9 @@ from workers.nn import Floats
 from workers.rules import Decoupled, Top
 from workers.synthetic import Guess, SyntheticInput
 
-REMEMBERED = 2
-"""Windows of batches that a layer remembers of its own stream for what neighbours say of them."""
+REMEMBERED = 8
+"""Windows of batches that a layer remembers of its own stream for what neighbours say of them: a
+slow neighbour speaks of batches that were its newest when it took them up."""
 
 
 class Unlocked(Layer):
@@ -111,8 +112,9 @@ class Unlocked(Layer):
 
     def beat(self) -> Iterator[Send]:
         yield from super().beat()
-        self._source_told = self._taught_told = 0
-        yield from self._tell_unlocked()
+        if not self.finished:
+            self._source_told = self._taught_told = 0
+            yield from self._tell_unlocked()
 
     def _tell_unlocked(self) -> Iterator[Send]:
         """Credits to the source, and to the layer above for its gradients."""

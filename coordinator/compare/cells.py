@@ -18,15 +18,19 @@ LARGEST_SEEDS: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One run: a network, a rule and a seed. `paper` is what the paper's table says, percent."""
+    """One run: a network, a rule and a seed, on an engine.
+
+    `paper` is what the paper's table says of it, in percent.
+    """
 
     pipeline: Pipeline
     paper: float | None = None
+    engine: str = "local"
 
     @property
     def folder(self) -> str:
-        """The name of its run folder: the same for the same pipeline, and no other's."""
-        text = json.dumps(self.pipeline.as_dict(), sort_keys=True)
+        """The name of its run folder: the same for the same run, and no other's."""
+        text = json.dumps([self.engine, self.pipeline.as_dict()], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         seed = self.pipeline.train.seed
         return f"{self.pipeline.name}-{self.pipeline.rule}-seed{seed}-{digest}"

@@ -12,7 +12,7 @@ from coordinator.compare.picture import draw
 from coordinator.compare.results import Group, goals, grouped, read, write
 from coordinator.run import End
 from coordinator.train import Result
-from protocol import DataError, Pipeline, RunError
+from protocol import DataError, Pipeline, RunError, SpecError, UserError
 
 Say: TypeAlias = Callable[[str], None]
 
@@ -20,7 +20,7 @@ Say: TypeAlias = Callable[[str], None]
 class Train(Protocol):
     """What runs a pipeline and leaves its folder."""
 
-    def __call__(self, pipeline: Pipeline, *, run_dir: Path) -> Result:
+    def __call__(self, pipeline: Pipeline, *, engine: str, run_dir: Path) -> Result:
         """Raises UserError where the pipeline cannot be run at all."""
 
 
@@ -71,9 +71,9 @@ def _run(cells: Sequence[Cell], out: Path, train: Train, say: Say) -> tuple[End,
             continue
         say(f"{what}: {pipeline.train.steps:,} steps")
         try:
-            result = train(pipeline, run_dir=out / cell.folder)
-        except DataError as error:
-            if not several:
+            result = train(pipeline, engine=cell.engine, run_dir=out / cell.folder)
+        except UserError as error:
+            if isinstance(error, DataError | SpecError) and not several:
                 raise
             failures.append(f"{what}: {error}")
             say(failures[-1])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from coordinator.compare.results import Group, Point
+from coordinator.record import whole
 from protocol import RunError
 
 PICTURE: Final = "comparison.png"
@@ -48,7 +49,7 @@ def draw(groups: Sequence[Group], out: Path) -> Path:
         row[0].set_title(network, loc="left", fontweight="bold")
         row[1].legend(frameon=False)
     path = out / PICTURE
-    figure.savefig(path, dpi=130)
+    whole(path, lambda part: figure.savefig(part, dpi=130, format="png"))
     return path
 
 

@@ -18,8 +18,9 @@ from coordinator.display import Terminal
 def show_comparison(console: Terminal, result: Comparison, out: Path, as_json: bool) -> None:
     """The table, what failed, and where the files are; with `as_json` JSON on standard output."""
     if as_json:
-        found = [group.as_dict(result.goal[group.network]) for group in result.groups]
-        print(json.dumps(found))
+        groups = [group.as_dict(result.goal[group.network]) for group in result.groups]
+        told = {"outcome": result.end.outcome, "groups": groups, "failures": result.failures}
+        print(json.dumps(told, allow_nan=False))
     if result.groups:
         console.print(_table(result.groups, result.goal))
     for failure in result.failures:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from coordinator.compare.cells import Cell
-from coordinator.record import METRICS, PIPELINE, SUMMARY
+from coordinator.record import METRICS, PIPELINE, SUMMARY, whole
 from protocol import UserError, read_pipeline
 
 CSV: Final = "comparison.csv"
@@ -59,7 +59,8 @@ def read(cell: Cell, out: Path) -> Ran | None:
             for line in lines
             if "test_error" in line
         ]
-        if summary["outcome"] != "completed" or read_pipeline(folder / PIPELINE) != cell.pipeline:
+        same = read_pipeline(folder / PIPELINE) == cell.pipeline
+        if summary["outcome"] != "completed" or summary["engine"] != cell.engine or not same:
             return None
         return Ran(
             cell,
@@ -146,14 +147,18 @@ def goals(groups: Sequence[Group], given: float | None) -> dict[str, float]:
 
 def write(groups: Sequence[Group], goal: dict[str, float], out: Path) -> None:
     """Leave comparison.csv, a line a run, and comparison.json, an entry a rule and network."""
-    whole = [group.as_dict(goal[group.network]) for group in groups]
-    (out / JSON).write_text(json.dumps(whole, indent=2) + "\n", "utf-8")
-    with (out / CSV).open("w", newline="", encoding="utf-8") as file:
-        lines = csv.DictWriter(file, COLUMNS)
-        lines.writeheader()
-        for group in groups:
-            at = goal[group.network]
-            lines.writerows(_line(group, run, at) for run in group.runs)
+    entries = [group.as_dict(goal[group.network]) for group in groups]
+    lines = [_line(group, run, goal[group.network]) for group in groups for run in group.runs]
+    text = json.dumps(entries, indent=2, allow_nan=False) + "\n"
+    whole(out / JSON, lambda part: part.write_text(text, "utf-8"))
+    whole(out / CSV, lambda part: _write_csv(part, lines))
+
+
+def _write_csv(path: Path, lines: Sequence[dict[str, object]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, COLUMNS)
+        table.writeheader()
+        table.writerows(lines)
 
 
 def _line(group: Group, run: Ran, goal: float) -> dict[str, object]:

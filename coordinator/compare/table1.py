@@ -69,9 +69,12 @@ def _layers(data: str, images: bool, count: int) -> tuple[Layer, ...]:
     return (*made, last)
 
 
-def errors(name: str) -> dict[str, float]:
-    """What the paper's table says of the network called `name`, by rule; nothing of others."""
-    return dict(zip(RULES, PAPER.get(name, ()), strict=False))
+def errors(pipeline: Pipeline) -> dict[str, float]:
+    """What the paper's table says of this network, by rule; nothing where it is none of those."""
+    name = pipeline.name
+    if name not in PAPER or network(name, quick=False).layer != pipeline.layer:
+        return {}
+    return dict(zip(RULES, PAPER[name], strict=True))
 
 
 def table1(
@@ -85,4 +88,5 @@ def table1(
     if not names:
         raise SpecError(f"--only: no network's name starts with {only!r}{nearest(only, PAPER)}")
     for name in names:
-        yield from cells(network(name, quick, cifar10), rules, seeds, errors(name))
+        made = network(name, quick, cifar10)
+        yield from cells(made, rules, seeds, errors(made))

@@ -6,6 +6,7 @@ held at a time than one member of bounded size, however much the archive decompr
 
 from __future__ import annotations
 
+import itertools
 import tarfile
 import textwrap
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ from workers.data.content import BROKEN, opened, take
 T = TypeVar("T")
 LARGEST: Final = 1 << 26
 """Bytes that a member may have."""
+MOST: Final = 1 << 21
+"""Members that an archive may have."""
 _SLACK: Final = 1 << 20  # bytes of headers and padding around a member
 _MAGIC: Final = slice(257, 262)
 
@@ -43,12 +46,16 @@ def members(path: Path) -> Iterator[Member]:
     """The files and folders in the archive at `path`, in its order, gzip or xz or neither.
 
     Links and devices are passed over. Raises DataError, as does `Member.read`, for an archive that
-    is broken or has a member of more than `LARGEST` bytes.
+    is broken, has more than `MOST` members or one of more than `LARGEST` bytes.
     """
     with opened(path) as stream:
         metered = _Metered(stream, path)
         with _sound(path, partial(tarfile.open, fileobj=metered, mode="r|")) as tar:
-            while (found := _sound(path, tar.next)) is not None:
+            for number in itertools.count(1):
+                if (found := _sound(path, tar.next)) is None:
+                    return
+                if number > MOST:
+                    raise DataError(f"{path}: has more than {MOST} members")
                 tar.members = []  # type: ignore[attr-defined]  # or it remembers every one
                 if found.size > LARGEST:
                     raise DataError(f"{path}: {found.name!r} has more than {LARGEST} bytes")
