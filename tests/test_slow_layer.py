@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from pathlib import Path
 
 import pytest
@@ -30,32 +31,30 @@ modules = ["linear 10"]
 """
 ROUNDS = 8
 SECONDS = 1.5
-SLOWED = "layer1"
+SLOWED = "layer2"
 
 
 def kept(tmp_path: Path, rule: str, enough: float) -> tuple[float, float]:
-    """What SLOWED keeps of its rate at the most, and what is the least that another does.
+    """What SLOWED keeps of its rate in the median, and what is the least that another does.
 
-    Each layer's best of a few rounds counts: whatever else the machine does may well take from it
-    in one part of a round and not in the others.
+    Of the others each layer's best of a few rounds counts: whatever else the machine does may well
+    take from it in one part of a round and not in the others.
     """
     path = tmp_path / "wide.toml"
     path.write_text(PIPELINE, "utf-8")
-    best: dict[str, float] = {}
+    rounds: list[dict[str, float]] = []
+    others = 0.0
     with Trial(path, tmp_path / "run", [f"rule={rule}"]) as trial:
         process = trial.workers()[SLOWED]
-        for _ in range(ROUNDS):
-            for name, share in trial.kept(process, SECONDS).items():
-                best[name] = max(share, best.get(name, 0.0))
-            others = min(share for name, share in best.items() if name != SLOWED)
-            if others >= enough:
-                break
-    return best[SLOWED], others
+        while len(rounds) < ROUNDS and others <= enough:
+            rounds.append(trial.kept(process, SECONDS))
+            others = min(max(r[name] for r in rounds) for name in rounds[0] if name != SLOWED)
+    return statistics.median(r[SLOWED] for r in rounds), others
 
 
 def test_where_a_layer_is_slowed_unlocked_layers_keep_their_rate(tmp_path: Path) -> None:
     slow, others = kept(tmp_path, "unlocked-cdni", 0.9)
-    assert others >= 0.9
+    assert others > 0.9
     assert slow < 0.3
 
 
