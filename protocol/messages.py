@@ -45,7 +45,7 @@ class Gradient(NamedTuple):
 
 
 class Credit(NamedTuple):
-    """All batches up to and including number `credit` have left this edge: the window moves."""
+    """Batch `credit`, and all sent before it, have left this edge: the window moves."""
 
     credit: int
 

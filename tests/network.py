@@ -156,7 +156,8 @@ class Network:
             if isinstance(message, Gradient | Credit):
                 back = Edge(edge.receiver, edge.sender)
                 flying = self.in_flight[back]
-                self.in_flight[back] = [batch for batch in flying if batch > message.credit]
+                if message.credit in flying:
+                    del flying[: flying.index(message.credit) + 1]
             self.cores[edge.receiver].receive(edge.sender, message)
 
     def lose_gradient(self, edge: Edge) -> None:

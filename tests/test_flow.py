@@ -12,21 +12,33 @@ from workers.flow import Flow
 def test_a_flow_is_the_batches_that_no_credit_covers(
     window: int, moves: list[tuple[bool, int]]
 ) -> None:
-    flow, sent, credit, newest = Flow(window), [0], 0, 0
+    flow, under_way, credit, newest = Flow(window), list[int](), 0, 0
     for is_credit, number in moves:
         if is_credit:
             flow.settle(number)
-            credit = max([credit, *(batch for batch in sent if batch <= number)])
+            if number in under_way:
+                credit, under_way = number, under_way[under_way.index(number) + 1 :]
         elif flow.open:
-            newest += 1 + number
+            newest = number if number not in under_way and number > 0 else newest + 100
             flow.send(newest)
-            sent.append(newest)
-        under_way = [batch for batch in sent if batch > credit]
+            under_way.append(newest)
         assert flow.credit == credit
-        assert flow.newest == newest
         assert flow.open == (len(under_way) < window)
         assert flow.dry == (not under_way)
         assert len(under_way) <= window
+
+
+def test_batches_leave_in_the_order_in_which_they_were_sent() -> None:
+    """An unlocked layer sends a training batch before a test batch of a smaller number."""
+    flow = Flow(3)
+    for batch in (7, 5, 6):
+        flow.send(batch)
+    flow.settle(7)
+    assert not flow.dry
+    flow.settle(5)
+    assert not flow.dry
+    flow.settle(6)
+    assert flow.dry
 
 
 def test_a_credit_for_what_was_never_sent_opens_nothing() -> None:

@@ -8,12 +8,11 @@ from collections import deque
 class Flow:
     """The batches in flight on an edge: sent, and not yet credited by the receiver.
 
-    Credits are batch numbers: one settles all batches up to it, so a later one makes up for any
-    that was lost. A credit for what was never sent settles nothing more.
+    A credit names a batch. It settles that one and all that were sent before it, so a later one
+    makes up for any that was lost; one for a batch that is not in flight settles nothing.
     """
 
     def __init__(self, window: int) -> None:
-        self.newest = 0
         self.credit = 0
         self._window = window
         self._in_flight: deque[int] = deque()
@@ -29,11 +28,12 @@ class Flow:
         return not self._in_flight
 
     def send(self, batch: int) -> None:
-        """`batch` is under way; numbers ascend."""
-        self.newest = batch
+        """`batch` is under way."""
         self._in_flight.append(batch)
 
     def settle(self, credit: int) -> None:
-        """The receiver is done with all batches up to `credit`."""
-        while self._in_flight and self._in_flight[0] <= credit:
-            self.credit = self._in_flight.popleft()
+        """The receiver is done with batch `credit`, and with all before it."""
+        if credit in self._in_flight:
+            self.credit = credit
+            while self._in_flight.popleft() != credit:
+                pass

@@ -5,9 +5,10 @@ other. Messages from above come first: they free memory, move the window and tea
 is taken up only while fewer than `window` batches are in flight on the edge above, which is what
 bounds memory and holds back a layer that is ahead.
 
-A batch is in flight on an edge from the moment it is sent until its credit comes back. Credits
-are batch numbers, so a later one makes up for any that was lost. In lockstep a layer passes on
-the credit that comes from above; otherwise it gives one when it is done with the batch itself.
+A batch is in flight on an edge from the moment it is sent until its credit comes back. A credit
+is for all that was sent before it too, so a later one makes up for any that was lost. In lockstep
+a layer passes on the credit that comes from above; otherwise it gives one when it is done with the
+batch itself.
 """
 
 from __future__ import annotations
@@ -160,7 +161,7 @@ class Layer:
                 yield from self._complete()
             elif self._may_take_from_below:
                 yield from self._take_from_below(self._from_below.popleft())
-        if self._done > self._told:
+        if self._done != self._told:
             yield self._tell()
 
     def beat(self) -> Iterator[Send]:

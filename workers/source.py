@@ -47,11 +47,10 @@ class Source:
     """Sends batches up while the window of the first edge is open. See `protocol.core.Core`.
 
     Where layers are unlocked, training batches go to all of them. One that is too slow for the
-    others holds nobody up: it goes without a batch where it has no room for it while the others
-    have nothing to do, unless that is the case with more than half of all layers. The batch before
-    a test goes to all: what a layer holds of a neighbour until its own stream gets there would else
-    bar the way of the test. The next message is always made already, so that it can go the moment
-    it may.
+    others holds nobody up: it goes without a batch where it alone has no room for it and the others
+    have nothing to do. The batch before a test goes to all: what a layer holds of a neighbour until
+    its own stream gets there would else bar the way of the test. The next message is always made
+    already, so that it can go the moment it may.
     """
 
     def __init__(self, pipeline: Pipeline, data: Dataset) -> None:
@@ -66,7 +65,7 @@ class Source:
         self._first = layers[0]
         fed = layers if pipeline.unlocked else layers[:1]
         self._flows = {layer: Flow(pipeline.window) for layer in fed}
-        self._most_skipped = 0 if pipeline.lockstep else len(fed) // 2
+        self._may_skip = len(fed) > 1 and not pipeline.lockstep
         self._stats = Stats()
         self._batch = 0
         self._draining = False
@@ -108,7 +107,7 @@ class Source:
         if not skipped:
             return layers
         others_wait = all(self._flows[layer].dry for layer in layers)
-        may_skip = skipped <= self._most_skipped and not self._tests_after(step)
+        may_skip = self._may_skip and skipped == 1 and not self._tests_after(step)
         return layers if may_skip and others_wait else []
 
     def work(self) -> Iterator[Send]:

@@ -71,7 +71,7 @@ class Unlocked(Layer):
 
     @property
     def ready(self) -> bool:
-        return super().ready or bool(self._from_source) or self._done > self._told
+        return super().ready or bool(self._from_source) or self._done != self._told
 
     @property
     def _may_take_from_above(self) -> bool:
