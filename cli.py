@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import click
 
 from coordinator import options
+from coordinator.compare.wishes import Wishes, wishes
 
 if TYPE_CHECKING:
     from coordinator.run import End
@@ -168,29 +169,7 @@ def run_command(
 @main.command("compare")
 @options.pipeline_argument
 @options.overrides
-@click.option(
-    "--rules",
-    help="The rules to compare, divided by commas.  [default: no-bprop,backprop,dni,cdni]",
-)
-@click.option("--seeds", type=int, default=3, show_default=True, help="Runs a rule.")
-@click.option(
-    "--goal",
-    type=float,
-    help="Report the seconds to this test error, in percent.  [default: what all rules came to]",
-)
-@click.option("--table1", is_flag=True, help="Compare the networks of the paper's table 1.")
-@click.option("--quick", is_flag=True, help="With --table1: a twentieth of the steps.")
-@click.option(
-    "--cifar10",
-    type=click.Path(path_type=Path, exists=True),
-    help="With --table1: these pictures in place of the canonical CIFAR-10.",
-)
-@click.option("--only", default="", help="With --table1: networks whose name starts so.")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Where runs and results go.  [default: runs/compare-<name>]",
-)
+@wishes
 @options.engine
 @options.as_json
 @click.pass_context
@@ -198,14 +177,7 @@ def compare_command(
     ctx: click.Context,
     pipeline: Path | None,
     overrides: tuple[str, ...],
-    rules: str | None,
-    seeds: int,
-    goal: float | None,
-    table1: bool,
-    quick: bool,
-    cifar10: Path | None,
-    only: str,
-    out: Path | None,
+    wish: Wishes,
     engine: str,
     as_json: bool,
 ) -> None:
@@ -214,35 +186,21 @@ def compare_command(
     Runs that are there already are not run again, so an interrupted comparison goes on where it
     stopped.
     """
-    from dataclasses import replace
-
-    from coordinator.compare import table1 as paper
-    from coordinator.compare.cells import cells
     from coordinator.compare.conduct import compare
     from coordinator.compare.report import show_comparison
     from coordinator.display import NoDisplay, Terminal, choose
     from coordinator.tables import exit_status
     from protocol import SpecError, located
 
-    console = Terminal(stderr=as_json)
-    wanted = paper.RULES if rules is None else [rule.strip() for rule in rules.split(",")]
-    if table1 and (pipeline or overrides):
+    if wish.table1 and (pipeline or overrides):
         raise SpecError("--table1: brings its own pipelines; give no file and no -o")
-    if not table1 and (quick or only or cifar10):
-        raise SpecError("--quick, --only and --cifar10 go with --table1")
-    if goal is not None and not 0 <= goal <= 100:
-        raise SpecError(f"--goal: {goal} is not a percentage")
-    if table1:
-        chosen = paper.table1(wanted, seeds, quick, only, cifar10)
-        out = out or Path("runs") / f"compare-table1{'-quick' if quick else ''}"
-    else:
-        read = located(_read(pipeline, overrides))
-        chosen = cells(read, wanted, seeds, paper.errors(read))
-        out = out or Path("runs") / f"compare-{read.name}"
+    console = Terminal(stderr=as_json)
+    read = None if wish.table1 else located(_read(pipeline, overrides))
+    cells, out = wish.cells(read, engine)
     display = choose(console) if console.is_terminal else NoDisplay()
-    train = partial(run, force=True, display=display)
     with options.about(pipeline):
-        result = compare([replace(c, engine=engine) for c in chosen], out, train, console.say, goal)
+        train = partial(run, force=True, display=display)
+        result = compare(cells, out, train, console.say, wish.goal)
     with suppress(OSError):
         show_comparison(console, result, out, as_json)
     ctx.exit(exit_status(result))
