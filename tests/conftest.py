@@ -84,7 +84,7 @@ class Training:
         """Note the worker processes; True when all of them are there."""
         for child in psutil.Process(self.process.pid).children(recursive=True):
             try:
-                *_, word, name = ["", *child.cmdline()]
+                *_, word, name = ["", "", *child.cmdline()]
             except psutil.Error:
                 continue
             if word == "worker":
