@@ -70,7 +70,7 @@ def test_convolutional_networks_learn_digits(tmp_path: Path, rule: str, bar: flo
 def test_addition_is_learnt(tmp_path: Path) -> None:
     settings = ("train.steps=12000", "train.lr_drops=[]", "train.eval_every=0")
     error(example("addition.toml", *settings), tmp_path / "run")
-    assert evaluate(tmp_path / "run").absolute < 40
+    assert evaluate(tmp_path / "run").absolute < 120  # of 800; 400 where nothing is learnt
 
 
 @pytest.mark.parametrize(("rule", "bar"), [("cdni", 3.0), ("unlocked-cdni", 9.0)])
