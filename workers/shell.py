@@ -53,6 +53,8 @@ from workers.links import Links
 from workers.meter import Meter
 from workers.source import Source
 
+FOLDER: Final = "DNI_FOLDER"
+"""In the environment of a worker: the folder of `Config`, for one that never gets to know it."""
 REPORT_SECONDS: Final = 0.5
 LONGEST_TEXT: Final = 20_000
 _ORPHAN_SECONDS: Final = 0.5
@@ -84,7 +86,11 @@ def main() -> int:
     """Be a worker. The exit status is 0 after an orderly end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the coordinator hears it, and tells us
     np.seterr(all="ignore")  # the layers look for non-finite numbers themselves
-    config = Config(**json.loads(sys.stdin.buffer.readline()))
+    line = sys.stdin.buffer.readline()
+    if not line:  # the coordinator died before it could say anything
+        shutil.rmtree(os.environ.get(FOLDER, ""), ignore_errors=True)
+        return 1
+    config = Config(**json.loads(line))
     os.nice(config.nice)
     threading.Thread(target=_outlive, args=(config.folder,), daemon=True).start()
     links = Links(config.name, config.control, sys.stdin.fileno())

@@ -75,7 +75,9 @@ class LocalEngine:
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=log,
-                    env=ALLOCATOR | blas.environment(self._threads),
+                    env=ALLOCATOR
+                    | blas.environment(self._threads)
+                    | {"DNI_FOLDER": str(self._folder)},
                     start_new_session=True,
                 )
             self._workers[name] = worker
