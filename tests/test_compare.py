@@ -7,14 +7,13 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from coordinator.compare import picture, table1
+from coordinator.compare import table1
 from coordinator.compare.cells import Cell, cells
 from coordinator.compare.results import Group, Point, Ran, goals, grouped, read
 from protocol import Data, Layer, Pipeline, SpecError, Train
@@ -162,18 +161,15 @@ def _read(folder: Path) -> Pipeline:
 
 @pytest.mark.slow
 def test_an_interrupted_comparison_goes_on(dni: Dni) -> None:
-    words = ["--rules", "no-bprop,cdni", "--seeds", "1", "-o", "train.steps=1500"]
+    words = ["--rules", "no-bprop,cdni", "--seeds", "1", "-o", "train.steps=6000"]
     command = [sys.executable, "-P", "-m", "cli", *WORDS, *words]
     process = subprocess.Popen(
         command, cwd=dni.home, env=dni.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     out = dni.home / "out"
-    dni.until(lambda: list(out.glob("*-no-bprop-*/summary.json")), "the first run is done")
-    time.sleep(0.2)
+    dni.until(lambda: list(out.glob("*-cdni-*/metrics.jsonl")), "the second run has begun")
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=30)[0].decode()
-    if process.returncode == 0:
-        pytest.skip("the machine was too quick to be interrupted")
     assert process.returncode == 130
     assert "goes on from here" in said
     rest = compare(dni, *words)
@@ -209,11 +205,7 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(dni: Dni) -> None:
     assert found["failures"][0] in done.stderr
 
 
-def test_without_matplotlib_all_but_the_picture_is_there(
-    dni: Dni, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert not picture.available()
+def test_without_matplotlib_all_but_the_picture_is_there(dni: Dni) -> None:
     environment = dni.sitecustomize("sys.modules['matplotlib'] = None\n")
     done = dni(*WORDS, "--rules", "cdni", "--seeds", "1", environment=environment)
     assert done.returncode == 0, done.stderr

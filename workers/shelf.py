@@ -12,8 +12,8 @@ window has batches none is written while anybody may still read it:
 
 The file lies beside the receiver's socket, in the folder that goes away with the run. The sender
 makes it when it first has something to put there; where there is no room, arrays travel as frames.
-Whatever a worker sends on must be copied before its credit goes out, for it may be a view of a slot
-(`workers.links.put` sees to that), and so must be what it keeps (`workers.rules`).
+Whatever is sent on must be copied before the credit goes out, for it may be a view of a slot:
+`workers.layer` sees to that for activations, `workers.links.put` for all that leaves the worker.
 """
 
 from __future__ import annotations

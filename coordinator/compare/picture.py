@@ -22,22 +22,13 @@ COLOURS: Final = {
 }
 
 
-def available() -> bool:
-    """Whether pictures can be drawn here."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        return False
-    return True
-
-
 def draw(groups: Sequence[Group], out: Path) -> Path:
     """Write comparison.png, a row of two panels a network. Raises RunError without [plot]."""
-    if not available():
-        raise RunError("the picture needs matplotlib: pip install 'dni[plot]'")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise RunError("the picture needs matplotlib: pip install 'dni[plot]'") from None
     networks = list(dict.fromkeys(group.network for group in groups))
     figure = Figure(figsize=(11, 0.6 + 3.8 * len(networks)), layout="constrained")
     FigureCanvasAgg(figure)
