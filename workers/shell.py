@@ -54,7 +54,8 @@ from workers.meter import Meter
 from workers.source import Source
 
 FOLDER: Final = "DNI_FOLDER"
-"""In the environment of a worker: the folder of `Config`, for one that never gets to know it."""
+"""Where the environment names the folder of the sockets, which is removed when the coordinator is
+gone. It stands there so that a worker knows it before the first word, which may never come."""
 REPORT_SECONDS: Final = 0.5
 LONGEST_TEXT: Final = 20_000
 _ORPHAN_SECONDS: Final = 0.5
@@ -66,15 +67,13 @@ Told = TypeVar("Told", bound=ToWorker)
 class Config:
     """What a worker is started with, as one line of JSON on standard input.
 
-    `inboxes` says where to bind the inbox at the end of each edge, by the edge's name; `folder`
-    holds the sockets and is removed when the coordinator is gone, "" for none; `nice` is how far
-    the process steps back behind others.
+    `inboxes` says where to bind the inbox at the end of each edge, by the edge's name; `nice` is
+    how far the process steps back behind others.
     """
 
     name: str
     control: str
     inboxes: dict[str, str]
-    folder: str
     nice: int = 0
 
 
@@ -88,11 +87,11 @@ def main() -> int:
     np.seterr(all="ignore")  # the layers look for non-finite numbers themselves
     line = sys.stdin.buffer.readline()
     if not line:  # the coordinator died before it could say anything
-        shutil.rmtree(os.environ.get(FOLDER, ""), ignore_errors=True)
+        _remove_folder()
         return 1
     config = Config(**json.loads(line))
     os.nice(config.nice)
-    threading.Thread(target=_outlive, args=(config.folder,), daemon=True).start()
+    threading.Thread(target=_outlive, daemon=True).start()
     links = Links(config.name, config.control, sys.stdin.fileno())
     try:
         _Worker(config, links).live()
@@ -100,7 +99,7 @@ def main() -> int:
         links.close(flush=True)
     except EOFError:
         links.close(flush=False)
-        shutil.rmtree(config.folder, ignore_errors=True)
+        _remove_folder()
         return 1
     except SystemExit:
         links.close(flush=True)
@@ -108,7 +107,12 @@ def main() -> int:
     return 0
 
 
-def _outlive(folder: str) -> None:
+def _remove_folder() -> None:
+    if folder := os.environ.get(FOLDER):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _outlive() -> None:
     """Wait for the lifeline to close, then see to it that this process ends.
 
     The main thread sees the same and leaves in an orderly way; this one ends a computation that
@@ -117,7 +121,7 @@ def _outlive(folder: str) -> None:
     while os.read(sys.stdin.fileno(), 4096):
         pass
     time.sleep(_ORPHAN_SECONDS)
-    shutil.rmtree(folder, ignore_errors=True)
+    _remove_folder()
     os._exit(1)
 
 

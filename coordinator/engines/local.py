@@ -60,13 +60,14 @@ class LocalEngine:
     def start(self, pipeline: Pipeline) -> None:
         """Start the workers of `pipeline.processes`, each with an inbox for every edge into it."""
         nice = self._nice(pipeline.processes)
+        own = {"DNI_FOLDER": str(self._folder)}
+        environment = ALLOCATOR | blas.environment(self._threads) | own
         for name, cores in pipeline.processes.items():
             edges = [e for e in pipeline.edges if e.receiver in cores and e.sender not in cores]
             config = {
                 "name": name,
                 "control": self.control,
                 "inboxes": {str(e): self._endpoint(f"{e.receiver}.{e.sender}") for e in edges},
-                "folder": str(self._folder),
                 "nice": nice[name],
             }
             with self._log(name).open("wb") as log:
@@ -75,9 +76,7 @@ class LocalEngine:
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=log,
-                    env=ALLOCATOR
-                    | blas.environment(self._threads)
-                    | {"DNI_FOLDER": str(self._folder)},
+                    env=environment,
                     start_new_session=True,
                 )
             self._workers[name] = worker
