@@ -61,7 +61,7 @@ def run(
     layer_modules(pipeline, facts)  # raises where pipeline and data do not fit
     folder = open_folder(pipeline, Path(run_dir) if run_dir else None, force)
     if engine == "inline":
-        drive = partial(_inline, pipeline, data)
+        drive = partial(_inline, pipeline, data, folder)
     else:
         drive = partial(_local, pipeline, facts, folder)
     del data  # the source has its own
@@ -94,23 +94,25 @@ def _load(pipeline: Pipeline) -> Dataset:
 def _local(pipeline: Pipeline, facts: Facts, folder: Path, watch: Watch) -> End:
     from coordinator.blas import threads
     from coordinator.engines.local import LocalEngine
-    from coordinator.record import LOGS
     from coordinator.shell import run_processes
     from workers.check import check as plan
 
     plans = plan(pipeline, facts)
     costs = {p.name: p.work for p in plans}
-    engine = LocalEngine(folder / LOGS, threads(pipeline), costs)
+    engine = LocalEngine(folder, threads(pipeline), costs)
     return run_processes(pipeline, facts.as_dict(), engine, watch)
 
 
-def _inline(pipeline: Pipeline, data: Dataset, watch: Watch) -> End:
+def _inline(pipeline: Pipeline, data: Dataset, folder: Path, watch: Watch) -> End:
     from coordinator.blas import threads
     from coordinator.engines.inline import run_inline
+    from coordinator.record import TRACE
     from workers.build import build_cores
     from workers.meter import Meter
+    from workers.trace import open_trace
 
-    meters = [Meter(core) for core in build_cores(pipeline, data)]
+    cores = build_cores(pipeline, data)
+    meters = [Meter(core, open_trace(core, pipeline, folder / TRACE)) for core in cores]
     return run_inline(meters, threads(pipeline), watch)
 
 
@@ -140,6 +142,7 @@ def _read(path: Path | None, overrides: tuple[str, ...]) -> Pipeline:
     help="Where the run leaves its files.  [default: runs/<time>-<name>]",
 )
 @click.option("--force", is_flag=True, help="Overwrite the run that is in --run-dir.")
+@options.trace
 @options.as_json
 @click.pass_context
 def run_command(
@@ -149,6 +152,7 @@ def run_command(
     engine: str,
     run_dir: Path | None,
     force: bool,
+    trace: str | None,
     as_json: bool,
 ) -> None:
     """Train the PIPELINE file, or the embedded example where none is given."""
@@ -156,7 +160,8 @@ def run_command(
     from coordinator.tables import exit_status, show_result
 
     console = Terminal(stderr=as_json)
-    read = _read(pipeline, overrides)
+    traced = (f"trace.mode={trace}",) if trace else ()
+    read = _read(pipeline, overrides + traced)
     with options.about(pipeline):
         result = run(read, engine=engine, run_dir=run_dir, force=force, display=choose(console))
     with suppress(OSError):  # the run is done, whoever can read of it

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import click
 
+from protocol.spec import TRACES
+
 ENGINES: Final = ("local", "inline")
 
 pipeline_argument = click.argument(
@@ -27,6 +29,12 @@ engine = click.option(
     default="local",
     show_default=True,
     help="A process a layer, or all in one process.",
+)
+trace = click.option(
+    "--trace",
+    type=click.Choice(TRACES),
+    help="What to record of the messages: what became of the newest, of all, these and the "
+    "messages themselves, or nothing.  [default: the pipeline's trace.mode, ring]",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else.")
 

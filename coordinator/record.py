@@ -5,6 +5,7 @@
     summary.json             the outcome
     weights/<layer>.safetensors
     logs/<worker>.log        what a worker printed, where it printed anything
+    trace/<core>.trace       what became of each message; docs/traces.md
 
 Whole files are written beside their place and renamed, so a reader never sees half of one.
 """
@@ -33,6 +34,7 @@ METRICS: Final = "metrics.jsonl"
 SUMMARY: Final = "summary.json"
 WEIGHTS: Final = "weights"
 LOGS: Final = "logs"
+TRACE: Final = "trace"
 
 
 def open_folder(pipeline: Pipeline, folder: Path | None, force: bool) -> Path:
@@ -78,7 +80,7 @@ def _clear(folder: Path, force: bool) -> None:
         raise RunError(f"{folder}: holds a run already; choose another --run-dir or give --force")
     for name in (PIPELINE, METRICS, SUMMARY):
         (folder / name).unlink(missing_ok=True)
-    for name in (WEIGHTS, LOGS):
+    for name in (WEIGHTS, LOGS, TRACE):
         shutil.rmtree(folder / name, ignore_errors=True)
 
 
@@ -91,6 +93,8 @@ class Recorder:
         self._began = time.monotonic()
         (folder / LOGS).mkdir(exist_ok=True)
         (folder / WEIGHTS).mkdir(exist_ok=True)
+        if pipeline.trace.mode != "off":
+            (folder / TRACE).mkdir(exist_ok=True)
         text = tomli_w.dumps(pipeline.as_dict())
         whole(folder / PIPELINE, lambda path: path.write_text(text, "utf-8"))
         self._metrics = (folder / METRICS).open("w", encoding="utf-8")

@@ -1,7 +1,7 @@
 """The words all parts share: messages, their wire form, what a pipeline is, what a core is."""
 
 from protocol.build import build, located, read_pipeline
-from protocol.core import COORDINATOR, Core, NonFiniteError, Send
+from protocol.core import COORDINATOR, Core, Journal, NonFiniteError, Send, Silence
 from protocol.errors import DataError, RunError, SpecError, UserError, nearest
 from protocol.messages import (
     Activation,
@@ -25,7 +25,7 @@ from protocol.messages import (
     ToWorker,
 )
 from protocol.schema import VERSION
-from protocol.spec import Data, Edge, Layer, Pipeline, Synthetic, Train
+from protocol.spec import Data, Edge, Layer, Pipeline, Synthetic, Trace, Train
 from protocol.wire import WireError, decode, encode
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "Go",
     "Gradient",
     "Hello",
+    "Journal",
     "Layer",
     "Leave",
     "Mark",
@@ -54,6 +55,7 @@ __all__ = [
     "Report",
     "RunError",
     "Send",
+    "Silence",
     "SpecError",
     "Start",
     "State",
@@ -61,6 +63,7 @@ __all__ = [
     "Synthetic",
     "ToCoordinator",
     "ToWorker",
+    "Trace",
     "Train",
     "UserError",
     "WireError",

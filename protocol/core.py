@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple, Protocol
 
 from protocol.messages import DataMessage, Evaluated, Report, State
+from protocol.trace import Kind, Why
 
 COORDINATOR: Final = "coordinator"
 
@@ -22,6 +23,41 @@ class Send(NamedTuple):
     message: DataMessage | Evaluated
 
 
+class Journal(Protocol):
+    """Who is told what a core does with its messages; see `protocol.trace` for the words."""
+
+    def used(self, sender: str, message: DataMessage, staleness: int = 0) -> None:
+        """The core takes up `message`; what it sends until it takes up another follows from it.
+
+        `staleness` is how many batches it took up since it guessed what the message tells.
+        """
+
+    def resumed(self, sender: str, batch: int) -> None:
+        """The core goes on with the activation of `batch` that it had taken up before."""
+
+    def dropped(self, sender: str, message: DataMessage, why: Why) -> None:
+        """The core will not use `message`."""
+
+    def unsent(self, to: str, kind: Kind, batch: int) -> None:
+        """The core does not send `to` what there is to say of `batch`: `to` is too far behind."""
+
+
+class Silence:
+    """A journal that nobody keeps."""
+
+    def used(self, sender: str, message: DataMessage, staleness: int = 0) -> None:
+        """Nothing."""
+
+    def resumed(self, sender: str, batch: int) -> None:
+        """Nothing."""
+
+    def dropped(self, sender: str, message: DataMessage, why: Why) -> None:
+        """Nothing."""
+
+    def unsent(self, to: str, kind: Kind, batch: int) -> None:
+        """Nothing."""
+
+
 class NonFiniteError(Exception):
     """A number left the range of float32; the text says where."""
 
@@ -30,6 +66,7 @@ class Core(Protocol):
     """The source or a layer."""
 
     name: str
+    journal: Journal
 
     @property
     def ready(self) -> bool:
@@ -42,6 +79,10 @@ class Core(Protocol):
     @property
     def step(self) -> int:
         """The number of the newest training batch that was worked on."""
+
+    @property
+    def version(self) -> int:
+        """How many updates its weights have seen."""
 
     def receive(self, sender: str, message: DataMessage) -> None:
         """Take a message in. It waits until `work` gets to it.

@@ -21,6 +21,7 @@ OPTIMIZERS: Final = ("adam", "sgd")
 SCHEDULES: Final = ("free", "lockstep")
 LOSSES: Final = ("cross-entropy", "squared-error", "binary-cross-entropy")
 NONFINITE: Final = ("fail", "ignore")
+TRACES: Final = ("ring", "full", "payloads", "off")
 
 
 def _one_of(key: str, value: str, known: tuple[str, ...]) -> None:
@@ -133,6 +134,29 @@ class Synthetic:
             _positive("synthetic.lr", self.lr)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """What is recorded of the messages.
+
+    ring: what became of each, in a file a core of at most `megabytes`, which keeps the newest.
+    full: all of it. payloads: as ring, and the messages themselves as `layers` received them (all
+    where none is named), those of the batches from the first to the second of `batches`.
+    """
+
+    mode: str = "ring"
+    megabytes: int = 8
+    layers: tuple[int, ...] = ()
+    batches: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        _one_of("trace.mode", self.mode, TRACES)
+        _at_least("trace.megabytes", self.megabytes, 1)
+        for index in self.layers:
+            _at_least("trace.layers", index, 0)
+        if self.batches and (len(self.batches) != 2 or not 1 <= self.batches[0] <= self.batches[1]):
+            raise SpecError(f"trace.batches: {list(self.batches)!r:.60} is not [first, last]")
+
+
 @dataclass(frozen=True, slots=True)
 class Layer:
     """One worker's part of the network: modules in order, each a word and its numbers."""
@@ -169,6 +193,7 @@ class Pipeline:
     data: Data
     train: Train = field(default_factory=Train)
     synthetic: Synthetic = field(default_factory=Synthetic)
+    trace: Trace = field(default_factory=Trace)
     layer: tuple[Layer, ...]
     workers: tuple[tuple[int, ...], ...] = ()
 
@@ -190,6 +215,8 @@ class Pipeline:
                 f"workers: {_value(self.workers)!r:.60} does not hold each of the layers 0 … "
                 f"{len(self.layer) - 1} once"
             )
+        if self.trace.layers and max(self.trace.layers) >= len(self.layer):
+            raise SpecError(f"trace.layers: there is no layer {max(self.trace.layers)}")
         if self.unlocked and self.lockstep and self.train.update_probability < 1:
             raise SpecError(
                 "train.update_probability: less than 1 cannot be with unlocked layers in lockstep, "

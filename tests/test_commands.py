@@ -117,7 +117,7 @@ def test_run_prints_json_of_a_run_that_failed(dni: Dni) -> None:
 def test_a_run_leaves_the_folder_it_promises(dni: Dni, engine: str) -> None:
     run(dni, "--engine", engine, "-o", "synthetic.hidden=[8]")
     folder = dni.home / "run"
-    files = {"pipeline.toml", "metrics.jsonl", "summary.json", "weights"}
+    files = {"pipeline.toml", "metrics.jsonl", "summary.json", "weights", "trace"}
     assert {path.name for path in folder.iterdir()} == files
     wanted = read_pipeline(dni.home / "tiny.toml", ["synthetic.hidden=[8]"])
     assert read_pipeline(folder / "pipeline.toml") == wanted

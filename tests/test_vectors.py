@@ -321,7 +321,10 @@ def test_the_keys_of_a_pipeline_are_on_the_page() -> None:
     assert table("Pipeline") == list(pipeline_keys())
 
 
-@every("key", ["rule", "train.optimizer", "train.schedule", "train.loss", "train.nonfinite"])
+@every(
+    "key",
+    ["rule", "train.optimizer", "train.schedule", "train.loss", "train.nonfinite", "trace.mode"],
+)
 def test_the_words_of_a_key_are_on_the_page(key: str) -> None:
     words = {
         "rule": spec.RULES,
@@ -329,6 +332,7 @@ def test_the_words_of_a_key_are_on_the_page(key: str) -> None:
         "train.schedule": spec.SCHEDULES,
         "train.loss": spec.LOSSES,
         "train.nonfinite": spec.NONFINITE,
+        "trace.mode": spec.TRACES,
     }
     assert dict(table("Pipeline", 1))[key] == ", ".join(words[key])
 

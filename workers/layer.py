@@ -26,11 +26,13 @@ from protocol import (
     Credit,
     DataMessage,
     Gradient,
+    Journal,
     Mark,
     NonFiniteError,
     Pipeline,
     Report,
     Send,
+    Silence,
     State,
 )
 from protocol.spec import SOURCE, layer_name
@@ -69,12 +71,14 @@ class Layer:
         self, index: int, pipeline: Pipeline, stack: Stack, optimizer: Optimizer, rng: Rng
     ) -> None:
         self.name = layer_name(index)
+        self.journal: Journal = Silence()
         self.below, self.above = _neighbours(pipeline, index)
         self.stack = stack
         self.optimizer = optimizer
         self.stats = Stats()
         self.finished = False
         self.step = 0
+        self._fed_by = self.below  # who sends the batches to learn from
         self._settings = pipeline.train
         self._rng = rng
         self._fail_on_nonfinite = pipeline.train.nonfinite == "fail"
@@ -83,7 +87,7 @@ class Layer:
         self._flow = Flow(pipeline.window)
         self._most_gradients = pipeline.train.gradient_queue or math.inf
         self._from_below: deque[Activation | Mark] = deque()
-        self._from_above: deque[Gradient | Credit | Mark] = deque()
+        self._from_above: deque[Gradient | Credit | Mark | int] = deque()
         self._gradients_waiting = 0
         self._unanswered: dict[int, Sent] = {}
         self._done = 0
@@ -105,15 +109,15 @@ class Layer:
                 if self._gradients_waiting > self._most_gradients:
                     self._drop_oldest()
             case _:
-                pass
+                self.journal.dropped(sender, message, "ignored")
 
     def _drop_oldest(self) -> None:
         """Forget the oldest waiting gradient but for the credit in it."""
-        for i, message in enumerate(self._from_above):
-            if isinstance(message, Gradient):
-                self._from_above[i] = Credit(message.credit)
-                break
+        waiting = enumerate(self._from_above)
+        place, oldest = next((i, m) for i, m in waiting if isinstance(m, Gradient))
+        self._from_above[place] = oldest.credit
         self._gradients_waiting -= 1
+        self.journal.dropped(self.above, oldest, "overtaken")
 
     @property
     def ready(self) -> bool:
@@ -147,17 +151,22 @@ class Layer:
         """
         while self._may_take_from_above:
             match self._from_above.popleft():
-                case Credit(credit=credit):
-                    self._move_window(credit)
-                    self._forget_until(credit)
+                case Credit() as message:
+                    self.journal.used(self.above, message)
+                    self._settle(message.credit)
+                    continue
+                case int(credit):
+                    self._settle(credit)
                     continue
                 case Gradient() as gradient:
                     yield from self._take_gradient(gradient)
                 case Mark() as mark:
+                    self.journal.used(self.above, mark)
                     yield Send(self.below, mark)
             break
         else:
             if self._begun:
+                self.journal.resumed(self._fed_by, self._begun)
                 yield from self._complete()
             elif self._may_take_from_below:
                 yield from self._take_from_below(self._from_below.popleft())
@@ -181,10 +190,18 @@ class Layer:
 
     def _answered(self, message: Gradient) -> Iterator[Send]:
         sent = self._unanswered.pop(message.batch, None)
-        if sent is not None:
-            self.stats.gradients += 1
-            self.stats.staleness[self.step - sent.step] += 1
-            yield from self._taught(message.batch, sent, cast(Floats, message.gradient))
+        if sent is None:
+            self.journal.dropped(self.above, message, "late")
+            return
+        staleness = self.step - sent.step
+        self.stats.gradients += 1
+        self.stats.staleness[staleness] += 1
+        self.journal.used(self.above, message, staleness)
+        yield from self._taught(message.batch, sent, cast(Floats, message.gradient))
+
+    def _settle(self, credit: int) -> None:
+        self._move_window(credit)
+        self._forget_until(credit)
 
     def _forget_until(self, credit: int) -> None:
         """No gradient comes any more for the batches up to `credit`."""
@@ -201,6 +218,10 @@ class Layer:
             self._done = self._flow.credit
 
     def _take_from_below(self, message: Activation | Mark) -> Iterator[Send]:
+        self.journal.used(self.below, message)
+        yield from self._taken(message)
+
+    def _taken(self, message: Activation | Mark) -> Iterator[Send]:
         match message:
             case Mark():
                 yield from self._pass(message)
@@ -311,6 +332,11 @@ class Layer:
         return number
 
     # -- what is known about it
+
+    @property
+    def version(self) -> int:
+        """How many updates the weights have seen."""
+        return self.stats.updates
 
     def report(self) -> Report:
         """What happened since the start; averages since the last call are begun anew."""

@@ -9,7 +9,6 @@ frames. Bytes that are no message are dropped, with a line on standard error.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, cast
@@ -17,6 +16,7 @@ from typing import Any, Final, cast
 import zmq
 
 from protocol import Edge, Message, WireError, decode, encode
+from workers.complain import complain
 from workers.shelf import Incoming, Outgoing
 
 LINGER_MS: Final = 2000
@@ -155,7 +155,7 @@ class Links:
                 except WireError as error:
                     self._dropped += 1
                     if self._dropped <= MOST_COMPLAINTS:
-                        print(f"dropped a foreign message: {error}", file=sys.stderr, flush=True)
+                        complain(f"dropped a foreign message: {error}")
 
     def close(self, flush: bool) -> None:
         """Close all; with `flush`, what was said to the coordinator is delivered first."""

@@ -1,4 +1,4 @@
-"""What a core's work costs: seconds at work and memory, added to its report."""
+"""A core with all that is known of it from outside: its time, its memory, its messages."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from protocol import Core, Report, Send
+from protocol import Core, DataMessage, Report, Send
+from workers.trace import Trace
 
 _MIB = 1 << 20
 
 
 class Meter:
-    """Runs a core and takes the time."""
+    """Runs a core, takes the time, and keeps a `trace` of its messages where there is one."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, trace: Trace | None = None) -> None:
         self.core = core
+        self._trace = trace
+        if trace is not None:
+            core.journal = trace
         self._busy = 0.0
         self._began: float | None = None
         self._trained = 0.0
@@ -31,12 +35,32 @@ class Meter:
             self._began = start
         yield from self.core.work()
         end = time.perf_counter()
+        if self._trace is not None:
+            self._trace.ended()
         self._busy += end - start
         if self.core.step != step:
             self._trained = end - self._began
 
+    def sends(self, to: str, message: DataMessage) -> None:
+        """What the core sends is about to go."""
+        if self._trace is not None:
+            self._trace.sends(to, message)
+
+    def receive(self, sender: str, message: DataMessage) -> None:
+        """Hand `message` to the core."""
+        if self._trace is not None:
+            self._trace.received(sender, message)
+        self.core.receive(sender, message)
+
+    def close(self) -> None:
+        """The core does nothing more."""
+        if self._trace is not None:
+            self._trace.close()
+
     def report(self, finished: bool = False) -> Report:
         """`core.report` with times and memory."""
+        if self._trace is not None:
+            self._trace.settle()
         began = self._began
         rss, peak = _memory()
         return replace(

@@ -52,6 +52,7 @@ from workers.data import load
 from workers.links import Links
 from workers.meter import Meter
 from workers.source import Source
+from workers.trace import open_trace
 
 FOLDER: Final = "DNI_FOLDER"
 """Where the environment names the folder of the sockets, which is removed when the coordinator is
@@ -68,13 +69,14 @@ class Config:
     """What a worker is started with, as one line of JSON on standard input.
 
     `inboxes` says where to bind the inbox at the end of each edge, by the edge's name; `nice` is
-    how far the process steps back behind others.
+    how far the process steps back behind others, `trace` the folder for what is recorded.
     """
 
     name: str
     control: str
     inboxes: dict[str, str]
     nice: int = 0
+    trace: str = ""
 
 
 class _Leave(Exception):  # noqa: N818  not an error
@@ -147,6 +149,9 @@ class _Worker:
             self._fail("user", str(error))
         except Exception:
             self._fail("error", traceback.format_exc())
+        finally:
+            for meter in self._meters.values():
+                meter.close()
 
     def _fail(self, cause: Cause, text: str) -> None:
         """Say what went wrong; of a long text the end, where tracebacks say it."""
@@ -167,7 +172,7 @@ class _Worker:
         for edge, endpoint in start.doors.items():
             links.connect(Edge.named(edge), str(endpoint), pipeline.window)
         for core in _cores(name, start, pipeline):
-            self._meters[core.name] = Meter(core)
+            self._meters[core.name] = Meter(core, open_trace(core, pipeline, self._config.trace))
         links.tell(Ready(name))
         if name == SOURCE:
             self._wait(Go)  # the layers do not: a batch may well be quicker than the word
@@ -196,6 +201,7 @@ class _Worker:
                     self._links.tell(meter.report())
                     self._send(name, meter.core.beat())
         for meter in self._meters.values():
+            meter.close()
             state = meter.core.state()
             if state is not None:
                 self._links.tell(state)
@@ -212,8 +218,10 @@ class _Worker:
         for to, message in sends:
             if isinstance(message, Evaluated):
                 self._links.tell(message)
-            elif to in self._meters:
-                self._meters[to].core.receive(sender, message)
+                continue
+            self._meters[sender].sends(to, message)
+            if to in self._meters:
+                self._meters[to].receive(sender, message)
             else:
                 self._links.send(Edge(sender, to), message)
 
@@ -226,7 +234,7 @@ class _Worker:
                 case Leave() if edge is None:
                     raise _Leave
                 case Activation() | Gradient() | Credit() | Mark() if edge is not None:
-                    self._meters[edge.receiver].core.receive(edge.sender, message)
+                    self._meters[edge.receiver].receive(edge.sender, message)
                 case _:
                     pass
         return False

@@ -19,10 +19,12 @@ from protocol import (
     Credit,
     DataMessage,
     Gradient,
+    Journal,
     Mark,
     Pipeline,
     Report,
     Send,
+    Silence,
 )
 from protocol.spec import SOURCE
 from workers.data import Augment, Dataset
@@ -55,6 +57,7 @@ class Source:
 
     def __init__(self, pipeline: Pipeline, data: Dataset) -> None:
         self.name = SOURCE
+        self.journal: Journal = Silence()
         self.finished = False
         self.step = 0
         self._data = data
@@ -77,10 +80,12 @@ class Source:
         match message:
             case Credit(credit=credit) | Gradient(credit=credit) if sender in self._flows:
                 self._flows[sender].settle(credit)
+                self.journal.used(sender, message)
             case Mark(mark="drained") if sender == self._first:
                 self._draining = False
+                self.journal.used(sender, message)
             case _:
-                pass
+                self.journal.dropped(sender, message, "ignored")
 
     @property
     def ready(self) -> bool:
@@ -132,6 +137,11 @@ class Source:
     def beat(self) -> Iterator[Send]:
         """Nothing: the source owes nobody a credit."""
         return iter(())
+
+    @property
+    def version(self) -> int:
+        """The source has no weights: 0."""
+        return 0
 
     def report(self) -> Report:
         """What was sent since the start."""

@@ -38,6 +38,8 @@ class Unlocked(Layer):
         super().__init__(*arguments)
         pipeline = arguments[1]
         self.inputs = inputs
+        if inputs is not None:
+            self._fed_by = SOURCE
         self._inputs_lr = pipeline.synthetic.lr or pipeline.train.lr
         self._lockstep = pipeline.lockstep
         self._passes_credit = False
@@ -60,8 +62,10 @@ class Unlocked(Layer):
             case Activation(train=True) | Mark(mark="drain") if sender == SOURCE != self.below:
                 self._from_source.append(message)
             case Credit() if sender == self.below:
+                self.journal.used(sender, message)
                 self._gradients.settle(message.credit)
             case Credit() if sender == self.above:
+                self.journal.used(sender, message)
                 self._move_window(message.credit)
             case Gradient() if sender == self.above:
                 self._move_window(message.credit)
@@ -92,7 +96,7 @@ class Unlocked(Layer):
                 return self.inputs is None or self._has_passed(first)
         return self._window_open
 
-    def _has_passed(self, message: DataMessage) -> bool:
+    def _has_passed(self, message: DataMessage | int) -> bool:
         batch = message.batch if isinstance(message, Activation | Gradient) else 0
         return batch <= self._newest - bool(self._begun) or (self._drained and not self._begun)
 
@@ -105,8 +109,10 @@ class Unlocked(Layer):
         else:
             match self._from_source.popleft():
                 case Activation() as message:
+                    self.journal.used(SOURCE, message)
                     yield from self._take_from_source(message)
-                case Mark():
+                case Mark() as mark:
+                    self.journal.used(SOURCE, mark)
                     self._drained = True
         yield from self._tell_unlocked()
 
@@ -143,11 +149,12 @@ class Unlocked(Layer):
             self._release(message.batch)
             self._part_done(message.batch)
             return
+        self.journal.used(self.below, message)
         if isinstance(message, Mark):
             self._drained = self._drained or message.mark == "drain"
         elif message.train:
             self._newest = message.batch
-        yield from super()._take_from_below(message)
+        yield from self._taken(message)
 
     def _teach_inputs(self, inputs: SyntheticInput, message: Activation) -> None:
         """The real activation has come: the truth for what was guessed in its place."""
@@ -156,8 +163,10 @@ class Unlocked(Layer):
         sent = self._guessed.pop(message.batch, None)
         if sent is None:
             self.stats.dropped_inputs += 1
+            self.journal.dropped(self.below, message, "late")
             return
         self.stats.inputs += 1
+        self.journal.used(self.below, message, self.step - sent.step)
         guess = cast(Guess, sent.memory)
         inputs.teach(guess, cast(Floats, message.x), self._lr(self._inputs_lr, sent.step))
 
@@ -224,6 +233,7 @@ class Unlocked(Layer):
     def _up(self, message: Activation, y: Floats) -> Iterator[Send]:
         if message.train and not (self._flow.open or self._lockstep):
             self.stats.unsent += 1
+            self.journal.unsent(self.above, "activation", message.batch)
             return
         yield from super()._up(message, y)
 
@@ -233,6 +243,7 @@ class Unlocked(Layer):
             return
         if not (self._gradients.open or self._lockstep):
             self.stats.unsent += 1
+            self.journal.unsent(self.below, "gradient", batch)
             return
         self._gradients.send(batch)
         self._sound(gradient, "the gradient by its input")

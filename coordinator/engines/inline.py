@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from coordinator.run import End
 from coordinator.watch import Watch
-from protocol import Core, Evaluated, NonFiniteError, Report, Send
+from protocol import Core, DataMessage, Evaluated, NonFiniteError, Report, Send
 
 REPORT_SECONDS: Final = 0.5
 
@@ -21,6 +21,15 @@ class Metered(Protocol):
     """A core and the clock around it."""
 
     core: Core
+
+    def receive(self, sender: str, message: DataMessage) -> None:
+        """Hand `message` to the core."""
+
+    def sends(self, to: str, message: DataMessage) -> None:
+        """What the core sends is about to go."""
+
+    def close(self) -> None:
+        """The core does nothing more."""
 
     def work(self) -> Iterator[Send]:
         """`core.work`, timed."""
@@ -37,6 +46,7 @@ def run_inline(workers: Sequence[Metered], threads: int, watch: Watch) -> End:
         except OSError as error:
             end = _broken(error)
         for worker in workers:
+            worker.close()
             for message in (worker.core.state(), worker.report(finished=True)):
                 try:
                     if message is not None:
@@ -52,13 +62,13 @@ def _broken(error: OSError) -> End:
 
 def _turns(workers: Sequence[Metered], watch: Watch) -> End:
     """Give each core one turn after the other until all have finished."""
-    cores = {worker.core.name: worker.core for worker in workers}
+    by_name = {worker.core.name: worker for worker in workers}
     due = time.monotonic() + REPORT_SECONDS
     while not all(worker.core.finished for worker in workers):
         if watch.interrupts.count:
             return End("interrupted")
         for worker in workers:
-            failure, evaluated = _turn(worker, cores)
+            failure, evaluated = _turn(worker, by_name)
             if failure:
                 core = worker.core
                 return End("failed", f"{core.name} failed at step {core.step}: {failure}")
@@ -72,7 +82,7 @@ def _turns(workers: Sequence[Metered], watch: Watch) -> End:
     return End("completed")
 
 
-def _turn(worker: Metered, cores: Mapping[str, Core]) -> tuple[str, list[Evaluated]]:
+def _turn(worker: Metered, workers: Mapping[str, Metered]) -> tuple[str, list[Evaluated]]:
     """One turn of `worker`: what went wrong, "" for nothing, and what it tells the user."""
     evaluated: list[Evaluated] = []
     try:
@@ -80,7 +90,8 @@ def _turn(worker: Metered, cores: Mapping[str, Core]) -> tuple[str, list[Evaluat
             if isinstance(message, Evaluated):
                 evaluated.append(message)
             else:
-                cores[to].receive(worker.core.name, message)
+                worker.sends(to, message)
+                workers[to].receive(worker.core.name, message)
     except NonFiniteError as error:
         return str(error), evaluated
     except Exception:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from coordinator import blas
+from coordinator.record import LOGS, TRACE
 from coordinator.run import Exited
 from protocol import Pipeline, RunError
 
@@ -39,9 +40,10 @@ class LocalEngine:
     holds its other end, it closes when this process dies, however it dies.
     """
 
-    def __init__(self, logs: Path, threads: int, costs: Mapping[str, float]) -> None:
-        """`costs` says of each layer how much work it has a batch, in any unit."""
-        self._logs = logs
+    def __init__(self, run: Path, threads: int, costs: Mapping[str, float]) -> None:
+        """`run` is the run's folder; `costs` the work of each layer a batch, in any unit."""
+        self._logs = run / LOGS
+        self._trace = run / TRACE
         self._threads = threads
         self._costs = costs
         self._workers: dict[str, subprocess.Popen[bytes]] = {}
@@ -69,6 +71,7 @@ class LocalEngine:
                 "control": self.control,
                 "inboxes": {str(e): self._endpoint(f"{e.receiver}.{e.sender}") for e in edges},
                 "nice": nice[name],
+                "trace": str(self._trace.resolve()),
             }
             with self._log(name).open("wb") as log:
                 worker = subprocess.Popen(

@@ -1,0 +1,1 @@
+"""What became of each message of a run: read, put together, and shown."""

@@ -1,0 +1,127 @@
+"""Reading trace files: in blocks, in order of time, and as much of a broken one as can be read."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from protocol import RunError
+from protocol import trace as form
+from protocol.trace import Opening, Origin, Records
+
+BLOCK: Final = 1 << 18
+"""Records that are in memory at once."""
+
+
+@dataclass(slots=True)
+class TraceFile:
+    """One core's trace. `problems` says what of it could not be read, and grows with reading.
+
+    `records` counts those ever written, of which the newest lie in the file. `closed` is whether
+    the writer ended in order; while it runs, and after it was killed, it is not.
+    """
+
+    path: Path
+    origin: Origin
+    records: int
+    closed: bool
+    first: int
+    totals: npt.NDArray[np.int64]
+    settled: int
+    _start: int
+    _capacity: int
+    problems: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, path: Path) -> TraceFile:
+        """Look into the trace at `path`. Raises RunError where there is nothing to be read."""
+        try:
+            with path.open("rb") as file:
+                opening = Opening.unpack(file.read(form.ORIGIN_AT))
+                file.seek(form.ORIGIN_AT)
+                head = file.read(opening.start - form.ORIGIN_AT)
+                size = file.seek(0, io.SEEK_END)
+            origin = Origin.unpack(head[: opening.origin])
+            return cls._checked(path, opening, origin, head, size)
+        except OSError as error:
+            raise RunError(f"{path}: {error.strerror}") from None
+        except ValueError as error:
+            raise RunError(f"{path}: {error}") from None
+
+    @classmethod
+    def _checked(
+        cls, path: Path, opening: Opening, origin: Origin, head: bytes, size: int
+    ) -> TraceFile:
+        shape = form.totals_shape(origin.edges)
+        at = form.totals_at(opening.origin) - form.ORIGIN_AT
+        if len(head) < at + form.totals_size(origin.edges):
+            raise ValueError("is cut off within its opening")
+        totals = np.frombuffer(head, "<i8", int(np.prod(shape)), at).reshape(shape)
+        problems = []
+        room = max(0, size - opening.start) // form.RECORD.itemsize
+        count = opening.records
+        held = min(count, opening.capacity) if opening.capacity else count
+        if held > room:
+            problems.append(f"{path}: is cut off: {held - room:,} of {held:,} records are missing")
+            if opening.capacity and count > opening.capacity:
+                raise ValueError("is cut off, and a ring cannot be read then")
+            count = held = room
+        torn = held == opening.capacity > 0 and not opening.closed  # the next is being written
+        first = count - held + torn
+        closed = bool(opening.closed)
+        return cls(
+            path,
+            origin,
+            count,
+            closed,
+            first,
+            totals,
+            min(opening.settled, count),
+            opening.start,
+            opening.capacity,
+            problems,
+        )
+
+    def blocks(self, first: int = 0) -> Iterator[Records]:
+        """The records from number `first` on that are still there, in blocks, the oldest first.
+
+        What cannot be a record is left out.
+        """
+        number = max(first, self.first)
+        with self.path.open("rb") as file:
+            while number < self.records:
+                place = number % self._capacity if self._capacity else number
+                count = min(BLOCK, self.records - number)
+                if self._capacity:
+                    count = min(count, self._capacity - place)
+                file.seek(self._start + place * form.RECORD.itemsize)
+                block = np.frombuffer(file.read(count * form.RECORD.itemsize), form.RECORD)
+                if len(block) < count:
+                    self.problems.append(f"{self.path}: was cut off while it was read")
+                    return
+                yield self._sound(block, number)
+                number += count
+
+    def _sound(self, block: Records, number: int) -> Records:
+        good = form.sound(block, self.origin.edges)
+        if good.all():
+            return block
+        bad = np.flatnonzero(~good)
+        self.problems.append(
+            f"{self.path}: {len(bad):,} broken records were left out, the first is number "
+            f"{number + int(bad[0]):,}"
+        )
+        return block[good]
+
+    def counted(self) -> npt.NDArray[np.int64]:
+        """The totals of everything ever written: edges, kinds and parts as in `protocol.trace`."""
+        edges = self.origin.edges
+        settled = self.settled if self._capacity else 0
+        start = self.totals if settled else np.zeros_like(self.totals)
+        return sum((form.count(block, edges) for block in self.blocks(settled)), start)

@@ -1,0 +1,293 @@
+"""Every message from its sending to its use: what the two ends of an edge recorded, put together.
+
+The messages of one kind on an edge are told apart by their number, and where a number comes more
+than once, as in credits, by which time it comes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from coordinator.traces.files import TraceFile
+from protocol import Edge
+from protocol import trace as form
+from protocol.trace import Records
+
+Times: TypeAlias = npt.NDArray[np.int64]
+Numbers: TypeAlias = npt.NDArray[Any]
+Columns: TypeAlias = dict[str, Numbers]
+Keep: TypeAlias = Callable[[Records], npt.NDArray[np.bool_]]
+
+NEVER: Final = -1
+"""In place of a time."""
+FATES: Final = ("used", "dropped", "unsent", "waiting", "missing")
+"""What became of a message.
+
+used, dropped   the receiver says so
+unsent          the sender dropped it, for the receiver was behind by a whole window
+waiting         received, and neither used nor dropped so far
+missing         sent, and not received so far"""
+USED, DROPPED, UNSENT, WAITING, MISSING = range(5)
+
+_COLUMNS: Final = {
+    form.SENT: ("time", "batch", "kind", "bytes", "version", "cause"),
+    form.RECEIVED: ("time", "batch", "kind", "queue"),
+    form.USED: ("time", "end", "batch", "kind", "staleness", "version"),
+    form.DROPPED: ("time", "batch", "kind", "why", "version", "cause"),
+    form.RESUMED: ("time", "end", "batch", "kind", "version"),
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Messages:
+    """The messages of one kind on an edge, in the order in which they were sent.
+
+    Columns have an entry a message. Times are nanoseconds of the coordinator's clock, NEVER where
+    there is none; `used` is when a message was taken up or dropped, `end` when all that it led to
+    was done. `version` is that of the sender's weights, `used_version` of the receiver's. `cause`
+    is the edge whose message of the same batch led to it, "" for none, as a place in `edges`.
+    """
+
+    edge: Edge
+    kind: int
+    batch: Numbers
+    sent: Times
+    received: Times
+    used: Times
+    end: Times
+    bytes: Numbers
+    queue: Numbers
+    staleness: Numbers
+    version: Numbers
+    used_version: Numbers
+    fate: Numbers
+    why: Numbers
+    cause: Numbers
+    edges: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Work:
+    """When a core was at work, and on what, in order of time; a column has an entry a spell.
+
+    `begin` and `end` are ns of the coordinator's clock, `end` NEVER where it did not come to that.
+    `edge` is a place in `edges` and says where the message came from that was worked on, `batch`
+    and `kind` are that message's. `resumed` tells the second half of a training batch, in which a
+    layer guesses, updates and sends down, from the first, in which it computes what it sends up.
+    """
+
+    core: str
+    begin: Times
+    end: Times
+    batch: Numbers
+    kind: Numbers
+    edge: Numbers
+    resumed: Numbers
+    edges: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.begin)
+
+
+class Events:
+    """What one core recorded, by edge, event and kind, in the order in which it happened."""
+
+    def __init__(self, file: TraceFile, keep: Keep | None = None) -> None:
+        parts: dict[tuple[int, int], dict[str, list[Numbers]]] = {}
+        for block in file.blocks():
+            chosen = block if keep is None else block[keep(block)]
+            _divide(chosen, parts)
+        self._edges = {name: i for i, name in enumerate(file.origin.edges)}
+        self._all = {key: _joined(columns) for key, columns in parts.items()}
+
+    def of(self, edge: Edge, event: int) -> Columns:
+        """The columns of these events, the empty ones where there were none."""
+        found = self._all.get((self._edges.get(str(edge), NEVER), event))
+        return _nothing(event) if found is None else found
+
+    def work(self, core: str, time: Callable[[Numbers], Times]) -> Work:
+        """When `core` was at work; `time` turns its times into the coordinator's."""
+        spells: dict[str, list[Numbers]] = defaultdict(list)
+        for name, place in self._edges.items():
+            for event in (form.USED, form.RESUMED):
+                columns = self.of(Edge.named(name), event)
+                work = np.isin(columns["kind"], form.WORK)
+                for column in ("time", "end", "batch", "kind"):
+                    spells[column].append(columns[column][work])
+                count = int(work.sum())
+                spells["edge"].append(np.full(count, place, np.uint16))
+                spells["resumed"].append(np.full(count, event == form.RESUMED))
+        found = _joined(spells)
+        order = np.argsort(found["time"], kind="stable")
+        ordered = {column: values[order] for column, values in found.items()}
+        begin, end = time(ordered.pop("time")), ordered.pop("end")
+        ended = np.where(end == 0, NEVER, time(end))
+        return Work(core, begin, ended, **ordered, edges=tuple(self._edges))
+
+
+def _divide(block: Records, parts: dict[tuple[int, int], dict[str, list[Numbers]]]) -> None:
+    """Sort the records of `block` into `parts` by edge and event."""
+    code = block["edge"].astype(np.uint32) * len(form.EVENTS) + block["event"]
+    short = code.astype(np.uint16) if code.max(initial=0) < 1 << 16 else code
+    order = np.argsort(short, kind="stable")  # of 16 bits in time linear in their number
+    found, starts = np.unique(code[order], return_index=True)
+    for number, group in zip(found, np.split(order, starts[1:]), strict=False):
+        edge, event = divmod(int(number), len(form.EVENTS))
+        if event in _COLUMNS:
+            columns = parts.setdefault((edge, event), defaultdict(list))
+            for name in _COLUMNS[event]:
+                columns[name].append(block[name][group])
+
+
+def _joined(columns: dict[str, list[Numbers]]) -> Columns:
+    return {name: np.concatenate(columns.pop(name)) for name in list(columns)}
+
+
+def kinds(ends: Ends, edge: Edge) -> list[int]:
+    """The kinds of messages that were seen on `edge`."""
+    seen = [ends.said(edge, event)["kind"] for event in (form.SENT, form.DROPPED)]
+    seen += [ends.heard(edge, event)["kind"] for event in (form.RECEIVED, form.USED)]
+    return [int(kind) for kind in np.unique(np.concatenate(seen))]
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """What the two ends of an edge recorded; None for an end of which there is no trace.
+
+    `sender_time` and `receiver_time` turn their times into the coordinator's.
+    """
+
+    sender: Events | None
+    receiver: Events | None
+    sender_time: Callable[[Numbers], Times]
+    receiver_time: Callable[[Numbers], Times]
+    edges: tuple[str, ...] = ()
+
+    def said(self, edge: Edge, event: int) -> Columns:
+        """What the sender recorded."""
+        return self.sender.of(edge, event) if self.sender else _nothing(event)
+
+    def heard(self, edge: Edge, event: int) -> Columns:
+        """What the receiver recorded."""
+        return self.receiver.of(edge, event) if self.receiver else _nothing(event)
+
+
+def _nothing(event: int) -> Columns:
+    return {name: np.empty(0, form.RECORD[name]) for name in _COLUMNS[event]}
+
+
+def messages(ends: Ends, edge: Edge, kind: int) -> Messages:
+    """The messages of `kind` on `edge`."""
+    sent, unsent = (_of(ends.said(edge, event), kind) for event in (form.SENT, form.DROPPED))
+    received, used, dropped = (
+        _of(ends.heard(edge, event), kind) for event in (form.RECEIVED, form.USED, form.DROPPED)
+    )
+    numbers = sent["batch"]
+    places = []
+    for columns in (received, used, dropped):
+        found = match(numbers, columns["batch"])
+        strangers = np.flatnonzero(found == NEVER)  # what the sender wrote of them is gone
+        found[strangers] = len(numbers) + np.arange(len(strangers))
+        numbers = np.concatenate([numbers, columns["batch"][strangers]])
+        places.append(found)
+    arrived, taken, refused = places
+    on_the_way = slice(0, len(sent["batch"]))
+    never_sent = len(numbers) + np.arange(len(unsent["batch"]))
+    numbers = np.concatenate([numbers, unsent["batch"]])
+
+    def column(start: int, dtype: str, *values: tuple[Any, Numbers | int]) -> Numbers:
+        made = np.full(len(numbers), start, dtype)
+        for where, value in values:
+            made[where] = value
+        return made
+
+    said, heard = ends.sender_time, ends.receiver_time
+    ended = np.where(used["end"] == 0, NEVER, heard(used["end"]))
+    by_sender = [(on_the_way, sent), (never_sent, unsent)]
+    return Messages(
+        edge=edge,
+        kind=kind,
+        batch=numbers,
+        sent=column(NEVER, "i8", (on_the_way, said(sent["time"]))),
+        received=column(NEVER, "i8", (arrived, heard(received["time"]))),
+        used=column(
+            NEVER,
+            "i8",
+            (taken, heard(used["time"])),
+            (refused, heard(dropped["time"])),
+            (never_sent, said(unsent["time"])),
+        ),
+        end=column(NEVER, "i8", (taken, ended)),
+        bytes=column(0, "u4", (on_the_way, sent["bytes"])),
+        queue=column(0, "u2", (arrived, received["queue"])),
+        staleness=column(0, "u4", (taken, used["staleness"])),
+        version=column(0, "u8", *((where, columns["version"]) for where, columns in by_sender)),
+        used_version=column(0, "u8", (taken, used["version"]), (refused, dropped["version"])),
+        fate=column(
+            MISSING,
+            "u1",
+            (arrived, WAITING),
+            (taken, USED),
+            (refused, DROPPED),
+            (never_sent, UNSENT),
+        ),
+        why=column(0, "u1", (refused, dropped["why"]), (never_sent, unsent["why"])),
+        cause=column(0, "u1", *((where, columns["cause"]) for where, columns in by_sender)),
+        edges=ends.edges,
+    )
+
+
+def _of(columns: Columns, kind: int) -> Columns:
+    chosen = columns["kind"] == kind
+    if chosen.all():
+        return columns
+    return {name: column[chosen] for name, column in columns.items()}
+
+
+def match(known: Numbers, wanted: Numbers) -> npt.NDArray[np.intp]:
+    """Where in `known` each of `wanted` is, the n-th of equal ones by the n-th; NEVER for nowhere.
+
+    Messages of a kind keep their order on an edge, so nearly always the one begins like the other.
+    """
+    if len(wanted) <= len(known) and np.array_equal(known[: len(wanted)], wanted):
+        return np.arange(len(wanted))
+    if not (_rising(known) and _rising(wanted)):
+        _, numbered = np.unique(np.concatenate([known, wanted]), return_inverse=True)
+        each = numbered[: len(known)], numbered[len(known) :]
+        most = max(len(known), len(wanted))
+        first, second = (of * most + _occurrence(of) for of in each)
+        order = np.argsort(first, kind="stable")
+        return _search(first[order], second, order)
+    return _search(known, wanted, np.arange(len(known)))
+
+
+def _search(known: Numbers, wanted: Numbers, places: Numbers) -> npt.NDArray[np.intp]:
+    at = np.searchsorted(known, wanted)
+    inside = np.minimum(at, len(known) - 1)
+    if not len(known):
+        return np.full(len(wanted), NEVER)
+    return np.where(known[inside] == wanted, places[inside], NEVER)
+
+
+def _rising(numbers: Numbers) -> bool:
+    return bool((numbers[1:] > numbers[:-1]).all())
+
+
+def _occurrence(numbers: Numbers) -> Numbers:
+    """Of each number, how many equal ones stand before it."""
+    order = np.argsort(numbers, kind="stable")
+    ordered = numbers[order]
+    begins = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    lengths = np.diff(np.append(begins, len(ordered)))
+    counted = np.empty(len(numbers), np.intp)
+    counted[order] = np.arange(len(ordered)) - np.repeat(begins, lengths)
+    return counted

@@ -1,0 +1,114 @@
+"""The traces of a run, or of one that is still going on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+from coordinator.record import PIPELINE, SUMMARY, TRACE
+from coordinator.traces.clocks import Clock, clock
+from coordinator.traces.files import TraceFile
+from coordinator.traces.messages import Ends, Events, Keep, Messages, Work, kinds, messages
+from protocol import Edge, Pipeline, RunError, read_pipeline
+from protocol.trace import SUFFIX
+
+AT_ONCE: Final = 3
+"""Cores whose events are held in memory."""
+
+
+class Traces:
+    """What was recorded in the run folder `folder`.
+
+    `keep` chooses the records that are looked at; all where it is None. Raises RunError where the
+    folder holds no traces that can be read.
+    """
+
+    def __init__(self, folder: Path, keep: Keep | None = None) -> None:
+        if not (folder / PIPELINE).is_file():
+            raise RunError(f"{folder}: holds no run; a run folder has a {PIPELINE}")
+        self.folder = folder
+        self.pipeline: Pipeline = read_pipeline(folder / PIPELINE)
+        self.summary = _summary(folder)
+        self.problems: list[str] = []
+        self.files: dict[str, TraceFile] = {}
+        for core in self.pipeline.cores:
+            path = folder / TRACE / f"{core}{SUFFIX}"
+            try:
+                self.files[core] = TraceFile.read(path)
+            except RunError as error:
+                self.problems.append(str(error))
+        if not self.files:
+            why = "with --trace off nothing is recorded" if self._off else self.problems[0]
+            raise RunError(f"{folder}: holds no traces; {why}")
+        self._clocks = {core: clock(file) for core, file in self.files.items()}
+        self._keep = keep
+        self.events = lru_cache(AT_ONCE)(self._events)
+
+    @property
+    def _off(self) -> bool:
+        return self.pipeline.trace.mode == "off"
+
+    def _events(self, core: str) -> Events | None:
+        file = self.files.get(core)
+        return None if file is None else Events(file, self._keep)
+
+    @property
+    def running(self) -> bool:
+        """Whether the run seems to go on: it has no summary yet."""
+        return self.summary is None
+
+    @property
+    def edges(self) -> tuple[Edge, ...]:
+        """Who speaks to whom."""
+        return self.pipeline.edges
+
+    def clock(self, core: str) -> Clock:
+        """The clock of `core`; where it has no trace, any."""
+        return self._clocks.get(core) or next(iter(self._clocks.values()))
+
+    def bound(self, edge: Edge) -> int:
+        """How far a delay on `edge` may be wrong, ns."""
+        return self.clock(edge.sender).bound + self.clock(edge.receiver).bound
+
+    @property
+    def start(self) -> int:
+        """When the first core began, ns of the coordinator's clock."""
+        return min(file.origin.monotonic_ns + file.origin.offset_ns for file in self.files.values())
+
+    def ends(self, edge: Edge) -> Ends:
+        """Both ends of `edge`."""
+        sender = self.files.get(edge.sender)
+        return Ends(
+            self.events(edge.sender),
+            self.events(edge.receiver),
+            self.clock(edge.sender),
+            self.clock(edge.receiver),
+            sender.origin.edges if sender else (),
+        )
+
+    def messages(self, edge: Edge) -> Iterator[Messages]:
+        """The messages on `edge`, kind by kind."""
+        ends = self.ends(edge)
+        for kind in kinds(ends, edge):
+            yield messages(ends, edge, kind)
+
+    def work(self, core: str) -> Work | None:
+        """When `core` was at work; None where there is no trace of it."""
+        events = self.events(core)
+        return events.work(core, self.clock(core)) if events else None
+
+    def all_problems(self) -> list[str]:
+        """What could not be read, of what was looked at."""
+        found = self.problems + [text for file in self.files.values() for text in file.problems]
+        return list(dict.fromkeys(found))
+
+
+def _summary(folder: Path) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads((folder / SUMMARY).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found

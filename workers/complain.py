@@ -1,0 +1,12 @@
+"""A word to the worker's log, for what is wrong but no reason to stop training."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+
+
+def complain(text: str) -> None:
+    """Write a line, where there is room for it."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
