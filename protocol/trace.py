@@ -83,7 +83,7 @@ _OPENING: Final = struct.Struct("<8sIIQQQQQI")
 ORIGIN_AT: Final = _OPENING.size
 COUNT_AT: Final = 32
 """Where the count of records stands; behind it `settled` and whether the end was orderly."""
-PARTS: Final = 3 + len(WHY)
+PARTS: Final = 4 + len(WHY)
 """Totals of an edge and kind: sent, bytes sent, received, used, and dropped for each reason but
 the first, "", whose place counts what was `resumed`."""
 

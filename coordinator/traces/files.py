@@ -105,8 +105,25 @@ class TraceFile:
                 if len(block) < count:
                     self.problems.append(f"{self.path}: was cut off while it was read")
                     return
-                yield self._sound(block, number)
+                gone = self._overwritten(number)
+                yield self._sound(block[gone:], number + gone)
                 number += count
+
+    def _overwritten(self, number: int) -> int:
+        """Of the records from `number` on that were just read, how many may be newer ones."""
+        if self.closed or not self._capacity:
+            return 0
+        with self.path.open("rb") as file:
+            now = Opening.unpack(file.read(form.ORIGIN_AT)).records
+        return max(0, now + 1 - self._capacity - number)
+
+    @property
+    def horizon(self) -> int:
+        """The time of the oldest record where older ones have been overwritten, else 0."""
+        if not self.first:
+            return 0
+        oldest = next(self.blocks(), None)
+        return int(oldest["time"][0]) if oldest is not None and len(oldest) else 0
 
     def _sound(self, block: Records, number: int) -> Records:
         good = form.sound(block, self.origin.edges)

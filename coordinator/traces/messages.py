@@ -26,14 +26,15 @@ Keep: TypeAlias = Callable[[Records], npt.NDArray[np.bool_]]
 
 NEVER: Final = -1
 """In place of a time."""
-FATES: Final = ("used", "dropped", "unsent", "waiting", "missing")
+FATES: Final = ("used", "dropped", "unsent", "waiting", "missing", "forgotten")
 """What became of a message.
 
 used, dropped   the receiver says so
 unsent          the sender dropped it, for the receiver was behind by a whole window
 waiting         received, and neither used nor dropped so far
-missing         sent, and not received so far"""
-USED, DROPPED, UNSENT, WAITING, MISSING = range(5)
+missing         sent, and not received so far
+forgotten       sent, and what became of it has been overwritten in the receiver's ring"""
+USED, DROPPED, UNSENT, WAITING, MISSING, FORGOTTEN = range(6)
 
 _COLUMNS: Final = {
     form.SENT: ("time", "batch", "kind", "bytes", "version", "cause"),
@@ -99,13 +100,17 @@ class Work:
 
 
 class Events:
-    """What one core recorded, by edge, event and kind, in the order in which it happened."""
+    """What one core recorded, by edge and event, in the order in which it happened.
+
+    Nothing is known from before the `horizon`, on the core's own clock; 0 where all is.
+    """
 
     def __init__(self, file: TraceFile, keep: Keep | None = None) -> None:
         parts: dict[tuple[int, int], dict[str, list[Numbers]]] = {}
         for block in file.blocks():
             chosen = block if keep is None else block[keep(block)]
             _divide(chosen, parts)
+        self.horizon = file.horizon
         self._edges = {name: i for i, name in enumerate(file.origin.edges)}
         self._all = {key: _joined(columns) for key, columns in parts.items()}
 
@@ -176,6 +181,13 @@ class Ends:
         """What the sender recorded."""
         return self.sender.of(edge, event) if self.sender else _nothing(event)
 
+    @property
+    def horizon(self) -> int:
+        """From before this moment nothing is known of what the receiver did."""
+        if self.receiver is None or not self.receiver.horizon:
+            return 0
+        return int(self.receiver_time(np.array([self.receiver.horizon]))[0])
+
     def heard(self, edge: Edge, event: int) -> Columns:
         """What the receiver recorded."""
         return self.receiver.of(edge, event) if self.receiver else _nothing(event)
@@ -211,6 +223,7 @@ def messages(ends: Ends, edge: Edge, kind: int) -> Messages:
         return made
 
     said, heard = ends.sender_time, ends.receiver_time
+    forgotten = said(sent["time"]) < ends.horizon
     ended = np.where(used["end"] == 0, NEVER, heard(used["end"]))
     by_sender = [(on_the_way, sent), (never_sent, unsent)]
     return Messages(
@@ -235,6 +248,7 @@ def messages(ends: Ends, edge: Edge, kind: int) -> Messages:
         fate=column(
             MISSING,
             "u1",
+            (on_the_way, np.where(forgotten, FORGOTTEN, MISSING)),
             (arrived, WAITING),
             (taken, USED),
             (refused, DROPPED),
