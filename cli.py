@@ -18,6 +18,7 @@ import click
 
 from coordinator import options
 from coordinator.compare.wishes import Wishes, wishes
+from coordinator.traces.commands import trace_group
 
 if TYPE_CHECKING:
     from coordinator.run import End
@@ -282,6 +283,9 @@ def data_get(name: str) -> None:
 
     place = get(name, DownloadBar(Terminal(stderr=True), name))
     click.echo(place or f"{name} is generated; there is nothing to get")
+
+
+main.add_command(trace_group)
 
 
 @main.command("worker", hidden=True)

@@ -159,14 +159,19 @@ def _naming(path: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 
+def pipeline_of(folder: Path) -> Pipeline:
+    """What was run in `folder`. Raises RunError where nothing was."""
+    if not (folder / PIPELINE).is_file():
+        raise RunError(f"{folder}: holds no run; a run folder has a {PIPELINE}")
+    return read_pipeline(folder / PIPELINE)
+
+
 def read_run(folder: Path) -> tuple[Pipeline, list[dict[str, Array]]]:
     """The pipeline that was run in `folder`, and the arrays it left, a dict a layer.
 
     Raises RunError where the folder holds no run or not all of one.
     """
-    if not (folder / PIPELINE).is_file():
-        raise RunError(f"{folder}: holds no run; a run folder has a {PIPELINE}")
-    pipeline = read_pipeline(folder / PIPELINE)
+    pipeline = pipeline_of(folder)
     found = []
     for name in pipeline.cores[1:]:
         path = folder / WEIGHTS / f"{name}.safetensors"

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from coordinator.record import PIPELINE, SUMMARY, TRACE
+from coordinator.record import SUMMARY, TRACE, pipeline_of
 from coordinator.traces.clocks import Clock, clock
 from coordinator.traces.files import TraceFile
 from coordinator.traces.messages import Ends, Events, Keep, Messages, Work, kinds, messages
-from protocol import Edge, Pipeline, RunError, read_pipeline
+from protocol import Edge, RunError
 from protocol.trace import SUFFIX
 
 AT_ONCE: Final = 3
@@ -27,10 +29,8 @@ class Traces:
     """
 
     def __init__(self, folder: Path, keep: Keep | None = None) -> None:
-        if not (folder / PIPELINE).is_file():
-            raise RunError(f"{folder}: holds no run; a run folder has a {PIPELINE}")
         self.folder = folder
-        self.pipeline: Pipeline = read_pipeline(folder / PIPELINE)
+        self.pipeline = pipeline_of(folder)
         self.summary = _summary(folder)
         self.problems: list[str] = []
         self.files: dict[str, TraceFile] = {}
@@ -57,8 +57,8 @@ class Traces:
 
     @property
     def running(self) -> bool:
-        """Whether the run seems to go on: it has no summary yet."""
-        return self.summary is None
+        """Whether the run goes on: it has no summary yet, and one of its workers is there."""
+        return self.summary is None and any(map(_alive, self.files.values()))
 
     @property
     def edges(self) -> tuple[Edge, ...]:
@@ -104,6 +104,19 @@ class Traces:
         """What could not be read, of what was looked at."""
         found = self.problems + [text for file in self.files.values() for text in file.problems]
         return list(dict.fromkeys(found))
+
+
+def _alive(file: TraceFile) -> bool:
+    """Whether who writes `file` may still do so; of another machine we do not know."""
+    if file.closed or file.origin.host != socket.gethostname():
+        return not file.closed
+    try:
+        os.kill(file.origin.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _summary(folder: Path) -> dict[str, Any] | None:

@@ -1,0 +1,143 @@
+"""What traces cost: training with and without them, and reading ten million events.
+
+    python benchmarks/trace.py cost [--rounds 10] [--steps 3000]
+    python benchmarks/trace.py read [--events 10000000]
+
+`cost` trains the network of examples/mnist-fcn4.toml on random pixels, with cdni, with tracing on
+and off in turn, and prints the ratio of each pair. `read` makes a trace out of a real one of 2,000
+steps, repeated with later times and higher batches until it has so many events, and runs commands
+on it: seconds until the first output, and the largest resident memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from cli import run
+from protocol import Data, Layer, Pipeline, Trace, Train
+from protocol import trace as form
+from protocol.trace import Opening
+
+HIDDEN = Layer(("linear 256", "batchnorm", "relu"))
+PAIR = ("off", "ring")
+READ_STEPS = 2000
+
+
+def pipeline(data: Path, steps: int, mode: str) -> Pipeline:
+    """The network, traced in this `mode`."""
+    return Pipeline(
+        name="trace",
+        data=Data(path=str(data), batch=256),
+        train=Train(steps=steps),
+        trace=Trace(mode=mode),
+        layer=(HIDDEN, HIDDEN, HIDDEN, Layer(("linear 10",))),
+    )
+
+
+def pixels(folder: Path) -> Path:
+    """A file of random pictures."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (10_000, 784), np.uint8)
+    y = rng.integers(0, 10, 10_000)
+    path = folder / "pixels.npz"
+    np.savez(path, x_train=x, y_train=y, x_test=x[:512], y_test=y[:512])
+    return path
+
+
+def cost(folder: Path, rounds: int, steps: int) -> None:
+    """Train in turn, each round the other way round, and print the median of the ratios."""
+    data, ratios = pixels(folder), []
+    for number in range(rounds):
+        rates = {}
+        for mode in PAIR if number % 2 else PAIR[::-1]:
+            done = run(pipeline(data, steps, mode), run_dir=folder / f"{number}-{mode}")
+            rates[mode] = float(str(done.summary["samples_per_second"]))
+        ratios.append(rates["ring"] / rates["off"])
+        print(f"off {rates['off']:,.0f}, ring {rates['ring']:,.0f} samples/s: {ratios[-1]:.3f}")
+    spread = statistics.stdev(ratios) / rounds**0.5 if rounds > 1 else 0.0
+    print(f"ring/off: median {statistics.median(ratios):.3f}, mean {statistics.mean(ratios):.3f}")
+    print(f"standard error of the mean {spread:.3f}")
+
+
+def repeat(path: Path, times: int) -> int:
+    """Let the complete trace at `path` tell of `times` as much; returns how many records it has."""
+    data = bytearray(path.read_bytes())
+    opening = Opening.unpack(bytes(data[: form.ORIGIN_AT]))
+    records = np.frombuffer(data, form.RECORD, opening.records, opening.start).copy()
+    length = int(records["time"].max() - records["time"].min()) + 1_000_000
+    batches = int(records["batch"].max()) + 1
+    head = opening._replace(records=opening.records * times).pack() + data[form.ORIGIN_AT :]
+    with path.open("wb") as file:
+        file.write(head[: opening.start])
+        for _ in range(times):
+            file.write(records.tobytes())
+            records["time"] += length
+            records["end"][records["end"] > 0] += length
+            records["batch"] += batches
+    return opening.records * times
+
+
+def measured(*words: str) -> str:
+    """Seconds to the first line that the command prints, to its end, and its memory."""
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "cli", "trace", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        first = time.perf_counter() - began
+        process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    total = time.perf_counter() - began
+    if process.returncode:
+        raise SystemExit(f"dni trace {' '.join(words)}: exit status {process.returncode}")
+    return f"first output {first:.2f} s, all {total:.2f} s, {usage.ru_maxrss / 1024:.0f} MiB"
+
+
+def read(folder: Path, events: int) -> None:
+    """Make the large trace, and run the commands on it."""
+    done = run(pipeline(pixels(folder), READ_STEPS, "full"), run_dir=folder / "run")
+    files = sorted((done.folder / "trace").glob(f"*{form.SUFFIX}"))
+    once = sum(Opening.unpack(f.read_bytes()[: form.ORIGIN_AT]).records for f in files)
+    count = sum(repeat(path, -(-events // once)) for path in files)
+    size = sum(path.stat().st_size for path in files)
+    print(f"{count:,} events, {size / 1e6:,.0f} MB")
+    name = str(done.folder)
+    for words in (
+        ("stats", name),
+        ("batch", name, str(READ_STEPS * 20 + 4711)),
+        ("messages", name),
+        ("messages", name, "--layer", "2", "--kind", "gradient", "--batch", "100000-100100"),
+        ("lost", name),
+    ):
+        print(f"{words[0]} {' '.join(words[2:])}: {measured(*words)}")
+
+
+def main() -> None:
+    """Measure one of the two."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("cost", "read"))
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--events", type=int, default=10_000_000)
+    options = parser.parse_args()
+    for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
+        os.environ.pop(name, None)
+    with tempfile.TemporaryDirectory() as folder:
+        if options.what == "cost":
+            cost(Path(folder), options.rounds, options.steps)
+        else:
+            read(Path(folder), options.events)
+
+
+if __name__ == "__main__":
+    main()

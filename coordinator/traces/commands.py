@@ -1,0 +1,233 @@
+"""The words of `dni trace`. Imports happen inside, so that the command line answers at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from coordinator import options
+
+if TYPE_CHECKING:
+    from coordinator.display import Terminal
+    from coordinator.traces.find import Choice
+    from coordinator.traces.run import Traces
+
+SHOWN = 100
+"""Messages that a person is shown where no number is asked for."""
+
+run_argument = click.argument("run", metavar="RUN")
+layer_option = click.option(
+    "--layer", help="Only what this layer (a number), or the source, has to do with."
+)
+edge_option = click.option("--edge", help="Only this edge, such as layer0>layer1.")
+kind_option = click.option("--kind", help="Only activation, gradient, credit, mark or test.")
+
+
+@click.group("trace")
+def trace_group() -> None:
+    """Inspect what became of every message of RUN: a run folder, or the end of a name in runs/.
+
+    Also of a run that is still going on.
+    """
+
+
+@contextmanager
+def _console(*traces: Traces) -> Iterator[Terminal]:
+    """Where to print; then, on standard error, what could not be read of the traces."""
+    from coordinator.display import Terminal
+
+    yield Terminal()
+    complaints = Terminal(stderr=True)
+    for found in traces:
+        for problem in found.all_problems():
+            complaints.say(f"warning: {problem}")
+
+
+def _choice(
+    folder: Path, layer: str | None, edge: str | None, kind: str | None, batch: str | None
+) -> Choice:
+    """What the options choose. Raises UserError where there is no such thing in the run."""
+    from coordinator.record import pipeline_of
+    from coordinator.traces.find import Choice
+    from coordinator.traces.words import batches, core_name, one_of
+    from protocol.trace import KINDS
+
+    pipeline = pipeline_of(folder)
+    if edge is not None:
+        one_of(edge, [str(e) for e in pipeline.edges], "--edge")
+    return Choice(
+        core=None if layer is None else core_name(layer, pipeline.cores),
+        edge=edge,
+        kinds=one_of(kind, KINDS, "--kind"),
+        batches=None if batch is None else batches(batch),
+    )
+
+
+def _print_json(rows: Iterable[object]) -> None:
+    """A JSON list, written as it is made."""
+    between = "["
+    for row in rows:
+        click.echo(f"{between}{json.dumps(row)}", nl=False)
+        between = ",\n "
+    click.echo("]" if between != "[" else "[]")
+
+
+@trace_group.command("stats")
+@run_argument
+@options.as_json
+def stats_command(run: str, as_json: bool) -> None:
+    """Show an edge a line: messages, delays, staleness, what was dropped and lost."""
+    from coordinator.traces.run import Traces
+    from coordinator.traces.show import stats_json, stats_table
+    from coordinator.traces.stats import stats
+    from coordinator.traces.words import run_folder
+
+    traces = Traces(run_folder(run))
+    rows = stats(traces)
+    with _console(traces) as console:
+        if as_json:
+            _print_json(map(stats_json, rows))
+            return
+        console.print(stats_table(rows))
+        odd = [f"{a.edge} {a.kind}" for row in rows for a in row.accounts if not a.balanced]
+        if odd and not traces.running:
+            console.say(f"the books do not balance: {', '.join(odd)}")
+
+
+@trace_group.command("messages")
+@run_argument
+@layer_option
+@edge_option
+@kind_option
+@click.option("--batch", help="Only these batches: a number, or first-last.")
+@click.option("--fate", help="Only used, dropped, unsent, waiting, missing or forgotten ones.")
+@click.option("--limit", type=click.IntRange(1), help=f"At most so many.  [default: {SHOWN}]")
+@options.as_json
+def messages_command(
+    run: str,
+    layer: str | None,
+    edge: str | None,
+    kind: str | None,
+    batch: str | None,
+    fate: str | None,
+    limit: int | None,
+    as_json: bool,
+) -> None:
+    """Show single messages, from their sending to their use."""
+    from dataclasses import replace
+
+    from coordinator.traces.find import find
+    from coordinator.traces.messages import FATES
+    from coordinator.traces.run import Traces
+    from coordinator.traces.show import messages_table
+    from coordinator.traces.words import one_of, run_folder
+
+    folder = run_folder(run)
+    choice = _choice(folder, layer, edge, kind, batch)
+    choice = replace(choice, fates=one_of(fate, FATES, "--fate"))
+    traces = Traces(folder, choice.keep)
+    entries, count = find(traces, choice, limit or SHOWN)
+    with _console(traces) as console:
+        if as_json:
+            _print_json(entry._asdict() for entry in entries)
+        else:
+            console.print(messages_table(entries))
+        if count > len(entries):
+            more = f"the first {len(entries):,} of {count:,} messages; --limit shows more"
+            click.echo(more, err=as_json)
+
+
+@trace_group.command("batch")
+@run_argument
+@click.argument("batch", type=click.IntRange(1))
+@options.as_json
+def batch_command(run: str, batch: int, as_json: bool) -> None:
+    """Tell the story of the batch with the number BATCH through all layers and back."""
+    from coordinator.traces.show import story_tree
+    from coordinator.traces.story import story
+    from coordinator.traces.words import run_folder
+
+    traces, chapters = story(run_folder(run), batch)
+    with _console(traces) as console:
+        if as_json:
+            _print_json(chapter.as_dict() for chapter in chapters)
+        else:
+            console.print(story_tree(batch, chapters), highlight=False)
+
+
+@trace_group.command("lost")
+@run_argument
+@options.as_json
+def lost_command(run: str, as_json: bool) -> None:
+    """Show what was sent, or was to be, and never used, and why."""
+    from coordinator.traces.find import lost
+    from coordinator.traces.run import Traces
+    from coordinator.traces.show import lost_table
+    from coordinator.traces.words import run_folder
+
+    traces = Traces(run_folder(run))
+    rows = lost(traces)
+    with _console(traces) as console:
+        if as_json:
+            _print_json(row._asdict() for row in rows)
+        elif rows:
+            console.print(lost_table(rows))
+        else:
+            console.say("every message was used")
+
+
+@trace_group.command("tap")
+@run_argument
+@layer_option
+@edge_option
+@kind_option
+@click.option("--batch", help="Only these batches: a number, or first-last.")
+@options.as_json
+def tap_command(
+    run: str,
+    layer: str | None,
+    edge: str | None,
+    kind: str | None,
+    batch: str | None,
+    as_json: bool,
+) -> None:
+    """Listen to a pipeline that runs, until it ends or Ctrl-C; with --json, a line each."""
+    from coordinator.traces.show import heard_line
+    from coordinator.traces.tap import Missed, tap
+    from coordinator.traces.words import run_folder
+
+    folder = run_folder(run)
+    choice = _choice(folder, layer, edge, kind, batch)
+    for heard in tap(folder, choice):
+        if isinstance(heard, Missed):
+            click.echo(f"{heard.core}: {heard.records:,} records were overwritten unread", err=True)
+        else:
+            click.echo(json.dumps(heard._asdict()) if as_json else heard_line(heard))
+
+
+@trace_group.command("diff")
+@click.argument("run_a", metavar="RUN_A")
+@click.argument("run_b", metavar="RUN_B")
+@options.as_json
+def diff_command(run_a: str, run_b: str, as_json: bool) -> None:
+    """Show where two runs differ: rates, delays, staleness, losses, edge by edge."""
+    from coordinator.traces.difference import difference
+    from coordinator.traces.run import Traces
+    from coordinator.traces.show import difference_table
+    from coordinator.traces.words import run_folder
+
+    a, b = (Traces(run_folder(run)) for run in (run_a, run_b))
+    rows = difference(a, b)
+    with _console(a, b) as console:
+        if as_json:
+            _print_json(
+                {"edge": r.edge, "measure": r.measure, "a": r.a, "b": r.b, "ratio": r.ratio}
+                for r in rows
+            )
+        else:
+            console.print(difference_table(rows))
