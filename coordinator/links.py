@@ -9,7 +9,7 @@ from typing import Final, cast
 import zmq
 
 from protocol import ToCoordinator, ToWorker, WireError, decode, encode
-from protocol.messages import Evaluated, Failed, Hello, Ready, Report, State
+from protocol.messages import Evaluated, Failed, Hello, Ping, Ready, Report, State
 
 MAX_BYTES: Final = 1 << 31
 LINGER_MS: Final = 500
@@ -59,7 +59,7 @@ class Links:
             match message:
                 case Evaluated():
                     yield message
-                case Hello() | Ready() | Report() | Failed() | State():
+                case Hello() | Ready() | Report() | Failed() | State() | Ping():
                     if message.name in self._voices.get(sender.bytes, ()):
                         yield message
                 case _:

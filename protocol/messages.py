@@ -182,7 +182,23 @@ class Leave:
     """To a worker: all is done or lost; leave at once."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """What time is it at the coordinator? It was `asked` on the clock of who asks, in ns."""
+
+    name: str
+    asked: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """To who asked at `asked`: it is `time` on the coordinator's monotonic clock, in ns."""
+
+    asked: int
+    time: int
+
+
 DataMessage: TypeAlias = Activation | Gradient | Credit | Mark
-ToCoordinator: TypeAlias = Hello | Ready | Report | Evaluated | Failed | State
-ToWorker: TypeAlias = Start | Go | Stop | Leave
+ToCoordinator: TypeAlias = Hello | Ready | Report | Evaluated | Failed | State | Ping
+ToWorker: TypeAlias = Start | Go | Stop | Leave | Pong
 Message: TypeAlias = DataMessage | ToCoordinator | ToWorker

@@ -25,6 +25,8 @@ from protocol.messages import (
     Leave,
     Mark,
     Message,
+    Ping,
+    Pong,
     Ready,
     Report,
     Start,
@@ -48,6 +50,8 @@ KINDS: Final[dict[int, type[Message]]] = {
     23: State,
     24: Stop,
     25: Leave,
+    26: Ping,
+    27: Pong,
 }
 DTYPES: Final = {
     name: np.dtype(name)

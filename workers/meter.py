@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from protocol import Core, DataMessage, Report, Send
+from protocol.clock import Estimate
 from workers.trace import Trace
 
 _MIB = 1 << 20
@@ -51,6 +52,11 @@ class Meter:
         if self._trace is not None:
             self._trace.received(sender, message)
         self.core.receive(sender, message)
+
+    def compared(self, estimate: Estimate) -> None:
+        """It was compared what time it is here and at the coordinator."""
+        if self._trace is not None:
+            self._trace.compared(estimate)
 
     def close(self) -> None:
         """The core does nothing more."""

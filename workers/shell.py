@@ -37,6 +37,7 @@ from protocol import (
     Mark,
     NonFiniteError,
     Pipeline,
+    Pong,
     Ready,
     Send,
     Start,
@@ -45,9 +46,11 @@ from protocol import (
     UserError,
     build,
 )
+from protocol.clock import Estimate
 from protocol.messages import Cause
 from protocol.spec import SOURCE
 from workers.build import Facts, build_layer
+from workers.clock import FIRST, Clock
 from workers.data import load
 from workers.links import Links
 from workers.meter import Meter
@@ -69,7 +72,8 @@ class Config:
     """What a worker is started with, as one line of JSON on standard input.
 
     `inboxes` says where to bind the inbox at the end of each edge, by the edge's name; `nice` is
-    how far the process steps back behind others, `trace` the folder for what is recorded.
+    how far the process steps back behind others, `trace` the folder for what is recorded,
+    and `clock` the name of the coordinator's clock.
     """
 
     name: str
@@ -77,6 +81,7 @@ class Config:
     inboxes: dict[str, str]
     nice: int = 0
     trace: str = ""
+    clock: str = ""
 
 
 class _Leave(Exception):  # noqa: N818  not an error
@@ -134,6 +139,7 @@ class _Worker:
         self._config = config
         self._links = links
         self._meters: dict[str, Meter] = {}
+        self._clock = Clock(config.name, config.clock)
         self._at_work = config.name  # who is to blame
 
     def live(self) -> None:
@@ -171,11 +177,32 @@ class _Worker:
         pipeline = build(Pipeline, start.pipeline)
         for edge, endpoint in start.doors.items():
             links.connect(Edge.named(edge), str(endpoint), pipeline.window)
+        time_there = self._compare_clocks()
         for core in _cores(name, start, pipeline):
-            self._meters[core.name] = Meter(core, open_trace(core, pipeline, self._config.trace))
+            trace = open_trace(core, pipeline, self._config.trace, time_there)
+            self._meters[core.name] = Meter(core, trace)
         links.tell(Ready(name))
         if name == SOURCE:
             self._wait(Go)  # the layers do not: a batch may well be quicker than the word
+
+    def _compare_clocks(self) -> Estimate:
+        """What time it is at the coordinator."""
+        now = time.monotonic_ns()
+        if self._clock.shared:
+            return Estimate(now, now, 0)
+        found: list[Estimate] = []
+        while len(found) < FIRST:
+            self._links.tell(self._clock.ask(time.monotonic_ns()))
+            answer = self._clock.answered(self._wait(Pong), time.monotonic_ns())
+            found += [answer] if answer else []
+        return min(found, key=lambda answer: answer.bound)
+
+    def _note_time(self, pong: Pong) -> None:
+        now = time.monotonic_ns()
+        answer = self._clock.answered(pong, now)
+        if answer and (best := self._clock.kept(answer, now)):
+            for meter in self._meters.values():
+                meter.compared(best)
 
     def _wait(self, word: type[Told]) -> Told:
         while True:
@@ -200,6 +227,8 @@ class _Worker:
                 for name, meter in self._meters.items():
                     self._links.tell(meter.report())
                     self._send(name, meter.core.beat())
+                if not self._clock.shared:
+                    self._links.tell(self._clock.ask(time.monotonic_ns()))
         for meter in self._meters.values():
             meter.close()
             state = meter.core.state()
@@ -233,6 +262,8 @@ class _Worker:
                     return True
                 case Leave() if edge is None:
                     raise _Leave
+                case Pong() if edge is None:
+                    self._note_time(message)
                 case Activation() | Gradient() | Credit() | Mark() if edge is not None:
                     self._meters[edge.receiver].receive(edge.sender, message)
                 case _:

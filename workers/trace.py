@@ -19,6 +19,7 @@ import numpy as np
 
 from protocol import Core, DataMessage, Edge, Pipeline
 from protocol import trace as form
+from protocol.clock import Estimate
 from protocol.trace import Kind, Origin, Why, identity, weight
 from workers.complain import complain
 
@@ -115,7 +116,7 @@ class Trace:
     Where the file cannot be written the journal ends there, with a line on standard error.
     """
 
-    def __init__(self, core: Core, pipeline: Pipeline, folder: Path) -> None:
+    def __init__(self, core: Core, pipeline: Pipeline, folder: Path, clock: Estimate) -> None:
         self._core = core
         edges = [edge for edge in pipeline.edges if core.name in edge]
         self._out = {e.receiver: i for i, e in enumerate(edges) if e.sender == core.name}
@@ -128,7 +129,7 @@ class Trace:
         ring = pipeline.trace.mode != "full"
         capacity = (pipeline.trace.megabytes << 20) // form.RECORD.itemsize if ring else 0
         try:
-            self._log = Log(path, _origin(core.name, edges), capacity)
+            self._log = Log(path, _origin(core.name, edges, clock), capacity)
         except OSError as error:
             _give_up(path, error)
 
@@ -155,6 +156,11 @@ class Trace:
             self._open = None
             _END.pack_into(memory, at + 8, time.monotonic_ns())
         self._cause = 0
+
+    def compared(self, estimate: Estimate) -> None:
+        """It was compared what time it is here and at the coordinator."""
+        here, there, bound = estimate
+        self._note(here, 0, there, 0, min(bound, _MOST), 0, 0, 0, form.CLOCK, 0, 0, 0)
 
     def settle(self) -> None:
         """Let the file's totals be true of now."""
@@ -209,31 +215,42 @@ class Trace:
         why: int = 0,
         cause: int = 0,
     ) -> Place | None:
+        now, version = time.monotonic_ns(), self._core.version
+        return self._note(
+            now, 0, number, version, size, staleness, queue, edge, event, kind, why, cause
+        )
+
+    def _note(self, *fields: int) -> Place | None:
+        """Write a record, as long as that is possible."""
         if self._log is None:
             return None
-        now, version = time.monotonic_ns(), self._core.version
         try:
-            return self._log.write(
-                now, 0, number, version, size, staleness, queue, edge, event, kind, why, cause
-            )
+            return self._log.write(*fields)
         except OSError as error:
             _give_up(error.filename, error)
             self._log = None
             return None
 
 
-def open_trace(core: Core, pipeline: Pipeline, folder: str | Path) -> Trace | None:
-    """The trace of `core` as the pipeline wants it; None for none."""
-    return None if pipeline.trace.mode == "off" else Trace(core, pipeline, Path(folder))
+def open_trace(
+    core: Core, pipeline: Pipeline, folder: str | Path, clock: Estimate | None = None
+) -> Trace | None:
+    """The trace of `core` as the pipeline wants it; None for none.
+
+    `clock` compares the clock with the coordinator's, and is None where they are one.
+    """
+    if pipeline.trace.mode == "off":
+        return None
+    return Trace(core, pipeline, Path(folder), clock or Estimate(0, 0, 0))
 
 
-def _origin(core: str, edges: Sequence[Edge]) -> Origin:
+def _origin(core: str, edges: Sequence[Edge], clock: Estimate) -> Origin:
     return Origin(
         core=core,
         pid=os.getpid(),
         host=socket.gethostname(),
-        offset_ns=0,
-        bound_ns=0,
+        offset_ns=clock.there - clock.here,
+        bound_ns=clock.bound,
         monotonic_ns=time.monotonic_ns(),
         unix_ns=time.time_ns(),
         edges=tuple(map(str, edges)),

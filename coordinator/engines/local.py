@@ -19,6 +19,7 @@ from coordinator import blas
 from coordinator.record import LOGS, TRACE
 from coordinator.run import Exited
 from protocol import Pipeline, RunError
+from protocol.clock import clock_name
 
 KILL_SECONDS: Final = 0.4
 LONGEST_BASE: Final = 60
@@ -72,6 +73,7 @@ class LocalEngine:
                 "inboxes": {str(e): self._endpoint(f"{e.receiver}.{e.sender}") for e in edges},
                 "nice": nice[name],
                 "trace": str(self._trace.resolve()),
+                "clock": clock_name(),
             }
             with self._log(name).open("wb") as log:
                 worker = subprocess.Popen(

@@ -1,0 +1,64 @@
+"""Workers with another clock than the coordinator's find out what time it is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import cli
+from coordinator.engines import local
+from coordinator.traces.run import Traces
+from protocol import Data, Layer, Pipeline, Pong, Train
+from protocol.clock import estimate
+from workers.clock import EACH_NS, Clock
+
+ns = st.integers(0, 10**12)
+
+
+@given(ns, ns, ns, st.integers(-(10**12), 10**12))
+def test_the_time_there_is_within_the_bound(asked: int, to: int, back: int, offset: int) -> None:
+    found = estimate(asked, asked + to + offset, asked + to + back)
+    assert abs(found.there - found.here - offset) <= found.bound <= (to + back + 1) // 2
+
+
+def test_only_the_answer_to_the_newest_question_counts() -> None:
+    clock = Clock("layer0", "elsewhere")
+    clock.ask(100)
+    clock.ask(200)
+    assert clock.answered(Pong(100, 5000), 210) is None
+    found = clock.answered(Pong(200, 5000), 210)
+    assert found is not None
+    assert (found.here, found.there, found.bound) == (205, 5000, 5)
+    assert clock.answered(Pong(200, 5000), 220) is None
+
+
+def test_the_answer_that_came_soonest_is_kept_of_each_while() -> None:
+    clock = Clock("layer0", "elsewhere")
+    assert clock.kept(estimate(0, 7, 50), EACH_NS) == estimate(0, 7, 50)
+    assert clock.kept(estimate(60, 7, 64), EACH_NS + 1) is None
+    assert clock.kept(estimate(70, 9, 90), 2 * EACH_NS) == estimate(60, 7, 64)
+
+
+@pytest.mark.slow
+def test_workers_that_have_another_clock_trace_in_the_coordinators_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "clock_name", lambda: "another machine's")
+    pipeline = Pipeline(
+        data=Data(name="digits", batch=32),
+        train=Train(steps=200),
+        layer=(Layer(("linear 16", "relu")), Layer(("linear 10",))),
+    )
+    done = cli.run(pipeline, run_dir=tmp_path / "run")
+    assert done.summary["outcome"] == "completed"
+    traces = Traces(done.folder)
+    for core in pipeline.cores:
+        origin = traces.files[core].origin
+        assert 0 < origin.bound_ns < 50_000_000
+        assert abs(origin.offset_ns) <= origin.bound_ns  # in truth it is the same clock
+    for edge in traces.edges:
+        assert traces.bound(edge) > 0
+        assert sum(len(messages) for messages in traces.messages(edge)) >= 200
