@@ -25,7 +25,7 @@ import torch
 from torch.nn import functional
 
 from coordinator.blas import environment
-from coordinator.engines.local import ALLOCATOR
+from coordinator.engines.processes import ALLOCATOR
 from workers.nn import Conv
 
 KERNELS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")

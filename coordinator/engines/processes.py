@@ -1,0 +1,146 @@
+"""Workers as processes of this machine, and the folder in which their sockets lie.
+
+A worker's standard input is its lifeline: it brings the configuration and, as nobody else holds its
+other end, it closes when this process dies, however it dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from coordinator import blas
+from coordinator.run import Exited
+from protocol import RunError
+
+KILL_SECONDS: Final = 0.4
+LONGEST_BASE: Final = 60
+"""Bytes; a socket's path has at most 107, and the folder's and the socket's names want theirs."""
+LOCK: Final = "lock"
+LOG_LINES: Final = 12
+ALLOCATOR: Final = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "1073741824"}
+"""Lets glibc keep the memory of arrays that come and go with every batch, instead of returning
+it to the kernel and faulting it in again page by page."""
+
+
+class SocketFolder:
+    """A folder that only the user can enter, gone when it is closed. Raises RunError.
+
+    Its lock tells whether its owner lives; what owners left that were killed is swept away.
+    """
+
+    def __init__(self) -> None:
+        base = _base()
+        _sweep(base)
+        if len(os.fsencode(base)) > LONGEST_BASE:
+            raise RunError(f"{base}: too long a path for sockets; set TMPDIR to a shorter one")
+        self.path = Path(tempfile.mkdtemp(prefix=f"dni-{os.getpid()}-", dir=base))
+        (self.path / LOCK).touch()
+        self._lock = _lock(self.path)
+
+    def close(self) -> None:
+        """Remove it with all that is in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self._lock is not None:
+            os.close(self._lock)
+
+
+class Processes:
+    """Starts workers, sees them end, and leaves none behind.
+
+    What they print goes into `logs`; they remove `folder` where this process dies first.
+    """
+
+    def __init__(self, logs: Path, threads: int, folder: Path) -> None:
+        own = {"DNI_FOLDER": str(folder)}
+        self._environment = ALLOCATOR | blas.environment(threads) | own
+        self._logs = logs
+        self._workers: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str, config: Mapping[str, object]) -> None:
+        """Start the worker `name`; `config` is that of `workers.shell`."""
+        with self._log(name).open("wb") as log:
+            worker = subprocess.Popen(
+                [sys.executable, "-P", "-m", "cli", "worker", name],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=self._environment,
+                start_new_session=True,
+            )
+        self._workers[name] = worker
+        assert worker.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it died already: `exits` tells
+            worker.stdin.write(json.dumps(config).encode() + b"\n")
+            worker.stdin.flush()
+
+    def _log(self, name: str) -> Path:
+        return self._logs / f"{name}.log"
+
+    def exits(self) -> Iterator[Exited]:
+        """The workers that ended since the last call."""
+        for name, worker in list(self._workers.items()):
+            status = worker.poll()
+            if status is not None:
+                self._forget(name)
+                yield Exited(name, status, self._last_words(name))
+
+    def _last_words(self, name: str) -> str:
+        lines = self._log(name).read_text("utf-8", "replace").splitlines()
+        return "\n".join(lines[-LOG_LINES:])
+
+    def _forget(self, name: str) -> None:
+        worker = self._workers.pop(name)
+        if worker.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                worker.stdin.close()
+
+    def close(self) -> None:
+        """Wait a little for those who were told to leave; kill the others."""
+        deadline = time.monotonic() + KILL_SECONDS
+        for name, worker in list(self._workers.items()):
+            try:
+                worker.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                worker.kill()
+                worker.wait()
+            self._forget(name)
+
+
+def _base() -> Path:
+    """Where folders for sockets and shared memory go: into memory, where there is such a place."""
+    for place in (os.environ.get("XDG_RUNTIME_DIR"), "/dev/shm"):
+        if place and os.access(place, os.W_OK | os.X_OK):
+            return Path(place)
+    return Path(tempfile.gettempdir())
+
+
+def _lock(folder: Path) -> int | None:
+    """Hold the lock of `folder` for as long as the descriptor is open; None where another does."""
+    descriptor = os.open(folder / LOCK, os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _sweep(base: Path) -> None:
+    """Remove what runs left that were killed together with all their workers."""
+    for folder in base.glob("dni-*-*"):
+        with contextlib.suppress(OSError):
+            descriptor = _lock(folder)
+            if descriptor is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(descriptor)
