@@ -18,9 +18,12 @@ import click
 
 from coordinator import options
 from coordinator.compare.wishes import Wishes, wishes
+from coordinator.several.commands import several_commands
 from coordinator.traces.commands import trace_group
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from coordinator.run import End
     from coordinator.train import Result
     from coordinator.watch import Display, Watch
@@ -67,6 +70,40 @@ def run(
         drive = partial(_local, pipeline, facts, folder)
     del data  # the source has its own
     return train(pipeline, folder, engine, threads(pipeline), drive, display or NoDisplay())
+
+
+def up(
+    pipeline: Pipeline,
+    bind: str,
+    *,
+    tell: Callable[[str], None],
+    workers: int | None = None,
+    joins: int | None = None,
+    run_dir: str | Path | None = None,
+    force: bool = False,
+    display: Display | None = None,
+) -> Result:
+    """Train `pipeline` on the machines that join at `bind`, as `dni up` does.
+
+    `tell` gets the line to paste on them and what there is to say of them. Training begins when
+    there is room for `workers` (a layer each, unless there are fewer); `joins` machines may join.
+    Raises UserError for what the user can mend.
+    """
+    from coordinator.display import NoDisplay
+    from coordinator.record import open_folder
+    from coordinator.several.up import gathered, several
+    from coordinator.train import train
+    from protocol import located
+    from workers.build import Facts
+    from workers.check import check as plan
+
+    pipeline = located(pipeline)
+    facts = Facts.of(_load(pipeline))
+    costs = {p.name: p.work for p in plan(pipeline, facts)}
+    folder = open_folder(pipeline, Path(run_dir) if run_dir else None, force)
+    head, pipeline = gathered(pipeline, bind, workers, joins, costs, tell)
+    drive = several(head, pipeline, facts.as_dict(), folder, costs)
+    return train(pipeline, folder, "several", pipeline.train.threads, drive, display or NoDisplay())
 
 
 def check(pipeline: Pipeline) -> list[LayerPlan]:
@@ -137,12 +174,8 @@ def _read(path: Path | None, overrides: tuple[str, ...]) -> Pipeline:
 @options.pipeline_argument
 @options.overrides
 @options.engine
-@click.option(
-    "--run-dir",
-    type=click.Path(path_type=Path),
-    help="Where the run leaves its files.  [default: runs/<time>-<name>]",
-)
-@click.option("--force", is_flag=True, help="Overwrite the run that is in --run-dir.")
+@options.run_dir
+@options.force
 @options.trace
 @options.as_json
 @click.pass_context
@@ -158,18 +191,14 @@ def run_command(
 ) -> None:
     """Train the PIPELINE file, or the embedded example where none is given."""
     from coordinator.display import Terminal, choose
-    from coordinator.tables import exit_status, show_result
+    from coordinator.tables import end_of_run
 
     console = Terminal(stderr=as_json)
     traced = (f"trace.mode={trace}",) if trace else ()
     read = _read(pipeline, overrides + traced)
     with options.about(pipeline):
         result = run(read, engine=engine, run_dir=run_dir, force=force, display=choose(console))
-    with suppress(OSError):  # the run is done, whoever can read of it
-        if as_json:
-            click.echo(json.dumps(result.summary))
-        show_result(console, result)
-    ctx.exit(exit_status(result))
+    ctx.exit(end_of_run(console, result, as_json))
 
 
 @main.command("compare")
@@ -285,7 +314,8 @@ def data_get(name: str) -> None:
     click.echo(place or f"{name} is generated; there is nothing to get")
 
 
-main.add_command(trace_group)
+for command in (trace_group, *several_commands(_read, up)):
+    main.add_command(command)
 
 
 @main.command("worker", hidden=True)

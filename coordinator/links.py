@@ -1,70 +1,211 @@
-"""The coordinator's socket: the only file of the coordinator with zmq in it."""
+"""The coordinator's sockets; with workers.links the only code with zmq in it."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, cast
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Final, NamedTuple, TypeAlias, cast
 
 import zmq
+import zmq.utils.z85
 
-from protocol import ToCoordinator, ToWorker, WireError, decode, encode
-from protocol.messages import Evaluated, Failed, Hello, Ping, Ready, Report, State
+from protocol import Ping, ToCoordinator, ToWorker, WireError, decode, encode, zap
+from protocol.messages import (
+    Died,
+    Enrol,
+    Evaluated,
+    Failed,
+    FromAgent,
+    Hello,
+    Ready,
+    Report,
+    State,
+    ToAgent,
+    Upload,
+)
 
 MAX_BYTES: Final = 1 << 31
 LINGER_MS: Final = 500
+MOST_COMPLAINTS: Final = 100
+HANDSHAKE_MS: Final = 5000
+
+Voice: TypeAlias = Callable[[str, str, str], bool]
+"""Whether a peer that calls itself so may speak in this name, with this key ("" for none)."""
+Knows: TypeAlias = Callable[[str], bool]
+"""Whether who has this key may connect."""
+
+
+class KeyPair(NamedTuple):
+    """A CURVE key pair, in hexadecimal."""
+
+    public: str
+    secret: str
+
+    @classmethod
+    def new(cls) -> KeyPair:
+        """A fresh one."""
+        return cls(*(zmq.utils.z85.decode(key).hex() for key in zmq.curve_keypair()))
+
+    @classmethod
+    def of(cls, secret: bytes) -> KeyPair:
+        """The pair of which `secret` is the secret half."""
+        public = zmq.curve_public(zmq.utils.z85.encode(secret))
+        return cls(zmq.utils.z85.decode(public).hex(), secret.hex())
+
+    def set_on(self, socket: zmq.Socket[bytes]) -> None:
+        """Let `socket` use it."""
+        socket.curve_publickey = bytes.fromhex(self.public)
+        socket.curve_secretkey = bytes.fromhex(self.secret)
+
+
+class Heard(NamedTuple):
+    """A message, how its sender calls itself, and its key."""
+
+    sender: bytes
+    key: str
+    message: ToCoordinator | FromAgent
 
 
 class Links:
-    """The line to all workers, who are known by their names.
+    """The line to all workers, and to agents where there are any.
 
-    `processes` says which cores live in each; a worker speaks in its own name and in theirs.
+    With `keys` only those whose key the coordinator `knows` can connect, and all is encrypted.
     """
 
-    def __init__(self, endpoint: str, processes: Mapping[str, Sequence[str]]) -> None:
-        self._voices = {name.encode(): {name, *cores} for name, cores in processes.items()}
+    def __init__(
+        self, endpoint: str, voice: Voice, keys: KeyPair | None = None, knows: Knows | None = None
+    ) -> None:
+        self._voice = voice
+        self._keys = keys
+        self._knows: Knows = knows or (lambda _: True)
+        self._dropped = 0
         self._context = zmq.Context()
+        self._poller = zmq.Poller()
+        self._door: zmq.Socket[bytes] = self._context.socket(zmq.REP)
         self._router: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
         self._router.linger = LINGER_MS
         self._router.set_hwm(0)
         self._router.maxmsgsize = MAX_BYTES
+        self._router.handshake_ivl = HANDSHAKE_MS
         try:
+            if keys:
+                self._door.bind(zap.ENDPOINT)
+                self._router.curve_server = True
+                keys.set_on(self._router)
             self._router.bind(endpoint)
         except zmq.ZMQError as error:
             self._context.destroy(linger=0)
             raise OSError(error.errno, error.strerror, endpoint) from None
+        for socket in (self._door, self._router):
+            self._poller.register(socket, zmq.POLLIN)
 
-    def send(self, name: str, message: ToWorker) -> None:
-        """Hand `message` over for the worker `name`; never blocks. The dead get nothing."""
-        frames = cast(list[bytes], [name.encode(), *encode(message)])
+    @property
+    def endpoint(self) -> str:
+        """Where the socket is bound, its port known."""
+        return cast(bytes, self._router.last_endpoint).rstrip(b"\0").decode()
+
+    def send(self, name: str, message: ToWorker | ToAgent) -> None:
+        """Hand `message` over for a worker or agent; never blocks. The dead get nothing."""
+        self.answer(name.encode(), message)
+
+    def answer(self, sender: bytes, message: ToWorker | ToAgent) -> None:
+        """The same for a peer that may be nobody yet."""
+        frames = cast(list[bytes], [sender, *encode(message)])
         self._router.send_multipart(frames, zmq.NOBLOCK, copy=False)
 
-    def poll(self, seconds: float) -> Iterator[ToCoordinator]:
+    def hear(self, seconds: float) -> Iterator[Heard]:
         """What has arrived, after waiting for at most `seconds` where nothing has.
 
-        A message in another worker's name, and bytes that are no message, are dropped.
+        A message in another's name, and bytes that are no message, are dropped.
         """
-        if not self._router.poll(int(seconds * 1000)):
-            return
+        for socket, _ in self._poller.poll(int(seconds * 1000)):
+            if socket == self._door:
+                self._answer_door()
+            else:
+                yield from self._hear_all()
+
+    def poll(self, seconds: float) -> Iterator[ToCoordinator]:
+        """The same, of workers alone."""
+        for _, _, message in self.hear(seconds):
+            if not isinstance(message, Enrol | Died | Upload):
+                yield message
+
+    def _answer_door(self) -> None:
+        verdict = zap.judge(self._door.recv_multipart(), lambda _, key: self._knows(key.hex()))
+        self._door.send_multipart(verdict.reply)
+        if verdict.refused:
+            self._complain(verdict.refused)
+
+    def _hear_all(self) -> Iterator[Heard]:
         while True:
             try:
                 sender, *frames = self._router.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
+            key = str(sender.get("User-Id")) if self._keys else ""
             try:
                 message = decode([frame.buffer for frame in frames])
             except WireError as error:
-                print(f"dropped a foreign message: {error}", file=sys.stderr)
+                self._complain(f"dropped a foreign message: {error}")
                 continue
             match message:
-                case Evaluated():
-                    yield message
-                case Hello() | Ready() | Report() | Failed() | State() | Ping():
-                    if message.name in self._voices.get(sender.bytes, ()):
-                        yield message
+                case Enrol():
+                    yield Heard(sender.bytes, key, message)
+                case Evaluated() if self._knows(key):
+                    yield Heard(sender.bytes, key, message)
+                case Hello() | Ready() | Report() | Failed() | State() | Ping() | Died() | Upload():
+                    if self._voice(_text(sender.bytes), message.name, key):
+                        yield Heard(sender.bytes, key, message)
                 case _:
                     pass
+
+    def _complain(self, text: str) -> None:
+        self._dropped += 1
+        if self._dropped <= MOST_COMPLAINTS:
+            print(text, file=sys.stderr)
 
     def close(self) -> None:
         """Close; what was said before is delivered first, where there is somebody to take it."""
         self._context.destroy(linger=LINGER_MS)
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "replace")
+
+
+class Line:
+    """An agent's line to the head at `endpoint`, whose public key is `head`; "" for plain text."""
+
+    def __init__(self, endpoint: str, name: str, keys: KeyPair, head: str) -> None:
+        self._context = zmq.Context()
+        self._socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
+        self._socket.linger = LINGER_MS
+        self._socket.set_hwm(0)
+        self._socket.maxmsgsize = MAX_BYTES
+        self._socket.routing_id = name.encode()
+        if head:
+            keys.set_on(self._socket)
+            self._socket.curve_serverkey = bytes.fromhex(head)
+        self._socket.connect(endpoint)
+
+    def tell(self, message: FromAgent) -> None:
+        """Hand `message` over; never blocks."""
+        frames = cast(list[bytes], encode(message))
+        self._socket.send_multipart(frames, zmq.NOBLOCK, copy=False)
+
+    def hear(self, seconds: float) -> Iterator[ToAgent]:
+        """What the head says, after waiting for at most `seconds`."""
+        if not self._socket.poll(int(seconds * 1000)):
+            return
+        while True:
+            try:
+                frames = self._socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            with suppress(WireError):
+                yield cast(ToAgent, decode(frames))
+
+    def close(self, seconds: float) -> None:
+        """Close; what was said before is delivered first, within `seconds`."""
+        self._context.destroy(linger=int(seconds * 1000))

@@ -57,12 +57,13 @@ class Phase(Enum):
 class Exited:
     """A worker's process ended; `status` is its exit code, or minus the signal that killed it.
 
-    `words` are the last lines that it wrote.
+    `words` are the last lines that it wrote, `how` says more than the status where there is more.
     """
 
     name: str
     status: int
     words: str = ""
+    how: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +123,15 @@ Effect: TypeAlias = Tell | Record | Deadline | End
 
 
 class Run:
-    """One run of a pipeline. `facts` is what the layers need to know of the data."""
+    """One run of a pipeline. `facts` is what the layers need to know of the data.
 
-    def __init__(self, pipeline: Pipeline, facts: dict[str, object]) -> None:
+    Who is asked to stop has `stop_seconds` to send its weights, and as long after each that came.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, facts: dict[str, object], stop_seconds: float = STOP_SECONDS
+    ) -> None:
+        self._stop_seconds = stop_seconds
         self.phase = Phase.ENLISTING
         self._pipeline = pipeline
         self._facts = facts
@@ -183,7 +190,7 @@ class Run:
         if isinstance(event, State):
             self._saved.add(event.name)
             if self.phase is Phase.STOPPING:
-                yield Deadline(STOP_SECONDS)
+                yield Deadline(self._stop_seconds)
 
     def _report(self, event: Report) -> Iterator[Effect]:
         yield Record(event)
@@ -214,7 +221,8 @@ class Run:
             yield from self._over_if_all_done()
             return
         words = f"\n{event.words}" if event.words else ""
-        yield from self._fail(End("failed", f"{event.name} {_death(event.status)}{words}"))
+        how = event.how or _death(event.status)
+        yield from self._fail(End("failed", f"{event.name} {how}{words}"))
 
     def _failed(self, event: Failed) -> Iterator[Effect]:
         self._gone.add(self._host[event.name])
@@ -241,7 +249,7 @@ class Run:
             yield from self._over()
             return
         self.phase = Phase.STOPPING
-        yield Deadline(STOP_SECONDS)
+        yield Deadline(self._stop_seconds)
         for name in self._processes:
             if name not in self._gone and not self._has_finished(name):
                 yield Tell(name, Stop())

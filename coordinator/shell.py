@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 from typing import Final, Protocol
 
-from coordinator.links import Links
 from coordinator.run import (
+    STOP_SECONDS,
     Broken,
     Deadline,
     End,
@@ -20,16 +20,29 @@ from coordinator.run import (
     Tell,
 )
 from coordinator.watch import Watch
-from protocol import Ping, Pipeline, Pong
+from protocol import Ping, Pipeline, Pong, ToCoordinator, ToWorker
 
 TICK_SECONDS: Final = 0.1
 
 
-class Engine(Protocol):
-    """Where workers live. Another engine needs these four words and nothing else."""
+class Wires(Protocol):
+    """The line to all workers; see `coordinator.links.Links`."""
 
-    control: str
-    """Where the coordinator is to bind the socket that the workers call."""
+    def send(self, name: str, message: ToWorker) -> None:
+        """Hand `message` over for the worker `name`."""
+
+    def poll(self, seconds: float) -> Iterator[ToCoordinator]:
+        """What has arrived."""
+
+    def close(self) -> None:
+        """Nothing more is said."""
+
+
+class Engine(Protocol):
+    """Where workers live. Another engine needs these words and nothing else."""
+
+    def links(self, pipeline: Pipeline) -> Wires:
+        """The line to all workers. Raises OSError where there can be none."""
 
     def start(self, pipeline: Pipeline) -> None:
         """Start the workers of `pipeline.processes`, each with an inbox for every edge into it."""
@@ -42,14 +55,21 @@ class Engine(Protocol):
 
 
 def run_processes(
-    pipeline: Pipeline, facts: dict[str, object], engine: Engine, watch: Watch
+    pipeline: Pipeline,
+    facts: dict[str, object],
+    engine: Engine,
+    watch: Watch,
+    stop_seconds: float = STOP_SECONDS,
 ) -> End:
-    """Train with the source and the layers in the processes that `pipeline` divides them into."""
+    """Train with the source and the layers in the processes that `pipeline` divides them into.
+
+    Who is asked to stop has `stop_seconds` to send its weights.
+    """
     try:
-        links = Links(engine.control, pipeline.processes)
+        links = engine.links(pipeline)
         try:
             engine.start(pipeline)
-            return _Conductor(Run(pipeline, facts), engine, links, watch).conduct()
+            return _Conductor(Run(pipeline, facts, stop_seconds), engine, links, watch).conduct()
         finally:
             links.close()
     finally:
@@ -57,7 +77,7 @@ def run_processes(
 
 
 class _Conductor:
-    def __init__(self, run: Run, engine: Engine, links: Links, watch: Watch) -> None:
+    def __init__(self, run: Run, engine: Engine, links: Wires, watch: Watch) -> None:
         self._run = run
         self._engine = engine
         self._links = links

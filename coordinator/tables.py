@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 from rich import box
@@ -39,6 +41,15 @@ def exit_status(result: Ended) -> int:
     if result.end.outcome == "failed":
         return 2 if result.end.user else 1
     return 0
+
+
+def end_of_run(console: Terminal, result: Result, as_json: bool) -> int:
+    """Show how a run ended; the exit status."""
+    with suppress(OSError):  # the run is done, whoever can read of it
+        if as_json:
+            print(json.dumps(result.summary))
+        show_result(console, result)
+    return exit_status(result)
 
 
 def show_result(console: Terminal, result: Result) -> None:

@@ -198,7 +198,73 @@ class Pong:
     time: int
 
 
+@dataclass(frozen=True, slots=True)
+class Enrol:
+    """An agent, which starts workers on its machine, asks to be one of this run.
+
+    `key` is its public key in hex, `address` the one at which its workers can be reached, `layers`
+    the names of those that it wishes for.
+    """
+
+    version: int
+    software: str
+    key: str
+    host: str
+    address: str
+    slots: int
+    layers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """To an agent: under this name it belongs to the run. `clock` is the head's, by name."""
+
+    name: str
+    clock: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """To an agent: it does not."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """To an agent: start these workers, each with its configuration and so many threads (0: as
+    many as it has cores for them).
+    """
+
+    workers: dict[str, object]
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """An agent's worker ended: with an exit status, or by a signal. `words` are its last."""
+
+    name: str
+    worker: str
+    status: int
+    signal: int
+    words: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Upload:
+    """A part of a file that an agent brings home; `last` ends the file."""
+
+    name: str
+    path: str
+    offset: int
+    last: bool
+    data: Array = field(repr=False)
+
+
 DataMessage: TypeAlias = Activation | Gradient | Credit | Mark
 ToCoordinator: TypeAlias = Hello | Ready | Report | Evaluated | Failed | State | Ping
 ToWorker: TypeAlias = Start | Go | Stop | Leave | Pong
-Message: TypeAlias = DataMessage | ToCoordinator | ToWorker
+FromAgent: TypeAlias = Enrol | Died | Upload | Ping
+ToAgent: TypeAlias = Welcome | Refused | Launch | Leave | Pong
+Message: TypeAlias = DataMessage | ToCoordinator | ToWorker | FromAgent | ToAgent

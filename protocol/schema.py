@@ -17,21 +17,27 @@ from protocol.messages import (
     Activation,
     Array,
     Credit,
+    Died,
+    Enrol,
     Evaluated,
     Failed,
     Go,
     Gradient,
     Hello,
+    Launch,
     Leave,
     Mark,
     Message,
     Ping,
     Pong,
     Ready,
+    Refused,
     Report,
     Start,
     State,
     Stop,
+    Upload,
+    Welcome,
 )
 
 VERSION: Final = 1
@@ -52,6 +58,12 @@ KINDS: Final[dict[int, type[Message]]] = {
     25: Leave,
     26: Ping,
     27: Pong,
+    32: Enrol,
+    33: Welcome,
+    34: Refused,
+    35: Launch,
+    36: Died,
+    37: Upload,
 }
 DTYPES: Final = {
     name: np.dtype(name)

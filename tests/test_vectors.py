@@ -30,6 +30,7 @@ from protocol import (
     spec,
     wire,
 )
+from protocol.messages import FromAgent, ToAgent
 from protocol.schema import DTYPES, KINDS
 from workers.build import Facts
 from workers.shell import Config
@@ -222,8 +223,8 @@ def test_the_overview_lists_each_message_with_its_number_and_direction() -> None
     ]
     for _, name, sender, receiver, _ in rows:
         kind = CLASSES[name]
-        assert (sender == "coordinator") == (kind in get_args(ToWorker))
-        assert (receiver == "coordinator") == (kind in get_args(ToCoordinator))
+        assert (sender == "coordinator") == (kind in get_args(ToWorker | ToAgent))
+        assert (receiver == "coordinator") == (kind in get_args(ToCoordinator | FromAgent))
         assert ("neighbour" in receiver) == (kind in get_args(DataMessage))
 
 

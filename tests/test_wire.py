@@ -48,6 +48,7 @@ TYPES: dict[object, st.SearchStrategy[Any]] = {
     str: st.text(),
     bool: st.booleans(),
     float: st.floats(),
+    tuple[str, ...]: st.lists(st.text(), max_size=3).map(tuple),
     float | None: st.none() | st.floats(),
     dict[str, object]: st.dictionaries(st.text(), JSON, max_size=4),
     Array: arrays(),

@@ -11,11 +11,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import zmq
 
-from protocol import Edge, Message, WireError, decode, encode
+from protocol import Edge, Message, WireError, decode, encode, zap
 from workers.complain import complain
 from workers.shelf import Incoming, Outgoing
 
@@ -77,13 +77,26 @@ def _shelf_path(endpoint: str) -> Path | None:
     return Path(f"{path}.shelf")
 
 
+class Keys(NamedTuple):
+    """This worker's key pair, the coordinator's public key, and who is at the far end of each edge.
+
+    All keys are hexadecimal; edges go by their names.
+    """
+
+    public: str
+    secret: str
+    coordinator: str
+    peers: dict[str, str]
+
+
 class Links:
-    """All that connects a worker to the others.
+    """All that connects a worker to the others: encrypted, and with known peers, where `keys` say.
 
     `lifeline` is a file descriptor that becomes readable when the coordinator is gone.
     """
 
-    def __init__(self, name: str, control: str, lifeline: int) -> None:
+    def __init__(self, name: str, control: str, lifeline: int, keys: Keys | None = None) -> None:
+        self._keys = keys
         self._context = zmq.Context()
         self._lifeline = lifeline
         self._poller = zmq.Poller()
@@ -91,7 +104,14 @@ class Links:
         self._line = self._socket(zmq.DEALER)
         self._line.routing_id = name.encode()
         self._line.linger = LINGER_MS
+        if keys:
+            self._close_to_all_but(self._line, keys.coordinator)
         self._line.connect(control)
+        self._door: zmq.Socket[bytes] | None = None
+        if keys:
+            self._door = self._socket(zmq.REP)
+            self._door.bind(zap.ENDPOINT)
+            self._poller.register(self._door, zmq.POLLIN)
         self._inboxes: dict[zmq.Socket[bytes], tuple[Edge | None, Incoming | None]] = {}
         self._outlets: dict[Edge, tuple[zmq.Socket[bytes], Outgoing | None]] = {}
         self._shared = False
@@ -105,6 +125,34 @@ class Links:
         socket.maxmsgsize = MAX_BYTES
         return socket
 
+    def _close_to_all_but(self, socket: zmq.Socket[bytes], server: str) -> None:
+        """Let `socket` connect to none but who has the key `server`."""
+        assert self._keys is not None
+        socket.curve_publickey = bytes.fromhex(self._keys.public)
+        socket.curve_secretkey = bytes.fromhex(self._keys.secret)
+        socket.curve_serverkey = bytes.fromhex(server)
+
+    def _guard(self, inbox: zmq.Socket[bytes], edge: Edge) -> None:
+        """Let only the sender of `edge` connect to `inbox`."""
+        assert self._keys is not None
+        inbox.curve_server = True
+        inbox.curve_publickey = bytes.fromhex(self._keys.public)
+        inbox.curve_secretkey = bytes.fromhex(self._keys.secret)
+        inbox.zap_domain = str(edge).encode()
+
+    def _answer_door(self, door: zmq.Socket[bytes]) -> None:
+        """Say who may connect, to ZeroMQ which asks for every connection."""
+        peers = self._keys.peers if self._keys else {}
+        verdict = zap.judge(door.recv_multipart(), lambda edge, key: peers.get(edge) == key.hex())
+        door.send_multipart(verdict.reply)
+        if verdict.refused:
+            self._complain(verdict.refused)
+
+    def _complain(self, text: str) -> None:
+        self._dropped += 1
+        if self._dropped <= MOST_COMPLAINTS:
+            complain(text)
+
     def _listen(self, socket: zmq.Socket[bytes], edge: Edge | None, shelf: Incoming | None) -> None:
         self._inboxes[socket] = edge, shelf
         self._poller.register(socket, zmq.POLLIN)
@@ -112,6 +160,8 @@ class Links:
     def bind(self, edge: Edge, endpoint: str) -> str:
         """Open the inbox at the end of `edge`; returns the address under which it is reached."""
         inbox = self._socket(zmq.PULL)
+        if self._keys:
+            self._guard(inbox, edge)
         inbox.bind(endpoint)
         path = _shelf_path(endpoint)
         self._shared = self._shared or path is not None
@@ -121,6 +171,8 @@ class Links:
     def connect(self, edge: Edge, endpoint: str, window: int) -> None:
         """Open the way along `edge`, on which `window` batches may be in flight."""
         outlet = self._socket(zmq.PUSH)
+        if self._keys:
+            self._close_to_all_but(outlet, self._keys.peers[str(edge)])
         outlet.connect(endpoint)
         path = _shelf_path(endpoint)
         self._outlets[edge] = outlet, Outgoing(path, window) if path else None
@@ -146,6 +198,9 @@ class Links:
         for socket, _ in self._poller.poll(int(seconds * 1000)):
             if socket == self._lifeline:
                 raise EOFError
+            if self._door is not None and socket == self._door:
+                self._answer_door(self._door)
+                continue
             edge, shelf = self._inboxes[socket]
             while True:
                 try:
@@ -153,9 +208,7 @@ class Links:
                 except zmq.Again:
                     break
                 except WireError as error:
-                    self._dropped += 1
-                    if self._dropped <= MOST_COMPLAINTS:
-                        complain(f"dropped a foreign message: {error}")
+                    self._complain(f"dropped a foreign message: {error}")
 
     def close(self, flush: bool) -> None:
         """Close all; with `flush`, what was said to the coordinator is delivered first."""

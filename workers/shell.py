@@ -18,7 +18,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import numpy as np
 
@@ -52,7 +52,7 @@ from protocol.spec import SOURCE
 from workers.build import Facts, build_layer
 from workers.clock import FIRST, Clock
 from workers.data import load
-from workers.links import Links
+from workers.links import Keys, Links
 from workers.meter import Meter
 from workers.source import Source
 from workers.trace import open_trace
@@ -73,7 +73,7 @@ class Config:
 
     `inboxes` says where to bind the inbox at the end of each edge, by the edge's name; `nice` is
     how far the process steps back behind others, `trace` the folder for what is recorded,
-    and `clock` the name of the coordinator's clock.
+    `clock` the name of the coordinator's clock, and `keys` are those of `workers.links`.
     """
 
     name: str
@@ -82,6 +82,7 @@ class Config:
     nice: int = 0
     trace: str = ""
     clock: str = ""
+    keys: list[object] | None = None
 
 
 class _Leave(Exception):  # noqa: N818  not an error
@@ -99,7 +100,8 @@ def main() -> int:
     config = Config(**json.loads(line))
     os.nice(config.nice)
     threading.Thread(target=_outlive, daemon=True).start()
-    links = Links(config.name, config.control, sys.stdin.fileno())
+    keys = Keys(*cast(Any, config.keys)) if config.keys else None
+    links = Links(config.name, config.control, sys.stdin.fileno(), keys)
     try:
         _Worker(config, links).live()
     except _Leave:

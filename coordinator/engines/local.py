@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from coordinator.engines.processes import Processes, SocketFolder
+from coordinator.links import Links
 from coordinator.record import LOGS, TRACE
 from coordinator.run import Exited
 from protocol import Pipeline
@@ -26,10 +27,15 @@ class LocalEngine:
         self._trace = str((run / TRACE).resolve())
         self._folder = SocketFolder()
         self._processes = Processes(run / LOGS, threads, self._folder.path)
-        self.control = self._endpoint("control")
+        self._control = self._endpoint("control")
 
     def _endpoint(self, name: str) -> str:
         return f"ipc://{self._folder.path}/{name}"
+
+    def links(self, pipeline: Pipeline) -> Links:
+        """The line to all workers; each speaks for itself and for what lives in it."""
+        voices = {name: {name, *cores} for name, cores in pipeline.processes.items()}
+        return Links(self._control, lambda sender, name, _: name in voices.get(sender, ()))
 
     def start(self, pipeline: Pipeline) -> None:
         """Start the workers of `pipeline.processes`, each with an inbox for every edge into it."""
@@ -38,7 +44,7 @@ class LocalEngine:
             edges = [e for e in pipeline.edges if e.receiver in cores and e.sender not in cores]
             config = {
                 "name": name,
-                "control": self.control,
+                "control": self._control,
                 "inboxes": {str(e): self._endpoint(f"{e.receiver}.{e.sender}") for e in edges},
                 "nice": nice[name],
                 "trace": self._trace,

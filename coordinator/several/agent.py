@@ -1,0 +1,223 @@
+"""What `dni join` does: enrol a machine, start workers there when told, bring files home."""
+
+from __future__ import annotations
+
+import platform
+import secrets
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final, cast
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from coordinator import blas
+from coordinator.engines.processes import Processes, SocketFolder
+from coordinator.links import KeyPair, Line
+from coordinator.record import LOGS, TRACE
+from coordinator.watch import Interrupts, interrupts
+from protocol import VERSION, Leave, Ping, RunError
+from protocol.messages import Died, Enrol, Launch, Refused, ToAgent, Upload, Welcome
+from protocol.token import Token
+
+ENROL_SECONDS: Final = 10.0
+PING_SECONDS: Final = 0.5
+LOST_SECONDS: Final = 10.0
+TICK_SECONDS: Final = 0.1
+PART: Final = 1 << 20
+"""Bytes of a file that travel in one message."""
+FLUSH_SECONDS: Final = 5.0
+
+
+def software() -> str:
+    """The version of this program."""
+    return version("dni")
+
+
+def address_towards(endpoint: str) -> str:
+    """This machine's address on the way to `endpoint`. Raises RunError where there is no way."""
+    parts = urlsplit(endpoint)
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as probe:
+        try:
+            probe.connect((parts.hostname, parts.port))
+        except OSError as error:
+            raise RunError(f"{endpoint}: {error.strerror}") from None
+        return cast(str, probe.getsockname()[0])
+
+
+class Agent:
+    """One machine of a run. `tell` is called with a line for people."""
+
+    def __init__(
+        self,
+        token: Token,
+        slots: int,
+        layers: tuple[str, ...],
+        address: str | None,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._token = token
+        self.tell = tell
+        self._keys = KeyPair.new()
+        self._endpoint = token.addresses[0]
+        self._address = address or address_towards(self._endpoint)
+        self._slots = slots
+        self._layers = layers
+        self._head = token.head.hex()
+
+    def join(self) -> int:
+        """Belong to the run until it is over. The exit status is 0 after an orderly end.
+
+        Raises RunError where the head refuses, or does not answer.
+        """
+        welcome = self._enrol()
+        self.tell(f"joined {self._endpoint} as {welcome.name}; waiting for work")
+        folder = Path(tempfile.mkdtemp(prefix="dni-join-"))
+        sockets = SocketFolder()
+        line = Line(self._endpoint, welcome.name, self._keys, self._head)
+        try:
+            with interrupts() as seen:
+                return _Member(self, welcome, line, folder, sockets, seen).live()
+        finally:
+            line.close(FLUSH_SECONDS)
+            sockets.close()
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _enrol(self) -> Welcome:
+        me = f"enrol-{secrets.token_hex(8)}"
+        keys = KeyPair.of(self._token.secret) if self._token.secure else self._keys
+        line = Line(self._endpoint, me, keys, self._head)
+        try:
+            line.tell(self._request())
+            deadline = time.monotonic() + ENROL_SECONDS
+            while time.monotonic() < deadline:
+                for answer in line.hear(TICK_SECONDS):
+                    match answer:
+                        case Welcome():
+                            return answer
+                        case Refused(text=text):
+                            raise RunError(f"the head refuses: {text}")
+                        case _:
+                            pass
+            raise RunError(
+                f"{self._endpoint}: no answer within {ENROL_SECONDS:.0f} s; is the head there, is "
+                "the token of this run, and not used up?"
+            )
+        finally:
+            line.close(0)
+
+    def _request(self) -> Enrol:
+        return Enrol(
+            version=VERSION,
+            software=software(),
+            key=self._keys.public,
+            host=platform.node(),
+            address=self._address,
+            slots=self._slots,
+            layers=self._layers,
+        )
+
+    def completed(self, config: dict[str, Any], trace: Path) -> dict[str, Any]:
+        """The configuration of a worker with what only its own machine knows."""
+        peers = config.pop("peers")
+        keys = [self._keys.public, self._keys.secret, self._head, peers]
+        own = {"control": self._endpoint, "trace": str(trace)}
+        return config | own | {"keys": keys if self._token.secure else None}
+
+
+class _Member:
+    """An agent that belongs to the run."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        welcome: Welcome,
+        line: Line,
+        folder: Path,
+        sockets: SocketFolder,
+        seen: Interrupts,
+    ) -> None:
+        self._agent = agent
+        self._name = welcome.name
+        self._line = line
+        self._folder = folder
+        self._sockets = sockets
+        self._interrupts = seen
+        self._processes: Processes | None = None
+        self._working: set[str] = set()
+        self._over = False
+
+    def live(self) -> int:
+        """Do what the head says; 0 when it says that all is over."""
+        answered = due = time.monotonic()
+        try:
+            while not self._over:
+                now = time.monotonic()
+                if now >= due:
+                    due = now + PING_SECONDS
+                    self._line.tell(Ping(self._name, time.monotonic_ns()))
+                for message in self._line.hear(TICK_SECONDS):
+                    answered = time.monotonic()
+                    self._obey(message)
+                self._bury()
+                if self._interrupts.count:
+                    return 128 + self._interrupts.signal
+                if time.monotonic() - answered > LOST_SECONDS:
+                    raise RunError(f"nothing was heard of the head for {LOST_SECONDS:.0f} s")
+            return 0
+        finally:
+            if self._processes is not None:
+                self._processes.close()
+
+    def _obey(self, message: ToAgent) -> None:
+        match message:
+            case Launch(workers=workers, threads=threads) if self._processes is None:
+                self._launch(cast(dict[str, dict[str, Any]], workers), threads)
+            case Leave():
+                self._over = True
+            case _:
+                pass
+
+    def _launch(self, workers: dict[str, dict[str, Any]], threads: int) -> None:
+        logs, trace = self._folder / LOGS, self._folder / TRACE
+        logs.mkdir()
+        trace.mkdir()
+        count = threads or max(1, blas.cores() // max(1, len(workers)))
+        self._processes = Processes(logs, count, self._sockets.path)
+        for name, config in workers.items():
+            self._working.add(name)
+            self._processes.start(name, self._agent.completed(config, trace))
+        self._agent.tell(f"working: {', '.join(workers)}")
+
+    def _bury(self) -> None:
+        """Tell of workers that ended and, when the last one has, bring home what they left."""
+        if self._processes is None or not self._working:
+            return
+        for exited in self._processes.exits():
+            self._working.discard(exited.name)
+            status, killed = max(0, exited.status), max(0, -exited.status)
+            self._line.tell(Died(self._name, exited.name, status, killed, exited.words))
+        if not self._working:
+            for path in self._left():
+                self._bring(path)
+            self._line.tell(Upload(self._name, "", 0, True, np.empty(0, np.uint8)))
+
+    def _left(self) -> Iterator[Path]:
+        for place in (TRACE, LOGS):
+            for path in sorted((self._folder / place).iterdir()):
+                if path.stat().st_size:
+                    yield path
+
+    def _bring(self, path: Path) -> None:
+        size = path.stat().st_size
+        with suppress(OSError), path.open("rb") as file:
+            for offset in range(0, size, PART):
+                data = np.frombuffer(file.read(PART), np.uint8)
+                last = offset + PART >= size
+                self._line.tell(Upload(self._name, path.name, offset, last, data))

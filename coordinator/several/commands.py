@@ -1,0 +1,132 @@
+"""The words for runs on several machines: up, join, status, stop, revoke."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from coordinator import options
+
+if TYPE_CHECKING:
+    from coordinator.train import Result
+    from protocol import Pipeline
+
+
+@click.command("join")
+@click.argument("token")
+@click.option("--slots", type=click.IntRange(1), default=1, help="How many workers to run here.")
+@click.option("--layers", help="The layers to have here, if possible, such as 2,3.")
+@click.option("--address", help="How other machines reach this one.  [default: found out]")
+@click.pass_context
+def join_command(
+    ctx: click.Context, token: str, slots: int, layers: str | None, address: str | None
+) -> None:
+    """Run workers on this machine for the head that printed TOKEN (- reads it from a pipe)."""
+    from coordinator.several.agent import Agent
+    from coordinator.several.words import wishes
+    from protocol.token import Token
+
+    text = sys.stdin.readline() if token == "-" else token
+    agent = Agent(Token.read(text), slots, wishes(layers), address, click.echo)
+    ctx.exit(agent.join())
+
+
+@click.command("status")
+@click.argument("run", metavar="RUN")
+@options.as_json
+def status_command(run: str, as_json: bool) -> None:
+    """Show who is there in RUN, which layer is where, and how it goes."""
+    from coordinator.display import Terminal
+    from coordinator.several.status import status, status_table
+    from coordinator.traces.words import run_folder
+
+    found = status(run_folder(run))
+    if as_json:
+        click.echo(json.dumps(found))
+    else:
+        Terminal().print(status_table(found))
+
+
+@click.command("stop")
+@click.argument("run", metavar="RUN")
+def stop_command(run: str) -> None:
+    """End RUN as Ctrl-C at its head does: weights are saved."""
+    from coordinator.several.status import stop
+    from coordinator.traces.words import run_folder
+
+    stop(run_folder(run))
+
+
+@click.command("revoke")
+@click.argument("run", metavar="RUN")
+@click.argument("name")
+def revoke_command(run: str, name: str) -> None:
+    """Take back the key of the machine NAME of RUN: it is refused from now on."""
+    from coordinator.several.status import revoke
+    from coordinator.traces.words import run_folder
+
+    revoke(run_folder(run), name)
+
+
+def several_commands(
+    read: Callable[[Path | None, tuple[str, ...]], Pipeline], up: Callable[..., Result]
+) -> tuple[click.Command, ...]:
+    """All of them; `read` makes a pipeline of a file and overrides, and `up` trains it."""
+
+    @click.command("up")
+    @options.pipeline_argument
+    @options.overrides
+    @click.option(
+        "--bind",
+        required=True,
+        metavar="tcp://ADDRESS:PORT",
+        help="Where machines join: an address of this one that they can reach.",
+    )
+    @click.option(
+        "--workers", type=click.IntRange(1), help="Begin with so many.  [default: one a layer]"
+    )
+    @click.option(
+        "--joins",
+        type=click.IntRange(1),
+        help="How many machines may join with the line.  [default: twice the workers]",
+    )
+    @options.run_dir
+    @options.force
+    @options.as_json
+    @click.pass_context
+    def up_command(
+        ctx: click.Context,
+        pipeline: Path | None,
+        overrides: tuple[str, ...],
+        bind: str,
+        workers: int | None,
+        joins: int | None,
+        run_dir: Path | None,
+        force: bool,
+        as_json: bool,
+    ) -> None:
+        """Train the PIPELINE file on other machines: print the line to paste there, and wait."""
+        from coordinator.display import Terminal, choose
+        from coordinator.tables import end_of_run
+
+        console = Terminal(stderr=as_json)
+        made = read(pipeline, overrides)
+        with options.about(pipeline):
+            result = up(
+                made,
+                bind,
+                tell=console.say,
+                workers=workers,
+                joins=joins,
+                run_dir=run_dir,
+                force=force,
+                display=choose(console),
+            )
+        ctx.exit(end_of_run(console, result, as_json))
+
+    return up_command, join_command, status_command, stop_command, revoke_command

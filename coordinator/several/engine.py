@@ -1,0 +1,85 @@
+"""Workers on the machines that joined, and the source at the head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from coordinator.engines.processes import Processes, SocketFolder
+from coordinator.record import LOGS, TRACE
+from coordinator.run import Exited
+from coordinator.several.head import Head
+from coordinator.several.placement import Offer, place
+from coordinator.several.registry import HEAD
+from protocol import Pipeline
+from protocol.clock import clock_name
+from protocol.messages import Launch
+from protocol.spec import SOURCE
+
+
+class SeveralEngine:
+    """Has the agents of `head` start the workers. See `coordinator.shell.Engine`.
+
+    A worker there has so many `threads`; 0: as many as its machine has cores for it.
+    """
+
+    def __init__(self, head: Head, run: Path, threads: int, costs: Mapping[str, float]) -> None:
+        self._head = head
+        self._trace = str((run / TRACE).resolve())
+        self._threads = threads
+        self._costs = costs
+        self._folder = SocketFolder()
+        self._processes = Processes(run / LOGS, 1, self._folder.path)
+        head.begin(run)
+
+    def links(self, pipeline: Pipeline) -> Head:  # noqa: ARG002
+        """The line to all workers."""
+        return self._head
+
+    def start(self, pipeline: Pipeline) -> None:
+        """Place the workers, and have them started."""
+        agents = self._head.registry.agents
+        offers = [Offer(a.name, a.slots, a.wishes) for a in agents.values() if a.name != HEAD]
+        placed = {SOURCE: HEAD, **place(pipeline, offers, self._costs)}
+        for worker, name in placed.items():
+            agents[name].workers[worker] = frozenset(pipeline.processes[worker])
+        configs = {worker: self._config(pipeline, worker, placed) for worker in placed}
+        for name in dict.fromkeys(placed.values()):
+            mine = {worker: configs[worker] for worker, at in placed.items() if at == name}
+            if name == HEAD:
+                for worker, config in mine.items():
+                    self._processes.start(worker, config | self._at_home(config))
+            else:
+                self._head.send(name, Launch(dict(mine), self._threads))
+
+    def _config(
+        self, pipeline: Pipeline, worker: str, placed: Mapping[str, str]
+    ) -> dict[str, object]:
+        """What the worker is started with, but for what its own machine adds."""
+        agents = self._head.registry.agents
+        hosts = {core: name for name, cores in pipeline.processes.items() for core in cores}
+        inboxes, peers = {}, {}
+        for edge in pipeline.edges:
+            ends = hosts[edge.sender], hosts[edge.receiver]
+            if worker not in ends or ends[0] == ends[1]:
+                continue
+            other = ends[0] if ends[1] == worker else ends[1]
+            peers[str(edge)] = agents[placed[other]].key
+            if ends[1] == worker:
+                inboxes[str(edge)] = f"tcp://{agents[placed[worker]].address}:*"
+        return {"name": worker, "inboxes": inboxes, "peers": peers, "clock": clock_name()}
+
+    def _at_home(self, config: dict[str, object]) -> dict[str, object]:
+        peers = config.pop("peers")
+        keys = [*self._head.home, self._head.keys.public, peers]
+        return {"control": self._head.endpoint, "trace": self._trace, "keys": keys}
+
+    def exits(self) -> Iterator[Exited]:
+        """The workers that ended since the last call."""
+        yield from self._head.exits()
+        yield from self._processes.exits()
+
+    def close(self) -> None:
+        """See to it that nothing is left at the head."""
+        self._processes.close()
+        self._folder.close()

@@ -1,0 +1,209 @@
+"""The head of a run on several machines: the one socket, who is there, and what they bring home."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from coordinator.links import Heard, KeyPair, Links
+from coordinator.record import LOGS, TRACE, whole
+from coordinator.run import Exited
+from coordinator.several.registry import HEAD, Agent, Registry
+from protocol import Leave, Ping, Pong, ToCoordinator, ToWorker
+from protocol.messages import Died, Enrol, Refused, ToAgent, Upload
+
+LOST_SECONDS: Final = 5.0
+"""Without a word from an agent for so long, it is taken for dead."""
+HOME_SECONDS: Final = 10.0
+"""How long a file may take that an agent brings home, after the last part of it came."""
+STATUS_SECONDS: Final = 1.0
+STATUS: Final = "status.json"
+REVOKED: Final = "revoked"
+_FILES: Final = {".trace": TRACE, ".messages": TRACE, ".log": LOGS}
+_NAME: Final = re.compile(r"[\w,-]+\.\w+")
+
+
+class Head:
+    """Agents enrol here, and their workers speak. See `coordinator.shell.Wires`.
+
+    `tell` is called with a line for people about who came, went, or was refused.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        registry: Registry,
+        keys: KeyPair,
+        home: KeyPair,
+        tell: Callable[[str], None],
+    ) -> None:
+        """`keys` are the head's, `home` those of the workers that it starts itself."""
+        self.registry = registry
+        self.keys = keys
+        self.home = home
+        self._tell = tell
+        self._links = Links(endpoint, registry.may_speak, keys, registry.allowed)
+        own = urlsplit(self.endpoint).hostname or ""
+        registry.at_home(home.public, own, time.monotonic())
+        self._folder: Path | None = None
+        self._died: list[Exited] = []
+        self._done: set[str] = set()
+        self._parts: dict[str, bytearray] = {}
+        self._due = 0.0
+        self._took = time.monotonic()
+
+    @property
+    def endpoint(self) -> str:
+        """Where agents come to."""
+        return self._links.endpoint
+
+    def begin(self, folder: Path) -> None:
+        """The run begins that is recorded in `folder`."""
+        self._folder = folder
+
+    # -- as the line to the workers
+
+    def send(self, name: str, message: ToWorker | ToAgent) -> None:
+        """Hand `message` over for a worker or an agent."""
+        self._links.send(name, message)
+
+    def poll(self, seconds: float) -> Iterator[ToCoordinator]:
+        """What the workers say; what agents say is dealt with here."""
+        for heard in self._links.hear(seconds):
+            if agent := self.registry.of(heard.key):
+                agent.seen = time.monotonic()
+            match heard.message:
+                case Enrol() as message:
+                    self._enrol(heard, message)
+                case Died(name=name) as message:
+                    self._bury(name, message)
+                case Upload() as message:
+                    self._take(message)
+                case Ping(name=name, asked=asked):
+                    self._arrived(name)
+                    self.send(name, Pong(asked, time.monotonic_ns()))
+                case message:
+                    yield message
+        self._look_after()
+
+    def exits(self) -> Iterator[Exited]:
+        """The workers that ended since the last call, and those of whom nothing is heard."""
+        died, self._died = self._died, []
+        yield from died
+
+    def close(self) -> None:
+        """Let the agents bring home what they have, and go."""
+        waiting = {name for name, agent in self.registry.agents.items() if agent.workers} - {HEAD}
+        self._took = time.monotonic()
+        while waiting - self._done and time.monotonic() - self._took < HOME_SECONDS:
+            for _ in self.poll(0.1):
+                pass
+            waiting &= set(self.registry.agents)
+        for name in sorted(waiting - self._done):
+            self._tell(f"{name} did not bring home all of its traces")
+        for name in self.registry.agents:
+            self.send(name, Leave())
+        self._links.close()
+
+    # -- agents
+
+    def gather(self, slots: int) -> None:
+        """Wait until agents with so many slots are there."""
+        while self.slots < slots:
+            for _ in self.poll(0.1):
+                pass
+
+    @property
+    def slots(self) -> int:
+        """How many workers the agents here can run."""
+        return sum(agent.slots for agent in self.registry.agents.values() if agent.here)
+
+    def _enrol(self, heard: Heard, message: Enrol) -> None:
+        answer = self.registry.enrol(message, heard.key, time.monotonic())
+        self._links.answer(heard.sender, answer)
+        if isinstance(answer, Refused):
+            self._tell(f"refused {message.host} at {message.address}: {answer.text}")
+
+    def _arrived(self, name: str) -> None:
+        """The first word of an agent under its own name."""
+        agent = self.registry.agents.get(name)
+        if agent is not None and not agent.here:
+            agent.here = True
+            slots = f"{agent.slots} {'slot' if agent.slots == 1 else 'slots'}"
+            reserve = ", in reserve" if self._folder else ""
+            self._tell(f"{name}: {agent.host} at {agent.address}, {slots}{reserve}")
+
+    def _bury(self, name: str, message: Died) -> None:
+        agent = self.registry.agents[name]
+        if agent.workers.pop(message.worker, None) is not None:
+            status = -message.signal if message.signal else message.status
+            self._died.append(Exited(message.worker, status, message.words))
+
+    def _look_after(self) -> None:
+        """Now and then: who is silent, who is revoked, and how things stand for who asks."""
+        now = time.monotonic()
+        for name in self._revoked():
+            if agent := self.registry.revoke(name):
+                self._drop(agent, "its key was revoked")
+        for agent in list(self.registry.agents.values()):
+            if agent.name != HEAD and now - agent.seen > LOST_SECONDS:
+                self.registry.revoke(agent.name)
+                self._drop(agent, f"nothing was heard of it for {LOST_SECONDS:.0f} s")
+        if self._folder and now >= self._due:
+            self._due = now + STATUS_SECONDS
+            self._write_status(self._folder)
+
+    def _drop(self, agent: Agent, why: str) -> None:
+        self._tell(f"{agent.name} ({agent.host}) is out: {why}")
+        how = f"is gone: {agent.name}, {why}"
+        self._died += [Exited(worker, 0, how=how) for worker in agent.workers]
+
+    def _revoked(self) -> list[str]:
+        """The names that `dni revoke` wrote down."""
+        if self._folder is None:
+            return []
+        try:
+            return (self._folder / REVOKED).read_text("utf-8").split()
+        except OSError:
+            return []
+
+    def _write_status(self, folder: Path) -> None:
+        now = time.monotonic()
+        agents = [
+            {
+                "name": agent.name,
+                "host": agent.host,
+                "address": agent.address,
+                "slots": agent.slots,
+                "workers": sorted(agent.workers),
+                "silent_seconds": round(now - agent.seen, 3),
+            }
+            for agent in self.registry.agents.values()
+        ]
+        text = json.dumps({"pid": os.getpid(), "endpoint": self.endpoint, "agents": agents})
+        whole(folder / STATUS, lambda part: part.write_text(text, "utf-8"))
+
+    # -- what comes home
+
+    def _take(self, message: Upload) -> None:
+        """A part of a file; an empty name says that there are no more."""
+        self._took = time.monotonic()
+        if not message.path:
+            self._done.add(message.name)
+            return
+        suffix = Path(message.path).suffix
+        if self._folder is None or not _NAME.fullmatch(message.path) or suffix not in _FILES:
+            return
+        part = self._parts.setdefault(message.path, bytearray())
+        if message.offset != len(part):
+            return
+        part += message.data.tobytes()
+        if message.last:
+            place = self._folder / _FILES[suffix] / message.path
+            whole(place, lambda path: path.write_bytes(self._parts.pop(message.path)))

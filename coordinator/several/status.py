@@ -1,0 +1,68 @@
+"""How a run on several machines stands, and the words that it takes from outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from coordinator.record import SUMMARY
+from coordinator.several.head import REVOKED, STATUS
+from protocol import RunError, SpecError, nearest
+
+
+def status(folder: Path) -> dict[str, Any]:
+    """What the head wrote last. Raises RunError where it wrote nothing, or is gone."""
+    try:
+        found: dict[str, Any] = json.loads((folder / STATUS).read_text("utf-8"))
+    except (OSError, ValueError):
+        raise RunError(f"{folder}: holds no run on several machines that goes on") from None
+    if (folder / SUMMARY).exists() or not _alive(found["pid"]):
+        raise RunError(f"{folder}: the run is over")
+    return found
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def stop(folder: Path) -> None:
+    """Let the head end the run. Raises RunError where there is none."""
+    os.kill(status(folder)["pid"], signal.SIGINT)
+
+
+def revoke(folder: Path, name: str) -> None:
+    """Let the head take back the key of the machine `name`. Raises UserError."""
+    names = [agent["name"] for agent in status(folder)["agents"]]
+    if name not in names:
+        raise SpecError(f"{name}: no such machine{nearest(name, names)}")
+    with (folder / REVOKED).open("a", encoding="utf-8") as file:
+        file.write(f"{name}\n")
+
+
+def status_table(found: dict[str, Any]) -> Table:
+    """A line a machine."""
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=f"head at {found['endpoint']}")
+    for heading in ("machine", "host", "address", "slots", "workers", "last heard of"):
+        made.add_column(heading)
+    for agent in found["agents"]:
+        made.add_row(
+            agent["name"],
+            agent["host"],
+            agent["address"],
+            str(agent["slots"]),
+            ", ".join(agent["workers"]) or "in reserve",
+            f"{agent['silent_seconds']:.1f} s ago",
+        )
+    return made

@@ -1,0 +1,73 @@
+"""A run whose head is here: wait for machines, divide the layers among them, train."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from coordinator.links import KeyPair
+from coordinator.run import End
+from coordinator.several.agent import software
+from coordinator.several.engine import SeveralEngine
+from coordinator.several.head import Head
+from coordinator.several.placement import grouped
+from coordinator.several.registry import Registry
+from coordinator.shell import run_processes
+from coordinator.train import Drive
+from coordinator.watch import Watch
+from protocol import Pipeline, SpecError
+from protocol.clock import clock_name
+from protocol.token import Token
+
+STOP_SECONDS: Final = 10.0
+"""How long weights may take to come home; on one machine it is less."""
+_ENDPOINT: Final = re.compile(r"tcp://(\[[0-9a-fA-F:]+\]|[^:/\s]+):(\d{1,5}|\*)")
+
+
+def gathered(
+    pipeline: Pipeline,
+    bind: str,
+    workers: int | None,
+    joins: int | None,
+    costs: Mapping[str, float],
+    tell: Callable[[str], None],
+) -> tuple[Head, Pipeline]:
+    """The head, when there is room for all workers, and the pipeline in as many as it will be.
+
+    Raises SpecError for a `bind` that is none, RunError where it cannot be had.
+    """
+    if not _ENDPOINT.fullmatch(bind):
+        raise SpecError(f"--bind: {bind!r} is not tcp://ADDRESS:PORT")
+    pipeline = grouped(pipeline, workers or len(pipeline.layer), costs)
+    wanted = len(pipeline.processes) - 1
+    keys, enrolment, home = (KeyPair.new() for _ in range(3))
+    cores = pipeline.cores[1:]
+    registry = Registry(cores, enrolment.public, joins or 2 * wanted, software(), clock_name())
+    head = Head(bind, registry, keys, home, tell)
+    token = Token((head.endpoint,), bytes.fromhex(keys.public), bytes.fromhex(enrolment.secret))
+    tell(f"dni join {token}")
+    tell(f"waiting for {wanted} workers; paste the line above on each machine")
+    try:
+        head.gather(wanted)
+    except BaseException:
+        head.close()
+        raise
+    return head, pipeline
+
+
+def several(
+    head: Head,
+    pipeline: Pipeline,
+    facts: dict[str, object],
+    folder: Path,
+    costs: Mapping[str, float],
+) -> Drive:
+    """What trains `pipeline` on the machines that have joined `head`."""
+
+    def drive(watch: Watch) -> End:
+        engine = SeveralEngine(head, folder, pipeline.train.threads, costs)
+        return run_processes(pipeline, facts, engine, watch, STOP_SECONDS)
+
+    return drive

@@ -1,0 +1,60 @@
+"""The one line that a machine needs to join a run.
+
+    dni1:<base64url of msgpack [addresses, head's public key, secret key of enrolment]>
+
+Keys are CURVE keys of 32 bytes. Who holds the secret may enrol a key of its own, and nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgpack
+
+from protocol.errors import SpecError
+
+PREFIX: Final = "dni1:"
+KEY_BYTES: Final = 32
+LONGEST: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Where the head listens, and the keys: its public one, and the secret one to enrol with.
+
+    Without keys everything travels in plain text.
+    """
+
+    addresses: tuple[str, ...]
+    head: bytes
+    secret: bytes = field(repr=False)
+
+    def __str__(self) -> str:
+        packed = msgpack.packb([self.addresses, self.head, self.secret])
+        return PREFIX + base64.urlsafe_b64encode(packed).rstrip(b"=").decode()
+
+    @property
+    def secure(self) -> bool:
+        """Whether what is said is encrypted, and who says it known."""
+        return bool(self.head)
+
+    @classmethod
+    def read(cls, text: str) -> Token:
+        """The token that `str` wrote. Raises SpecError where `text` is none."""
+        text = "".join(text.split())
+        if not text.startswith(PREFIX) or len(text) > LONGEST:
+            raise SpecError(f"token: {text[:20]!r} does not begin with {PREFIX}")
+        body = text.removeprefix(PREFIX)
+        try:
+            packed = base64.b64decode(body + "=" * (-len(body) % 4), b"-_", validate=True)
+            addresses, head, secret = msgpack.unpackb(packed, use_list=False)
+        except (ValueError, binascii.Error, msgpack.UnpackException):
+            raise SpecError("token: damaged; copy all of the line") from None
+        texts = type(addresses) is tuple and all(type(a) is str for a in addresses)
+        sizes = [len(key) if type(key) is bytes else -1 for key in (head, secret)]
+        if not (texts and addresses) or sizes not in ([KEY_BYTES] * 2, [0, 0]):
+            raise SpecError("token: damaged; copy all of the line")
+        return cls(addresses, head, secret)
