@@ -27,7 +27,9 @@ class Words:
     def __init__(self, traces: Traces) -> None:
         names = ["update", *(f"{did}{kind}" for did in _DID for kind in form.KINDS[1:])]
         facts = ["batch", "edge", "kind", "why", *FACTS]
-        values = [str(edge) for edge in traces.edges] + [why for why in form.WHY if why]
+        values = [str(edge) for edge in traces.edges]
+        values += [edge for file in traces.files.values() for edge in file.origin.edges]
+        values += [why for why in form.WHY if why]
         self.all = list(dict.fromkeys(names + facts + values))
         self._numbers = {word: i for i, word in enumerate(self.all, 1)}
 

@@ -42,7 +42,7 @@ def write_perfetto(traces: Traces, file: BinaryIO) -> int:
 
 
 class _Core:
-    """What one core did; `base` is the number of its process, behind it come those of its tracks."""
+    """What one core did; `base` is the number of its process, behind it those of its tracks."""
 
     def __init__(self, view: View, words: Words, core: str, base: int) -> None:
         self._view, self._words, self._core, self._base = view, words, core, base
@@ -174,4 +174,5 @@ class _Core:
 def _shape(work: Work, taken: Numbers) -> Numbers:
     """A number for all that the spells of a shape have in common."""
     of_message = work.edge.astype(np.int64) * len(form.KINDS) + work.kind
-    return ((of_message * 2 + work.resumed) * 2 + (work.end != NEVER)) * 2 + taken
+    found: Numbers = ((of_message * 2 + work.resumed) * 2 + (work.end != NEVER)) * 2 + taken
+    return found
