@@ -16,16 +16,24 @@ from typing import Any, Final, TextIO
 import numpy as np
 
 from coordinator.traces.export.arrows import FACTS, facts
+from coordinator.traces.export.spans import (
+    MESSAGE,
+    RECEIVER,
+    attribute,
+    attributes,
+    first_halves,
+    place,
+    span_id,
+    trace_id,
+)
 from coordinator.traces.export.view import Ends, View, name, parts
 from coordinator.traces.messages import DROPPED, NEVER, UNSENT, Numbers, Times, Work
 from coordinator.traces.run import Traces
 from protocol import trace as form
 
 INTERNAL, PRODUCER, CONSUMER = 1, 4, 5
-_TEST: Final = np.uint64(1 << 63)
 _LINE: Final = 1 << 10
 """Spans on a line: collectors read it at once, and most have a limit of 4 MiB."""
-_MESSAGE: Final = np.uint64(1 << 62)
 _SPAN: Final = '{"traceId":"%s%016x","spanId":"%016x",%s"name":%s,"kind":%d,'
 _TIMES: Final = '"startTimeUnixNano":"%d","endTimeUnixNano":"%d","attributes":[%s]}'
 
@@ -87,17 +95,17 @@ class _Core:
         if messages.kind not in form.WORK:
             return texts
         sender = self._view.work(messages.edge.sender)
-        core = _place(self._view, messages.edge.sender)
+        core = place(self._view, messages.edge.sender)
         for part in parts(len(messages)):
             begins = ends.begins[part]
-            span = _spell_id(core, begins)
-            batch = _trace(messages.batch[part], messages.kind)
+            span = span_id(core, begins)
+            batch = trace_id(messages.batch[part], messages.kind)
             trace = batch.copy()
             inside = begins != NEVER
             if inside.any():
                 spells = begins[inside]
-                trace[inside] = _trace(sender.batch[spells], sender.kind[spells])
-            span[~inside] = ends.flow[part][~inside] | _MESSAGE
+                trace[inside] = trace_id(sender.batch[spells], sender.kind[spells])
+            span[~inside] = ends.flow[part][~inside] | MESSAGE
             known = messages.sent[part] != NEVER
             rows = zip(*(c.tolist() for c in (known, trace == batch, trace, span)), strict=True)
             texts[part] = [self._link(*row) for row in rows]
@@ -116,30 +124,32 @@ class _Core:
         for ends, found in zip(into, above, strict=True):
             taken = ends.ends != NEVER
             texts[ends.ends[taken]] = found[taken]
-        core = _place(self._view, self._core)
-        first = _first_halves(work)
+        core = place(self._view, self._core)
+        first = first_halves(work)
         halves = first != NEVER
-        parents = [f'"parentSpanId":"{i:016x}",' for i in _spell_id(core, first[halves]).tolist()]
+        parents = [f'"parentSpanId":"{i:016x}",' for i in span_id(core, first[halves]).tolist()]
         texts[halves] = parents
+        ids = span_id(core, np.arange(len(work)))
         for part in parts(len(work)):
-            yield self._block(work, part, known, texts, _spell_id(core, np.arange(len(work))))
+            yield self._block(work, part, known, texts, ids)
 
     def _block(
         self, work: Work, part: slice, known: dict[str, Numbers], texts: Numbers, ids: Numbers
     ) -> list[str]:
-        end = np.where(work.end == NEVER, work.begin, work.end)[part] + self._view.unix
-        columns = [_trace(work.batch, work.kind)[part], ids[part], texts[part]]
-        columns += [work.kind[part], work.resumed[part], work.edge[part]]
-        columns += [work.begin[part] + self._view.unix, end, work.end[part] != NEVER]
+        begin, end, kind = work.begin[part], work.end[part], work.kind[part]
+        ended = np.where(end == NEVER, begin, end)
+        columns = [trace_id(work.batch[part], kind), ids[part], texts[part]]
+        columns += [kind, work.resumed[part], work.edge[part]]
+        columns += [begin + self._view.unix, ended + self._view.unix, end != NEVER]
         columns += [work.batch[part], *(known[fact][part] for fact in FACTS)]
         return [self._spell(work, row) for row in zip(*(c.tolist() for c in columns), strict=True)]
 
     def _spell(self, work: Work, row: tuple[Any, ...]) -> str:
         trace, span, text, kind, resumed, edge, begin, end, ended, batch, *values = row
-        said = _said(form.KINDS[kind], work.edges[edge], batch)
+        said = attributes(form.KINDS[kind], work.edges[edge], batch)
         if not resumed:
             said += "".join(
-                f",{_fact(fact, value)}" for fact, value in zip(FACTS, values, strict=True)
+                f",{attribute(fact, value)}" for fact, value in zip(FACTS, values, strict=True)
             )
         if not ended:
             said += ',{"key":"dni.unfinished","value":{"boolValue":true}}'
@@ -157,10 +167,10 @@ class _Core:
         kind = form.KINDS[messages.kind]
         for part in parts(len(rows)):
             at = rows[part]
-            span = ends.flow[at] | _MESSAGE
+            span = ends.flow[at] | MESSAGE
             if did == "dropped":
-                span |= _TEST
-            columns = [_trace(messages.batch[at], messages.kind), span]
+                span |= RECEIVER
+            columns = [trace_id(messages.batch[at], messages.kind), span]
             columns += [times[at] + self._view.unix, messages.batch[at], messages.why[at]]
             columns += [np.full(len(at), "", object) if above is None else above[at]]
             found = zip(*(c.tolist() for c in columns), strict=True)
@@ -179,51 +189,8 @@ class _Core:
         why: int,
         above: str,
     ) -> str:
-        said = _said(kind, str(ends.messages.edge), batch)
+        said = attributes(kind, str(ends.messages.edge), batch)
         if why:
             said += f',{{"key":"dni.why","value":{{"stringValue":"{form.WHY[why]}"}}}}'
         head = _SPAN % (self._run, trace, span, above, called, role)
         return head + _TIMES % (time, time, said)
-
-
-def _place(view: View, core: str) -> int:
-    return view.traces.pipeline.cores.index(core) + 1
-
-
-def _spell_id(core: int, spells: Numbers) -> Numbers:
-    """Numbers of spans, never 0."""
-    return (spells + 1).astype(np.uint64) | np.uint64(core << 48)
-
-
-def _trace(batch: Numbers, kind: int | Numbers) -> Numbers:
-    """The numbers of traces: a test batch is not the training batch of the same number."""
-    test = np.equal(kind, form.TEST)
-    return batch.astype(np.uint64) | np.where(test, _TEST, np.uint64(0))
-
-
-def _first_halves(work: Work) -> Numbers:
-    """For every resumed spell the one in which its batch was taken up, NEVER for others."""
-    found = np.full(len(work), NEVER)
-    for edge in np.unique(work.edge):
-        on = (work.edge == edge) & (work.kind == form.ACTIVATION)
-        first, second = np.flatnonzero(on & ~work.resumed), np.flatnonzero(on & work.resumed)
-        order = np.argsort(work.batch[first], kind="stable")
-        if len(first):
-            ordered = work.batch[first][order]
-            at = np.minimum(np.searchsorted(ordered, work.batch[second]), len(first) - 1)
-            met = ordered[at] == work.batch[second]
-            found[second[met]] = first[order][at[met]]
-    return found
-
-
-def _said(kind: str, edge: str, batch: int) -> str:
-    """Attributes that all spans have."""
-    return (
-        f'{{"key":"dni.kind","value":{{"stringValue":"{kind}"}}}},'
-        f'{{"key":"dni.edge","value":{{"stringValue":{json.dumps(edge)}}}}},'
-        f"{_fact('batch', batch)}"
-    )
-
-
-def _fact(fact: str, value: int) -> str:
-    return f'{{"key":"dni.{fact}","value":{{"intValue":"{value}"}}}}'
