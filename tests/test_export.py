@@ -277,6 +277,34 @@ def test_no_name_breaks_a_format(traces: Traces, tmp_path: Path, to: str) -> Non
         assert path.read_bytes() == (tmp_path / "y").read_bytes()
 
 
+def test_spells_without_an_end_and_cores_without_a_trace_are_shown_as_such(
+    traces: Traces, tmp_path: Path
+) -> None:
+    broken = renamed(traces, tmp_path / "run").folder
+    (broken / "trace" / "layer1.trace").unlink()
+    path = broken / "trace" / "layer2.trace"
+    data = bytearray(path.read_bytes())
+    records = np.frombuffer(data, form.RECORD, offset=Opening.unpack(data).start)
+    records["end"][np.flatnonzero(records["end"])[-1]] = 0
+    path.write_bytes(data)
+    left = Traces(broken)
+    export(left, "perfetto", tmp_path / "x")
+    trace = perfetto_trace_pb2.Trace()
+    trace.ParseFromString((tmp_path / "x").read_bytes())
+    kinds = Counter(p.track_event.type for p in trace.packet if p.HasField("track_event"))
+    assert kinds[1] == spells(left) == kinds[2] + 1
+    export(left, "chrome", tmp_path / "x")
+    events = json.loads((tmp_path / "x").read_text("utf-8"))["traceEvents"]
+    assert [event["pid"] for event in events if event["ph"] == "B"] == [3]
+    export(left, "otlp", tmp_path / "x")
+    cut = [
+        core
+        for core, span in spans(tmp_path / "x")
+        if "dni.unfinished" in {a.key for a in span.attributes}
+    ]
+    assert cut == ["layer2"]
+
+
 @pytest.mark.parametrize("to", FORMS)
 def test_a_full_disk_is_told_and_leaves_what_was_there(
     traces: Traces, tmp_path: Path, to: str
