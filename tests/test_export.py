@@ -284,7 +284,7 @@ def test_spells_without_an_end_and_cores_without_a_trace_are_shown_as_such(
     (broken / "trace" / "layer1.trace").unlink()
     path = broken / "trace" / "layer2.trace"
     data = bytearray(path.read_bytes())
-    records = np.frombuffer(data, form.RECORD, offset=Opening.unpack(data).start)
+    records = np.frombuffer(data, form.RECORD, offset=Opening.unpack(bytes(data)).start)
     records["end"][np.flatnonzero(records["end"])[-1]] = 0
     path.write_bytes(data)
     left = Traces(broken)
