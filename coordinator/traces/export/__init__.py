@@ -1,0 +1,49 @@
+"""A run's traces in the formats of other tools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TextIO
+
+from coordinator.record import whole
+from coordinator.traces.export.chrome import write_chrome
+from coordinator.traces.export.otlp import write_otlp
+from coordinator.traces.export.perfetto import write_perfetto
+from coordinator.traces.export.tables import write_csv, write_jsonl
+from coordinator.traces.run import Traces
+from protocol import RunError, nearest
+
+_TEXTS: Final[dict[str, Callable[[Traces, TextIO], int]]] = {
+    "chrome": write_chrome,
+    "csv": write_csv,
+    "jsonl": write_jsonl,
+    "otlp": write_otlp,
+}
+FORMS: Final = ("perfetto", *_TEXTS)
+
+
+def export(traces: Traces, form: str, path: Path) -> int:
+    """Write `traces` to `path` in one of FORMS; returns how many things were written.
+
+    These are messages in csv and jsonl, spans in otlp, and events in perfetto and chrome. Raises
+    RunError where the file cannot be written, and leaves what was there before.
+    """
+    if form not in FORMS:
+        raise RunError(f"--to: unknown format {form!r}{nearest(form, FORMS)}")
+    written = 0
+
+    def write(part: Path) -> None:
+        nonlocal written
+        if form == "perfetto":
+            with part.open("wb") as file:
+                written = write_perfetto(traces, file)
+        else:
+            with part.open("w", encoding="utf-8", newline="") as text:
+                written = _TEXTS[form](traces, text)
+
+    try:
+        whole(path, write)
+    except OSError as error:
+        raise RunError(f"{path}: {error.strerror}") from None
+    return written
