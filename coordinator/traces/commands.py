@@ -231,3 +231,25 @@ def diff_command(run_a: str, run_b: str, as_json: bool) -> None:
             )
         else:
             console.print(difference_table(rows))
+
+
+@trace_group.command("export")
+@run_argument
+@click.option(
+    "--to",
+    "form",
+    required=True,
+    metavar="FORMAT",
+    help="perfetto, chrome, csv, jsonl or otlp (OpenTelemetry, JSON lines).",
+)
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+def export_command(run: str, form: str, file: Path) -> None:
+    """Write the trace of RUN to FILE for other tools."""
+    from coordinator.traces.export import export
+    from coordinator.traces.run import Traces
+    from coordinator.traces.words import run_folder
+
+    traces = Traces(run_folder(run))
+    count = export(traces, form, file)
+    with _console(traces) as console:
+        console.say(f"{file}: {count:,} entries")
