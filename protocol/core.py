@@ -84,6 +84,9 @@ class Core(Protocol):
     def version(self) -> int:
         """How many updates its weights have seen."""
 
+    def stretch(self, neighbour: str, most: int) -> None:
+        """The way to `neighbour` is long: up to `most` batches may be in flight on it."""
+
     def receive(self, sender: str, message: DataMessage) -> None:
         """Take a message in. It waits until `work` gets to it.
 

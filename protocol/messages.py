@@ -50,6 +50,16 @@ class Credit(NamedTuple):
     credit: int
 
 
+class Idle(NamedTuple):
+    """Nothing that the receiver of this sent is waiting here; said on long ways only.
+
+    `credit` is the number of the last credit given there. To a sender that is held up by its
+    window it says that the window is too small for the way.
+    """
+
+    credit: int
+
+
 class Mark(NamedTuple):
     """A word that flows with the batches, behind everything sent before it.
 
@@ -262,7 +272,7 @@ class Upload:
     data: Array = field(repr=False)
 
 
-DataMessage: TypeAlias = Activation | Gradient | Credit | Mark
+DataMessage: TypeAlias = Activation | Gradient | Credit | Mark | Idle
 ToCoordinator: TypeAlias = Hello | Ready | Report | Evaluated | Failed | State | Ping
 ToWorker: TypeAlias = Start | Go | Stop | Leave | Pong
 FromAgent: TypeAlias = Enrol | Died | Upload | Ping

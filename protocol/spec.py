@@ -83,6 +83,7 @@ class Train:
     momentum: float = 0.9
     seed: int = 0
     window: int = 4
+    most_window: int = 64
     gradient_queue: int | None = None
     schedule: str = "free"
     eval_every: int = 0
@@ -99,11 +100,18 @@ class Train:
         _fraction("train.momentum", self.momentum)
         if not 0 < self.update_probability <= 1:
             raise SpecError(f"train.update_probability: {self.update_probability!r} not in (0, 1]")
-        for key, least in (("steps", 1), ("seed", 0), ("window", 1), ("eval_every", 0)):
+        for key, least in (
+            ("steps", 1),
+            ("seed", 0),
+            ("window", 1),
+            ("most_window", 1),
+            ("eval_every", 0),
+        ):
             _at_least(f"train.{key}", getattr(self, key), least)
         _at_least("train.threads", self.threads, 0)
-        if self.window > LARGEST_WINDOW:
-            raise SpecError(f"train.window: {self.window} is more than {LARGEST_WINDOW}")
+        for key, window in (("window", self.window), ("most_window", self.most_window)):
+            if window > LARGEST_WINDOW:
+                raise SpecError(f"train.{key}: {window} is more than {LARGEST_WINDOW}")
         for drop in self.lr_drops:
             _at_least("train.lr_drops", drop, 1)
         if self.gradient_queue is not None:
@@ -247,6 +255,11 @@ class Pipeline:
     def window(self) -> int:
         """Batches in flight an edge."""
         return 1 if self.lockstep else self.train.window
+
+    @property
+    def most_window(self) -> int:
+        """To how many the window may grow on the way to another machine."""
+        return 1 if self.lockstep else max(self.train.window, self.train.most_window)
 
     @property
     def cores(self) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from protocol import (
     Credit,
     DataMessage,
     Gradient,
+    Idle,
     Journal,
     Mark,
     NonFiniteError,
@@ -86,6 +87,8 @@ class Layer:
         self._passes_credit = pipeline.lockstep
         self._flow = Flow(pipeline.window)
         self._most_gradients = pipeline.train.gradient_queue or math.inf
+        self._stretched: set[str] = set()
+        self._idle_at: dict[str, int] = {}
         self._from_below: deque[Activation | Mark] = deque()
         self._from_above: deque[Gradient | Credit | Mark | int] = deque()
         self._gradients_waiting = 0
@@ -101,6 +104,9 @@ class Layer:
         match message:
             case Activation() | Mark() if sender == self.below:
                 self._from_below.append(message)
+            case Idle() if sender == self.above:
+                self.journal.used(sender, message)
+                self._flow.idle()
             case Credit() | Mark() if sender == self.above:
                 self._from_above.append(message)
             case Gradient() if sender == self.above:
@@ -172,6 +178,20 @@ class Layer:
                 yield from self._take_from_below(self._from_below.popleft())
         if self._done != self._told:
             yield self._tell()
+        if self._stretched and not self._from_below and not self._begun:
+            yield from self._tell_idle(self.below, self._done)
+
+    def _tell_idle(self, neighbour: str, done: int) -> Iterator[Send]:
+        """Nothing of `neighbour` waits here; said once for each credit, where the way is long."""
+        if neighbour in self._stretched and self._idle_at.get(neighbour) != done:
+            self._idle_at[neighbour] = done
+            yield Send(neighbour, Idle(done))
+
+    def stretch(self, neighbour: str, most: int) -> None:
+        """See `protocol.core.Core`."""
+        self._stretched.add(neighbour)
+        if neighbour == self.above:
+            self._flow.most = max(most, self._flow.window)
 
     def beat(self) -> Iterator[Send]:
         """The credit again: it makes up for one that was lost."""

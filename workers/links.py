@@ -177,6 +177,16 @@ class Links:
         path = _shelf_path(endpoint)
         self._outlets[edge] = outlet, Outgoing(path, window) if path else None
 
+    @property
+    def long_ways(self) -> Iterator[Edge]:
+        """The edges that leave the machine, perhaps: all but those through sockets in a folder."""
+        for edge, (_, shelf) in self._outlets.items():
+            if shelf is None:
+                yield edge
+        for inbox, (edge, _) in self._inboxes.items():
+            if edge and not cast(bytes, inbox.last_endpoint).startswith(b"ipc:"):
+                yield edge
+
     def tell(self, message: Message) -> None:
         """Hand `message` over for the coordinator; never blocks."""
         put(self._line, message, zmq.NOBLOCK)

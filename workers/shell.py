@@ -33,6 +33,7 @@ from protocol import (
     Go,
     Gradient,
     Hello,
+    Idle,
     Leave,
     Mark,
     NonFiniteError,
@@ -183,6 +184,10 @@ class _Worker:
         for core in _cores(name, start, pipeline):
             trace = open_trace(core, pipeline, self._config.trace, time_there)
             self._meters[core.name] = Meter(core, trace)
+        for way in links.long_ways:
+            for own, other in (way, way[::-1]):
+                if own in self._meters:
+                    self._meters[own].core.stretch(other, pipeline.most_window)
         links.tell(Ready(name))
         if name == SOURCE:
             self._wait(Go)  # the layers do not: a batch may well be quicker than the word
@@ -266,7 +271,7 @@ class _Worker:
                     raise _Leave
                 case Pong() if edge is None:
                     self._note_time(message)
-                case Activation() | Gradient() | Credit() | Mark() if edge is not None:
+                case Activation() | Gradient() | Credit() | Mark() | Idle() if edge is not None:
                     self._meters[edge.receiver].receive(edge.sender, message)
                 case _:
                     pass

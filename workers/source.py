@@ -19,6 +19,7 @@ from protocol import (
     Credit,
     DataMessage,
     Gradient,
+    Idle,
     Journal,
     Mark,
     Pipeline,
@@ -81,11 +82,20 @@ class Source:
             case Credit(credit=credit) | Gradient(credit=credit) if sender in self._flows:
                 self._flows[sender].settle(credit)
                 self.journal.used(sender, message)
+            case Idle() if sender in self._flows:
+                self._flows[sender].idle()
+                self.journal.used(sender, message)
             case Mark(mark="drained") if sender == self._first:
                 self._draining = False
                 self.journal.used(sender, message)
             case _:
                 self.journal.dropped(sender, message, "ignored")
+
+    def stretch(self, neighbour: str, most: int) -> None:
+        """See `protocol.core.Core`."""
+        flow = self._flows.get(neighbour)
+        if flow is not None:
+            flow.most = max(most, flow.window)
 
     @property
     def ready(self) -> bool:

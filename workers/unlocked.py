@@ -14,7 +14,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from typing import Any, cast
 
-from protocol import Activation, Credit, DataMessage, Gradient, Mark, Send
+from protocol import Activation, Credit, DataMessage, Gradient, Idle, Mark, Send
 from protocol.spec import SOURCE
 from workers.flow import Flow
 from workers.layer import Layer, Sent
@@ -45,7 +45,6 @@ class Unlocked(Layer):
         self._passes_credit = False
         self._parts = 1 + (inputs is not None) + bool(self.above)  # done with each batch
         self._parts_done: Counter[int] = Counter()
-        self._memory = REMEMBERED * pipeline.window
         self._gradients = Flow(pipeline.window)  # those under way to the layer below
         self._from_source: deque[Activation | Mark] = deque()
         self._guessed: dict[int, Sent] = {}
@@ -61,6 +60,9 @@ class Unlocked(Layer):
         match message:
             case Activation(train=True) | Mark(mark="drain") if sender == SOURCE != self.below:
                 self._from_source.append(message)
+            case Idle() if sender == self.below:
+                self.journal.used(sender, message)
+                self._gradients.idle()
             case Credit() if sender == self.below:
                 self.journal.used(sender, message)
                 self._gradients.settle(message.credit)
@@ -100,6 +102,11 @@ class Unlocked(Layer):
         batch = message.batch if isinstance(message, Activation | Gradient) else 0
         return batch <= self._newest - bool(self._begun) or (self._drained and not self._begun)
 
+    @property
+    def _memory(self) -> int:
+        """How many batches of the own stream are remembered for what neighbours say of them."""
+        return REMEMBERED * max(self._flow.window, self._gradients.window)
+
     # -- one thing at a time
 
     def work(self) -> Iterator[Send]:
@@ -130,6 +137,15 @@ class Unlocked(Layer):
         if self._taught_with > self._taught_told:
             self._taught_told = self._taught_with
             yield Send(self.above, Credit(self._taught_with))
+        if self._stretched and not self._from_source and not self._begun:
+            yield from self._tell_idle(SOURCE, self._source_done)
+        if self._stretched and not self._from_above:
+            yield from self._tell_idle(self.above, self._taught_with)
+
+    def stretch(self, neighbour: str, most: int) -> None:
+        super().stretch(neighbour, most)
+        if neighbour == self.below:
+            self._gradients.most = max(most, self._gradients.window)
 
     def _take_from_source(self, message: Activation) -> Iterator[Send]:
         assert self.inputs is not None
