@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from workers.check import LayerPlan
     from workers.data import Dataset
     from workers.nn import Judgement
+    from workers.replay import Replayed
 
 # -- in Python
 
@@ -61,12 +62,13 @@ def run(
     facts = Facts.of(data)
     layer_modules(pipeline, facts)  # raises where pipeline and data do not fit
     folder = open_folder(pipeline, Path(run_dir) if run_dir else None, force)
+    count = threads(pipeline)
     if engine == "inline":
-        drive = partial(_inline, pipeline, data, folder)
+        drive = partial(_inline, pipeline, data, facts, folder, count)
     else:
-        drive = partial(_local, pipeline, facts, folder)
+        drive = partial(_local, pipeline, facts, folder, count)
     del data  # the source has its own
-    return train(pipeline, folder, engine, threads(pipeline), drive, display or NoDisplay())
+    return train(pipeline, folder, engine, count, drive, display or NoDisplay())
 
 
 def check(pipeline: Pipeline) -> list[LayerPlan]:
@@ -86,35 +88,42 @@ def evaluate(run_dir: str | Path) -> Judgement:
     return judge(pipeline, _load(pipeline), weights)
 
 
+def replay(run_dir: str | Path, layer: int) -> Replayed:
+    """A layer that is told its recorded messages again, as `dni trace replay`. Raises UserError."""
+    from coordinator.record import TRACE, pipeline_of
+    from workers.replay import replay as again
+
+    return again(pipeline_of(Path(run_dir)), Path(run_dir) / TRACE, layer)
+
+
 def _load(pipeline: Pipeline) -> Dataset:
     from workers.data import load
 
     return load(pipeline.data.name, pipeline.data.path)
 
 
-def _local(pipeline: Pipeline, facts: Facts, folder: Path, watch: Watch) -> End:
-    from coordinator.blas import threads
+def _local(pipeline: Pipeline, facts: Facts, folder: Path, threads: int, watch: Watch) -> End:
     from coordinator.engines.local import LocalEngine
     from coordinator.shell import run_processes
     from workers.check import check as plan
 
     plans = plan(pipeline, facts)
     costs = {p.name: p.work for p in plans}
-    engine = LocalEngine(folder, threads(pipeline), costs)
+    engine = LocalEngine(folder, threads, costs)
     return run_processes(pipeline, facts.as_dict(), engine, watch)
 
 
-def _inline(pipeline: Pipeline, data: Dataset, folder: Path, watch: Watch) -> End:
-    from coordinator.blas import threads
+def _inline(
+    pipeline: Pipeline, data: Dataset, facts: Facts, folder: Path, threads: int, watch: Watch
+) -> End:
     from coordinator.engines.inline import run_inline
     from coordinator.record import TRACE
     from workers.build import build_cores
-    from workers.meter import Meter
-    from workers.trace import open_trace
+    from workers.meter import metered
 
-    cores = build_cores(pipeline, data)
-    meters = [Meter(core, open_trace(core, pipeline, folder / TRACE)) for core in cores]
-    return run_inline(meters, threads(pipeline), watch)
+    cores, told = build_cores(pipeline, data), facts.as_dict()
+    meters = (metered(core, pipeline, told, folder / TRACE) for core in cores)
+    return run_inline(meters, threads, watch)
 
 
 # -- on the command line
@@ -137,12 +146,8 @@ def _read(path: Path | None, overrides: tuple[str, ...]) -> Pipeline:
 @options.pipeline_argument
 @options.overrides
 @options.engine
-@click.option(
-    "--run-dir",
-    type=click.Path(path_type=Path),
-    help="Where the run leaves its files.  [default: runs/<time>-<name>]",
-)
-@click.option("--force", is_flag=True, help="Overwrite the run that is in --run-dir.")
+@options.run_dir
+@options.force
 @options.trace
 @options.as_json
 @click.pass_context
@@ -238,17 +243,12 @@ def check_command(pipeline: Path | None, overrides: tuple[str, ...], as_json: bo
 @options.as_json
 def evaluate_command(run_dir: Path, as_json: bool) -> None:
     """Compute the exact test error of the final weights in RUN_DIR, in one process."""
-    judgement = evaluate(run_dir)
-    error = 100 * judgement.errors / judgement.judged
-    loss = judgement.loss / judgement.judged
-    if as_json:
-        found = {"test_error": error, "test_loss": loss, "errors": judgement.errors}
-        found |= {"judged": judgement.judged, "absolute_error": judgement.absolute}
-        click.echo(json.dumps(found))
-    else:
-        said = f"test error {error:.2f} % ({judgement.errors} of {judgement.judged})"
-        off = f", off by {judgement.absolute:.2f} in all" if judgement.absolute else ""
-        click.echo(f"{said}, loss {loss:.4f}{off}")
+    from coordinator.tables import judgement_line
+
+    loss, _, errors, judged, absolute = evaluate(run_dir)
+    found = {"test_error": 100 * errors / judged, "test_loss": loss / judged, "errors": errors}
+    found |= {"judged": judged, "absolute_error": absolute}
+    click.echo(json.dumps(found) if as_json else judgement_line(found))
 
 
 @main.group("data")

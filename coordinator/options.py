@@ -30,6 +30,12 @@ engine = click.option(
     show_default=True,
     help="A process a layer, or all in one process.",
 )
+run_dir = click.option(
+    "--run-dir",
+    type=click.Path(path_type=Path),
+    help="Where the run leaves its files.  [default: runs/<time>-<name>]",
+)
+force = click.option("--force", is_flag=True, help="Overwrite the run that is in --run-dir.")
 trace = click.option(
     "--trace",
     type=click.Choice(TRACES),
