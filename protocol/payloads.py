@@ -183,7 +183,8 @@ class _Source:
     def _take(self, size: int) -> bytes:
         data = self._file.read(size) if size <= self.left else b""
         if len(data) != size:
-            raise ValueError(f"is cut off in entry {self._count}")
+            place = f"entry {self._count}" if self._count else "its opening"
+            raise ValueError(f"is cut off in {place}")
         self.left -= size
         return data
 

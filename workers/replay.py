@@ -87,7 +87,7 @@ class _Again:
 
     def run(self) -> State:
         """The state that the recording ends with. Raises RunError where it does not."""
-        why = "the run did not come to an orderly end, or is still going on"
+        why = f"{self._path}: the run did not come to an orderly end, or is still going on"
         try:
             for entry in entries(self._path):
                 if isinstance(entry, State):
@@ -96,13 +96,9 @@ class _Again:
         except RunError as error:
             why = str(error)
         raise RunError(
-            f"{self._path}: holds no weights to compare with: {why}; "
-            f"{self._progress} could be replayed"
+            f"{why}; {self.messages} messages and {self.units} units of work could be replayed, "
+            "and there are no weights to compare with"
         )
-
-    @property
-    def _progress(self) -> str:
-        return f"{self.messages} messages and {self.units} units of work"
 
     def _tell(self, entry: Received | Call) -> None:
         """Raises RunError where the layer fails of it, as it may well have done in the run."""
@@ -110,7 +106,7 @@ class _Again:
             self._follow(entry)
         except Exception as error:
             raise RunError(
-                f"{self._core.name} fails after {self._progress} at step {self._core.step}: "
+                f"{self._path}: {self._core.name} fails at step {self._core.step}: "
                 f"{type(error).__name__}: {error}"
             ) from error
 
