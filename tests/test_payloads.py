@@ -349,6 +349,21 @@ def test_a_full_disk_ends_the_recording_with_its_last_whole_entry(
     assert capsys.readouterr().err == said
 
 
+def test_a_recording_leaves_room_on_the_disk_for_what_a_run_cannot_do_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, made = tmp_path / "layer0.messages", recorder(tmp_path)
+    made.received("layer1", Gradient(1, 1, BIG))
+    monkeypatch.setattr(tape, "RESERVE", 1 << 60)
+    for batch in (2, 3):
+        made.received("layer1", Gradient(batch, 1, BIG))
+    made.ended(STATE)
+    assert [r.message.batch for r in payloads(path)] == [1]  # type: ignore[union-attr]
+    assert readable(path)[1] == ""
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{path}: less than 1099511627776 MiB of the disk are left; no more")
+
+
 @pytest.mark.slow
 def test_where_the_disk_is_full_training_goes_on(dni: Dni) -> None:
     training = dni.train("-o", "trace.mode=payloads", "-o", "trace.megabytes=1")

@@ -64,7 +64,7 @@ def flip(path: Path, array: Array) -> None:
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("engine", ["inline", "local", "grouped"])
 def test_a_thousand_messages_give_the_same_weights(tmp_path: Path, rule: str, engine: str) -> None:
-    words = (GROUPED,) if engine == "grouped" else ()
+    words = (GROUPED, "train.threads=1") if engine == "grouped" else ()
     pipeline = example(f"rule={rule}", "train.steps=1100", "train.eval_every=0", *words)
     result = run(pipeline, engine=engine.replace("grouped", "local"), run_dir=tmp_path / "run")
     assert result.end.outcome == "completed"
@@ -103,6 +103,17 @@ def test_arrays_that_lie_in_another_order_give_the_same_weights(tmp_path: Path, 
     run(pipeline, engine="inline", run_dir=tmp_path / "run")
     for layer in range(3):
         assert replay(tmp_path / "run", layer).equal
+
+
+def test_recording_changes_nothing(tmp_path: Path) -> None:
+    for mode in ("payloads", "off"):
+        pipeline = example("train.steps=30", f"trace.mode={mode}")
+        run(pipeline, engine="inline", run_dir=tmp_path / mode)
+    for layer in range(3):
+        weights = f"weights/layer{layer}.safetensors"
+        off, recorded = (load_file(tmp_path / mode / weights) for mode in ("off", "payloads"))
+        assert off.keys() == recorded.keys()
+        assert all(off[name].tobytes() == recorded[name].tobytes() for name in off)
 
 
 @pytest.mark.slow

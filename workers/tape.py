@@ -8,6 +8,7 @@ its last whole entry, and the worker's log says so.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,8 @@ from protocol.payloads import Call, Origin, Piece
 from protocol.spec import SOURCE
 from workers.complain import complain
 
+RESERVE: Final = 1 << 26
+"""Bytes of the disk that a recording leaves to others: a run without metrics or weights fails."""
 AT_ONCE: Final = 1024
 """Pieces that one system call takes."""
 
@@ -96,6 +99,7 @@ class Tape:
         if self._file is None:
             return
         try:
+            _check_room(self._file)
             self._size += _write_all(self._file, pieces)
         except OSError as error:
             with contextlib.suppress(OSError):
@@ -105,6 +109,13 @@ class Tape:
     def _give_up(self, error: OSError) -> None:
         complain(f"{self._path}: {error.strerror}; no more messages are recorded here")
         self.close()
+
+
+def _check_room(file: int) -> None:
+    """Raise OSError where the disk has no more room than others may need."""
+    disk = os.fstatvfs(file)
+    if disk.f_blocks and disk.f_bavail * disk.f_frsize < RESERVE:  # some do not tell
+        raise OSError(errno.ENOSPC, f"less than {RESERVE >> 20} MiB of the disk are left")
 
 
 def _write_all(file: int, pieces: Sequence[Piece]) -> int:
