@@ -19,7 +19,7 @@ import click
 from coordinator import options
 from coordinator.compare.wishes import Wishes, wishes
 from coordinator.several.commands import several_commands
-from coordinator.traces.commands import trace_group
+from coordinator.traces.commands import replay_command, trace_group
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from workers.check import LayerPlan
     from workers.data import Dataset
     from workers.nn import Judgement
+    from workers.replay import Replayed
 
 # -- in Python
 
@@ -64,12 +65,13 @@ def run(
     facts = Facts.of(data)
     layer_modules(pipeline, facts)  # raises where pipeline and data do not fit
     folder = open_folder(pipeline, Path(run_dir) if run_dir else None, force)
+    count = threads(pipeline)
     if engine == "inline":
-        drive = partial(_inline, pipeline, data, folder)
+        drive = partial(_inline, pipeline, data, facts, folder, count)
     else:
-        drive = partial(_local, pipeline, facts, folder)
+        drive = partial(_local, pipeline, facts, folder, count)
     del data  # the source has its own
-    return train(pipeline, folder, engine, threads(pipeline), drive, display or NoDisplay())
+    return train(pipeline, folder, engine, count, drive, display or NoDisplay())
 
 
 def up(
@@ -123,35 +125,42 @@ def evaluate(run_dir: str | Path) -> Judgement:
     return judge(pipeline, _load(pipeline), weights)
 
 
+def replay(run_dir: str | Path, layer: int) -> Replayed:
+    """A layer that is told its recorded messages again, as `dni trace replay`. Raises UserError."""
+    from coordinator.record import TRACE, pipeline_of
+    from workers.replay import replay as again
+
+    return again(pipeline_of(Path(run_dir)), Path(run_dir) / TRACE, layer)
+
+
 def _load(pipeline: Pipeline) -> Dataset:
     from workers.data import load
 
     return load(pipeline.data.name, pipeline.data.path)
 
 
-def _local(pipeline: Pipeline, facts: Facts, folder: Path, watch: Watch) -> End:
-    from coordinator.blas import threads
+def _local(pipeline: Pipeline, facts: Facts, folder: Path, threads: int, watch: Watch) -> End:
     from coordinator.engines.local import LocalEngine
     from coordinator.shell import run_processes
     from workers.check import check as plan
 
     plans = plan(pipeline, facts)
     costs = {p.name: p.work for p in plans}
-    engine = LocalEngine(folder, threads(pipeline), costs)
+    engine = LocalEngine(folder, threads, costs)
     return run_processes(pipeline, facts.as_dict(), engine, watch)
 
 
-def _inline(pipeline: Pipeline, data: Dataset, folder: Path, watch: Watch) -> End:
-    from coordinator.blas import threads
+def _inline(
+    pipeline: Pipeline, data: Dataset, facts: Facts, folder: Path, threads: int, watch: Watch
+) -> End:
     from coordinator.engines.inline import run_inline
     from coordinator.record import TRACE
     from workers.build import build_cores
-    from workers.meter import Meter
-    from workers.trace import open_trace
+    from workers.meter import metered
 
-    cores = build_cores(pipeline, data)
-    meters = [Meter(core, open_trace(core, pipeline, folder / TRACE)) for core in cores]
-    return run_inline(meters, threads(pipeline), watch)
+    cores, told = build_cores(pipeline, data), facts.as_dict()
+    meters = (metered(core, pipeline, told, folder / TRACE) for core in cores)
+    return run_inline(meters, threads, watch)
 
 
 # -- on the command line
@@ -267,17 +276,12 @@ def check_command(pipeline: Path | None, overrides: tuple[str, ...], as_json: bo
 @options.as_json
 def evaluate_command(run_dir: Path, as_json: bool) -> None:
     """Compute the exact test error of the final weights in RUN_DIR, in one process."""
-    judgement = evaluate(run_dir)
-    error = 100 * judgement.errors / judgement.judged
-    loss = judgement.loss / judgement.judged
-    if as_json:
-        found = {"test_error": error, "test_loss": loss, "errors": judgement.errors}
-        found |= {"judged": judgement.judged, "absolute_error": judgement.absolute}
-        click.echo(json.dumps(found))
-    else:
-        said = f"test error {error:.2f} % ({judgement.errors} of {judgement.judged})"
-        off = f", off by {judgement.absolute:.2f} in all" if judgement.absolute else ""
-        click.echo(f"{said}, loss {loss:.4f}{off}")
+    from coordinator.tables import judgement_line
+
+    loss, _, errors, judged, absolute = evaluate(run_dir)
+    found = {"test_error": 100 * errors / judged, "test_loss": loss / judged, "errors": errors}
+    found |= {"judged": judged, "absolute_error": absolute}
+    click.echo(json.dumps(found) if as_json else judgement_line(found))
 
 
 @main.group("data")
@@ -314,6 +318,7 @@ def data_get(name: str) -> None:
     click.echo(place or f"{name} is generated; there is nothing to get")
 
 
+trace_group.add_command(replay_command(replay))
 for command in (trace_group, *several_commands(_read, up)):
     main.add_command(command)
 

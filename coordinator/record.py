@@ -6,6 +6,7 @@
     weights/<layer>.safetensors
     logs/<worker>.log        what a worker printed, where it printed anything
     trace/<core>.trace       what became of each message; docs/traces.md
+    trace/<layer>.messages   what a layer was told, where trace.mode is payloads
 
 Whole files are written beside their place and renamed, so a reader never sees half of one.
 """

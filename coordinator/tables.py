@@ -150,3 +150,10 @@ class DownloadBar:
     def close(self) -> None:
         """This file has ended."""
         self._progress.stop()
+
+
+def judgement_line(found: Mapping[str, float]) -> str:
+    """What `dni evaluate` found, in a line."""
+    said = f"test error {found['test_error']:.2f} % ({found['errors']} of {found['judged']})"
+    off = f", off by {found['absolute_error']:.2f} in all" if found["absolute_error"] else ""
+    return f"{said}, loss {found['test_loss']:.4f}{off}"

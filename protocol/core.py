@@ -67,6 +67,8 @@ class Core(Protocol):
 
     name: str
     journal: Journal
+    stretched: dict[str, int]
+    """The neighbours that are a long way off, and how many batches may be in flight there."""
 
     @property
     def ready(self) -> bool:
@@ -85,7 +87,7 @@ class Core(Protocol):
         """How many updates its weights have seen."""
 
     def stretch(self, neighbour: str, most: int) -> None:
-        """The way to `neighbour` is long: up to `most` batches may be in flight on it."""
+        """Let up to `most` batches be in flight on the way to `neighbour`, which is long."""
 
     def receive(self, sender: str, message: DataMessage) -> None:
         """Take a message in. It waits until `work` gets to it.

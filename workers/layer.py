@@ -87,7 +87,7 @@ class Layer:
         self._passes_credit = pipeline.lockstep
         self._flow = Flow(pipeline.window)
         self._most_gradients = pipeline.train.gradient_queue or math.inf
-        self._stretched: set[str] = set()
+        self.stretched: dict[str, int] = {}
         self._idle_at: dict[str, int] = {}
         self._from_below: deque[Activation | Mark] = deque()
         self._from_above: deque[Gradient | Credit | Mark | int] = deque()
@@ -178,18 +178,18 @@ class Layer:
                 yield from self._take_from_below(self._from_below.popleft())
         if self._done != self._told:
             yield self._tell()
-        if self._stretched and not self._from_below and not self._begun:
+        if self.stretched and not self._from_below and not self._begun:
             yield from self._tell_idle(self.below, self._done)
 
     def _tell_idle(self, neighbour: str, done: int) -> Iterator[Send]:
         """Nothing of `neighbour` waits here; said once for each credit, where the way is long."""
-        if neighbour in self._stretched and self._idle_at.get(neighbour) != done:
+        if neighbour in self.stretched and self._idle_at.get(neighbour) != done:
             self._idle_at[neighbour] = done
             yield Send(neighbour, Idle(done))
 
     def stretch(self, neighbour: str, most: int) -> None:
         """See `protocol.core.Core`."""
-        self._stretched.add(neighbour)
+        self.stretched[neighbour] = most
         if neighbour == self.above:
             self._flow.most = max(most, self._flow.window)
 

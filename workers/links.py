@@ -183,9 +183,9 @@ class Links:
         for edge, (_, shelf) in self._outlets.items():
             if shelf is None:
                 yield edge
-        for inbox, (edge, _) in self._inboxes.items():
-            if edge and not cast(bytes, inbox.last_endpoint).startswith(b"ipc:"):
-                yield edge
+        for inbox, (into, _) in self._inboxes.items():
+            if into and not cast(bytes, inbox.last_endpoint).startswith(b"ipc:"):
+                yield into
 
     def tell(self, message: Message) -> None:
         """Hand `message` over for the coordinator; never blocks."""

@@ -5,23 +5,30 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from protocol import Core, DataMessage, Report, Send
+from protocol import Core, DataMessage, Pipeline, Report, Send, State
 from protocol.clock import Estimate
-from workers.trace import Trace
+from protocol.payloads import Call
+from workers.tape import Tape, open_tape
+from workers.trace import Trace, open_trace
 
 _MIB = 1 << 20
 
 
 class Meter:
-    """Runs a core, takes the time, and keeps a `trace` of its messages where there is one."""
+    """Runs a core and takes the time.
 
-    def __init__(self, core: Core, trace: Trace | None = None) -> None:
+    Where there is a `trace` it says what becomes of the core's messages; where there is a `tape`,
+    what the core is told.
+    """
+
+    def __init__(self, core: Core, trace: Trace | None = None, tape: Tape | None = None) -> None:
         self.core = core
         self._trace = trace
+        self._tape = tape
         if trace is not None:
             core.journal = trace
         self._busy = 0.0
@@ -34,13 +41,22 @@ class Meter:
         step = self.core.step
         if self._began is None:
             self._began = start
-        yield from self.core.work()
+        yield from self._recorded(Call.WORK, self.core.work())
         end = time.perf_counter()
         if self._trace is not None:
             self._trace.ended()
         self._busy += end - start
         if self.core.step != step:
             self._trained = end - self._began
+
+    def beat(self) -> Iterator[Send]:
+        """`core.beat`."""
+        yield from self._recorded(Call.BEAT, self.core.beat())
+
+    def _recorded(self, call: Call, sends: Iterator[Send]) -> Iterator[Send]:
+        if self._tape is None:
+            return sends
+        return self._tape.through(call, sends)
 
     def sends(self, to: str, message: DataMessage) -> None:
         """What the core sends is about to go."""
@@ -51,6 +67,8 @@ class Meter:
         """Hand `message` to the core."""
         if self._trace is not None:
             self._trace.received(sender, message)
+        if self._tape is not None:
+            message = self._tape.received(sender, message)
         self.core.receive(sender, message)
 
     def compared(self, estimate: Estimate) -> None:
@@ -58,8 +76,17 @@ class Meter:
         if self._trace is not None:
             self._trace.compared(estimate)
 
+    def state(self) -> State | None:
+        """`core.state`, in which all ends that it was told."""
+        state = self.core.state()
+        if self._tape is not None:
+            self._tape.ended(state)
+        return state
+
     def close(self) -> None:
         """The core does nothing more."""
+        if self._tape is not None:
+            self._tape.close()
         if self._trace is not None:
             self._trace.close()
 
@@ -78,6 +105,21 @@ class Meter:
             peak_rss_mb=peak,
             finished=finished,
         )
+
+
+def metered(
+    core: Core,
+    pipeline: Pipeline,
+    facts: Mapping[str, object],
+    folder: str | Path,
+    clock: Estimate | None = None,
+) -> Meter:
+    """The meter of `core`, which leaves in `folder` what the pipeline wants of its messages.
+
+    `facts` are those of the data, as a dict; `clock` is as for `open_trace`.
+    """
+    trace = open_trace(core, pipeline, folder, clock)
+    return Meter(core, trace, open_tape(core, pipeline, facts, folder))
 
 
 def _memory() -> tuple[float, float]:

@@ -54,9 +54,8 @@ from workers.build import Facts, build_layer
 from workers.clock import FIRST, Clock
 from workers.data import load
 from workers.links import Keys, Links
-from workers.meter import Meter
+from workers.meter import Meter, metered
 from workers.source import Source
-from workers.trace import open_trace
 
 FOLDER: Final = "DNI_FOLDER"
 """Where the environment names the folder of the sockets, which is removed when the coordinator is
@@ -182,12 +181,12 @@ class _Worker:
             links.connect(Edge.named(edge), str(endpoint), pipeline.window)
         time_there = self._compare_clocks()
         for core in _cores(name, start, pipeline):
-            trace = open_trace(core, pipeline, self._config.trace, time_there)
-            self._meters[core.name] = Meter(core, trace)
-        for way in links.long_ways:
-            for own, other in (way, way[::-1]):
-                if own in self._meters:
-                    self._meters[own].core.stretch(other, pipeline.most_window)
+            ways = [way for way in links.long_ways if core.name in way]
+            for other in {end for way in ways for end in way} - {core.name}:
+                core.stretch(other, pipeline.most_window)
+            self._meters[core.name] = metered(
+                core, pipeline, start.facts, self._config.trace, time_there
+            )
         links.tell(Ready(name))
         if name == SOURCE:
             self._wait(Go)  # the layers do not: a batch may well be quicker than the word
@@ -233,12 +232,12 @@ class _Worker:
                 due = time.monotonic() + REPORT_SECONDS
                 for name, meter in self._meters.items():
                     self._links.tell(meter.report())
-                    self._send(name, meter.core.beat())
+                    self._send(name, meter.beat())
                 if not self._clock.shared:
                     self._links.tell(self._clock.ask(time.monotonic_ns()))
         for meter in self._meters.values():
+            state = meter.state()
             meter.close()
-            state = meter.core.state()
             if state is not None:
                 self._links.tell(state)
             self._links.tell(meter.report(finished=True))

@@ -59,6 +59,7 @@ class Source:
     def __init__(self, pipeline: Pipeline, data: Dataset) -> None:
         self.name = SOURCE
         self.journal: Journal = Silence()
+        self.stretched: dict[str, int] = {}
         self.finished = False
         self.step = 0
         self._data = data
@@ -93,6 +94,7 @@ class Source:
 
     def stretch(self, neighbour: str, most: int) -> None:
         """See `protocol.core.Core`."""
+        self.stretched[neighbour] = most
         flow = self._flows.get(neighbour)
         if flow is not None:
             flow.most = max(most, flow.window)

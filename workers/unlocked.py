@@ -137,9 +137,9 @@ class Unlocked(Layer):
         if self._taught_with > self._taught_told:
             self._taught_told = self._taught_with
             yield Send(self.above, Credit(self._taught_with))
-        if self._stretched and not self._from_source and not self._begun:
+        if self.stretched and not self._from_source and not self._begun:
             yield from self._tell_idle(SOURCE, self._source_done)
-        if self._stretched and not self._from_above:
+        if self.stretched and not self._from_above:
             yield from self._tell_idle(self.above, self._taught_with)
 
     def stretch(self, neighbour: str, most: int) -> None:

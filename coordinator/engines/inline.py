@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 import numpy as np
@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from coordinator.run import End
 from coordinator.watch import Watch
-from protocol import Core, DataMessage, Evaluated, NonFiniteError, Report, Send
+from protocol import Core, DataMessage, Evaluated, NonFiniteError, Report, Send, State
 
 REPORT_SECONDS: Final = 0.5
 
@@ -34,20 +34,28 @@ class Metered(Protocol):
     def work(self) -> Iterator[Send]:
         """`core.work`, timed."""
 
+    def state(self) -> State | None:
+        """`core.state`."""
+
     def report(self, finished: bool = False) -> Report:
         """`core.report` with times and memory."""
 
 
-def run_inline(workers: Sequence[Metered], threads: int, watch: Watch) -> End:
-    """Train with `workers`, in the order of the pipeline, the source first."""
+def run_inline(made: Iterable[Metered], threads: int, watch: Watch) -> End:
+    """Train with the workers that are `made`, in the order of the pipeline, the source first.
+
+    They are taken from `made`, and there may be made, when the matrix library has its `threads`.
+    """
     with threadpool_limits(threads), np.errstate(all="ignore"):
+        workers = list(made)
         try:
             end = _turns(workers, watch)
         except OSError as error:
             end = _broken(error)
         for worker in workers:
+            state = worker.state()
             worker.close()
-            for message in (worker.core.state(), worker.report(finished=True)):
+            for message in (state, worker.report(finished=True)):
                 try:
                     if message is not None:
                         watch.record(message)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import click
 
@@ -253,3 +253,59 @@ def export_command(run: str, form: str, file: Path) -> None:
     count = export(traces, form, file)
     with _console(traces) as console:
         console.say(f"{file}: {count:,} entries")
+
+
+class Replayed(Protocol):
+    """What came of a replay; see `workers.replay`."""
+
+    @property
+    def core(self) -> str:
+        """The layer's name."""
+
+    @property
+    def messages(self) -> int:
+        """How many it was told again."""
+
+    @property
+    def equal(self) -> bool:
+        """Whether it came to the same, bit for bit."""
+
+    @property
+    def differing(self) -> tuple[tuple[str, float], ...]:
+        """The arrays that are not the same, and by how much."""
+
+    @property
+    def note(self) -> str:
+        """What else there is to say."""
+
+
+def replay_command(replay: Callable[[Path, int], Replayed]) -> click.Command:
+    """`dni trace replay`, given what replays a layer of a run."""
+
+    @click.command("replay")
+    @run_argument
+    @click.option("--layer", type=click.IntRange(0), required=True, help="The layer's number.")
+    @options.as_json
+    @click.pass_context
+    def command(ctx: click.Context, run: str, layer: int, as_json: bool) -> None:
+        """Tell a layer again what it was told in RUN, and compare its weights bit for bit.
+
+        The run must have been recorded with --trace payloads. The exit status is 1 where the
+        weights are not the same.
+        """
+        from coordinator.traces.words import run_folder
+
+        done = replay(run_folder(run), layer)
+        if as_json:
+            facts = {name: getattr(done, name) for name in ("core", "messages", "equal", "note")}
+            click.echo(json.dumps(facts | {"differing": dict(done.differing)}))
+        else:
+            same = "the same weights, bit for bit" if done.equal else "NOT the same weights"
+            click.echo(f"{done.core}: {done.messages:,} messages, {same}")
+            for name, distance in done.differing:
+                click.echo(f"  {name}: off by up to {distance:g}")
+            if done.note:
+                click.echo(done.note)
+        ctx.exit(0 if done.equal else 1)
+
+    return command
