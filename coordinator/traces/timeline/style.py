@@ -25,7 +25,7 @@ DARK: Final = "#1f2328"
 LIGHT: Final = "#ffffff"
 LOOKS: Final = {
     "forward": Look("#56b4e9", DARK, "█", "forward"),
-    "step": Look("#0072b2", LIGHT, "█", "top layer: forward, loss, update"),
+    "step": Look("#0072b2", LIGHT, "■", "top layer: forward, loss, update"),
     "guess": Look("#f0b429", DARK, "▒", "guess the gradient, update"),
     "gradient": Look("#d55e00", LIGHT, "▓", "use the true gradient"),
     "input": Look("#cc79a7", DARK, "◆", "learn from the true input"),
