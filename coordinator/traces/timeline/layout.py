@@ -76,6 +76,11 @@ class Arrow(NamedTuple):
         """Whether nothing came of it."""
         return self.fate in ("dropped", "unsent")
 
+    @property
+    def unreceived(self) -> bool:
+        """Whether nothing is known of it behind its sender."""
+        return self.fate in ("unsent", "missing", "forgotten")
+
 
 class Lane(NamedTuple):
     """A core, and the share of the window in which it was at work; None where it keeps no such."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from coordinator.traces.timeline.layout import ACTIONS, Arrow, Box, Timeline
+from coordinator.traces.words import time_text
 
 
 class Look(NamedTuple):
@@ -56,18 +57,8 @@ def heading(timeline: Timeline) -> str:
     """What is shown, in a line."""
     window = timeline.window
     return (
-        f"{timeline.name}, {timeline.rule}: {duration(window.length)} from "
+        f"{timeline.name}, {timeline.rule}: {time_text(window.length)} from "
         f"{window.start / 1e9:.3f} s on"
-    )
-
-
-def duration(ns: int) -> str:
-    """A time to three figures, in the unit that suits it."""
-    name, size = next((unit for unit in _UNITS if abs(ns) >= unit[1]), _UNITS[-1])
-    value = ns / size
-    digits = 0 if value >= 99.5 else 1 if value >= 9.95 else 2
-    return f"{value:.{digits}f}".rstrip("0").rstrip(".") + f" {name}" if digits else (
-        f"{value:.0f} {name}"
     )
 
 
@@ -91,9 +82,9 @@ def describe(timeline: Timeline, shape: Box | Arrow) -> str:
     """What `shape` is, in a line."""
     names = [lane.name for lane in timeline.lanes]
     if isinstance(shape, Box):
-        took = "goes on" if shape.end is None else duration(shape.end - shape.begin)
+        took = "goes on" if shape.end is None else time_text(shape.end - shape.begin)
         return f"{names[shape.lane]}: {LOOKS[shape.action].words}, batch {shape.batch}, {took}"
     fate = f"{shape.fate}, {shape.why}" if shape.why else shape.fate
-    took = duration(shape.end - shape.begin)
+    took = time_text(shape.end - shape.begin)
     way = f"{names[shape.sender]} to {names[shape.receiver]}"
     return f"{ARROWS[shape.kind].words} {shape.batch}, {way}: {fate} after {took}"

@@ -1,4 +1,4 @@
-"""The timeline as a picture for a page: SVG that needs nothing beside it, on a ground of its own."""
+"""The timeline as a picture for a page: SVG with nothing beside it, on a ground of its own."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from coordinator.traces.timeline.style import (
     LOOKS,
     actions,
     describe,
-    duration,
     kinds,
     ticks,
 )
+from coordinator.traces.words import time_text
 
 MOST: Final = 5_000
 """Boxes and arrows of which a picture still tells something."""
@@ -82,7 +82,7 @@ class _Sheet:
         leaves = self.ceiling(arrow.sender) if up else self.floor(arrow.sender)
         arrives = self.floor(arrow.receiver) if up else self.ceiling(arrow.receiver)
         begin, end = (self.x(arrow.begin), leaves), (self.x(arrow.end), arrives)
-        if arrow.fate in ("unsent", "missing"):
+        if arrow.unreceived:
             end = end[0], leaves + (arrives - leaves) * STUB
         return _cut(begin, end)
 
@@ -107,14 +107,14 @@ def svg(timeline: Timeline) -> str:
     sheet = _Sheet(timeline)
     legend = list(_legend(timeline, sheet.bottom + 52))
     height = sheet.bottom + 52 + 22 * (1 + max((row for row, _ in legend), default=0))
+    size = f'viewBox="0 0 {WIDTH} {height:g}" width="{WIDTH}" height="{height:g}"'
+    ground = f'width="{WIDTH - 1}" height="{height - 1:g}" rx="8" fill="#fff" stroke="#d0d7de"'
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" '
-        f'width="{WIDTH}" height="{height:g}" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">',
         f"<title>{_text(_title(timeline))}</title>",
         f"<style>{_STYLE}</style>",
         f"<defs>{''.join(map(_head, ARROWS))}</defs>",
-        f'<rect x=".5" y=".5" width="{WIDTH - 1}" height="{height - 1:g}" rx="8" fill="#fff" '
-        'stroke="#d0d7de"/>',
+        f'<rect x=".5" y=".5" {ground}/>',
         *_titles(timeline),
         *_axis(sheet),
         *_lanes(sheet),
@@ -137,7 +137,7 @@ def _title(timeline: Timeline) -> str:
 def _titles(timeline: Timeline) -> Iterator[str]:
     window = timeline.window
     yield f'<text class="title" x="16" y="28">{_text(_title(timeline))}</text>'
-    when = f"{duration(window.length)}, from {window.start / 1e9:.3f} s after the start"
+    when = f"{time_text(window.length)}, from {window.start / 1e9:.3f} s after the start"
     yield f'<text class="quiet end" x="{WIDTH - RIGHT}" y="28">{when}</text>'
     yield f'<text class="quiet end" x="{WIDTH - 14}" y="{TOP - 10}">busy</text>'
 

@@ -28,7 +28,7 @@ IDLE: Final = "·"
 ENOUGH: Final = 0.25
 """The share of a column that must be work for the column to show it."""
 _BOTH: Final = "↕"
-_CROSS: Final = "×"
+_CROSS: Final = "\N{MULTIPLICATION SIGN}"
 Cells = dict[int, str]
 
 

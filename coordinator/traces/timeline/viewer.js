@@ -18,13 +18,15 @@ let hovered = null, chosen = null, due = false, theme = {};
 for (const box of boxes) {
   box.from = box.begin;
   box.to = box.end ?? END;
+  box.group = box.lane;
 }
 for (const arrow of arrows) {
   const times = [arrow.sent, arrow.received, arrow.used].filter((time) => time !== null);
   arrow.from = times[0];
   arrow.to = times[times.length - 1];
-  arrow.lost = arrow.fate === "unsent" || arrow.fate === "missing";
+  arrow.lost = ["unsent", "missing", "forgotten"].includes(arrow.fate);
   arrow.dropped = arrow.fate === "unsent" || arrow.fate === "dropped";
+  arrow.group = `${arrow.sender} ${arrow.receiver} ${arrow.kind}`;
   arrow.far = Math.abs(arrow.sender - arrow.receiver) > 1;
 }
 
@@ -63,12 +65,25 @@ function draw() {
   pen.beginPath();
   pen.rect(LEFT, 0, plot(), view.height);
   pen.clip();
-  const seen = arrows.filter(inView);
+  const seen = visible(arrows);
   seen.filter((arrow) => arrow.far).forEach(drawArrow);
-  boxes.filter(inView).forEach(drawBox);
+  visible(boxes).forEach(drawBox);
   seen.filter((arrow) => !arrow.far).forEach(drawArrow);
   if (chosen && chosen.shape === "arrow") drawArrow(chosen);
   pen.restore();
+}
+
+// What can be seen; of shapes of one group that would cover each other to the pixel, the first.
+function visible(shapes) {
+  const last = new Map();
+  return shapes.filter((shape) => {
+    if (!inView(shape)) return false;
+    if (shape === hovered || shape === chosen || chosen?.batch === shape.batch) return true;
+    const pixels = Math.round(x(shape.from)) * 1e7 + Math.round(x(shape.to));
+    const fresh = last.get(shape.group) !== pixels;
+    last.set(shape.group, pixels);
+    return fresh;
+  });
 }
 
 function later() {

@@ -48,7 +48,8 @@ def choose(traces: Traces, start: int | None = None, length: int | None = None) 
     wanted = length or round(typical * (1 + MARGIN))
     if start is not None:
         return Window(start, wanted)
-    return Window(_middle(steps, typical) - round(wanted * MARGIN), wanted)
+    last = int(steps[-1]) - wanted
+    return Window(max(0, min(_middle(steps, typical) - round(wanted * MARGIN), last)), wanted)
 
 
 def batches(traces: Traces, window: Window) -> Keep:
@@ -60,7 +61,7 @@ def batches(traces: Traces, window: Window) -> Keep:
             first.append(int(found.min()))
             last.append(int(found.max()))
     low, high = min(first, default=1), max(last, default=0)
-    return lambda block: (block["batch"] >= low) & (block["batch"] <= high) & _is_work(block)
+    return lambda block: _is_work(block) & (block["batch"] >= low) & (block["batch"] <= high)
 
 
 def _work(traces: Traces) -> Iterator[tuple[str, Records]]:
@@ -71,20 +72,19 @@ def _work(traces: Traces) -> Iterator[tuple[str, Records]]:
 
 
 def _is_work(block: Records) -> npt.NDArray[np.bool_]:
-    chosen: npt.NDArray[np.bool_] = np.isin(block["kind"], form.WORK)
-    return chosen & (block["event"] != form.CLOCK)
+    work: npt.NDArray[np.bool_] = np.isin(block["kind"], form.WORK) & (block["event"] != form.CLOCK)
+    return work
 
 
-def _touches(
-    traces: Traces, core: str, records: Records, window: Window
-) -> npt.NDArray[np.bool_]:
+def _touches(traces: Traces, core: str, records: Records, window: Window) -> npt.NDArray[np.bool_]:
     """Which of the records tell of a moment or a spell within `window`."""
     time = traces.clock(core)
     begin = time(records["time"]) - traces.start
     end = time(np.maximum(records["time"], records["end"])) - traces.start
     spell = np.isin(records["event"], (form.USED, form.RESUMED))
     goes_on = spell & (records["end"] == 0)
-    return (begin < window.end) & ((end >= window.start) | goes_on)
+    there: npt.NDArray[np.bool_] = (begin < window.end) & ((end >= window.start) | goes_on)
+    return there
 
 
 def _slowest(traces: Traces) -> Times:
