@@ -44,12 +44,12 @@ def choose(traces: Traces, start: int | None = None, length: int | None = None) 
     if start is not None and length is not None:
         return Window(start, length)
     steps = _slowest(traces)
-    typical = _typical(steps)
-    wanted = length or round(typical * (1 + MARGIN))
     if start is not None:
-        return Window(start, wanted)
-    last = int(steps[-1]) - wanted
-    return Window(max(0, min(_middle(steps, typical) - round(wanted * MARGIN), last)), wanted)
+        return Window(start, _typical(steps))
+    middle, span = _middle(steps)
+    wanted = length or round(span * (1 + MARGIN))
+    begin = min(middle - round(wanted * MARGIN), int(steps[-1]) - wanted)
+    return Window(max(0, begin), wanted)
 
 
 def batches(traces: Traces, window: Window) -> Keep:
@@ -122,8 +122,10 @@ def _typical(times: Times) -> int:
     return max(1, int(np.median(_spans(times))))
 
 
-def _middle(times: Times, typical: int) -> int:
-    """When, in the middle fifth, a run of batches begins that took as long as they usually do."""
+def _middle(times: Times) -> tuple[int, int]:
+    """When, in the middle fifth, a run of batches begins that takes about as long as they usually
+    do, and how long it takes."""
     spans = _spans(times)
     first, last = 2 * len(spans) // 5, 3 * len(spans) // 5 + 1
-    return int(times[first + int(np.abs(spans[first:last] - typical).argmin())])
+    chosen = first + int(np.abs(spans[first:last] - _typical(times)).argmin())
+    return int(times[chosen]), max(1, int(spans[chosen]))
