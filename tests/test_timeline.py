@@ -161,6 +161,13 @@ def test_the_stretch_that_is_asked_for_is_shown(folder: Path) -> None:
     assert read(folder, None, 12345).window.length == 12345
 
 
+def test_a_spell_that_is_longer_than_the_window_is_shown(folder: Path) -> None:
+    longest = max(read(folder).boxes, key=lambda box: (box.end or 0) - box.begin)
+    assert longest.end is not None
+    third = (longest.end - longest.begin) // 3
+    assert longest in read(folder, longest.begin + third, third // 4).boxes
+
+
 def test_a_stretch_without_work_is_a_mistake(folder: Path) -> None:
     with pytest.raises(RunError, match=r"no work was recorded from 1000 s to 1001 s"):
         read(folder, 10**12, 10**9)

@@ -75,7 +75,7 @@ def _cells(timeline: Timeline, number: int, columns: int) -> Cells:
             shares[middle][box.action] += 0.0
             for column in range(int(begin), min(int(end) + 1, columns)):
                 share = min(end, column + 1) - max(begin, column)
-                if share >= ENOUGH or column == middle:
+                if share >= ENOUGH:
                     shares[column][box.action] += share
     return {column: max(found, key=found.__getitem__) for column, found in shares.items()}
 
