@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SHOWN = 100
 """Messages that a person is shown where no number is asked for."""
 
+_FILE = click.Path(path_type=Path, dir_okay=False)
 run_argument = click.argument("run", metavar="RUN")
 layer_option = click.option(
     "--layer", help="Only what this layer (a number), or the source, has to do with."
@@ -233,6 +234,50 @@ def diff_command(run_a: str, run_b: str, as_json: bool) -> None:
             console.print(difference_table(rows))
 
 
+def _write(file: Path, text: str) -> None:
+    """Write `file`, whole or not at all. Raises RunError where that cannot be."""
+    from coordinator.record import whole
+    from protocol import RunError
+
+    try:
+        whole(file, lambda part: part.write_text(text, "utf-8"))
+    except OSError as error:
+        raise RunError(f"{file}: {error.strerror}") from None
+
+
+@trace_group.command("timeline")
+@run_argument
+@click.option("--from", "begin", metavar="TIME", help="Begin so long after the start, such as 10s.")
+@click.option("--for", "length", metavar="TIME", help="Show so long a time, such as 200ms.")
+@click.option("--svg", type=_FILE, help="Draw it into this file.")
+@click.option("--html", type=_FILE, help="Make a page of it, with zoom, pan and click.")
+def timeline_command(
+    run: str, begin: str | None, length: str | None, svg: Path | None, html: Path | None
+) -> None:
+    """Draw what each core did when, and the messages between them; here or into a file.
+
+    Without --from and --for a stretch in the middle of training is shown.
+    """
+    from coordinator.traces.timeline.html import html as page
+    from coordinator.traces.timeline.layout import read
+    from coordinator.traces.timeline.svg import svg as picture
+    from coordinator.traces.timeline.text import text
+    from coordinator.traces.words import nanoseconds, run_folder
+
+    times = (
+        None if word is None else nanoseconds(word, option)
+        for word, option in ((begin, "--from"), (length, "--for"))
+    )
+    made = read(run_folder(run), *times)
+    with _console() as console:
+        if svg is None and html is None:
+            console.print(text(made, console.width))
+        for file, draw in ((svg, picture), (html, page)):
+            if file is not None:
+                _write(file, draw(made))
+                console.say(f"picture: {file}")
+
+
 @trace_group.command("export")
 @run_argument
 @click.option(
@@ -242,7 +287,7 @@ def diff_command(run_a: str, run_b: str, as_json: bool) -> None:
     metavar="FORMAT",
     help="perfetto, chrome, csv, jsonl or otlp (OpenTelemetry, JSON lines).",
 )
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("file", type=_FILE)
 def export_command(run: str, form: str, file: Path) -> None:
     """Write the trace of RUN to FILE for other tools."""
     from coordinator.traces.export import export
