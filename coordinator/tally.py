@@ -68,6 +68,7 @@ class Tally:
             "synthetic_cosine": finite(line.synthetic_cosine),
             "norm_ratio": finite(line.norm_ratio),
             "queue": message.queue,
+            "window": message.window,
             "rss_mb": message.rss_mb,
         }
 

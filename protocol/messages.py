@@ -115,7 +115,8 @@ class Report:
     resident memory, staleness is counted in batches taken up between a guess and the arrival of
     its true gradient, `synthetic_cosine` and `norm_ratio` compare the guesses with the true
     gradients that arrived since the last report, None where none did; `loss` is the mean over the
-    last 100 steps, None but for the top layer. After a report that says `finished` nothing more
+    last 100 steps, None but for the top layer; `window` is how many batches may be in flight on an
+    edge out of the core, the widest of them. After a report that says `finished` nothing more
     comes from the core.
     """
 
@@ -140,6 +141,7 @@ class Report:
     training: float = 0.0
     rss_mb: float = 0.0
     peak_rss_mb: float = 0.0
+    window: int = 0
     finished: bool = False
 
 

@@ -360,7 +360,8 @@ class Layer:
 
     def report(self) -> Report:
         """What happened since the start; averages since the last call are begun anew."""
-        return self.stats.report(self.name, self.step, len(self._from_below))
+        queue, window = len(self._from_below), self._flow.window
+        return self.stats.report(self.name, self.step, queue, window)
 
     def state(self) -> State:
         """Weights, running statistics and the optimiser's vectors, by name."""

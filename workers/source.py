@@ -157,7 +157,8 @@ class Source:
 
     def report(self) -> Report:
         """What was sent since the start."""
-        return self._stats.report(self.name, self.step, 0)
+        window = max(flow.window for flow in self._flows.values())
+        return self._stats.report(self.name, self.step, 0, window)
 
     def state(self) -> None:
         """The source has no weights."""

@@ -55,7 +55,7 @@ class Stats:
             self._cosine += product / math.sqrt(guess_square) / math.sqrt(truth_square)
             self._compared += 1
 
-    def report(self, name: str, step: int, queue: int) -> Report:
+    def report(self, name: str, step: int, queue: int, window: int) -> Report:
         """All of it; the averages begin anew."""
         cosine = self._cosine / self._compared if self._compared else None
         ratio = math.sqrt(self._guess_square / self._truth_square) if self._truth_square else None
@@ -79,6 +79,7 @@ class Stats:
             synthetic_cosine=cosine,
             norm_ratio=ratio,
             loss=loss,
+            window=window,
         )
 
     def _median(self) -> int:
