@@ -215,7 +215,7 @@ class Enrol:
     """An agent, which starts workers on its machine, asks to be one of this run.
 
     `key` is its public key in hex, `address` the one at which its workers can be reached, `layers`
-    the names of those that it wishes for.
+    the names of those that it wishes for. With no `slots` it only asks whether it would be.
     """
 
     version: int

@@ -76,7 +76,7 @@ class Agent:
 
         Raises RunError where the head refuses, or does not answer.
         """
-        welcome = self._enrol()
+        welcome = self.enrol()
         self.tell(f"joined {self._endpoint} as {welcome.name}; waiting for work")
         folder = Path(tempfile.mkdtemp(prefix="dni-join-"))
         sockets = SocketFolder()
@@ -89,7 +89,8 @@ class Agent:
             sockets.close()
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _enrol(self) -> Welcome:
+    def enrol(self) -> Welcome:
+        """Ask the head to be one of the run. Raises RunError where it refuses or is silent."""
         me = f"enrol-{secrets.token_hex(8)}"
         keys = KeyPair.of(self._token.secret) if self._token.secure else self._keys
         line = Line(self._endpoint, me, keys, self._head)

@@ -36,6 +36,30 @@ def join_command(
     ctx.exit(agent.join())
 
 
+@click.command("doctor")
+@click.argument("token")
+@click.option("--address", help="How other machines reach this one.  [default: found out]")
+@options.as_json
+@click.pass_context
+def doctor_command(ctx: click.Context, token: str, address: str | None, as_json: bool) -> None:
+    """Look whether this machine could join with TOKEN (- reads it from a pipe); joins nothing."""
+    from coordinator.several.doctor import examine
+    from protocol.token import Token
+
+    text = sys.stdin.readline() if token == "-" else token
+    findings = []
+    for finding in examine(Token.read(text), address):
+        findings.append(finding)
+        if not as_json:
+            word = "well" if finding.well else "NOT WELL"
+            click.echo(f"{finding.check}: {word}: {finding.found}")
+            if finding.mend:
+                click.echo(f"    {finding.mend}")
+    if as_json:
+        click.echo(json.dumps([finding._asdict() for finding in findings]))
+    ctx.exit(0 if all(finding.well for finding in findings) else 1)
+
+
 @click.command("status")
 @click.argument("run", metavar="RUN")
 @options.as_json
@@ -129,4 +153,5 @@ def several_commands(
             )
         ctx.exit(end_of_run(console, result, as_json))
 
-    return up_command, join_command, status_command, stop_command, revoke_command
+    others = (join_command, doctor_command, status_command, stop_command, revoke_command)
+    return up_command, *others

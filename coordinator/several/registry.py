@@ -70,8 +70,10 @@ class Registry:
         if message.key in self._keys or message.key in self.revoked or not _is_key(message.key):
             return Refused("this key was enrolled before; join anew")
         strange = [name for name in message.layers if name not in self._cores]
-        if strange or not 1 <= message.slots <= MOST_SLOTS:
+        if strange or message.slots > MOST_SLOTS:
             return Refused(f"there is no {strange[0]}" if strange else "so many slots cannot be")
+        if not message.slots:
+            return Welcome("", self._clock)
         self._uses -= 1
         self._count += 1
         name = f"node{self._count}"
