@@ -66,14 +66,16 @@ def doctor_command(ctx: click.Context, token: str, address: str | None, as_json:
 def status_command(run: str, as_json: bool) -> None:
     """Show who is there in RUN, which layer is where, and how it goes."""
     from coordinator.display import Terminal
-    from coordinator.several.status import status, status_table
+    from coordinator.several.status import layers_table, status, status_table
     from coordinator.traces.words import run_folder
 
     found = status(run_folder(run))
     if as_json:
         click.echo(json.dumps(found))
     else:
-        Terminal().print(status_table(found))
+        console = Terminal()
+        console.print(status_table(found))
+        console.print(layers_table(found))
 
 
 @click.command("stop")

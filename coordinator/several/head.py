@@ -181,7 +181,7 @@ class Head:
                 "host": agent.host,
                 "address": agent.address,
                 "slots": agent.slots,
-                "workers": sorted(agent.workers),
+                "workers": {name: sorted(cores) for name, cores in agent.workers.items()},
                 "silent_seconds": round(now - agent.seen, 3),
             }
             for agent in self.registry.agents.values()

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich import box
 from rich.table import Table
 
-from coordinator.record import SUMMARY
+from coordinator.record import METRICS, SUMMARY
 from coordinator.several.head import REVOKED, STATUS
 from protocol import RunError, SpecError, nearest
+
+TAIL: Final = 1 << 16
+"""Bytes at the end of the metrics in which every core has a line."""
 
 
 def status(folder: Path) -> dict[str, Any]:
@@ -24,7 +28,20 @@ def status(folder: Path) -> dict[str, Any]:
         raise RunError(f"{folder}: holds no run on several machines that goes on") from None
     if (folder / SUMMARY).exists() or not _alive(found["pid"]):
         raise RunError(f"{folder}: the run is over")
-    return found
+    return found | {"layers": list(_layers(folder).values())}
+
+
+def _layers(folder: Path) -> dict[str, dict[str, Any]]:
+    """The newest line of the metrics about each core, by its name."""
+    newest: dict[str, dict[str, Any]] = {}
+    with contextlib.suppress(OSError), (folder / METRICS).open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
+        for line in file:
+            with contextlib.suppress(ValueError):
+                told = json.loads(line)
+                if isinstance(told, dict) and "layer" in told:
+                    newest[told["layer"]] = told
+    return newest
 
 
 def _alive(pid: int) -> bool:
@@ -49,6 +66,30 @@ def revoke(folder: Path, name: str) -> None:
         raise SpecError(f"{name}: no such machine{nearest(name, names)}")
     with (folder / REVOKED).open("a", encoding="utf-8") as file:
         file.write(f"{name}\n")
+
+
+def layers_table(found: dict[str, Any]) -> Table:
+    """A line a core: where it is, how far, how fast, and how wide its window has become."""
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    homes = {
+        core: agent["name"]
+        for agent in found["agents"]
+        for cores in agent["workers"].values()
+        for core in cores
+    }
+    for heading in ("core", "machine", "step", "samples/s", "busy", "window", "staleness"):
+        made.add_column(heading, justify="left" if heading in ("core", "machine") else "right")
+    for told in found["layers"]:
+        made.add_row(
+            told["layer"],
+            homes.get(told["layer"], "missing"),
+            f"{told['step']:,}",
+            f"{told['samples_per_second']:,.0f}",
+            f"{told['busy_fraction']:.0%}",
+            str(told["window"]),
+            f"{told['staleness_p50']} (max {told['staleness_max']})",
+        )
+    return made
 
 
 def status_table(found: dict[str, Any]) -> Table:
