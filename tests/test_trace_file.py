@@ -1,0 +1,357 @@
+"""A trace file lies as docs/traces.md says, to the byte, and a ring forgets no count."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from coordinator.traces.files import TraceFile
+from protocol import Activation, Credit, Gradient, Mark
+from protocol import trace as form
+from protocol.core import Core
+from tests.network import DATA
+from tests.network import tiny as pipeline_of
+from tests.traced import (
+    ACTIVATION,
+    BEHIND,
+    CREDIT,
+    DROPPED,
+    GRADIENT,
+    LATE,
+    MARK,
+    RECEIVED,
+    RESUMED,
+    SENT,
+    TEST,
+    USED,
+    Decoded,
+    Row,
+    decoded,
+    ran,
+    tiny,
+)
+from workers import trace as writer
+from workers.build import build_cores
+from workers.trace import Log, Trace, open_trace
+
+PAGE = (Path(__file__).parents[1] / "docs" / "traces.md").read_text("utf-8")
+EDGES = ("a>b", "b>c")
+ORIGIN = form.Origin("b", 7, "here", -3, 2, 11, 13, EDGES)
+X = np.zeros((4, 6), np.float32)
+LABELS = np.zeros(4, np.int64)
+
+none = st.just(0)
+rows = st.builds(
+    Row,
+    end=none,
+    version=none,
+    staleness=none,
+    queue=none,
+    cause=none,
+    time=st.integers(0, 2**64 - 1),
+    batch=st.integers(0, 2**64 - 1),
+    bytes=st.integers(0, 2**32 - 1),
+    edge=st.integers(0, 1),
+    event=st.sampled_from([SENT, RECEIVED, USED, DROPPED, RESUMED]),
+    kind=st.integers(1, 5),
+    why=none,
+).flatmap(lambda r: st.integers(1, 4).map(lambda w: r._replace(why=w * (r.event == DROPPED))))
+
+
+def core(name: str = "layer1", **train: Any) -> tuple[Core, Any]:
+    pipeline = pipeline_of("cdni", **train)
+    return next(c for c in build_cores(pipeline, DATA) if c.name == name), pipeline
+
+
+def naive(written: list[Row]) -> dict[tuple[int, int, str], int]:
+    """The totals of all that was written, as the page describes the parts."""
+    parts = ("sent", "size", "received", "used", "resumed", *form.WHY[1:])
+    found = {(e, k, p): 0 for e in range(len(EDGES)) for k in range(6) for p in parts}
+    names = {SENT: "sent", RECEIVED: "received", USED: "used", RESUMED: "resumed"}
+    for row in written:
+        found[row.edge, row.kind, names.get(row.event) or form.WHY[row.why]] += 1
+        if row.event == SENT:
+            found[row.edge, row.kind, "size"] += row.bytes
+    return found
+
+
+def named(totals: np.typing.NDArray[np.int64]) -> dict[tuple[int, int, str], int]:
+    parts = ("sent", "size", "received", "used", "resumed", *form.WHY[1:])
+    return {(e, k, parts[p]): int(n) for (e, k, p), n in np.ndenumerate(totals)}
+
+
+# -- the log
+
+
+@pytest.fixture(scope="module")
+def own_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where a log may be made; what it grows by is small."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writer, "CHUNK", 256)  # three pages
+        yield tmp_path_factory.mktemp("log") / "b.trace"
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    written=st.lists(rows, max_size=40),
+    capacity=st.sampled_from([0, 5, 16, 64]),
+    settles=st.sets(st.integers(0, 40)),
+    closes=st.booleans(),
+)
+def test_a_log_lies_as_the_page_says_and_its_totals_are_those_of_all_that_was_written(
+    own_file: Path, written: list[Row], capacity: int, settles: set[int], closes: bool
+) -> None:
+    own_file.unlink(missing_ok=True)
+    log = Log(own_file, ORIGIN, capacity)
+    for number, row in enumerate(written):
+        if number in settles:
+            log.settle()
+        log.write(*row)
+    if closes:
+        log.close()
+    found, read = decoded(own_file), TraceFile.read(own_file).counted()
+    size = own_file.stat().st_size
+    if not closes:
+        log.close()
+    held = min(len(written), capacity or len(written))
+    assert found.rows == written[len(written) - held :]
+    assert (found.capacity, found.count, found.closed) == (capacity, len(written), closes)
+    assert found.origin == {
+        "core": "b",
+        "pid": 7,
+        "host": "here",
+        "offset_ns": -3,
+        "bound_ns": 2,
+        "monotonic_ns": 11,
+        "unix_ns": 13,
+        "edges": list(EDGES),
+    }
+    assert found.start % 4096 == 0
+    assert size == found.start + (held if closes else capacity or writer.CHUNK) * 48
+    if capacity:
+        settled = written[: found.settled]
+        assert named(found.totals) == naive(settled)
+        assert found.settled >= len(written) - capacity
+        assert not closes or found.settled == len(written)
+    else:
+        assert (found.settled, found.totals.any()) == (0, False)
+    assert named(read) == naive(written)
+
+
+def test_a_log_that_grows_goes_on_in_new_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "CHUNK", 256)  # three pages
+    path = tmp_path / "b.trace"
+    log = Log(path, ORIGIN, 0)
+    written = [Row(number, batch=number) for number in range(700)]
+    for row in written:
+        log.write(*row)
+    assert path.stat().st_size == 4096 + 768 * 48
+    assert decoded(path).rows == written
+    log.close()
+    assert path.stat().st_size == 4096 + 700 * 48
+    assert decoded(path).rows == written
+
+
+def test_the_chunks_by_which_a_log_grows_begin_where_memory_can_be_mapped() -> None:
+    assert writer.CHUNK * form.RECORD.itemsize % form.PAGE == 0
+
+
+def test_an_end_is_written_where_its_record_lies_also_after_the_log_grew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "CHUNK", 256)
+    layer, pipeline = core()
+    traced = Trace(layer, _with(pipeline, "full"), tmp_path, writer.Estimate(0, 0, 0))
+    for batch in range(1, 257):
+        traced.received("layer0", Activation(batch, batch, True, X, LABELS))
+    for batch in range(1, 257):
+        traced.used("layer0", Activation(batch, batch, True, X, LABELS))
+        traced.sends("layer2", Activation(batch, batch, True, X, LABELS))
+    traced.close()
+    uses = [row for row in decoded(tmp_path / "layer1.trace").rows if row.event == USED]
+    assert [row.batch for row in uses] == [*range(1, 257)]
+    later = [*uses[1:], None]
+    for use, following in zip(uses, later, strict=True):
+        assert use.time <= use.end
+        assert following is None or use.end <= following.time
+
+
+def _with(pipeline: Any, mode: str) -> Any:
+    from dataclasses import replace
+
+    return replace(pipeline, trace=replace(pipeline.trace, mode=mode))
+
+
+# -- the words of a core
+
+
+def test_every_word_becomes_the_record_that_the_page_describes(tmp_path: Path) -> None:
+    layer, pipeline = core()
+    trace = open_trace(layer, pipeline, tmp_path)
+    assert trace is not None
+    first, test = (Activation(n, n, n == 5, X, LABELS) for n in (5, 6))
+    gradient, credit, mark = Gradient(4, 3, X), Credit(3), Mark("drain", 9)
+    trace.received("layer0", first)
+    trace.received("layer0", test)
+    trace.used("layer0", first)
+    trace.sends("layer2", first)
+    trace.ended()
+    trace.received("layer2", gradient)
+    trace.used("layer2", gradient, 7)
+    trace.resumed("layer0", 5)
+    trace.unsent("layer0", "gradient", 5)
+    trace.sends("layer0", credit)
+    trace.dropped("layer0", test, "late")
+    trace.received("layer2", mark)
+    trace.used("layer2", mark)
+    trace.close()
+    found = decoded(tmp_path / "layer1.trace")
+    edges = found.origin["edges"]
+    assert sorted(edges) == ["layer0>layer1", "layer1>layer0", "layer1>layer2", "layer2>layer1"]
+    told = [
+        (row.event, row.kind, edges[row.edge], row.batch, row.queue, row.staleness, row.why)
+        for row in found.rows
+    ]
+    below, above = "layer0>layer1", "layer2>layer1"
+    assert told == [
+        (RECEIVED, ACTIVATION, below, 5, 1, 0, 0),
+        (RECEIVED, TEST, below, 6, 2, 0, 0),
+        (USED, ACTIVATION, below, 5, 0, 0, 0),
+        (SENT, ACTIVATION, "layer1>layer2", 5, 0, 0, 0),
+        (RECEIVED, GRADIENT, above, 4, 1, 0, 0),
+        (USED, GRADIENT, above, 4, 0, 7, 0),
+        (RESUMED, ACTIVATION, below, 5, 0, 0, 0),
+        (DROPPED, GRADIENT, "layer1>layer0", 5, 0, 0, BEHIND),
+        (SENT, CREDIT, "layer1>layer0", 3, 0, 0, 0),
+        (DROPPED, TEST, below, 6, 0, 0, LATE),
+        (RECEIVED, MARK, above, 9, 1, 0, 0),
+        (USED, MARK, above, 9, 0, 0, 0),
+    ]
+    causes = {i: edges[row.cause - 1] for i, row in enumerate(found.rows) if row.cause}
+    assert causes == {3: below, 7: below, 8: below}
+    assert [i for i, row in enumerate(found.rows) if row.end] == [2, 5, 6]
+    assert all(row.time <= row.end for row in found.rows if row.end)
+    assert [row.bytes for row in found.rows if row.bytes] == [X.nbytes + LABELS.nbytes]
+    times = [row.time for row in found.rows]
+    assert times == sorted(times)
+    assert (found.origin["pid"], found.closed) == (os.getpid(), 1)
+
+
+# -- the page
+
+
+def test_the_reader_on_the_page_is_short_and_reads_a_real_run(tmp_path: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    assert len(code.splitlines()) <= 30
+    (tmp_path / "read.py").write_text(code, "utf-8")
+    ran(tiny(), tmp_path / "run")
+    for name in ("source", "layer0", "layer1", "layer2"):
+        path = tmp_path / "run" / "trace" / f"{name}.trace"
+        words = [sys.executable, str(tmp_path / "read.py"), str(path)]
+        shown = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+        assert shown.stdout.splitlines() == counts(decoded(path))
+
+
+def counts(found: Decoded) -> list[str]:
+    lines = []
+    for place, edge in enumerate(found.origin["edges"]):
+        events = [row.event for row in found.rows if row.edge == place]
+        lines.append(f"{edge} { ({event: events.count(event) for event in range(1, 6)}) }")
+    return lines
+
+
+# -- no room
+
+
+@pytest.fixture
+def small_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file may be larger than 64 KiB."""
+    allocate = os.posix_fallocate
+
+    def small(file: int, start: int, size: int) -> None:
+        if start + size > 1 << 16:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        allocate(file, start, size)
+
+    monkeypatch.setattr(os, "posix_fallocate", small)
+
+
+def use(traced: Trace, times: int) -> None:
+    message = Activation(1, 1, True, X, LABELS)
+    for _ in range(times):
+        traced.received("layer0", message)
+        traced.used("layer0", message)
+        traced.sends("layer2", message)
+        traced.ended()
+    traced.settle()
+    traced.close()
+
+
+@pytest.mark.usefixtures("small_disk")
+def test_where_there_is_no_room_nothing_is_written_and_one_line_says_so(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for mode in ("ring", "full"):
+        layer, pipeline = core()
+        traced = open_trace(layer, _with(pipeline, mode), tmp_path)
+        assert traced is not None
+        use(traced, 10)
+        (line,) = capfd.readouterr().err.splitlines()
+        assert line.endswith("layer1.trace: No space left on device; nothing more is traced here")
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("small_disk")
+def test_where_room_ends_what_was_written_can_be_read(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "CHUNK", 256)
+    layer, pipeline = core()
+    traced = open_trace(layer, _with(pipeline, "full"), tmp_path)
+    assert traced is not None
+    use(traced, 1000)
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.endswith("layer1.trace: No space left on device; nothing more is traced here")
+    found = TraceFile.read(tmp_path / "layer1.trace")
+    assert sum(map(len, found.blocks())) == found.records == 1280
+    assert not found.problems
+
+
+@pytest.mark.parametrize("what", ["a file", "nothing", "in the way"])
+def test_a_folder_that_cannot_be_written_to_is_told_in_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], what: str
+) -> None:
+    folder = tmp_path / "trace"
+    if what == "a file":
+        folder.touch()
+    if what == "in the way":
+        folder.mkdir()
+        (folder / "layer1.trace").write_text("of another run", "utf-8")
+    layer, pipeline = core()
+    traced = open_trace(layer, pipeline, folder)
+    assert traced is not None
+    use(traced, 10)
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "layer1.trace: " in line
+    if what == "in the way":
+        assert (folder / "layer1.trace").read_text("utf-8") == "of another run"
+
+
+def test_with_tracing_off_there_is_no_folder(tmp_path: Path) -> None:
+    ran(tiny(mode="off", steps=5), tmp_path / "run")
+    assert not (tmp_path / "run" / "trace").exists()
+    layer, pipeline = core()
+    assert open_trace(layer, _with(pipeline, "off"), tmp_path) is None
