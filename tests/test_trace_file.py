@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,15 +16,13 @@ from hypothesis import strategies as st
 from coordinator.traces.files import TraceFile
 from protocol import Activation, Credit, Gradient, Mark
 from protocol import trace as form
-from protocol.core import Core
-from tests.network import DATA
-from tests.network import tiny as pipeline_of
 from tests.traced import (
     ACTIVATION,
     BEHIND,
     CREDIT,
     DROPPED,
     GRADIENT,
+    LABELS,
     LATE,
     MARK,
     RECEIVED,
@@ -37,19 +32,18 @@ from tests.traced import (
     USED,
     Decoded,
     Row,
+    X,
     decoded,
+    opened,
     ran,
     tiny,
 )
 from workers import trace as writer
-from workers.build import build_cores
-from workers.trace import Log, Trace, open_trace
+from workers.trace import Log
 
 PAGE = (Path(__file__).parents[1] / "docs" / "traces.md").read_text("utf-8")
 EDGES = ("a>b", "b>c")
 ORIGIN = form.Origin("b", 7, "here", -3, 2, 11, 13, EDGES)
-X = np.zeros((4, 6), np.float32)
-LABELS = np.zeros(4, np.int64)
 
 none = st.just(0)
 rows = st.builds(
@@ -67,11 +61,6 @@ rows = st.builds(
     kind=st.integers(1, 5),
     why=none,
 ).flatmap(lambda r: st.integers(1, 4).map(lambda w: r._replace(why=w * (r.event == DROPPED))))
-
-
-def core(name: str = "layer1", **train: Any) -> tuple[Core, Any]:
-    pipeline = pipeline_of("cdni", **train)
-    return next(c for c in build_cores(pipeline, DATA) if c.name == name), pipeline
 
 
 def naive(written: list[Row]) -> dict[tuple[int, int, str], int]:
@@ -95,11 +84,9 @@ def named(totals: np.typing.NDArray[np.int64]) -> dict[tuple[int, int, str], int
 
 
 @pytest.fixture(scope="module")
-def own_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where a log may be made; what it grows by is small."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writer, "CHUNK", 256)  # three pages
-        yield tmp_path_factory.mktemp("log") / "b.trace"
+def own_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a log may be made."""
+    return tmp_path_factory.mktemp("log") / "b.trace"
 
 
 @settings(max_examples=150, deadline=None)
@@ -113,11 +100,13 @@ def test_a_log_lies_as_the_page_says_and_its_totals_are_those_of_all_that_was_wr
     own_file: Path, written: list[Row], capacity: int, settles: set[int], closes: bool
 ) -> None:
     own_file.unlink(missing_ok=True)
-    log = Log(own_file, ORIGIN, capacity)
-    for number, row in enumerate(written):
-        if number in settles:
-            log.settle()
-        log.write(*row)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writer, "CHUNK", 256)  # three pages
+        log = Log(own_file, ORIGIN, capacity)
+        for number, row in enumerate(written):
+            if number in settles:
+                log.settle()
+            log.write(*row)
     if closes:
         log.close()
     found, read = decoded(own_file), TraceFile.read(own_file).counted()
@@ -138,7 +127,7 @@ def test_a_log_lies_as_the_page_says_and_its_totals_are_those_of_all_that_was_wr
         "edges": list(EDGES),
     }
     assert found.start % 4096 == 0
-    assert size == found.start + (held if closes else capacity or writer.CHUNK) * 48
+    assert size == found.start + (held if closes else capacity or 256) * 48
     if capacity:
         settled = written[: found.settled]
         assert named(found.totals) == naive(settled)
@@ -173,8 +162,7 @@ def test_an_end_is_written_where_its_record_lies_also_after_the_log_grew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "CHUNK", 256)
-    layer, pipeline = core()
-    traced = Trace(layer, _with(pipeline, "full"), tmp_path, writer.Estimate(0, 0, 0))
+    traced = opened(tmp_path, "full")
     for batch in range(1, 257):
         traced.received("layer0", Activation(batch, batch, True, X, LABELS))
     for batch in range(1, 257):
@@ -189,19 +177,11 @@ def test_an_end_is_written_where_its_record_lies_also_after_the_log_grew(
         assert following is None or use.end <= following.time
 
 
-def _with(pipeline: Any, mode: str) -> Any:
-    from dataclasses import replace
-
-    return replace(pipeline, trace=replace(pipeline.trace, mode=mode))
-
-
 # -- the words of a core
 
 
 def test_every_word_becomes_the_record_that_the_page_describes(tmp_path: Path) -> None:
-    layer, pipeline = core()
-    trace = open_trace(layer, pipeline, tmp_path)
-    assert trace is not None
+    trace = opened(tmp_path, "ring")
     first, test = (Activation(n, n, n == 5, X, LABELS) for n in (5, 6))
     gradient, credit, mark = Gradient(4, 3, X), Credit(3), Mark("drain", 9)
     trace.received("layer0", first)
@@ -271,87 +251,3 @@ def counts(found: Decoded) -> list[str]:
         events = [row.event for row in found.rows if row.edge == place]
         lines.append(f"{edge} { ({event: events.count(event) for event in range(1, 6)}) }")
     return lines
-
-
-# -- no room
-
-
-@pytest.fixture
-def small_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No file may be larger than 64 KiB."""
-    allocate = os.posix_fallocate
-
-    def small(file: int, start: int, size: int) -> None:
-        if start + size > 1 << 16:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        allocate(file, start, size)
-
-    monkeypatch.setattr(os, "posix_fallocate", small)
-
-
-def use(traced: Trace, times: int) -> None:
-    message = Activation(1, 1, True, X, LABELS)
-    for _ in range(times):
-        traced.received("layer0", message)
-        traced.used("layer0", message)
-        traced.sends("layer2", message)
-        traced.ended()
-    traced.settle()
-    traced.close()
-
-
-@pytest.mark.usefixtures("small_disk")
-def test_where_there_is_no_room_nothing_is_written_and_one_line_says_so(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    for mode in ("ring", "full"):
-        layer, pipeline = core()
-        traced = open_trace(layer, _with(pipeline, mode), tmp_path)
-        assert traced is not None
-        use(traced, 10)
-        (line,) = capfd.readouterr().err.splitlines()
-        assert line.endswith("layer1.trace: No space left on device; nothing more is traced here")
-        assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.usefixtures("small_disk")
-def test_where_room_ends_what_was_written_can_be_read(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(writer, "CHUNK", 256)
-    layer, pipeline = core()
-    traced = open_trace(layer, _with(pipeline, "full"), tmp_path)
-    assert traced is not None
-    use(traced, 1000)
-    (line,) = capfd.readouterr().err.splitlines()
-    assert line.endswith("layer1.trace: No space left on device; nothing more is traced here")
-    found = TraceFile.read(tmp_path / "layer1.trace")
-    assert sum(map(len, found.blocks())) == found.records == 1280
-    assert not found.problems
-
-
-@pytest.mark.parametrize("what", ["a file", "nothing", "in the way"])
-def test_a_folder_that_cannot_be_written_to_is_told_in_one_line(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], what: str
-) -> None:
-    folder = tmp_path / "trace"
-    if what == "a file":
-        folder.touch()
-    if what == "in the way":
-        folder.mkdir()
-        (folder / "layer1.trace").write_text("of another run", "utf-8")
-    layer, pipeline = core()
-    traced = open_trace(layer, pipeline, folder)
-    assert traced is not None
-    use(traced, 10)
-    (line,) = capfd.readouterr().err.splitlines()
-    assert "layer1.trace: " in line
-    if what == "in the way":
-        assert (folder / "layer1.trace").read_text("utf-8") == "of another run"
-
-
-def test_with_tracing_off_there_is_no_folder(tmp_path: Path) -> None:
-    ran(tiny(mode="off", steps=5), tmp_path / "run")
-    assert not (tmp_path / "run" / "trace").exists()
-    layer, pipeline = core()
-    assert open_trace(layer, _with(pipeline, "off"), tmp_path) is None

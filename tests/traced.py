@@ -16,6 +16,10 @@ import cli
 from coordinator.traces.run import Traces
 from protocol import Data, Layer, Pipeline, Train
 from protocol.spec import Trace
+from tests import network
+from workers.build import build_cores
+from workers.trace import Trace as WorkerTrace
+from workers.trace import open_trace
 
 OPENING: Final = struct.Struct("<8sIIQQQQQI")
 RECORD: Final = struct.Struct("<QQQQIIHHBBBB")
@@ -25,6 +29,9 @@ OVERTAKEN, LATE, BEHIND, IGNORED = range(1, 5)
 PARTS: Final = 9
 KINDS: Final = 6
 SECOND: Final = 10**9
+
+X: Final = np.zeros((4, 6), np.float32)
+LABELS: Final = np.zeros(4, np.int64)
 
 Totals: TypeAlias = np.typing.NDArray[np.int64]
 
@@ -118,3 +125,12 @@ def by_hand(folder: Path, files: dict[str, bytes], pipeline: Pipeline | None = N
     for core, data in files.items():
         (folder / "trace" / f"{core}.trace").write_bytes(data)
     return Traces(folder)
+
+
+def opened(folder: Path, mode: str) -> WorkerTrace:
+    """The trace of layer1 in `folder`."""
+    pipeline = replace(network.tiny("cdni"), trace=Trace(mode=mode))
+    cores = {core.name: core for core in build_cores(pipeline, network.DATA)}
+    made = open_trace(cores["layer1"], pipeline, folder)
+    assert made is not None
+    return made
