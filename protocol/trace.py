@@ -161,7 +161,8 @@ class Origin:
         except Exception as error:  # foreign bytes
             raise ValueError("does not say whose it is") from error
         edges, times = origin.edges, [getattr(origin, name) for name in _TIMES]
-        texts: list[Any] = [origin.core, origin.host, *(edges if type(edges) is tuple else [None])]
+        named = edges if type(edges) is tuple and edges else (None,)
+        texts: list[Any] = [origin.core, origin.host, *named]
         numbers: list[Any] = [origin.pid, *times]
         if not all(type(t) is str for t in texts) or not all(type(n) is int for n in numbers):
             raise ValueError("does not say whose it is")

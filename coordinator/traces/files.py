@@ -44,9 +44,9 @@ class TraceFile:
         try:
             with path.open("rb") as file:
                 opening = Opening.unpack(file.read(form.ORIGIN_AT))
-                file.seek(form.ORIGIN_AT)
-                head = file.read(opening.start - form.ORIGIN_AT)
                 size = file.seek(0, io.SEEK_END)
+                file.seek(form.ORIGIN_AT)
+                head = file.read(min(opening.start, size) - form.ORIGIN_AT)
             origin = Origin.unpack(head[: opening.origin])
             return cls._checked(path, opening, origin, head, size)
         except OSError as error:
