@@ -55,7 +55,7 @@ def as_summary(traces: Traces, summary: dict[str, Any], found: dict[Any, Account
 
         def of(edge: str, kind: str, part: str) -> int:
             entry = found.get((edge, kind))
-            return 0 if entry is None else getattr(entry, part)  # type: ignore[no-any-return]
+            return 0 if entry is None else getattr(entry, part)
 
         fed = f"source>{name}" if unlocked else f"{below}>{name}"
         assert layer["activations"] == of(fed, "activation", "used")

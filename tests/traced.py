@@ -58,7 +58,7 @@ class Decoded(NamedTuple):
 
     start: int
     capacity: int
-    count: int
+    written: int
     settled: int
     closed: int
     origin: dict[str, Any]
@@ -92,10 +92,10 @@ def laid_out(
     origin: object, rows: Iterable[Iterable[int]], closed: int = 1, start: int = 4096
 ) -> bytes:
     """A file that grows and holds `rows`."""
-    packed = msgpack.packb(origin)
+    packed: bytes = msgpack.packb(origin)
     records = [RECORD.pack(*row) for row in rows]
     opening = OPENING.pack(b"dnitrace", 1, 48, start, 0, len(records), 0, closed, len(packed))
-    return (opening + packed).ljust(start, b"\0") + b"".join(records)
+    return b"".join([(opening + packed).ljust(start, b"\0"), *records])
 
 
 def tiny(rule: str = "cdni", mode: str = "ring", steps: int = 40, **train: Any) -> Pipeline:
