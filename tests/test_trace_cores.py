@@ -152,7 +152,7 @@ def counted(network: Watched, layer: Layer, in_order: bool) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["free", "lockstep"])
 @pytest.mark.parametrize("rule", RULES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     window=st.integers(1, 5),

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,7 @@ from tests.traced import (
     tiny,
 )
 from workers import trace as writer
+from workers.meter import Meter
 from workers.trace import Log
 
 PAGE = (Path(__file__).parents[1] / "docs" / "traces.md").read_text("utf-8")
@@ -197,6 +199,9 @@ def test_every_word_becomes_the_record_that_the_page_describes(tmp_path: Path) -
     trace.dropped("layer0", test, "late")
     trace.received("layer2", mark)
     trace.used("layer2", mark)
+    trace.ended()
+    trace.sends("layer0", Credit(4))
+    trace.received("layer0", first)
     trace.close()
     found = decoded(tmp_path / "layer1.trace")
     edges = found.origin["edges"]
@@ -219,6 +224,8 @@ def test_every_word_becomes_the_record_that_the_page_describes(tmp_path: Path) -
         (DROPPED, TEST, below, 6, 0, 0, LATE),
         (RECEIVED, MARK, above, 9, 1, 0, 0),
         (USED, MARK, above, 9, 0, 0, 0),
+        (SENT, CREDIT, "layer1>layer0", 4, 0, 0, 0),
+        (RECEIVED, ACTIVATION, below, 5, 1, 0, 0),
     ]
     causes = {i: edges[row.cause - 1] for i, row in enumerate(found.rows) if row.cause}
     assert causes == {3: below, 7: below, 8: below}
@@ -228,6 +235,18 @@ def test_every_word_becomes_the_record_that_the_page_describes(tmp_path: Path) -
     times = [row.time for row in found.rows]
     assert times == sorted(times)
     assert (found.origin["pid"], found.closed) == (os.getpid(), 1)
+
+
+def test_work_ends_when_it_is_done_and_not_when_other_work_begins(tmp_path: Path) -> None:
+    trace = opened(tmp_path, "ring")
+    meter = Meter(trace._core, trace)
+    meter.receive(
+        "layer0", Activation(1, 1, True, np.zeros((8, 5), np.float32), np.zeros(8, np.int64))
+    )
+    assert len(list(meter.work())) == 1
+    (use,) = (row for row in decoded(tmp_path / "layer1.trace").rows if row.event == USED)
+    assert use.time <= use.end <= time.monotonic_ns()
+    meter.close()
 
 
 # -- the page

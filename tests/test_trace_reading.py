@@ -266,17 +266,20 @@ def test_a_ring_that_is_written_while_it_is_read_gives_only_what_was_there(
     log.close()
 
 
-def test_a_record_that_is_half_written_anew_is_not_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("later", [0, 1, 4])
+def test_a_record_that_is_half_written_anew_is_not_read(tmp_path: Path, later: int) -> None:
     path = tmp_path / "b.trace"
     log = Log(path, ORIGIN, 16)
     for number in range(20):
         log.write(*Row(number, batch=number))
     read = TraceFile.read(path)
-    with path.open("r+b") as file:  # the 20th lies where the 4th does
-        file.seek(decoded(path).start + 4 * RECORD.size)
+    for number in range(20, 20 + later):
+        log.write(*Row(number, batch=number))
+    with path.open("r+b") as file:  # the next lies where the one 16 before it does
+        file.seek(decoded(path).start + (4 + later) * RECORD.size)
         file.write(b"\xff" * 20)
     found = [n for block in read.blocks() for n in block["batch"].tolist()]
-    assert found == [*range(5, 20)]
+    assert found == [*range(5 + later, 20)]
     log.close()
 
 
