@@ -23,6 +23,7 @@ from tests.traced import (
     CREDIT,
     DROPPED,
     GRADIENT,
+    KINDS,
     LABELS,
     LATE,
     MARK,
@@ -60,7 +61,7 @@ rows = st.builds(
     bytes=st.integers(0, 2**32 - 1),
     edge=st.integers(0, 1),
     event=st.sampled_from([SENT, RECEIVED, USED, DROPPED, RESUMED]),
-    kind=st.integers(1, 5),
+    kind=st.integers(1, KINDS - 1),
     why=none,
 ).flatmap(lambda r: st.integers(1, 4).map(lambda w: r._replace(why=w * (r.event == DROPPED))))
 
@@ -68,7 +69,7 @@ rows = st.builds(
 def naive(written: list[Row]) -> dict[tuple[int, int, str], int]:
     """The totals of all that was written, as the page describes the parts."""
     parts = ("sent", "size", "received", "used", "resumed", *form.WHY[1:])
-    found = {(e, k, p): 0 for e in range(len(EDGES)) for k in range(6) for p in parts}
+    found = {(e, k, p): 0 for e in range(len(EDGES)) for k in range(KINDS) for p in parts}
     names = {SENT: "sent", RECEIVED: "received", USED: "used", RESUMED: "resumed"}
     for row in written:
         found[row.edge, row.kind, names.get(row.event) or form.WHY[row.why]] += 1

@@ -26,6 +26,7 @@ from protocol import RunError
 from protocol import trace as form
 from tests.traced import (
     CLOCK,
+    KINDS,
     OPENING,
     RECORD,
     SECOND,
@@ -201,7 +202,7 @@ def test_records_that_cannot_be_ones_are_left_out_and_counted(tmp_path: Path) ->
         good[0]._replace(event=0),
         good[0]._replace(event=7),
         good[0]._replace(kind=0),
-        good[0]._replace(kind=6),
+        good[0]._replace(kind=KINDS),
         good[0]._replace(edge=2),
         good[0]._replace(why=5),
         good[0]._replace(cause=3),
