@@ -15,6 +15,7 @@ from typing import Final, NamedTuple, cast
 from protocol.errors import SpecError, nearest
 
 LARGEST_WINDOW: Final = 4096
+LARGEST_TRACE: Final = 1 << 20
 RULES: Final = ("no-bprop", "backprop", "dni", "cdni", "unlocked-dni", "unlocked-cdni")
 SOURCE: Final = "source"
 OPTIMIZERS: Final = ("adam", "sgd")
@@ -159,6 +160,8 @@ class Trace:
     def __post_init__(self) -> None:
         _one_of("trace.mode", self.mode, TRACES)
         _at_least("trace.megabytes", self.megabytes, 1)
+        if self.megabytes > LARGEST_TRACE:
+            raise SpecError(f"trace.megabytes: {self.megabytes} is more than {LARGEST_TRACE}")
         for index in self.layers:
             _at_least("trace.layers", index, 0)
         if self.batches and (len(self.batches) != 2 or not 1 <= self.batches[0] <= self.batches[1]):

@@ -77,6 +77,7 @@ cause        1 + the edge whose message of the same batch led to this being sent
 PACKING: Final = struct.Struct("<QQQQIIHHBBBB")
 
 _TIMES: Final = ("offset_ns", "bound_ns", "monotonic_ns", "unix_ns")
+_LATEST: Final = 1 << 62
 Records: TypeAlias = npt.NDArray[np.void]
 
 _OPENING: Final = struct.Struct("<8sIIQQQQQI")
@@ -100,6 +101,18 @@ class Opening(NamedTuple):
     settled: int
     closed: int
     origin: int
+
+    @property
+    def oldest(self) -> int:
+        """The number of the oldest record that is there and whole.
+
+        In a full ring that is still written the next record goes over the oldest, but only when
+        the totals tell of that.
+        """
+        first = self.records - self.capacity
+        if not self.capacity or first < 0:
+            return 0
+        return first + (not self.closed and self.settled > first)
 
     def pack(self) -> bytes:
         """The bytes."""
@@ -147,9 +160,13 @@ class Origin:
             origin = cls(**msgpack.unpackb(data, use_list=False))
         except Exception as error:  # foreign bytes
             raise ValueError("does not say whose it is") from error
-        texts: list[Any] = [origin.core, origin.host, *origin.edges]
-        numbers: list[Any] = [origin.pid, *(getattr(origin, name) for name in _TIMES)]
+        edges, times = origin.edges, [getattr(origin, name) for name in _TIMES]
+        named = edges if type(edges) is tuple and edges else (None,)
+        texts: list[Any] = [origin.core, origin.host, *named]
+        numbers: list[Any] = [origin.pid, *times]
         if not all(type(t) is str for t in texts) or not all(type(n) is int for n in numbers):
+            raise ValueError("does not say whose it is")
+        if not 0 < origin.pid < 1 << 31 or max(map(abs, times)) >= _LATEST:
             raise ValueError("does not say whose it is")
         return origin
 

@@ -228,7 +228,8 @@ class Trace:
             return self._log.write(*fields)
         except OSError as error:
             _give_up(error.filename, error)
-            self._log = None
+            log, self._log = self._log, None
+            log.close()  # what was written is whole, and nobody died
             return None
 
 

@@ -44,9 +44,9 @@ class TraceFile:
         try:
             with path.open("rb") as file:
                 opening = Opening.unpack(file.read(form.ORIGIN_AT))
-                file.seek(form.ORIGIN_AT)
-                head = file.read(opening.start - form.ORIGIN_AT)
                 size = file.seek(0, io.SEEK_END)
+                file.seek(form.ORIGIN_AT)
+                head = file.read(min(opening.start, size) - form.ORIGIN_AT)
             origin = Origin.unpack(head[: opening.origin])
             return cls._checked(path, opening, origin, head, size)
         except OSError as error:
@@ -65,15 +65,13 @@ class TraceFile:
         totals = np.frombuffer(head, "<i8", int(np.prod(shape)), at).reshape(shape)
         problems = []
         room = max(0, size - opening.start) // form.RECORD.itemsize
-        count = opening.records
+        count, first = opening.records, opening.oldest
         held = min(count, opening.capacity) if opening.capacity else count
         if held > room:
             problems.append(f"{path}: is cut off: {held - room:,} of {held:,} records are missing")
             if opening.capacity and count > opening.capacity:
                 raise ValueError("is cut off, and a ring cannot be read then")
-            count = held = room
-        torn = held == opening.capacity > 0 and not opening.closed  # the next is being written
-        first = count - held + torn
+            count, first = room, 0
         closed = bool(opening.closed)
         return cls(
             path,
@@ -91,8 +89,16 @@ class TraceFile:
     def blocks(self, first: int = 0) -> Iterator[Records]:
         """The records from number `first` on that are still there, in blocks, the oldest first.
 
-        What cannot be a record is left out.
+        What cannot be a record is left out. Raises RunError where the file is not there any more.
         """
+        try:
+            yield from self._blocks(first)
+        except OSError as error:
+            raise RunError(f"{self.path}: {error.strerror}") from None
+        except ValueError as error:
+            raise RunError(f"{self.path}: {error}") from None
+
+    def _blocks(self, first: int) -> Iterator[Records]:
         number = max(first, self.first)
         with self.path.open("rb") as file:
             while number < self.records:
@@ -114,8 +120,8 @@ class TraceFile:
         if self.closed or not self._capacity:
             return 0
         with self.path.open("rb") as file:
-            now = Opening.unpack(file.read(form.ORIGIN_AT)).records
-        return max(0, now + 1 - self._capacity - number)
+            now = Opening.unpack(file.read(form.ORIGIN_AT))
+        return max(0, now.oldest - number)
 
     @property
     def horizon(self) -> int:

@@ -54,10 +54,11 @@ def tap(folder: Path, choice: Choice) -> Iterator[Heard | Missed]:
         )
     seen = {core: file.records for core, file in traces.files.items()}
     while True:
-        running = Traces(folder).running
+        traces = Traces(folder)  # also of workers that have only begun meanwhile
+        running = traces.running
         found: list[Heard] = []
-        for core, begin in seen.items():
-            file = TraceFile.read(traces.files[core].path)
+        for core in traces.files:
+            file, begin = TraceFile.read(traces.files[core].path), seen.get(core, 0)
             if file.first > begin:
                 yield Missed(core, file.first - begin)
             seen[core] = file.records

@@ -1,0 +1,143 @@
+"""Times of another machine become the coordinator's, and how far they may be wrong is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import cli
+from coordinator.traces.clocks import clock
+from coordinator.traces.files import TraceFile
+from coordinator.traces.find import Choice, find
+from coordinator.traces.run import Traces
+from coordinator.traces.stats import stats
+from coordinator.traces.words import time_text
+from protocol import Edge
+from tests.traced import (
+    ACTIVATION,
+    CLOCK,
+    RECEIVED,
+    SECOND,
+    SENT,
+    USED,
+    Row,
+    by_hand,
+    described,
+    laid_out,
+)
+
+SOURCE = ["source>layer0", "layer0>source"]
+BELOW = [*SOURCE, "layer0>layer1", "layer1>layer0"]
+ABOVE = ["layer0>layer1", "layer1>layer0"]
+MESSAGES = 50
+APART = 100_000_000  # ns between messages
+BETWEEN = 1_000  # ns from one moment in the life of a message to the next: less than the bound
+START = 1_000 * SECOND
+
+
+def two_machines(
+    folder: Path, shift: int, drift: float, bound: int, errors: list[int]
+) -> tuple[Traces, list[int]]:
+    """layer1 has a clock of its own, `shift` behind and quicker by `drift`, and estimates it.
+
+    `errors` are how wrong the estimates are, one a second; the first is that of the origin.
+    Returns the moments when messages were sent, on the coordinator's clock.
+    """
+
+    def there(moment: int) -> int:
+        return round((moment - START) * (1 + drift)) + START - shift
+
+    first, *later = errors
+    moments = [START + (n + 1) * APART for n in range(MESSAGES)]
+    below = [Row(t, batch=n, edge=2, event=SENT, kind=ACTIVATION) for n, t in enumerate(moments, 1)]
+    above = []
+    for number, moment in enumerate(moments, 1):
+        came, taken, done = (there(moment + n * BETWEEN) for n in (1, 2, 3))
+        above.append(Row(came, batch=number, edge=0, event=RECEIVED, queue=1))
+        above.append(Row(taken, end=done, batch=number, edge=0, event=USED))
+    for second, error in enumerate(later, 1):
+        moment = START + second * SECOND
+        estimate = Row(there(moment), batch=moment + error, bytes=bound, edge=0, event=CLOCK)
+        above.append(estimate._replace(kind=0))
+    above.sort(key=lambda row: row.time)
+    origin = {"bound_ns": bound, "offset_ns": START - there(START) + first}
+    shared = described("layer0", BELOW, monotonic_ns=START)
+    other = described("layer1", ABOVE, monotonic_ns=there(START), **origin)
+    files = {"layer0": laid_out(shared, below), "layer1": laid_out(other, above)}
+    return by_hand(folder, files), moments
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    shift=st.integers(-(10**16), 900 * SECOND),
+    drift=st.floats(-2e-4, 2e-4),
+    bound=st.integers(1, 10**7),
+    data=st.data(),
+)
+def test_times_of_another_machine_are_right_within_the_bound(
+    tmp_path_factory: pytest.TempPathFactory,
+    shift: int,
+    drift: float,
+    bound: int,
+    data: st.DataObject,
+) -> None:
+    errors = data.draw(st.lists(st.integers(-bound, bound), min_size=7, max_size=7))
+    traces, moments = two_machines(
+        tmp_path_factory.mktemp("run"), shift, drift, bound, [*errors[:6], errors[6]]
+    )
+    edge = Edge("layer0", "layer1")
+    (messages,) = traces.messages(edge)
+    slack = bound + 20  # ns lost to rounding numbers of 10^16
+    assert messages.sent.tolist() == moments  # the coordinator's own clock is as it was
+    for column, late in ((messages.received, 1), (messages.used, 2), (messages.end, 3)):
+        wrong = np.abs(column - np.array(moments) - late * BETWEEN)
+        assert wrong.max() <= slack
+    assert traces.bound(edge) == bound
+    (row,) = (row for row in stats(traces) if row.edge == edge)
+    assert row.bound == bound
+    entries, _ = find(traces, Choice())
+    assert all(entry.delay is not None and entry.delay >= 0 for entry in entries)
+    for spread in (row.transit, row.waited, row.delay):
+        assert spread is not None
+        assert 0 <= spread.p50 <= spread.p95 <= spread.max <= 3 * BETWEEN + 2 * slack
+
+
+def test_where_all_share_a_clock_its_times_are_left_alone(tmp_path: Path) -> None:
+    traces, moments = two_machines(tmp_path, 0, 0.0, 0, [0])
+    (messages,) = traces.messages(Edge("layer0", "layer1"))
+    assert (messages.received - moments).tolist() == [BETWEEN] * MESSAGES
+    assert traces.bound(Edge("layer0", "layer1")) == 0
+
+
+def test_the_largest_bound_of_all_estimates_holds(tmp_path: Path) -> None:
+    rows = [Row(SECOND * n, batch=SECOND * n, bytes=n, event=CLOCK) for n in (1, 9, 5)]
+    path = tmp_path / "layer1.trace"
+    path.write_bytes(laid_out(described("layer1", ABOVE, bound_ns=7), rows))
+    assert clock(TraceFile.read(path)).bound == 9
+
+
+def test_stats_print_the_bound(tmp_path: Path) -> None:
+    bound = 250_000
+    two_machines(tmp_path, 77 * SECOND, 1e-5, bound, [bound, -bound, bound, 0, 0, 0])
+    shown = CliRunner().invoke(cli.main, ["trace", "stats", str(tmp_path)], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0
+    assert "±" in shown.stdout
+    (line,) = (line for line in shown.stdout.splitlines() if "layer0>layer1" in line)
+    assert time_text(bound) in line
+    assert "-" not in line.split("layer0>layer1")[1].split("µs")[0]  # no time before its cause
+
+
+def test_work_and_the_story_are_told_on_the_coordinators_clock(tmp_path: Path) -> None:
+    traces, moments = two_machines(tmp_path, 77 * SECOND, 0.0, 1, [0] * 6)
+    work = traces.work("layer1")
+    assert work is not None
+    assert work.begin.tolist() == [moment + 2 * BETWEEN for moment in moments]
+    assert work.end.tolist() == [moment + 3 * BETWEEN for moment in moments]
+    choice = Choice(batches=(1, 1))
+    entries, _ = find(Traces(tmp_path, choice.keep), choice)
+    assert [entry.sent for entry in entries] == [APART]

@@ -1,0 +1,281 @@
+"""The words of `dni trace` show what is recorded, and a mistake of the user is one clear line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+import cli
+from tests.conftest import COMMAND
+from tests.conftest import Dni as Command
+from tests.test_commands import mistake
+from tests.traced import ran, tiny
+
+if TYPE_CHECKING:
+    from tests.conftest import Dni
+
+EDGES = {
+    *("source>layer0", "layer0>layer1", "layer1>layer2"),
+    *("layer0>source", "layer1>layer0", "layer2>layer1"),
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of forty batches that has ended."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    ran(tiny(), folder)
+    return folder
+
+
+@pytest.fixture
+def traced(dni: Dni, finished: Path) -> Dni:
+    """The command, in a folder with that run."""
+    shutil.copytree(finished, dni.home / "run")
+    return dni
+
+
+def rows(dni: Dni, *words: str) -> list[dict[str, Any]]:
+    """The JSON list that a word prints, and nothing else."""
+    shown = dni("trace", *words, "--json")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    found: list[dict[str, Any]] = json.loads(shown.stdout)
+    return found
+
+
+def text(dni: Dni, *words: str) -> str:
+    """What a word shows to a person."""
+    shown = dni("trace", *words)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "…" not in shown.stdout
+    return shown.stdout
+
+
+def test_stats_has_a_line_an_edge(traced: Dni) -> None:
+    found = {row["edge"]: row for row in rows(traced, "stats", "run")}
+    assert found.keys() == EDGES
+    for row in found.values():
+        assert all(entry["balanced"] for entry in row["accounts"])
+        assert row["messages"] == sum(entry["sent"] for entry in row["accounts"])
+        assert row["bound"] == 0
+    (up,) = (a for a in found["source>layer0"]["accounts"] if a["kind"] == "activation")
+    assert (up["sent"], up["used"]) == (40, 40)
+    assert up["bytes"] == 40 * 32 * (64 + 8)  # pictures, and labels of 64 bits
+    assert found["source>layer0"]["delay"]["count"] == 40 + 12
+    shown = text(traced, "stats", "run")
+    assert all(edge in shown for edge in EDGES)
+    assert "±" not in shown
+    assert "balance" not in shown
+
+
+def test_messages_are_chosen_by_every_option(traced: Dni) -> None:
+    everything = rows(traced, "messages", "run", "--limit", "100000")
+    begun = [row["sent"] for row in everything]
+    assert begun == sorted(begun)
+    assert {row["edge"] for row in everything} == EDGES
+    chosen: list[tuple[tuple[str, ...], Any]] = [
+        (("--layer", "1"), lambda row: "layer1" in row["edge"]),
+        (("--layer", "layer2"), lambda row: "layer2" in row["edge"]),
+        (("--layer", "source"), lambda row: "source" in row["edge"]),
+        (("--edge", "layer1>layer0"), lambda row: row["edge"] == "layer1>layer0"),
+        (("--kind", "gradient"), lambda row: row["kind"] == "gradient"),
+        (("--kind", "test"), lambda row: row["kind"] == "test"),
+        (("--batch", "7"), lambda row: row["batch"] == 7),
+        (("--batch", "7-9", "--kind", "activation"), None),
+        (("--fate", "used"), lambda row: row["fate"] == "used"),
+        (("--fate", "missing"), lambda row: row["fate"] == "missing"),
+    ]
+    for words, keep in chosen:
+        found = rows(traced, "messages", "run", "--limit", "100000", *words)
+        if keep is None:
+            assert len(found) == 9
+            assert {row["batch"] for row in found} == {7, 8, 9}
+        else:
+            assert found == [row for row in everything if keep(row)], words
+    few = traced("trace", "messages", "run", "--limit", "3", "--json")
+    assert json.loads(few.stdout) == everything[:3]
+    assert few.stderr == f"the first 3 of {len(everything):,} messages; --limit shows more\n"
+    shown = text(traced, "messages", "run")
+    assert f"the first 100 of {len(everything):,} messages" in shown
+
+
+def chapters(tree: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for chapter in tree:
+        yield chapter
+        yield from chapters(chapter["next"])
+
+
+def test_batch_tells_a_story_as_a_tree(traced: Dni) -> None:
+    tree = rows(traced, "batch", "run", "7")
+    assert [chapter["edge"] for chapter in tree] == ["source>layer0"]
+    told = list(chapters(tree))
+    assert {chapter["batch"] for chapter in told} == {7}
+    assert len(told) == 5
+    shown = text(traced, "batch", "run", "7")
+    lines = [line for line in shown.splitlines() if ">" in line]
+    assert len(lines) == 5
+
+
+def test_lost_says_what_was_not_used(traced: Dni) -> None:
+    found = rows(traced, "lost", "run")
+    assert {(row["kind"], row["why"]) for row in found} <= {("credit", "the end")}
+    assert len(text(traced, "lost", "run").splitlines()) >= max(1, len(found))
+
+
+def test_a_run_differs_from_itself_in_nothing(traced: Dni) -> None:
+    found = rows(traced, "diff", "run", "run")
+    assert {row["edge"] for row in found} == EDGES
+    assert all(row["a"] == row["b"] for row in found)
+    assert all(row["ratio"] in (None, 1) for row in found)
+    assert "delay_p95" in text(traced, "diff", "run", "run")
+
+
+WRONG: list[tuple[tuple[str, ...], list[str]]] = [
+    (("stats", "nowhere"), ["nowhere", "no such folder"]),
+    (("stats", "."), ["holds no run"]),
+    (("diff", "run", "nowhere"), ["nowhere"]),
+    (("messages", "run", "--layer", "3"), ["--layer", "'3'", "0 … 2"]),
+    (("messages", "run", "--layer", "lyer1"), ["--layer", "'lyer1'"]),
+    (("messages", "run", "--edge", "layer0>layer2"), ["--edge", "'layer0>layer2'"]),
+    (("messages", "run", "--kind", "gradeint"), ["--kind", "did you mean 'gradient'?"]),
+    (("messages", "run", "--kind", ""), ["--kind"]),
+    (("messages", "run", "--fate", "sued"), ["--fate", "did you mean 'used'?"]),
+    (("messages", "run", "--batch", "9-7"), ["--batch", "ends before it begins"]),
+    (("messages", "run", "--batch", "seven"), ["--batch", "first-last"]),
+    (("batch", "run", "99999"), ["99999", "nothing is on record"]),
+    (("batch", "run", str(10**30)), [str(10**30), "nothing is on record"]),
+    (("tap", "run"), ["does not run any more", "dni trace messages"]),
+    (("tap", "run", "--layer", "9"), ["--layer"]),
+    (("lost", "nowhere"), ["nowhere"]),
+]
+
+
+@pytest.mark.parametrize(("words", "told"), WRONG, ids=lambda value: " ".join(value)[:40])
+def test_a_mistake_is_told_in_one_line(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], told: list[str]
+) -> None:
+    monkeypatch.chdir(finished.parent)
+    for form in ((), ("--json",)):
+        shown = CliRunner().invoke(cli.main, ["trace", *words, *form])
+        process = (shown.exit_code, shown.stdout, shown.stderr)
+        mistake(subprocess.CompletedProcess("dni", *process), *told)
+
+
+def test_what_click_refuses_has_no_traceback(traced: Dni) -> None:
+    for words in (("batch", "run", "seven"), ("messages", "run", "--limit", "0"), ("batch", "run")):
+        ran = traced("trace", *words)
+        assert ran.returncode == 2
+        assert "Error: " in ran.stderr
+        assert "Traceback" not in ran.stderr
+
+
+def test_what_cannot_be_read_is_a_warning_beside_the_rest(traced: Dni) -> None:
+    path = traced.home / "run" / "trace" / "layer1.trace"
+    path.write_bytes(path.read_bytes()[:-48])
+    for words in (("stats", "run"), ("lost", "run"), ("messages", "run"), ("batch", "run", "7")):
+        shown = traced("trace", *words)
+        assert shown.returncode == 0
+        (line,) = shown.stderr.splitlines()
+        assert line.startswith("warning: run/trace/layer1.trace: is cut off: 1 of ")
+        assert shown.stdout
+    path.unlink()
+    shown = traced("trace", "stats", "run")
+    assert shown.stderr == "warning: run/trace/layer1.trace: No such file or directory\n"
+
+
+def test_a_run_without_traces_is_told_in_one_line(traced: Dni) -> None:
+    done = traced("run", "tiny.toml", "--run-dir", "off", "--engine", "inline", "--trace", "off")
+    assert done.returncode == 0
+    assert not (traced.home / "off" / "trace").exists()
+    mistake(traced("trace", "stats", "off"), "off: holds no traces", "--trace off")
+
+
+def test_a_run_is_named_by_the_end_of_its_name(traced: Dni) -> None:
+    runs = traced.home / "runs"
+    runs.mkdir()
+    for name in ("20260101-000000-one", "20260101-000000-two"):
+        (traced.home / "run").rename(runs / name)
+        shutil.copytree(runs / name, traced.home / "run")
+    assert {row["edge"] for row in rows(traced, "stats", "one")} == EDGES
+    assert {row["edge"] for row in rows(traced, "stats", "000-two")} == EDGES
+    mistake(traced("trace", "stats", "three"), "three", "no run under runs/")
+
+
+@pytest.mark.parametrize("words", [["messages", "run", "--limit", "9999"], ["stats", "run"]])
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_reader_who_goes_away_gets_no_traceback(
+    traced: Dni, words: list[str], form: list[str]
+) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "trace", *words, *form],
+        cwd=traced.home,
+        env=traced.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        process.wait(60)
+        assert process.stderr.read() == b""
+
+
+# -- tap
+
+
+@contextmanager
+def tapping(dni: Command, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """`dni trace tap` with `words`, once it has said something; its output goes to files."""
+    with (dni.home / "tap.out").open("wb") as out, (dni.home / "tap.err").open("wb") as err:
+        command = [*COMMAND, "trace", "tap", "run", *words]
+        with subprocess.Popen(
+            command, cwd=dni.home, env=dni.environment, stdout=out, stderr=err
+        ) as process:
+            dni.until(lambda: len(said(dni)) > 50 or process.poll() is not None, "it says much")
+            yield process
+
+
+def said(dni: Command) -> list[str]:
+    """The lines that the tap has printed."""
+    return (dni.home / "tap.out").read_text("utf-8").splitlines()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["line", "json"])
+def test_tap_tells_of_a_run_until_it_ends(dni: Dni, form: str) -> None:
+    training = dni.train()
+    words = ("--layer", "1", "--kind", "gradient", *(["--json"] if form == "json" else []))
+    with tapping(dni, *words) as tap:
+        training.signal(signal.SIGINT)
+        assert training.end(30) == 130
+        assert tap.wait(30) == 0
+    for line in said(dni):
+        if form == "line":
+            assert "gradient" in line
+            assert "layer1" in line
+        else:
+            heard = json.loads(line)
+            assert "layer1" in heard["edge"]
+            assert heard["kind"] == "gradient"
+            assert heard["event"] in {"sent", "received", "used", "dropped"}
+
+
+@pytest.mark.slow
+def test_tap_ends_on_ctrl_c_and_the_run_goes_on(dni: Dni) -> None:
+    training = dni.train()
+    with tapping(dni, "--batch", "1-999999999") as tap:
+        tap.send_signal(signal.SIGINT)
+        assert tap.wait(30) == 130
+    assert "Traceback" not in (dni.home / "tap.err").read_text("utf-8")
+    assert training.process.poll() is None
+    training.signal(signal.SIGINT)
+    assert training.end(30) == 130

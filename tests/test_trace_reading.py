@@ -1,0 +1,308 @@
+"""Of a trace that is broken, cut off or being written what can be read is, and the rest told."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from coordinator.traces import files
+from coordinator.traces.books import books
+from coordinator.traces.clocks import clock
+from coordinator.traces.files import TraceFile
+from coordinator.traces.find import Choice, find, lost
+from coordinator.traces.run import Traces
+from coordinator.traces.stats import stats
+from protocol import RunError
+from protocol import trace as form
+from tests.traced import (
+    CLOCK,
+    KINDS,
+    OPENING,
+    RECORD,
+    SECOND,
+    SENT,
+    Row,
+    by_hand,
+    decoded,
+    described,
+    laid_out,
+    ran,
+    tiny,
+)
+from workers.trace import Log
+
+CORES = ("source", "layer0", "layer1", "layer2")
+ORIGIN = form.Origin("b", 7, "here", 0, 0, 11, 13, ("a>b", "b>c"))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of four batches."""
+    folder = tmp_path_factory.mktemp("small") / "run"
+    ran(tiny(steps=4), folder)
+    return folder
+
+
+def everything(folder: Path) -> Traces:
+    """Ask all there is to ask; whatever of it can be read is read."""
+    traces = Traces(folder)
+    books(traces)
+    stats(traces)
+    lost(traces)
+    find(traces, Choice(), 10)
+    for core in CORES:
+        traces.work(core)
+    assert isinstance(traces.running, bool)
+    return traces
+
+
+def problem_of(folder: Path) -> str:
+    """What is said of traces that are not whole: by a RunError, or beside what could be read."""
+    try:
+        problems = everything(folder).all_problems()
+    except RunError as error:
+        problems = [str(error)]
+    assert all("\n" not in problem for problem in problems)
+    return "; ".join(problems)
+
+
+def test_what_is_whole_has_no_problems(run: Path) -> None:
+    assert problem_of(run) == ""
+
+
+def test_a_file_cut_off_anywhere_is_read_as_far_as_it_goes_and_told_of(run: Path) -> None:
+    path = run / "trace" / "layer1.trace"
+    whole = path.read_bytes()
+    start, rows, totals = decoded(path).start, decoded(path).rows, decoded(path).totals
+    least = 60 + OPENING.unpack_from(whole)[8] + totals.nbytes
+    least += -(least - totals.nbytes) % 8
+    behind = {*range(0, len(whole), 31), *range(200), *range(start - 2, start + 100)}
+    try:
+        for size in sorted(behind):
+            path.write_bytes(whole[:size])
+            if size < least:
+                with pytest.raises(RunError, match=re.escape(str(path))):
+                    TraceFile.read(path)
+                continue
+            read = TraceFile.read(path)
+            found = [Row(*row) for block in read.blocks() for row in block.tolist()]
+            assert found == rows[: max(0, size - start) // RECORD.size]
+            assert "cut off" in read.problems[0]
+        for size in (*range(0, start, 509), len(whole) - 1):
+            path.write_bytes(whole[:size])
+            assert "layer1.trace" in problem_of(run)
+    finally:
+        path.write_bytes(whole)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    flips=st.lists(
+        st.tuples(st.integers(0, 60 + 250) | st.integers(0, 10**6), st.integers(0, 255)),
+        min_size=1,
+        max_size=8,
+    )
+)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of times that are none
+def test_wrong_bytes_anywhere_break_nothing(run: Path, flips: list[tuple[int, int]]) -> None:
+    path = run / "trace" / "layer1.trace"
+    whole = path.read_bytes()
+    broken = bytearray(whole)
+    for place, byte in flips:
+        broken[place % len(broken)] = byte
+    try:
+        path.write_bytes(broken)
+        problem_of(run)
+    finally:
+        path.write_bytes(whole)
+
+
+origins = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data(), key=st.sampled_from(sorted(described("", []))))
+def test_an_origin_of_another_kind_is_refused_or_harmless(
+    run: Path, data: st.DataObject, key: str
+) -> None:
+    path = run / "trace" / "layer1.trace"
+    whole = path.read_bytes()
+    origin: Any = {**decoded(path).origin, key: data.draw(origins)}
+    if data.draw(st.integers(0, 9)) == 0:
+        origin = data.draw(origins)
+    try:
+        path.write_bytes(laid_out(origin, decoded(path).rows, closed=data.draw(st.booleans())))
+        problem_of(run)
+    finally:
+        path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("field", [3, 4, 5, 6, 8])
+@pytest.mark.parametrize("value", [2**63 - 1, 2**40, 2**24])
+def test_nothing_is_allocated_for_what_is_only_claimed(
+    run: Path, tmp_path: Path, field: int, value: int
+) -> None:
+    data = bytearray((run / "trace" / "layer1.trace").read_bytes())
+    opening = list(OPENING.unpack_from(data))
+    opening[field] = min(value, 2**32 - 1) if field == 8 else value
+    OPENING.pack_into(data, 0, *opening)
+    path = tmp_path / "layer1.trace"
+    path.write_bytes(data)
+    tracemalloc.start()
+    try:
+        read = TraceFile.read(path)
+        read.counted()
+        assert list(read.blocks()) or read.problems or field == 6
+    except RunError:
+        pass
+    finally:
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert most < 4 * len(data) + (1 << 20)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda data: data[:0], "is no trace"),
+        (lambda data: b"x" + data[1:], "is no trace"),
+        (lambda data: data[:8] + b"\2" + data[9:], "format 2"),
+        (lambda data: data[:60] + b"\xc1" + data[61:], "whose it is"),
+    ],
+)
+def test_what_is_no_trace_is_told_in_a_line(
+    run: Path, change: Callable[[bytes], bytes], word: str
+) -> None:
+    path = run / "trace" / "layer2.trace"
+    whole = path.read_bytes()
+    path.write_bytes(change(whole))
+    try:
+        assert f"{path}: " in problem_of(run)
+        assert word in problem_of(run)
+    finally:
+        path.write_bytes(whole)
+
+
+def test_records_that_cannot_be_ones_are_left_out_and_counted(tmp_path: Path) -> None:
+    good = [Row(SECOND + n, batch=n, event=SENT) for n in range(10)]
+    bad = [
+        good[0]._replace(event=0),
+        good[0]._replace(event=7),
+        good[0]._replace(kind=0),
+        good[0]._replace(kind=KINDS),
+        good[0]._replace(edge=2),
+        good[0]._replace(why=5),
+        good[0]._replace(cause=3),
+    ]
+    rows = [*good[:5], *bad, *good[5:], good[0]._replace(event=CLOCK, edge=999, kind=0)]
+    path = tmp_path / "b.trace"
+    path.write_bytes(laid_out(described("b", ["a>b", "b>c"]), rows))
+    read = TraceFile.read(path)
+    (block,) = read.blocks()
+    assert block["batch"].tolist() == [*range(10), 0]
+    (problem,) = read.problems
+    assert "7 broken records were left out, the first is number 5" in problem
+    assert read.counted().sum() == 10
+
+
+# -- while it is written, or its writer is dead
+
+
+@pytest.mark.parametrize("written", [15, 16, 17, 31, 32, 33, 40])
+@pytest.mark.parametrize("settled", [False, True])
+def test_of_a_ring_whose_writer_is_dead_no_message_is_miscounted(
+    tmp_path: Path, written: int, settled: bool
+) -> None:
+    path = tmp_path / "b.trace"
+    log = Log(path, ORIGIN, 16)
+    for number in range(written):
+        log.write(*Row(number, batch=number))
+    if settled:
+        log.settle()
+    read = TraceFile.read(path)
+    assert read.counted().sum() == written
+    held = [n for block in read.blocks() for n in block["batch"].tolist()]
+    assert held in ([*range(max(0, written - k), written)] for k in (15, 16))
+    assert not read.closed
+    log.close()
+
+
+@pytest.mark.parametrize("between", [0, 1, 3, 15, 16, 17, 40])
+def test_a_ring_that_is_written_while_it_is_read_gives_only_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, between: int
+) -> None:
+    monkeypatch.setattr(files, "BLOCK", 3)
+    path = tmp_path / "b.trace"
+    log = Log(path, ORIGIN, 16)
+    numbers = itertools.count(1)
+
+    def write(count: int) -> None:
+        for _ in range(count):
+            number = next(numbers)
+            log.write(*Row(number, batch=number))
+
+    write(21)
+    read = TraceFile.read(path)
+    found: list[int] = []
+    for block in read.blocks():
+        found += block["batch"].tolist()
+        write(between)
+    assert found == sorted(set(found))
+    assert set(found) <= set(range(6, 22))
+    assert not between or len(found) < 16
+    assert between or found == [*range(7, 22)]
+    log.close()
+
+
+@pytest.mark.parametrize("later", [0, 1, 4])
+def test_a_record_that_is_half_written_anew_is_not_read(tmp_path: Path, later: int) -> None:
+    path = tmp_path / "b.trace"
+    log = Log(path, ORIGIN, 16)
+    for number in range(20):
+        log.write(*Row(number, batch=number))
+    read = TraceFile.read(path)
+    for number in range(20, 20 + later):
+        log.write(*Row(number, batch=number))
+    with path.open("r+b") as file:  # the next lies where the one 16 before it does
+        file.seek(decoded(path).start + (4 + later) * RECORD.size)
+        file.write(b"\xff" * 20)
+    found = [n for block in read.blocks() for n in block["batch"].tolist()]
+    assert found == [*range(5 + later, 20)]
+    log.close()
+
+
+def test_a_file_that_goes_away_while_it_is_read_is_told_in_a_line(tmp_path: Path) -> None:
+    data = laid_out(described("layer0", ["source>layer0"]), [Row(SECOND)])
+    traces = by_hand(tmp_path, {"layer0": data})
+    (tmp_path / "trace" / "layer0.trace").unlink()
+    with pytest.raises(RunError, match=r"layer0\.trace: No such file"):
+        stats(traces)
+
+
+def test_a_run_without_traces_says_so(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="holds no traces"):
+        by_hand(tmp_path / "a", {})
+    off = replace(tiny(mode="off"), layer=tiny().layer[1:])
+    with pytest.raises(RunError, match="--trace off"):
+        by_hand(tmp_path / "b", {}, off)
+
+
+def test_clocks_of_a_broken_file_are_numbers(tmp_path: Path) -> None:
+    rows = [Row(2**64 - 1, batch=2**63, bytes=5, event=CLOCK)]
+    path = tmp_path / "b.trace"
+    path.write_bytes(laid_out(described("b", ["a>b"], bound_ns=1), rows))
+    now = clock(TraceFile.read(path))
+    assert now(np.array([1, 2], np.uint64)).dtype == np.int64

@@ -1,0 +1,136 @@
+"""Trace files as docs/traces.md describes them, made and read without the code under test."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import msgpack
+import numpy as np
+import tomli_w
+
+import cli
+from coordinator.traces.run import Traces
+from protocol import Data, Layer, Pipeline, Train
+from protocol.spec import Trace
+from tests import network
+from workers.build import build_cores
+from workers.trace import Trace as WorkerTrace
+from workers.trace import open_trace
+
+OPENING: Final = struct.Struct("<8sIIQQQQQI")
+RECORD: Final = struct.Struct("<QQQQIIHHBBBB")
+SENT, RECEIVED, USED, DROPPED, RESUMED, CLOCK = range(1, 7)
+ACTIVATION, GRADIENT, CREDIT, MARK, TEST = range(1, 6)
+OVERTAKEN, LATE, BEHIND, IGNORED = range(1, 5)
+PARTS: Final = 9
+KINDS: Final = 7
+SECOND: Final = 10**9
+
+X: Final = np.zeros((4, 6), np.float32)
+LABELS: Final = np.zeros(4, np.int64)
+
+Totals: TypeAlias = np.typing.NDArray[np.int64]
+
+
+class Row(NamedTuple):
+    """A record, in the order in which it lies in the file."""
+
+    time: int
+    end: int = 0
+    batch: int = 0
+    version: int = 0
+    bytes: int = 0
+    staleness: int = 0
+    queue: int = 0
+    edge: int = 0
+    event: int = SENT
+    kind: int = ACTIVATION
+    why: int = 0
+    cause: int = 0
+
+
+class Decoded(NamedTuple):
+    """All of a trace file; `rows` are the oldest first."""
+
+    start: int
+    capacity: int
+    written: int
+    settled: int
+    closed: int
+    origin: dict[str, Any]
+    totals: Totals
+    rows: list[Row]
+
+
+def decoded(path: Path) -> Decoded:
+    """What lies in the file at `path`."""
+    data = path.read_bytes()
+    magic, form, size, start, capacity, count, settled, closed, length = OPENING.unpack_from(data)
+    assert (magic, form, size) == (b"dnitrace", 1, RECORD.size)
+    origin = msgpack.unpackb(data[60 : 60 + length])
+    shape = (len(origin["edges"]), KINDS, PARTS)
+    at = (60 + length + 7) // 8 * 8
+    totals = np.frombuffer(data, "<i8", int(np.prod(shape)), at).reshape(shape)
+    numbers = range(max(0, count - capacity) if capacity else 0, count)
+    places = [start + (n % capacity if capacity else n) * RECORD.size for n in numbers]
+    rows = [Row(*RECORD.unpack_from(data, place)) for place in places]
+    return Decoded(start, capacity, count, settled, closed, origin, totals, rows)
+
+
+def described(core: str, edges: Iterable[str], **fields: Any) -> dict[str, Any]:
+    """The origin of a file."""
+    plain = {"pid": 1, "host": "elsewhere", "offset_ns": 0, "bound_ns": 0}
+    times = {"monotonic_ns": SECOND, "unix_ns": SECOND}
+    return {"core": core, **plain, **times, "edges": list(edges), **fields}
+
+
+def laid_out(
+    origin: object, rows: Iterable[Iterable[int]], closed: int = 1, start: int = 4096
+) -> bytes:
+    """A file that grows and holds `rows`."""
+    packed: bytes = msgpack.packb(origin)
+    records = [RECORD.pack(*row) for row in rows]
+    opening = OPENING.pack(b"dnitrace", 1, 48, start, 0, len(records), 0, closed, len(packed))
+    return b"".join([(opening + packed).ljust(start, b"\0"), *records])
+
+
+def tiny(rule: str = "cdni", mode: str = "ring", steps: int = 40, **train: Any) -> Pipeline:
+    """Three small layers on the embedded digits."""
+    return Pipeline(
+        rule=rule,
+        data=Data(name="digits", batch=32),
+        train=Train(**{"steps": steps, "eval_every": 0, **train}),
+        trace=Trace(mode=mode),
+        layer=(Layer(("linear 16", "tanh")), Layer(("linear 16", "tanh")), Layer(("linear 10",))),
+    )
+
+
+def ran(pipeline: Pipeline, folder: Path, engine: str = "inline") -> dict[str, Any]:
+    """Run `pipeline` to its end; returns its summary."""
+    result = cli.run(pipeline, engine=engine, run_dir=folder)
+    assert result.end.outcome == "completed", result.end
+    return result.summary
+
+
+def by_hand(folder: Path, files: dict[str, bytes], pipeline: Pipeline | None = None) -> Traces:
+    """The traces of a run of two layers, whose `files` were made by hand."""
+    made = pipeline or replace(tiny(), layer=tiny().layer[1:])
+    (folder / "trace").mkdir(parents=True, exist_ok=True)
+    (folder / "pipeline.toml").write_text(tomli_w.dumps(made.as_dict()), "utf-8")
+    (folder / "summary.json").write_text("{}", "utf-8")
+    for core, data in files.items():
+        (folder / "trace" / f"{core}.trace").write_bytes(data)
+    return Traces(folder)
+
+
+def opened(folder: Path, mode: str) -> WorkerTrace:
+    """The trace of layer1 in `folder`."""
+    pipeline = replace(network.tiny("cdni"), trace=Trace(mode=mode))
+    cores = {core.name: core for core in build_cores(pipeline, network.DATA)}
+    made = open_trace(cores["layer1"], pipeline, folder)
+    assert made is not None
+    return made
