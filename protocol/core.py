@@ -67,8 +67,6 @@ class Core(Protocol):
 
     name: str
     journal: Journal
-    stretched: dict[str, int]
-    """The neighbours that are a long way off, and how many batches may be in flight there."""
 
     @property
     def ready(self) -> bool:
@@ -86,8 +84,8 @@ class Core(Protocol):
     def version(self) -> int:
         """How many updates its weights have seen."""
 
-    def stretch(self, neighbour: str, most: int) -> None:
-        """Let up to `most` batches be in flight on the way to `neighbour`, which is long."""
+    def stretch(self, neighbour: str, window: int) -> None:
+        """Let `window` batches be in flight to `neighbour` from now on; the way there is long."""
 
     def receive(self, sender: str, message: DataMessage) -> None:
         """Take a message in. It waits until `work` gets to it.

@@ -50,16 +50,6 @@ class Credit(NamedTuple):
     credit: int
 
 
-class Idle(NamedTuple):
-    """Nothing that the receiver of this sent is waiting here; said on long ways only.
-
-    `credit` is the number of the last credit given there. To a sender that is held up by its
-    window it says that the window is too small for the way.
-    """
-
-    credit: int
-
-
 class Mark(NamedTuple):
     """A word that flows with the batches, behind everything sent before it.
 
@@ -274,7 +264,7 @@ class Upload:
     data: Array = field(repr=False)
 
 
-DataMessage: TypeAlias = Activation | Gradient | Credit | Mark | Idle
+DataMessage: TypeAlias = Activation | Gradient | Credit | Mark
 ToCoordinator: TypeAlias = Hello | Ready | Report | Evaluated | Failed | State | Ping
 ToWorker: TypeAlias = Start | Go | Stop | Leave | Pong
 FromAgent: TypeAlias = Enrol | Died | Upload | Ping

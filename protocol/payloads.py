@@ -26,7 +26,7 @@ import msgpack
 import numpy as np
 
 from protocol.errors import RunError
-from protocol.messages import Activation, Array, Credit, DataMessage, Gradient, Idle, Mark, State
+from protocol.messages import Activation, Array, Credit, DataMessage, Gradient, Mark, State
 from protocol.wire import MAX_ARRAYS, MAX_HEADER, WireError, decode, encode
 
 SUFFIX: Final = ".messages"
@@ -38,7 +38,7 @@ MOST_THREADS: Final = 1 << 12
 
 _OPENING: Final = struct.Struct("<8sII")
 _HEAD: Final = struct.Struct("<cxHI")
-_RECEIVED, _STATE = b"R", b"S"
+_RECEIVED, _STRETCHED, _STATE = b"R", b"L", b"S"
 
 Piece: TypeAlias = bytes | Array
 
@@ -57,23 +57,28 @@ class Received(NamedTuple):
     message: DataMessage
 
 
-Entry: TypeAlias = Received | Call | State
+class Stretched(NamedTuple):
+    """From here on so many batches might be in flight to the core `neighbour`."""
+
+    neighbour: str
+    window: int
+
+
+Entry: TypeAlias = Received | Call | Stretched | State
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Whose messages they are.
 
-    `layer` is the number of the layer `core`, `senders` are the cores that speak to it, and
-    `stretched` is what it was told of long ways, as in `protocol.core.Core`. `first` is the first
-    batch whose messages are there: where it is not 1 there are messages and nothing else. `facts`
-    are those of the data, `threads` how many the matrix `library` used.
+    `layer` is the number of the layer `core`, `senders` are the cores that speak to it. `first` is
+    the first batch whose messages are there: where it is not 1 there are messages and nothing else.
+    `facts` are those of the data, `threads` how many the matrix `library` used.
     """
 
     core: str
     layer: int
     senders: tuple[str, ...]
-    stretched: dict[str, int]
     first: int
     facts: dict[str, object]
     threads: int
@@ -89,9 +94,7 @@ class Origin:
         try:
             origin = cls(**msgpack.unpackb(data, use_list=False))
             texts: list[Any] = [origin.core, origin.library, *origin.senders, *origin.facts]
-            texts += origin.stretched
             numbers: list[Any] = [origin.layer, origin.first, origin.threads]
-            numbers += origin.stretched.values()
         except Exception as error:  # foreign bytes
             raise ValueError("does not say whose messages it holds") from error
         known = type(origin.facts) is dict and type(origin.senders) is tuple
@@ -118,6 +121,11 @@ def received(edge: int, message: DataMessage) -> list[Piece]:
 def called(call: Call) -> list[Piece]:
     """The entry of a call."""
     return _entry(call.value, 0, [])
+
+
+def stretched(edge: int, window: int) -> list[Piece]:
+    """The entry of a window to the neighbour with the place `edge` in `Origin.senders`."""
+    return [_HEAD.pack(_STRETCHED, edge, window)]
 
 
 def ended(state: State) -> list[Piece]:
@@ -196,8 +204,10 @@ class _Source:
         """The next entry. Raises ValueError or WireError where there is none."""
         self._count += 1
         tag, edge, count = _HEAD.unpack(self._take(_HEAD.size))
-        frames = self._frames(count)
+        frames = self._frames(count) if tag != _STRETCHED else []
         try:
+            if tag == _STRETCHED:
+                return Stretched(self._neighbour(edge), count)
             return self._told(tag, edge, frames)
         except (ValueError, WireError) as error:
             raise ValueError(f"is damaged in entry {self._count}: {error}") from None
@@ -218,13 +228,14 @@ class _Source:
         message = decode(frames)
         if tag == _STATE and isinstance(message, State):
             return message
-        if tag != _RECEIVED or not isinstance(
-            message, Activation | Gradient | Credit | Mark | Idle
-        ):
+        if tag != _RECEIVED or not isinstance(message, Activation | Gradient | Credit | Mark):
             raise ValueError(f"{tag!r} with the message {type(message).__name__}")
+        return Received(self._neighbour(edge), message)
+
+    def _neighbour(self, edge: int) -> str:
         if edge >= len(self.origin.senders):
-            raise ValueError(f"a sender with the number {edge}")
-        return Received(self.origin.senders[edge], message)
+            raise ValueError(f"a core with the number {edge}")
+        return self.origin.senders[edge]
 
 
 def portable(message: DataMessage) -> DataMessage:

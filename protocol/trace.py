@@ -18,7 +18,7 @@ import msgpack
 import numpy as np
 import numpy.typing as npt
 
-from protocol.messages import Activation, Credit, DataMessage, Gradient, Idle, Mark
+from protocol.messages import Activation, Credit, DataMessage, Gradient, Mark
 
 SUFFIX: Final = ".trace"
 MAGIC: Final = b"dnitrace"
@@ -26,7 +26,7 @@ FORMAT: Final = 1
 PAGE: Final = 4096
 
 Event: TypeAlias = Literal["sent", "received", "used", "dropped", "resumed", "clock"]
-Kind: TypeAlias = Literal["activation", "gradient", "credit", "mark", "test", "idle"]
+Kind: TypeAlias = Literal["activation", "gradient", "credit", "mark", "test"]
 Why: TypeAlias = Literal["", "overtaken", "late", "behind", "ignored"]
 
 EVENTS: Final[tuple[str, ...]] = ("", *get_args(Event))
@@ -46,7 +46,7 @@ late       the layer never had its batch, or has forgotten it
 behind     its receiver was behind by a whole window, so it was not sent
 ignored    its receiver has no use for it"""
 SENT, RECEIVED, USED, DROPPED, RESUMED, CLOCK = range(1, 7)
-ACTIVATION, GRADIENT, CREDIT, MARK, TEST, IDLE = range(1, 7)
+ACTIVATION, GRADIENT, CREDIT, MARK, TEST = range(1, 6)
 WORK: Final = (ACTIVATION, GRADIENT, TEST)
 """Kinds that are work to use; others are used in no time, and their `end` stays 0."""
 
@@ -234,8 +234,6 @@ def identity(message: DataMessage) -> tuple[int, int]:
             return CREDIT, message.credit
         case Mark():
             return MARK, message.step
-        case Idle():
-            return IDLE, message.credit
 
 
 def weight(message: DataMessage) -> int:

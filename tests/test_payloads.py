@@ -34,7 +34,16 @@ from protocol import (
     wire,
 )
 from protocol import payloads as form
-from protocol.payloads import Call, Entry, Origin, Received, entries, payloads, read_origin
+from protocol.payloads import (
+    Call,
+    Entry,
+    Origin,
+    Received,
+    Stretched,
+    entries,
+    payloads,
+    read_origin,
+)
 from protocol.spec import Trace
 from tests.network import DATA
 from workers import tape
@@ -45,7 +54,7 @@ if TYPE_CHECKING:
     from tests.conftest import Dni
 
 FACTS = Facts.of(DATA).as_dict()
-ORIGIN = Origin("layer1", 1, ("layer0", "layer2"), {"layer2": 64}, 1, FACTS, 2, "numpy 2, abacus 1")
+ORIGIN = Origin("layer1", 1, ("layer0", "layer2"), 1, FACTS, 2, "numpy 2, abacus 1")
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
 BIG = np.arange(3000, dtype=np.float32).reshape(10, 300)  # a frame of its own
 LABELS = np.array([1, 2])
@@ -53,6 +62,7 @@ STATE = State("layer1", 3, {"step": 3}, ("w", "b"), (BIG, X))
 TOLD: tuple[Entry, ...] = (
     Received("layer0", Activation(1, 1, True, X, LABELS)),
     Call.WORK,
+    Stretched("layer2", 9),
     Received("layer2", Gradient(1, 0, BIG)),
     Call.WORK,
     Call.BEAT,
@@ -72,6 +82,8 @@ def written(told: tuple[Entry, ...] = TOLD, origin: Origin = ORIGIN) -> bytes:
                 parts += form.called(entry)
             case Received():
                 parts += form.received(origin.senders.index(entry.sender), entry.message)
+            case Stretched():
+                parts += form.stretched(origin.senders.index(entry.neighbour), entry.window)
             case _:
                 parts += form.ended(entry)
     return b"".join(part if isinstance(part, bytes) else part.tobytes() for part in parts)
@@ -228,7 +240,7 @@ def test_an_opening_that_is_none_is_refused(
 @pytest.mark.parametrize(
     ("pieces", "said"),
     [
-        (form.received(7, Credit(1)), "a sender with the number 7"),
+        (form.received(7, Credit(1)), "a core with the number 7"),
         (form.received(0, STATE), r"b'R' with the message State"),  # type: ignore[arg-type]
         (form.ended(Credit(1)), r"b'S' with the message Credit"),  # type: ignore[arg-type]
     ],

@@ -26,7 +26,7 @@ from protocol import (
     read_pipeline,
 )
 from protocol import payloads as form
-from protocol.payloads import SUFFIX, Call, Received, entries, payloads, read_origin
+from protocol.payloads import SUFFIX, Call, Received, Stretched, entries, payloads, read_origin
 from protocol.spec import RULES, Trace
 from workers.build import build_layer
 from workers.data import EXAMPLE
@@ -162,6 +162,8 @@ def rewritten(path: Path, told: list[form.Entry], **changes: Any) -> None:
                 parts += form.called(entry)
             case Received():
                 parts += form.received(origin.senders.index(entry.sender), entry.message)
+            case Stretched():
+                parts += form.stretched(origin.senders.index(entry.neighbour), entry.window)
             case _:
                 parts += form.ended(entry)
     path.write_bytes(

@@ -26,7 +26,6 @@ from protocol import (
     Credit,
     DataMessage,
     Gradient,
-    Idle,
     Journal,
     Mark,
     NonFiniteError,
@@ -87,8 +86,6 @@ class Layer:
         self._passes_credit = pipeline.lockstep
         self._flow = Flow(pipeline.window)
         self._most_gradients = pipeline.train.gradient_queue or math.inf
-        self.stretched: dict[str, int] = {}
-        self._idle_at: dict[str, int] = {}
         self._from_below: deque[Activation | Mark] = deque()
         self._from_above: deque[Gradient | Credit | Mark | int] = deque()
         self._gradients_waiting = 0
@@ -104,9 +101,6 @@ class Layer:
         match message:
             case Activation() | Mark() if sender == self.below:
                 self._from_below.append(message)
-            case Idle() if sender == self.above:
-                self.journal.used(sender, message)
-                self._flow.idle()
             case Credit() | Mark() if sender == self.above:
                 self._from_above.append(message)
             case Gradient() if sender == self.above:
@@ -178,20 +172,11 @@ class Layer:
                 yield from self._take_from_below(self._from_below.popleft())
         if self._done != self._told:
             yield self._tell()
-        if self.stretched and not self._from_below and not self._begun:
-            yield from self._tell_idle(self.below, self._done)
 
-    def _tell_idle(self, neighbour: str, done: int) -> Iterator[Send]:
-        """Nothing of `neighbour` waits here; said once for each credit, where the way is long."""
-        if neighbour in self.stretched and self._idle_at.get(neighbour) != done:
-            self._idle_at[neighbour] = done
-            yield Send(neighbour, Idle(done))
-
-    def stretch(self, neighbour: str, most: int) -> None:
+    def stretch(self, neighbour: str, window: int) -> None:
         """See `protocol.core.Core`."""
-        self.stretched[neighbour] = most
         if neighbour == self.above:
-            self._flow.most = max(most, self._flow.window)
+            self._flow.window = window
 
     def beat(self) -> Iterator[Send]:
         """The credit again: it makes up for one that was lost."""

@@ -179,13 +179,10 @@ class Links:
 
     @property
     def long_ways(self) -> Iterator[Edge]:
-        """The edges that leave the machine, perhaps: all but those through sockets in a folder."""
-        for edge, (_, shelf) in self._outlets.items():
-            if shelf is None:
+        """The edges out of here that may leave the machine."""
+        for edge, (outlet, _) in self._outlets.items():
+            if cast(bytes, outlet.last_endpoint).startswith(b"tcp:"):
                 yield edge
-        for inbox, (into, _) in self._inboxes.items():
-            if into and not cast(bytes, inbox.last_endpoint).startswith(b"ipc:"):
-                yield into
 
     def tell(self, message: Message) -> None:
         """Hand `message` over for the coordinator; never blocks."""

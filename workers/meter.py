@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from protocol import Core, DataMessage, Pipeline, Report, Send, State
+from protocol import Activation, Core, Credit, DataMessage, Gradient, Pipeline, Report, Send, State
 from protocol.clock import Estimate
 from protocol.payloads import Call
 from workers.tape import Tape, open_tape
 from workers.trace import Trace, open_trace
+from workers.way import Way
 
 _MIB = 1 << 20
 
@@ -29,6 +30,7 @@ class Meter:
         self.core = core
         self._trace = trace
         self._tape = tape
+        self._ways: dict[str, Way] = {}
         if trace is not None:
             core.journal = trace
         self._busy = 0.0
@@ -50,21 +52,38 @@ class Meter:
             self._trained = end - self._began
 
     def beat(self) -> Iterator[Send]:
-        """`core.beat`."""
+        """`core.beat`, after a look at the long ways."""
+        for neighbour, way in self._ways.items():
+            before = way.window
+            if way.look(time.monotonic_ns()) != before:
+                self._stretch(neighbour, way.window)
         yield from self._recorded(Call.BEAT, self.core.beat())
+
+    def _stretch(self, neighbour: str, window: int) -> None:
+        if self._tape is not None:
+            self._tape.stretched(neighbour, window)
+        self.core.stretch(neighbour, window)
 
     def _recorded(self, call: Call, sends: Iterator[Send]) -> Iterator[Send]:
         if self._tape is None:
             return sends
         return self._tape.through(call, sends)
 
+    def far(self, neighbour: str, way: Way) -> None:
+        """The `way` to `neighbour` is long: its window changes as it needs."""
+        self._ways[neighbour] = way
+
     def sends(self, to: str, message: DataMessage) -> None:
         """What the core sends is about to go."""
+        if to in self._ways and isinstance(message, Activation | Gradient):
+            self._ways[to].sends(message.batch, time.monotonic_ns())
         if self._trace is not None:
             self._trace.sends(to, message)
 
     def receive(self, sender: str, message: DataMessage) -> None:
         """Hand `message` to the core."""
+        if sender in self._ways and isinstance(message, Credit | Gradient):
+            self._ways[sender].credited(message.credit, time.monotonic_ns())
         if self._trace is not None:
             self._trace.received(sender, message)
         if self._tape is not None:

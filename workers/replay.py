@@ -10,7 +10,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from protocol import Array, Pipeline, RunError, State, UserError, build
-from protocol.payloads import SUFFIX, Call, Origin, Received, entries, read_origin
+from protocol.payloads import SUFFIX, Call, Origin, Received, Stretched, entries, read_origin
 from workers.build import Facts, build_layer
 from workers.layer import Layer
 from workers.tape import matrix_library
@@ -46,8 +46,6 @@ def replay(pipeline: Pipeline, folder: Path, layer: int) -> Replayed:
             core = build_layer(pipeline, build(Facts, origin.facts), layer)
         except UserError as error:
             raise RunError(f"{path}: is not of this pipeline: {error}") from None
-        for neighbour, most in origin.stretched.items():
-            core.stretch(neighbour, most)
         again = _Again(path, core)
         recorded = again.run()
         return _compared(origin, again, recorded, core.state())
@@ -102,7 +100,7 @@ class _Again:
             "and there are no weights to compare with"
         )
 
-    def _tell(self, entry: Received | Call) -> None:
+    def _tell(self, entry: Received | Call | Stretched) -> None:
         """Raises RunError where the layer fails of it, as it may well have done in the run."""
         try:
             self._follow(entry)
@@ -112,11 +110,13 @@ class _Again:
                 f"{type(error).__name__}: {error}"
             ) from error
 
-    def _follow(self, entry: Received | Call) -> None:
+    def _follow(self, entry: Received | Call | Stretched) -> None:
         match entry:
             case Received():
                 self._core.receive(entry.sender, entry.message)
                 self.messages += 1
+            case Stretched():
+                self._core.stretch(entry.neighbour, entry.window)
             case Call.WORK:
                 deque(self._core.work(), maxlen=0)
                 self.units += 1

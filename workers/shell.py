@@ -33,7 +33,6 @@ from protocol import (
     Go,
     Gradient,
     Hello,
-    Idle,
     Leave,
     Mark,
     NonFiniteError,
@@ -56,6 +55,7 @@ from workers.data import load
 from workers.links import Keys, Links
 from workers.meter import Meter, metered
 from workers.source import Source
+from workers.way import Way
 
 FOLDER: Final = "DNI_FOLDER"
 """Where the environment names the folder of the sockets, which is removed when the coordinator is
@@ -181,12 +181,11 @@ class _Worker:
             links.connect(Edge.named(edge), str(endpoint), pipeline.window)
         time_there = self._compare_clocks()
         for core in _cores(name, start, pipeline):
-            ways = [way for way in links.long_ways if core.name in way]
-            for other in {end for way in ways for end in way} - {core.name}:
-                core.stretch(other, pipeline.most_window)
-            self._meters[core.name] = metered(
-                core, pipeline, start.facts, self._config.trace, time_there
-            )
+            meter = metered(core, pipeline, start.facts, self._config.trace, time_there)
+            for way in links.long_ways:
+                if way.sender == core.name:
+                    meter.far(way.receiver, Way(pipeline.window, pipeline.most_window))
+            self._meters[core.name] = meter
         links.tell(Ready(name))
         if name == SOURCE:
             self._wait(Go)  # the layers do not: a batch may well be quicker than the word
@@ -270,7 +269,7 @@ class _Worker:
                     raise _Leave
                 case Pong() if edge is None:
                     self._note_time(message)
-                case Activation() | Gradient() | Credit() | Mark() | Idle() if edge is not None:
+                case Activation() | Gradient() | Credit() | Mark() if edge is not None:
                     self._meters[edge.receiver].receive(edge.sender, message)
                 case _:
                     pass

@@ -19,7 +19,6 @@ from protocol import (
     Credit,
     DataMessage,
     Gradient,
-    Idle,
     Journal,
     Mark,
     Pipeline,
@@ -59,7 +58,6 @@ class Source:
     def __init__(self, pipeline: Pipeline, data: Dataset) -> None:
         self.name = SOURCE
         self.journal: Journal = Silence()
-        self.stretched: dict[str, int] = {}
         self.finished = False
         self.step = 0
         self._data = data
@@ -83,21 +81,16 @@ class Source:
             case Credit(credit=credit) | Gradient(credit=credit) if sender in self._flows:
                 self._flows[sender].settle(credit)
                 self.journal.used(sender, message)
-            case Idle() if sender in self._flows:
-                self._flows[sender].idle()
-                self.journal.used(sender, message)
             case Mark(mark="drained") if sender == self._first:
                 self._draining = False
                 self.journal.used(sender, message)
             case _:
                 self.journal.dropped(sender, message, "ignored")
 
-    def stretch(self, neighbour: str, most: int) -> None:
+    def stretch(self, neighbour: str, window: int) -> None:
         """See `protocol.core.Core`."""
-        self.stretched[neighbour] = most
-        flow = self._flows.get(neighbour)
-        if flow is not None:
-            flow.most = max(most, flow.window)
+        if neighbour in self._flows:
+            self._flows[neighbour].window = window
 
     @property
     def ready(self) -> bool:

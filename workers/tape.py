@@ -17,7 +17,7 @@ from typing import Final
 
 import numpy as np
 
-from protocol import Activation, Core, Credit, DataMessage, Gradient, Idle, Pipeline, Send, State
+from protocol import Activation, Core, Credit, DataMessage, Gradient, Pipeline, Send, State
 from protocol import payloads as form
 from protocol.payloads import Call, Origin, Piece
 from protocol.spec import SOURCE
@@ -53,7 +53,6 @@ class Tape:
             core.name,
             number,
             senders,
-            core.stretched,
             self._first,
             dict(facts),
             threads,
@@ -79,6 +78,11 @@ class Tape:
             message = form.portable(message)
             self._write(form.received(self._into[sender], message))
         return message
+
+    def stretched(self, neighbour: str, window: int) -> None:
+        """The core was told how many batches may be in flight to `neighbour`."""
+        if self._whole:
+            self._write(form.stretched(self._into[neighbour], window))
 
     def through(self, call: Call, sends: Iterator[Send]) -> Iterator[Send]:
         """What the core `sends` of what it is asked to do."""
@@ -146,7 +150,7 @@ def _batch(message: DataMessage) -> int:
     match message:
         case Activation() | Gradient():
             return message.batch
-        case Credit() | Idle():
+        case Credit():
             return message.credit
     return 0
 

@@ -14,7 +14,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from typing import Any, cast
 
-from protocol import Activation, Credit, DataMessage, Gradient, Idle, Mark, Send
+from protocol import Activation, Credit, DataMessage, Gradient, Mark, Send
 from protocol.spec import SOURCE
 from workers.flow import Flow
 from workers.layer import Layer, Sent
@@ -60,9 +60,6 @@ class Unlocked(Layer):
         match message:
             case Activation(train=True) | Mark(mark="drain") if sender == SOURCE != self.below:
                 self._from_source.append(message)
-            case Idle() if sender == self.below:
-                self.journal.used(sender, message)
-                self._gradients.idle()
             case Credit() if sender == self.below:
                 self.journal.used(sender, message)
                 self._gradients.settle(message.credit)
@@ -137,15 +134,11 @@ class Unlocked(Layer):
         if self._taught_with > self._taught_told:
             self._taught_told = self._taught_with
             yield Send(self.above, Credit(self._taught_with))
-        if self.stretched and not self._from_source and not self._begun:
-            yield from self._tell_idle(SOURCE, self._source_done)
-        if self.stretched and not self._from_above:
-            yield from self._tell_idle(self.above, self._taught_with)
 
-    def stretch(self, neighbour: str, most: int) -> None:
-        super().stretch(neighbour, most)
+    def stretch(self, neighbour: str, window: int) -> None:
+        super().stretch(neighbour, window)
         if neighbour == self.below:
-            self._gradients.most = max(most, self._gradients.window)
+            self._gradients.window = window
 
     def _take_from_source(self, message: Activation) -> Iterator[Send]:
         assert self.inputs is not None

@@ -1,0 +1,76 @@
+"""The window to a neighbour far off follows the way."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workers.way import Way
+
+MS = 10**6
+SECOND = 10**9
+
+
+def travel(way: Way, delay_ms: float, service_ms: float, seconds: int) -> float:
+    """Send as fast as the window lets us to one that needs so long a batch; batches a second."""
+    now = free = batch = 0
+    flying: deque[tuple[int, int]] = deque()
+    looked = done = 0
+    while now < seconds * SECOND:
+        while len(flying) < way.window:
+            batch += 1
+            way.sends(batch, now)
+            free = max(free, now + round(delay_ms * MS)) + round(service_ms * MS)
+            flying.append((batch, free + round(delay_ms * MS)))
+        first, now = flying.popleft()
+        way.credited(first, now)
+        done += 1
+        if now - looked > SECOND // 2:
+            looked = now
+            way.look(now)
+    return done / seconds
+
+
+def test_a_long_way_is_kept_full() -> None:
+    way = Way(4, 200)
+    assert travel(way, 50, 4, 60) > 0.9 * 250
+    assert 25 <= way.window <= 50
+
+
+def test_a_short_way_has_nearly_the_usual_window() -> None:
+    way = Way(4, 200)
+    travel(way, 0.1, 4, 120)
+    assert way.window <= 8
+
+
+def test_a_slow_receiver_gets_no_longer_queue_with_time() -> None:
+    way = Way(4, 200)
+    travel(way, 10, 50, 200)
+    assert way.window <= 9
+
+
+def test_the_window_never_leaves_its_bounds() -> None:
+    way = Way(4, 8)
+    travel(way, 100, 1, 30)
+    assert way.window == 8
+    locked = Way(1, 1)
+    travel(locked, 100, 1, 30)
+    assert locked.window == 1
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 40), st.integers(0, SECOND)), max_size=60)
+)
+def test_whatever_comes_the_window_is_one(told: list[tuple[int, int, int]]) -> None:
+    way, now = Way(2, 16), 0
+    for what, batch, later in told:
+        now += later
+        if what == 0:
+            way.sends(batch, now)
+        elif what == 1:
+            way.credited(batch, now)
+        else:
+            way.look(now)
+        assert 2 <= way.window <= 16

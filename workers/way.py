@@ -1,0 +1,70 @@
+"""How many batches should be under way to a neighbour that is far off.
+
+As many as are credited in the time that a credit needs to come back, and half of the usual window
+on top: that keeps the way full, and lets a sender that could do more find out. The quickest credit of the
+last while tells that time; one that waited in a queue would ask for a longer queue. As all of them
+wait while the queue is never empty, the window is halved now and then, for a moment, to see.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+MEMORY_NS: Final = 10 * 10**9
+"""How long a time that was seen counts, and how often the way is emptied to see a new one."""
+MARGIN: Final = 1.25
+"""More than seems needed, while the window holds the sender up."""
+
+
+class Way:
+    """The batches on the way to one neighbour; `least` and `most` bound the window. Times in ns."""
+
+    def __init__(self, least: int, most: int) -> None:
+        self.window = least
+        self._least = least
+        self._most = max(least, most)
+        self._sent: deque[tuple[int, int]] = deque(maxlen=2 * self._most)
+        self._credited = 0
+        self._held = False
+        self._since = 0
+        self._emptied = 0
+        self._quickest: int | None = None
+
+    def sends(self, batch: int, now: int) -> None:
+        """`batch` is under way."""
+        self._sent.append((batch, now))
+        self._held = self._held or len(self._sent) >= self.window
+
+    def credited(self, credit: int, now: int) -> None:
+        """Batch `credit` has arrived and been dealt with, and so have all that were sent before."""
+        if not any(batch == credit for batch, _ in self._sent):
+            return
+        while self._sent:
+            batch, sent = self._sent.popleft()
+            self._credited += 1
+            if batch == credit:
+                took = now - sent
+                if self._quickest is None or took < self._quickest:
+                    self._quickest = took
+                break
+
+    def look(self, now: int) -> int:
+        """The window from now on; called twice a second or so."""
+        elapsed, self._since = now - self._since, now
+        credited, self._credited = self._credited, 0
+        held, self._held = self._held, False
+        if self._quickest is None or not credited:
+            return self.window
+        if now - self._emptied > MEMORY_NS:
+            first, self._emptied = not self._emptied, now
+            if not first:
+                self._quickest = None
+                self.window = self._bounded(self.window // 2)
+                return self.window
+        needed = credited / elapsed * self._quickest * (MARGIN if held else 1.0)
+        self.window = self._bounded(self._least // 2 + round(needed))
+        return self.window
+
+    def _bounded(self, window: int) -> int:
+        return min(self._most, max(self._least, window))
