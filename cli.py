@@ -19,7 +19,8 @@ import click
 from coordinator import options
 from coordinator.compare.wishes import Wishes, wishes
 from coordinator.several.commands import several_commands
-from coordinator.traces.commands import replay_command, trace_group
+from coordinator.traces.commands import trace_group
+from coordinator.traces.outlets import replay_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable

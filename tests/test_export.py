@@ -21,8 +21,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2
 
 import cli
+from coordinator.traces.events import NEVER
 from coordinator.traces.export import FORMS, export
-from coordinator.traces.messages import DROPPED, FATES, NEVER, UNSENT, USED, Messages
+from coordinator.traces.messages import DROPPED, FATES, UNSENT, USED, Messages
 from coordinator.traces.run import Traces
 from protocol import RunError, read_pipeline
 from protocol import trace as form

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import pytest
 
 from cli import run
-from coordinator.traces.messages import NEVER
+from coordinator.traces.events import NEVER
 from coordinator.traces.run import Traces
 from coordinator.traces.timeline import svg as drawing
 from coordinator.traces.timeline.html import html

@@ -1,8 +1,8 @@
 """How many batches should be under way to a neighbour that is far off.
 
 As many as are credited in the time that a credit needs to come back, and half of the usual window
-on top: that keeps the way full, and lets a sender that could do more find out. The quickest credit of the
-last while tells that time; one that waited in a queue would ask for a longer queue. As all of them
+on top: that keeps the way full, and lets a sender that could do more find out. The quickest credit
+of the last while tells that time; one that waited in a queue would ask for a longer queue. As all
 wait while the queue is never empty, the window is halved now and then, for a moment, to see.
 """
 

@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
 
 import click
 
 from coordinator import options
-
-if TYPE_CHECKING:
-    from coordinator.display import Terminal
-    from coordinator.traces.find import Choice
-    from coordinator.traces.run import Traces
+from coordinator.traces.asking import (
+    choice,
+    console,
+    edge_option,
+    kind_option,
+    layer_option,
+    print_json,
+    run_argument,
+)
+from coordinator.traces.outlets import export_command, timeline_command
 
 SHOWN = 100
 """Messages that a person is shown where no number is asked for."""
-
-_FILE = click.Path(path_type=Path, dir_okay=False)
-run_argument = click.argument("run", metavar="RUN")
-layer_option = click.option(
-    "--layer", help="Only what this layer (a number), or the source, has to do with."
-)
-edge_option = click.option("--edge", help="Only this edge, such as layer0>layer1.")
-kind_option = click.option("--kind", help="Only activation, gradient, credit, mark or test.")
 
 
 @click.group("trace")
@@ -35,47 +28,6 @@ def trace_group() -> None:
 
     Also of a run that is still going on.
     """
-
-
-@contextmanager
-def _console(*traces: Traces) -> Iterator[Terminal]:
-    """Where to print; then, on standard error, what could not be read of the traces."""
-    from coordinator.display import Terminal
-
-    yield Terminal()
-    complaints = Terminal(stderr=True)
-    for found in traces:
-        for problem in found.all_problems():
-            complaints.say(f"warning: {problem}")
-
-
-def _choice(
-    folder: Path, layer: str | None, edge: str | None, kind: str | None, batch: str | None
-) -> Choice:
-    """What the options choose. Raises UserError where there is no such thing in the run."""
-    from coordinator.record import pipeline_of
-    from coordinator.traces.find import Choice
-    from coordinator.traces.words import batches, core_name, one_of
-    from protocol.trace import KINDS
-
-    pipeline = pipeline_of(folder)
-    if edge is not None:
-        one_of(edge, [str(e) for e in pipeline.edges], "--edge")
-    return Choice(
-        core=None if layer is None else core_name(layer, pipeline.cores),
-        edge=edge,
-        kinds=one_of(kind, KINDS, "--kind"),
-        batches=None if batch is None else batches(batch),
-    )
-
-
-def _print_json(rows: Iterable[object]) -> None:
-    """A JSON list, written as it is made."""
-    between = "["
-    for row in rows:
-        click.echo(f"{between}{json.dumps(row)}", nl=False)
-        between = ",\n "
-    click.echo("]" if between != "[" else "[]")
 
 
 @trace_group.command("stats")
@@ -90,14 +42,14 @@ def stats_command(run: str, as_json: bool) -> None:
 
     traces = Traces(run_folder(run))
     rows = stats(traces)
-    with _console(traces) as console:
+    with console(traces) as screen:
         if as_json:
-            _print_json(map(stats_json, rows))
+            print_json(map(stats_json, rows))
             return
-        console.print(stats_table(rows))
+        screen.print(stats_table(rows))
         odd = [f"{a.edge} {a.kind}" for row in rows for a in row.accounts if not a.balanced]
         if odd and not traces.running:
-            console.say(f"the books do not balance: {', '.join(odd)}")
+            screen.say(f"the books do not balance: {', '.join(odd)}")
 
 
 @trace_group.command("messages")
@@ -129,15 +81,15 @@ def messages_command(
     from coordinator.traces.words import one_of, run_folder
 
     folder = run_folder(run)
-    choice = _choice(folder, layer, edge, kind, batch)
-    choice = replace(choice, fates=one_of(fate, FATES, "--fate"))
-    traces = Traces(folder, choice.keep)
-    entries, count = find(traces, choice, limit or SHOWN)
-    with _console(traces) as console:
+    chosen = choice(folder, layer, edge, kind, batch)
+    chosen = replace(chosen, fates=one_of(fate, FATES, "--fate"))
+    traces = Traces(folder, chosen.keep)
+    entries, count = find(traces, chosen, limit or SHOWN)
+    with console(traces) as screen:
         if as_json:
-            _print_json(entry._asdict() for entry in entries)
+            print_json(entry._asdict() for entry in entries)
         else:
-            console.print(messages_table(entries))
+            screen.print(messages_table(entries))
         if count > len(entries):
             more = f"the first {len(entries):,} of {count:,} messages; --limit shows more"
             click.echo(more, err=as_json)
@@ -154,11 +106,11 @@ def batch_command(run: str, batch: int, as_json: bool) -> None:
     from coordinator.traces.words import run_folder
 
     traces, chapters = story(run_folder(run), batch)
-    with _console(traces) as console:
+    with console(traces) as screen:
         if as_json:
-            _print_json(chapter.as_dict() for chapter in chapters)
+            print_json(chapter.as_dict() for chapter in chapters)
         else:
-            console.print(story_tree(batch, chapters), highlight=False)
+            screen.print(story_tree(batch, chapters), highlight=False)
 
 
 @trace_group.command("lost")
@@ -173,13 +125,13 @@ def lost_command(run: str, as_json: bool) -> None:
 
     traces = Traces(run_folder(run))
     rows = lost(traces)
-    with _console(traces) as console:
+    with console(traces) as screen:
         if as_json:
-            _print_json(row._asdict() for row in rows)
+            print_json(row._asdict() for row in rows)
         elif rows:
-            console.print(lost_table(rows))
+            screen.print(lost_table(rows))
         else:
-            console.say("every message was used")
+            screen.say("every message was used")
 
 
 @trace_group.command("tap")
@@ -203,8 +155,8 @@ def tap_command(
     from coordinator.traces.words import run_folder
 
     folder = run_folder(run)
-    choice = _choice(folder, layer, edge, kind, batch)
-    for heard in tap(folder, choice):
+    chosen = choice(folder, layer, edge, kind, batch)
+    for heard in tap(folder, chosen):
         if isinstance(heard, Missed):
             click.echo(f"{heard.core}: {heard.records:,} records were overwritten unread", err=True)
         else:
@@ -224,133 +176,15 @@ def diff_command(run_a: str, run_b: str, as_json: bool) -> None:
 
     a, b = (Traces(run_folder(run)) for run in (run_a, run_b))
     rows = difference(a, b)
-    with _console(a, b) as console:
+    with console(a, b) as screen:
         if as_json:
-            _print_json(
+            print_json(
                 {"edge": r.edge, "measure": r.measure, "a": r.a, "b": r.b, "ratio": r.ratio}
                 for r in rows
             )
         else:
-            console.print(difference_table(rows))
+            screen.print(difference_table(rows))
 
 
-def _write(file: Path, text: str) -> None:
-    """Write `file`, whole or not at all. Raises RunError where that cannot be."""
-    from coordinator.record import whole
-    from protocol import RunError
-
-    try:
-        whole(file, lambda part: part.write_text(text, "utf-8"))
-    except OSError as error:
-        raise RunError(f"{file}: {error.strerror}") from None
-
-
-@trace_group.command("timeline")
-@run_argument
-@click.option("--from", "begin", metavar="TIME", help="Begin so long after the start, such as 10s.")
-@click.option("--for", "length", metavar="TIME", help="Show so long a time, such as 200ms.")
-@click.option("--svg", type=_FILE, help="Draw it into this file.")
-@click.option("--html", type=_FILE, help="Make a page of it, with zoom, pan and click.")
-def timeline_command(
-    run: str, begin: str | None, length: str | None, svg: Path | None, html: Path | None
-) -> None:
-    """Draw what each core did when, and the messages between them; here or into a file.
-
-    Without --from and --for a stretch in the middle of training is shown.
-    """
-    from coordinator.traces.timeline.html import html as page
-    from coordinator.traces.timeline.layout import read
-    from coordinator.traces.timeline.svg import svg as picture
-    from coordinator.traces.timeline.text import text
-    from coordinator.traces.words import nanoseconds, run_folder
-
-    times = (
-        None if word is None else nanoseconds(word, option)
-        for word, option in ((begin, "--from"), (length, "--for"))
-    )
-    made = read(run_folder(run), *times)
-    with _console() as console:
-        if svg is None and html is None:
-            console.print(text(made, console.width))
-        for file, draw in ((svg, picture), (html, page)):
-            if file is not None:
-                _write(file, draw(made))
-                console.say(f"picture: {file}")
-
-
-@trace_group.command("export")
-@run_argument
-@click.option(
-    "--to",
-    "form",
-    required=True,
-    metavar="FORMAT",
-    help="perfetto, chrome, csv, jsonl or otlp (OpenTelemetry, JSON lines).",
-)
-@click.argument("file", type=_FILE)
-def export_command(run: str, form: str, file: Path) -> None:
-    """Write the trace of RUN to FILE for other tools."""
-    from coordinator.traces.export import export
-    from coordinator.traces.run import Traces
-    from coordinator.traces.words import run_folder
-
-    traces = Traces(run_folder(run))
-    count = export(traces, form, file)
-    with _console(traces) as console:
-        console.say(f"{file}: {count:,} entries")
-
-
-class Replayed(Protocol):
-    """What came of a replay; see `workers.replay`."""
-
-    @property
-    def core(self) -> str:
-        """The layer's name."""
-
-    @property
-    def messages(self) -> int:
-        """How many it was told again."""
-
-    @property
-    def equal(self) -> bool:
-        """Whether it came to the same, bit for bit."""
-
-    @property
-    def differing(self) -> tuple[tuple[str, float], ...]:
-        """The arrays that are not the same, and by how much."""
-
-    @property
-    def note(self) -> str:
-        """What else there is to say."""
-
-
-def replay_command(replay: Callable[[Path, int], Replayed]) -> click.Command:
-    """`dni trace replay`, given what replays a layer of a run."""
-
-    @click.command("replay")
-    @run_argument
-    @click.option("--layer", type=click.IntRange(0), required=True, help="The layer's number.")
-    @options.as_json
-    @click.pass_context
-    def command(ctx: click.Context, run: str, layer: int, as_json: bool) -> None:
-        """Tell a layer again what it was told in RUN, and compare its weights bit for bit.
-
-        The run must have been recorded with --trace payloads. The exit status is 1 where the
-        weights are not the same.
-        """
-        from coordinator.traces.words import run_folder
-
-        done = replay(run_folder(run), layer)
-        if as_json:
-            facts = {name: getattr(done, name) for name in ("core", "messages", "equal", "note")}
-            click.echo(json.dumps(facts | {"differing": dict(done.differing)}))
-        else:
-            same = "the same weights, bit for bit" if done.equal else "NOT the same weights"
-            click.echo(f"{done.core}: {done.messages:,} messages, {same}")
-            for name, distance in done.differing:
-                click.echo(f"  {name}: off by up to {distance:g}")
-            if done.note:
-                click.echo(done.note)
-        ctx.exit(0 if done.equal else 1)
-
-    return command
+for _command in (timeline_command, export_command):
+    trace_group.add_command(_command)

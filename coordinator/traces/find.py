@@ -10,16 +10,8 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from coordinator.traces.books import why_lost
-from coordinator.traces.messages import (
-    FATES,
-    MISSING,
-    NEVER,
-    UNSENT,
-    WAITING,
-    Keep,
-    Messages,
-    Numbers,
-)
+from coordinator.traces.events import NEVER, Keep, Numbers
+from coordinator.traces.messages import FATES, MISSING, UNSENT, WAITING, Messages
 from coordinator.traces.run import Traces
 from protocol import Edge
 from protocol import trace as form

@@ -6,26 +6,17 @@ than once, as in credits, by which time it comes.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from coordinator.traces.files import TraceFile
+from coordinator.traces.events import NEVER, Columns, Events, Numbers, Times, nothing
 from protocol import Edge
 from protocol import trace as form
-from protocol.trace import Records
 
-Times: TypeAlias = npt.NDArray[np.int64]
-Numbers: TypeAlias = npt.NDArray[Any]
-Columns: TypeAlias = dict[str, Numbers]
-Keep: TypeAlias = Callable[[Records], npt.NDArray[np.bool_]]
-
-NEVER: Final = -1
-"""In place of a time."""
 FATES: Final = ("used", "dropped", "unsent", "waiting", "missing", "forgotten")
 """What became of a message.
 
@@ -35,14 +26,6 @@ waiting         received, and neither used nor dropped so far
 missing         sent, and not received so far
 forgotten       sent, and what became of it has been overwritten in the receiver's ring"""
 USED, DROPPED, UNSENT, WAITING, MISSING, FORGOTTEN = range(6)
-
-_COLUMNS: Final = {
-    form.SENT: ("time", "batch", "kind", "bytes", "version", "cause"),
-    form.RECEIVED: ("time", "batch", "kind", "queue"),
-    form.USED: ("time", "end", "batch", "kind", "staleness", "version"),
-    form.DROPPED: ("time", "batch", "kind", "why", "version", "cause"),
-    form.RESUMED: ("time", "end", "batch", "kind", "version"),
-}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,87 +59,6 @@ class Messages:
         return len(self.batch)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Work:
-    """When a core was at work, and on what, in order of time; a column has an entry a spell.
-
-    `begin` and `end` are ns of the coordinator's clock, `end` NEVER where it did not come to that.
-    `edge` is a place in `edges` and says where the message came from that was worked on, `batch`
-    and `kind` are that message's. `resumed` tells the second half of a training batch, in which a
-    layer guesses, updates and sends down, from the first, in which it computes what it sends up.
-    """
-
-    core: str
-    begin: Times
-    end: Times
-    batch: Numbers
-    kind: Numbers
-    edge: Numbers
-    resumed: Numbers
-    edges: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.begin)
-
-
-class Events:
-    """What one core recorded, by edge and event, in the order in which it happened.
-
-    Nothing is known from before the `horizon`, on the core's own clock; 0 where all is.
-    """
-
-    def __init__(self, file: TraceFile, keep: Keep | None = None) -> None:
-        parts: dict[tuple[int, int], dict[str, list[Numbers]]] = {}
-        for block in file.blocks():
-            chosen = block if keep is None else block[keep(block)]
-            _divide(chosen, parts)
-        self.horizon = file.horizon
-        self._edges = {name: i for i, name in enumerate(file.origin.edges)}
-        self._all = {key: _joined(columns) for key, columns in parts.items()}
-
-    def of(self, edge: Edge, event: int) -> Columns:
-        """The columns of these events, the empty ones where there were none."""
-        found = self._all.get((self._edges.get(str(edge), NEVER), event))
-        return _nothing(event) if found is None else found
-
-    def work(self, core: str, time: Callable[[Numbers], Times]) -> Work:
-        """When `core` was at work; `time` turns its times into the coordinator's."""
-        spells: dict[str, list[Numbers]] = defaultdict(list)
-        for name, place in self._edges.items():
-            for event in (form.USED, form.RESUMED):
-                columns = self.of(Edge.named(name), event)
-                work = np.isin(columns["kind"], form.WORK)
-                for column in ("time", "end", "batch", "kind"):
-                    spells[column].append(columns[column][work])
-                count = int(work.sum())
-                spells["edge"].append(np.full(count, place, np.uint16))
-                spells["resumed"].append(np.full(count, event == form.RESUMED))
-        found = _joined(spells)
-        order = np.argsort(found["time"], kind="stable")
-        ordered = {column: values[order] for column, values in found.items()}
-        begin, end = time(ordered.pop("time")), ordered.pop("end")
-        ended = np.where(end == 0, NEVER, time(end))
-        return Work(core, begin, ended, **ordered, edges=tuple(self._edges))
-
-
-def _divide(block: Records, parts: dict[tuple[int, int], dict[str, list[Numbers]]]) -> None:
-    """Sort the records of `block` into `parts` by edge and event."""
-    code = block["edge"].astype(np.uint32) * len(form.EVENTS) + block["event"]
-    short = code.astype(np.uint16) if code.max(initial=0) < 1 << 16 else code
-    order = np.argsort(short, kind="stable")  # of 16 bits in time linear in their number
-    found, starts = np.unique(code[order], return_index=True)
-    for number, group in zip(found, np.split(order, starts[1:]), strict=False):
-        edge, event = divmod(int(number), len(form.EVENTS))
-        if event in _COLUMNS:
-            columns = parts.setdefault((edge, event), defaultdict(list))
-            for name in _COLUMNS[event]:
-                columns[name].append(block[name][group])
-
-
-def _joined(columns: dict[str, list[Numbers]]) -> Columns:
-    return {name: np.concatenate(columns.pop(name)) for name in list(columns)}
-
-
 def kinds(ends: Ends, edge: Edge) -> list[int]:
     """The kinds of messages that were seen on `edge`."""
     seen = [ends.said(edge, event)["kind"] for event in (form.SENT, form.DROPPED)]
@@ -179,7 +81,7 @@ class Ends:
 
     def said(self, edge: Edge, event: int) -> Columns:
         """What the sender recorded."""
-        return self.sender.of(edge, event) if self.sender else _nothing(event)
+        return self.sender.of(edge, event) if self.sender else nothing(event)
 
     @property
     def horizon(self) -> int:
@@ -190,11 +92,7 @@ class Ends:
 
     def heard(self, edge: Edge, event: int) -> Columns:
         """What the receiver recorded."""
-        return self.receiver.of(edge, event) if self.receiver else _nothing(event)
-
-
-def _nothing(event: int) -> Columns:
-    return {name: np.empty(0, form.RECORD[name]) for name in _COLUMNS[event]}
+        return self.receiver.of(edge, event) if self.receiver else nothing(event)
 
 
 def messages(ends: Ends, edge: Edge, kind: int) -> Messages:

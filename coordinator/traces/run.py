@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from coordinator.record import SUMMARY, TRACE, pipeline_of
 from coordinator.traces.clocks import Clock, clock
+from coordinator.traces.events import Events, Keep, Work
 from coordinator.traces.files import TraceFile
-from coordinator.traces.messages import Ends, Events, Keep, Messages, Work, kinds, messages
+from coordinator.traces.messages import Ends, Messages, kinds, messages
 from protocol import Edge, RunError
 from protocol.trace import SUFFIX
 

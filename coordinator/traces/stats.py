@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 
 from coordinator.traces.books import Account, account, books
-from coordinator.traces.messages import USED, Messages, Numbers
+from coordinator.traces.events import Numbers
+from coordinator.traces.messages import USED, Messages
 from coordinator.traces.run import Traces
 from protocol import Edge
 from protocol import trace as form

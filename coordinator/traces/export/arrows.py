@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 
+from coordinator.traces.events import NEVER, Numbers, Times
 from coordinator.traces.export.view import Ends
-from coordinator.traces.messages import NEVER, Numbers, Times
 
 FACTS: Final = ("bytes", "queue", "staleness", "version")
 """Columns of messages that are shown beside a spell."""

@@ -14,9 +14,10 @@ from typing import Any, Final, TextIO
 
 import numpy as np
 
+from coordinator.traces.events import NEVER, Numbers, Times
 from coordinator.traces.export.arrows import FACTS, by_edge, depth, facts
 from coordinator.traces.export.view import Ends, View, name, parts
-from coordinator.traces.messages import DROPPED, NEVER, UNSENT, USED, Numbers, Times
+from coordinator.traces.messages import DROPPED, UNSENT, USED
 from coordinator.traces.run import Traces
 from protocol import trace as form
 

@@ -15,6 +15,7 @@ from typing import Any, Final, TextIO
 
 import numpy as np
 
+from coordinator.traces.events import NEVER, Numbers, Times, Work
 from coordinator.traces.export.arrows import FACTS, facts
 from coordinator.traces.export.spans import (
     MESSAGE,
@@ -27,7 +28,7 @@ from coordinator.traces.export.spans import (
     trace_id,
 )
 from coordinator.traces.export.view import Ends, View, name, parts
-from coordinator.traces.messages import DROPPED, NEVER, UNSENT, Numbers, Times, Work
+from coordinator.traces.messages import DROPPED, UNSENT
 from coordinator.traces.run import Traces
 from protocol import trace as form
 

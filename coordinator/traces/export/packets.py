@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from coordinator.traces.events import Numbers, Times
 from coordinator.traces.export.arrows import FACTS
 from coordinator.traces.export.protobuf import Parts, data, number, one
 from coordinator.traces.export.view import View
-from coordinator.traces.messages import Numbers, Times
 from coordinator.traces.run import Traces
 from protocol import trace as form
 

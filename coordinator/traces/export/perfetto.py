@@ -12,11 +12,12 @@ from typing import BinaryIO, Final
 
 import numpy as np
 
+from coordinator.traces.events import NEVER, Numbers, Times, Work
 from coordinator.traces.export.arrows import FACTS, by_edge, depth, facts, outgoing
 from coordinator.traces.export.packets import Words, head, packet, track
 from coordinator.traces.export.protobuf import Parts, data, fixed, many, number
 from coordinator.traces.export.view import Ends, View, name, parts
-from coordinator.traces.messages import DROPPED, NEVER, UNSENT, USED, Numbers, Times, Work
+from coordinator.traces.messages import DROPPED, UNSENT, USED
 from coordinator.traces.run import Traces
 from protocol import trace as form
 

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from coordinator.traces.messages import Numbers
+from coordinator.traces.events import Numbers
 
 VARINT, FIXED64, DATA = 0, 1, 2
 _SEVEN: Final = np.uint64(7)

@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 
+from coordinator.traces.events import NEVER, Numbers, Work
 from coordinator.traces.export.view import View
-from coordinator.traces.messages import NEVER, Numbers, Work
 from protocol import trace as form
 
 _TEST: Final = np.uint64(1 << 63)

@@ -16,16 +16,9 @@ from typing import Any, Final, TextIO
 
 import numpy as np
 
+from coordinator.traces.events import NEVER, Numbers
 from coordinator.traces.export.view import View, parts
-from coordinator.traces.messages import (
-    DROPPED,
-    FATES,
-    NEVER,
-    UNSENT,
-    USED,
-    Messages,
-    Numbers,
-)
+from coordinator.traces.messages import DROPPED, FATES, UNSENT, USED, Messages
 from coordinator.traces.run import Traces
 from protocol import trace as form
 

@@ -13,7 +13,8 @@ from typing import Final
 
 import numpy as np
 
-from coordinator.traces.messages import DROPPED, NEVER, USED, Messages, Numbers, Times, Work
+from coordinator.traces.events import NEVER, Numbers, Times, Work
+from coordinator.traces.messages import DROPPED, USED, Messages
 from coordinator.traces.run import Traces
 from protocol import Edge
 from protocol import trace as form

@@ -13,7 +13,8 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from coordinator.traces.clocks import Times
-from coordinator.traces.messages import FATES, NEVER, Messages, Numbers, Work
+from coordinator.traces.events import NEVER, Numbers, Work
+from coordinator.traces.messages import FATES, Messages
 from coordinator.traces.run import Traces
 from coordinator.traces.timeline.window import Window, batches, choose
 from protocol import Pipeline, RunError

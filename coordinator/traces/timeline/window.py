@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coordinator.traces.clocks import Times
-from coordinator.traces.messages import Keep
+from coordinator.traces.events import Keep
 from coordinator.traces.run import Traces
 from protocol import RunError
 from protocol import trace as form

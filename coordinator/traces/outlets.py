@@ -1,0 +1,135 @@
+"""The words of `dni trace` that make files of a trace, or run a layer again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import click
+
+from coordinator import options
+from coordinator.traces.asking import FILE, console, run_argument
+
+
+def _write(file: Path, text: str) -> None:
+    """Write `file`, whole or not at all. Raises RunError where that cannot be."""
+    from coordinator.record import whole
+    from protocol import RunError
+
+    try:
+        whole(file, lambda part: part.write_text(text, "utf-8"))
+    except OSError as error:
+        raise RunError(f"{file}: {error.strerror}") from None
+
+
+@click.command("timeline")
+@run_argument
+@click.option("--from", "begin", metavar="TIME", help="Begin so long after the start, such as 10s.")
+@click.option("--for", "length", metavar="TIME", help="Show so long a time, such as 200ms.")
+@click.option("--svg", type=FILE, help="Draw it into this file.")
+@click.option("--html", type=FILE, help="Make a page of it, with zoom, pan and click.")
+def timeline_command(
+    run: str, begin: str | None, length: str | None, svg: Path | None, html: Path | None
+) -> None:
+    """Draw what each core did when, and the messages between them; here or into a file.
+
+    Without --from and --for a stretch in the middle of training is shown.
+    """
+    from coordinator.traces.timeline.html import html as page
+    from coordinator.traces.timeline.layout import read
+    from coordinator.traces.timeline.svg import svg as picture
+    from coordinator.traces.timeline.text import text
+    from coordinator.traces.words import nanoseconds, run_folder
+
+    times = (
+        None if word is None else nanoseconds(word, option)
+        for word, option in ((begin, "--from"), (length, "--for"))
+    )
+    made = read(run_folder(run), *times)
+    with console() as screen:
+        if svg is None and html is None:
+            screen.print(text(made, screen.width))
+        for file, draw in ((svg, picture), (html, page)):
+            if file is not None:
+                _write(file, draw(made))
+                screen.say(f"picture: {file}")
+
+
+@click.command("export")
+@run_argument
+@click.option(
+    "--to",
+    "form",
+    required=True,
+    metavar="FORMAT",
+    help="perfetto, chrome, csv, jsonl or otlp (OpenTelemetry, JSON lines).",
+)
+@click.argument("file", type=FILE)
+def export_command(run: str, form: str, file: Path) -> None:
+    """Write the trace of RUN to FILE for other tools."""
+    from coordinator.traces.export import export
+    from coordinator.traces.run import Traces
+    from coordinator.traces.words import run_folder
+
+    traces = Traces(run_folder(run))
+    count = export(traces, form, file)
+    with console(traces) as screen:
+        screen.say(f"{file}: {count:,} entries")
+
+
+class Replayed(Protocol):
+    """What came of a replay; see `workers.replay`."""
+
+    @property
+    def core(self) -> str:
+        """The layer's name."""
+
+    @property
+    def messages(self) -> int:
+        """How many it was told again."""
+
+    @property
+    def equal(self) -> bool:
+        """Whether it came to the same, bit for bit."""
+
+    @property
+    def differing(self) -> tuple[tuple[str, float], ...]:
+        """The arrays that are not the same, and by how much."""
+
+    @property
+    def note(self) -> str:
+        """What else there is to say."""
+
+
+def replay_command(replay: Callable[[Path, int], Replayed]) -> click.Command:
+    """`dni trace replay`, given what replays a layer of a run."""
+
+    @click.command("replay")
+    @run_argument
+    @click.option("--layer", type=click.IntRange(0), required=True, help="The layer's number.")
+    @options.as_json
+    @click.pass_context
+    def command(ctx: click.Context, run: str, layer: int, as_json: bool) -> None:
+        """Tell a layer again what it was told in RUN, and compare its weights bit for bit.
+
+        The run must have been recorded with --trace payloads. The exit status is 1 where the
+        weights are not the same.
+        """
+        from coordinator.traces.words import run_folder
+
+        done = replay(run_folder(run), layer)
+        if as_json:
+            facts = {name: getattr(done, name) for name in ("core", "messages", "equal", "note")}
+            click.echo(json.dumps(facts | {"differing": dict(done.differing)}))
+        else:
+            same = "the same weights, bit for bit" if done.equal else "NOT the same weights"
+            click.echo(f"{done.core}: {done.messages:,} messages, {same}")
+            for name, distance in done.differing:
+                click.echo(f"  {name}: off by up to {distance:g}")
+            if done.note:
+                click.echo(done.note)
+        ctx.exit(0 if done.equal else 1)
+
+    return command
