@@ -11,6 +11,7 @@ from pathlib import Path
 
 from protocol import Core, DataMessage, Pipeline, Report, Send, State
 from protocol.clock import Estimate
+from protocol.narrow import FULL
 from protocol.payloads import Call
 from workers.tape import Tape, open_tape
 from workers.trace import Trace, open_trace
@@ -58,10 +59,10 @@ class Meter:
             return sends
         return self._tape.through(call, sends)
 
-    def sends(self, to: str, message: DataMessage) -> None:
-        """What the core sends is about to go."""
+    def sends(self, to: str, message: DataMessage, wire: str = FULL) -> None:
+        """What the core sends is about to go, on a way of the width `wire`."""
         if self._trace is not None:
-            self._trace.sends(to, message)
+            self._trace.sends(to, message, wire)
 
     def receive(self, sender: str, message: DataMessage) -> None:
         """Hand `message` to the core."""
