@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, cast
 from protocol.checks import at_least, each_of, fraction, is_path, one_of, positive
 from protocol.errors import SpecError
 from protocol.narrow import FULL, WIRES
+from protocol.plain import plain, plain_value
 
 LARGEST_WINDOW: Final = 4096
 RULES: Final = ("no-bprop", "backprop", "dni", "cdni", "unlocked-dni", "unlocked-cdni")
@@ -77,16 +78,10 @@ class Train:
         fraction("train.momentum", self.momentum)
         if not 0 < self.update_probability <= 1:
             raise SpecError(f"train.update_probability: {self.update_probability!r} not in (0, 1]")
-        least = {
-            "steps": 1,
-            "seed": 0,
-            "window": 1,
-            "most_window": 1,
-            "eval_every": 0,
-            "threads": 0,
-        }
-        for key, number in least.items():
-            at_least(f"train.{key}", getattr(self, key), number)
+        for key in ("steps", "window", "most_window"):
+            at_least(f"train.{key}", getattr(self, key), 1)
+        for key in ("seed", "eval_every", "threads"):
+            at_least(f"train.{key}", getattr(self, key), 0)
         for key, window in (("window", self.window), ("most_window", self.most_window)):
             if window > LARGEST_WINDOW:
                 raise SpecError(f"train.{key}: {window} is more than {LARGEST_WINDOW}")
@@ -200,7 +195,7 @@ class Pipeline:
         held = sorted(index for group in self.workers for index in group)
         if self.workers and held != list(range(len(self.layer))):
             raise SpecError(
-                f"workers: {_value(self.workers)!r:.60} does not hold each of the layers 0 … "
+                f"workers: {plain_value(self.workers)!r:.60} does not hold each of the layers 0 … "
                 f"{len(self.layer) - 1} once"
             )
         one_of("wire", self.wire, WIRES)
@@ -272,7 +267,7 @@ class Pipeline:
 
     def as_dict(self) -> dict[str, object]:
         """Plain dicts, lists and scalars that `build` makes the same pipeline of."""
-        return _plain(asdict(self))
+        return plain(asdict(self))
 
 
 def layer_name(index: int) -> str:
@@ -288,15 +283,3 @@ def _range(group: tuple[int, ...]) -> str:
     if last - first + 1 == len(group):
         return f"layer{first}-{last}"
     return f"layer{','.join(map(str, sorted(group)))}"
-
-
-def _plain(table: dict[str, object]) -> dict[str, object]:
-    return {key: _value(value) for key, value in table.items() if value is not None}
-
-
-def _value(value: object) -> object:
-    if isinstance(value, dict):
-        return _plain(value)
-    if isinstance(value, tuple):
-        return [_value(item) for item in value]
-    return value
