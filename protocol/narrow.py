@@ -17,6 +17,7 @@ from typing import Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from protocol.halves import BLOCK, floats, halves
 from protocol.messages import Array
 
 FULL: Final = "float32"
@@ -32,8 +33,6 @@ _LEAST_SCALE: Final = np.finfo(np.float32).tiny
 """A row with a smaller scale, whose inverse would be infinite, travels as zeros."""
 _TOO_LARGE: Final = 65520.0
 """From here on float16 is infinite."""
-_BLOCK: Final = 1 << 16
-"""Numbers that are worked on at a time, so that they stay in the cache."""
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Data: TypeAlias = bytes | memoryview
@@ -62,9 +61,8 @@ def overflows(array: Array, wire: str) -> bool:
 def pack(array: Array, wire: str) -> tuple[str, Array]:
     """What the form is called, and its bytes. `array` is one that `narrows`, and contiguous."""
     with np.errstate(over="ignore", invalid="ignore"):
-        if wire == "float16":
-            return F2, array.astype("<f2")
-        return I1, _in_steps(array.astype(np.float32, copy=False))
+        numbers = array.astype(np.float32, copy=False)
+        return (F2, halves(numbers)) if wire == "float16" else (I1, _in_steps(numbers))
 
 
 def _in_steps(array: Floats) -> npt.NDArray[np.uint8]:
@@ -74,7 +72,7 @@ def _in_steps(array: Floats) -> npt.NDArray[np.uint8]:
     data = np.empty(count * (_SCALE + width), np.uint8)
     scales = data[: _SCALE * count].view(_FLOAT)
     steps = data[_SCALE * count :].view(np.int8).reshape(count, width)
-    at_once = max(1, _BLOCK // max(1, width))
+    at_once = max(1, BLOCK // max(1, width))
     for start in range(0, count, at_once):
         block = slice(start, start + at_once)
         _count_steps(rows[block], scales[block], steps[block])
@@ -96,7 +94,7 @@ def _count_steps(rows: Floats, scales: Floats, steps: npt.NDArray[np.int8]) -> N
 
 
 def _of_halves(shape: tuple[int, ...], data: Data) -> Array:
-    return np.ndarray(shape, "<f2", data).astype(np.float32)
+    return floats(np.ndarray(shape, "<u2", data))
 
 
 def _of_steps(shape: tuple[int, ...], data: Data) -> Array:

@@ -35,6 +35,7 @@ from protocol import (
     narrow,
     read_pipeline,
 )
+from protocol.halves import BLOCK, floats, halves
 from protocol.trace import weight
 from protocol.wire import INLINE
 from workers.build import Facts
@@ -55,10 +56,10 @@ LAYOUTS: Final[list[Callable[[Floats], Floats]]] = [
 every = pytest.mark.parametrize
 
 
-def floats(most: float) -> st.SearchStrategy[Floats]:
+def numbers(most: float) -> st.SearchStrategy[Floats]:
     """Arrays of float32 of up to four axes, however they lie, empty ones too; wide and narrow."""
-    numbers = st.floats(-most, most, width=32) | st.floats(-1, 1, width=32)
-    whole = hnp.arrays(np.float32, SHAPES, elements=numbers)
+    each = st.floats(-most, most, width=32) | st.floats(-1, 1, width=32)
+    whole = hnp.arrays(np.float32, SHAPES, elements=each)
     return st.builds(lambda array, layout: layout(array), whole, st.sampled_from(LAYOUTS))
 
 
@@ -83,7 +84,7 @@ def by_row(array: Floats) -> NDArray[np.float64]:
 
 
 @settings(max_examples=300, deadline=None)
-@given(floats(2.0**127))
+@given(numbers(2.0**127))
 def test_8_bits_are_off_by_half_a_scale_at_most(array: Floats) -> None:
     arrived = back(array, "int8")
     assert arrived.shape == array.shape
@@ -95,12 +96,36 @@ def test_8_bits_are_off_by_half_a_scale_at_most(array: Floats) -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(floats(65504))
+@given(numbers(65504))
 def test_float16_is_off_by_half_its_last_bit_at_most(array: Floats) -> None:
     arrived = back(array, "float16")
     assert arrived.shape == array.shape
     sent = by_row(array)
     assert (np.abs(by_row(arrived) - sent) <= np.maximum(np.abs(sent) * 2.0**-11, 2.0**-25)).all()
+
+
+def test_float16_is_numpys_to_the_bit() -> None:
+    """All that there are, what lies half way between two, its neighbours, and any bits at all."""
+    all_halves = np.arange(1 << 16, dtype=np.uint16)
+    exact = all_halves.view(np.float16).astype(np.float32)
+    assert floats(all_halves).tobytes() == exact.tobytes()
+    finite = exact[np.isfinite(exact)]
+    between = (finite[:-1] + finite[1:]) / 2
+    around = [between * np.float32(1 - 2**-24), between * np.float32(1 + 2**-23)]
+    anything = np.random.default_rng(0).integers(0, 1 << 32, 10**6, np.uint32).view(np.float32)
+    sizes = np.abs(anything)
+    samples: list[Floats] = [
+        finite,
+        between,
+        *around,
+        anything[sizes < 65520],
+        anything[sizes > 60000],
+    ]
+    for sample in samples:
+        with np.errstate(all="ignore"):
+            expected = sample.astype(np.float16)
+            found = halves(sample).view(np.float16)
+        assert found.tobytes() == expected.tobytes()
 
 
 @every("wire", NARROW)
@@ -116,7 +141,7 @@ def test_a_row_is_an_example_and_a_picture_has_one_scale() -> None:
     """However large the numbers of one example are, the others keep theirs."""
     array = np.random.default_rng(0).standard_normal((3, 40, 40, 64)).astype(np.float32)
     array[1] *= 1e6
-    assert array.size > 2 * narrow._BLOCK
+    assert array.size > 2 * BLOCK
     off = by_row(back(array, "int8")) - by_row(array)
     scale = np.abs(by_row(array)).max(axis=1) / 127
     assert (np.abs(off).max(axis=1) <= scale * 0.50001).all()
