@@ -46,6 +46,11 @@ def _convert(hint: Any, value: object, key: str) -> object:
         hint = get_args(hint)[0]
     if is_dataclass(hint):
         return build(cast(type[object], hint), value, key)
+    if get_origin(hint) is dict:
+        if not isinstance(value, dict):
+            raise SpecError(f"{key}: a table is needed, not {value!r:.60}")
+        _, item = get_args(hint)
+        return {word: _convert(item, v, _join(key, word)) for word, v in value.items()}
     if get_origin(hint) is tuple:
         if not isinstance(value, list | tuple):
             raise SpecError(f"{key}: a list is needed, not {value!r:.60}")

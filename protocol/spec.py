@@ -7,12 +7,14 @@ which knows what modules there are.
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Final, NamedTuple, cast
 
-from protocol.errors import SpecError, nearest
+from protocol.checks import at_least, each_of, fraction, is_path, one_of, positive
+from protocol.errors import SpecError
+from protocol.narrow import FULL, WIRES
+from protocol.plain import plain, plain_value
 
 LARGEST_WINDOW: Final = 4096
 LARGEST_TRACE: Final = 1 << 20
@@ -23,30 +25,6 @@ SCHEDULES: Final = ("free", "lockstep")
 LOSSES: Final = ("cross-entropy", "squared-error", "binary-cross-entropy")
 NONFINITE: Final = ("fail", "ignore")
 TRACES: Final = ("ring", "full", "payloads", "off")
-
-
-def _one_of(key: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise SpecError(f"{key}: unknown value {value!r}{nearest(value, known)}")
-
-
-def _at_least(key: str, value: float, least: float) -> None:
-    if not value >= least:
-        raise SpecError(f"{key}: {value!r} is less than {least}")
-
-
-def _positive(key: str, value: float) -> None:
-    if not 0 < value < math.inf:
-        raise SpecError(f"{key}: {value!r} is not a positive number")
-
-
-def _fraction(key: str, value: float) -> None:
-    if not 0 <= value < 1:
-        raise SpecError(f"{key}: {value!r} is not in [0, 1)")
-
-
-def _is_path(text: str) -> bool:
-    return "\0" not in text and text == text.encode("utf-8", "replace").decode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +43,9 @@ class Data:
     def __post_init__(self) -> None:
         if (self.name is None) == (self.path is None):
             raise SpecError("data: give either name or path")
-        if self.path is not None and not _is_path(self.path):
+        if self.path is not None and not is_path(self.path):
             raise SpecError(f"data.path: {self.path!r} cannot be a path")
-        _at_least("data.batch", self.batch, 1)
+        at_least("data.batch", self.batch, 1)
         if isinstance(cast(object, self.augment), str):
             raise SpecError(f"data.augment: a list is needed, not {self.augment!r}")
 
@@ -93,30 +71,25 @@ class Train:
     update_probability: float = 1.0
 
     def __post_init__(self) -> None:
-        _one_of("train.loss", self.loss, LOSSES)
-        _one_of("train.optimizer", self.optimizer, OPTIMIZERS)
-        _one_of("train.schedule", self.schedule, SCHEDULES)
-        _one_of("train.nonfinite", self.nonfinite, NONFINITE)
-        _positive("train.lr", self.lr)
-        _fraction("train.momentum", self.momentum)
+        one_of("train.loss", self.loss, LOSSES)
+        one_of("train.optimizer", self.optimizer, OPTIMIZERS)
+        one_of("train.schedule", self.schedule, SCHEDULES)
+        one_of("train.nonfinite", self.nonfinite, NONFINITE)
+        positive("train.lr", self.lr)
+        fraction("train.momentum", self.momentum)
         if not 0 < self.update_probability <= 1:
             raise SpecError(f"train.update_probability: {self.update_probability!r} not in (0, 1]")
-        for key, least in (
-            ("steps", 1),
-            ("seed", 0),
-            ("window", 1),
-            ("most_window", 1),
-            ("eval_every", 0),
-        ):
-            _at_least(f"train.{key}", getattr(self, key), least)
-        _at_least("train.threads", self.threads, 0)
+        for key in ("steps", "window", "most_window"):
+            at_least(f"train.{key}", getattr(self, key), 1)
+        for key in ("seed", "eval_every", "threads"):
+            at_least(f"train.{key}", getattr(self, key), 0)
         for key, window in (("window", self.window), ("most_window", self.most_window)):
             if window > LARGEST_WINDOW:
                 raise SpecError(f"train.{key}: {window} is more than {LARGEST_WINDOW}")
         for drop in self.lr_drops:
-            _at_least("train.lr_drops", drop, 1)
+            at_least("train.lr_drops", drop, 1)
         if self.gradient_queue is not None:
-            _at_least("train.gradient_queue", self.gradient_queue, 1)
+            at_least("train.gradient_queue", self.gradient_queue, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,12 +108,12 @@ class Synthetic:
     def __post_init__(self) -> None:
         for key in ("hidden", "input_hidden"):
             for width in getattr(self, key):
-                _at_least(f"synthetic.{key}", width, 1)
-        _at_least("synthetic.kernel", self.kernel, 1)
+                at_least(f"synthetic.{key}", width, 1)
+        at_least("synthetic.kernel", self.kernel, 1)
         if self.kernel % 2 == 0:
             raise SpecError(f"synthetic.kernel: {self.kernel} is even; an odd number is needed")
         if self.lr is not None:
-            _positive("synthetic.lr", self.lr)
+            positive("synthetic.lr", self.lr)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,12 +131,12 @@ class Trace:
     batches: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        _one_of("trace.mode", self.mode, TRACES)
-        _at_least("trace.megabytes", self.megabytes, 1)
+        one_of("trace.mode", self.mode, TRACES)
+        at_least("trace.megabytes", self.megabytes, 1)
         if self.megabytes > LARGEST_TRACE:
             raise SpecError(f"trace.megabytes: {self.megabytes} is more than {LARGEST_TRACE}")
         for index in self.layers:
-            _at_least("trace.layers", index, 0)
+            at_least("trace.layers", index, 0)
         if self.batches and (len(self.batches) != 2 or not 1 <= self.batches[0] <= self.batches[1]):
             raise SpecError(f"trace.batches: {list(self.batches)!r:.60} is not [first, last]")
 
@@ -207,9 +180,11 @@ class Pipeline:
     trace: Trace = field(default_factory=Trace)
     layer: tuple[Layer, ...]
     workers: tuple[tuple[int, ...], ...] = ()
+    wire: str = FULL
+    wires: dict[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        _one_of("rule", self.rule, RULES)
+        one_of("rule", self.rule, RULES)
         if not self.name.isprintable() or "/" in self.name or self.name[:1] in ("", "."):
             raise SpecError(f"name: {self.name!r} cannot be part of a folder's name")
         if not self.layer:
@@ -223,9 +198,11 @@ class Pipeline:
         held = sorted(index for group in self.workers for index in group)
         if self.workers and held != list(range(len(self.layer))):
             raise SpecError(
-                f"workers: {_value(self.workers)!r:.60} does not hold each of the layers 0 … "
+                f"workers: {plain_value(self.workers)!r:.60} does not hold each of the layers 0 … "
                 f"{len(self.layer) - 1} once"
             )
+        one_of("wire", self.wire, WIRES)
+        each_of("wires", self.wires, map(str, self.edges), WIRES)
         if self.trace.layers and max(self.trace.layers) >= len(self.layer):
             raise SpecError(f"trace.layers: there is no layer {max(self.trace.layers)}")
         if self.unlocked and self.lockstep and self.train.update_probability < 1:
@@ -285,9 +262,15 @@ class Pipeline:
             pairs += [(SOURCE, name) for name in cores[2:]]
         return tuple(edge for a, b in pairs for edge in (Edge(a, b), Edge(b, a)))
 
+    def wire_of(self, edge: Edge) -> str:
+        """How wide numbers travel along `edge`; within a worker they do not."""
+        if any({*edge} <= {*cores} for cores in self.processes.values()):
+            return FULL
+        return self.wires.get(str(edge), self.wire)
+
     def as_dict(self) -> dict[str, object]:
         """Plain dicts, lists and scalars that `build` makes the same pipeline of."""
-        return _plain(asdict(self))
+        return plain(asdict(self))
 
 
 def layer_name(index: int) -> str:
@@ -303,15 +286,3 @@ def _range(group: tuple[int, ...]) -> str:
     if last - first + 1 == len(group):
         return f"layer{first}-{last}"
     return f"layer{','.join(map(str, sorted(group)))}"
-
-
-def _plain(table: dict[str, object]) -> dict[str, object]:
-    return {key: _value(value) for key, value in table.items() if value is not None}
-
-
-def _value(value: object) -> object:
-    if isinstance(value, dict):
-        return _plain(value)
-    if isinstance(value, tuple):
-        return [_value(item) for item in value]
-    return value

@@ -18,6 +18,7 @@ import msgpack
 import numpy as np
 import numpy.typing as npt
 
+from protocol import narrow
 from protocol.messages import Activation, Credit, DataMessage, Gradient, Mark
 
 SUFFIX: Final = ".trace"
@@ -69,7 +70,7 @@ RECORD: Final = np.dtype(
 """time, end    nanoseconds of the machine's monotonic clock; `end` is 0 while it goes on
 batch        of an activation or gradient; the number in a credit; the step of a mark
 version      updates that the core's weights had seen
-bytes        of the arrays in a message that was sent
+bytes        of the arrays in a message that was sent, as they travel
 staleness    batches taken up between a guess and the arrival of its truth
 queue        messages that waited on that edge, this one included, when it was received
 edge         a place in `Origin.edges`
@@ -236,11 +237,11 @@ def identity(message: DataMessage) -> tuple[int, int]:
             return MARK, message.step
 
 
-def weight(message: DataMessage) -> int:
-    """Bytes of the arrays in `message`."""
+def weight(message: DataMessage, wire: str = narrow.FULL) -> int:
+    """Bytes of the arrays in `message` on a way of the width `wire`."""
     match message:
         case Activation():
-            return message.x.nbytes + message.labels.nbytes
+            return narrow.size(message.x.shape, message.x.dtype, wire) + message.labels.nbytes
         case Gradient():
-            return message.gradient.nbytes
+            return narrow.size(message.gradient.shape, message.gradient.dtype, wire)
     return 0

@@ -5,16 +5,17 @@ A message is a msgpack header and, behind it, one raw frame for each array that 
     [ msgpack [VERSION, kind, [field, ...], [[dtype, [dim, ...], where], ...]], array, ... ]
 
 `where` is nil for the next frame, bytes for an array that lies right there, and a number for one
-that lies at that place of the memory that both ends share (`workers.shelf`).
+that lies at that place of the memory that both ends share (`workers.shelf`). For an array in one
+of the forms of `protocol.narrow` the name of the form stands where its dtype would.
 
 `decode` raises WireError and nothing else, allocates nothing in proportion to what a header
-claims, never unpickles and never evaluates; decoded arrays are read-only views of the frames.
+claims, never unpickles and never evaluates; decoded arrays are read-only views of the frames, but
+for narrow ones, which are made of as many bytes as came.
 docs/protocol.md describes the format to the byte.
 """
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -23,6 +24,7 @@ from typing import Any, Final, Protocol, TypeAlias
 import msgpack
 import numpy as np
 
+from protocol import narrow
 from protocol.messages import Activation, Array, Gradient, Message
 from protocol.schema import BY_CLASS, BY_KIND, DTYPES, VERSION
 
@@ -38,6 +40,7 @@ _FOREIGN: Final = ">" if sys.byteorder == "little" else "=>"
 
 Frame: TypeAlias = bytes | memoryview
 Rest: TypeAlias = Callable[[], Sequence[Frame]]
+Form: TypeAlias = np.dtype[np.generic] | str
 
 
 class WireError(Exception):
@@ -48,17 +51,21 @@ _packer: Final = msgpack.Packer()
 _pack: Final = _packer.pack
 _pack_length: Final = _packer.pack_array_header
 _NAMES: Final = {dtype: name for name, dtype in DTYPES.items()}
+_SIZES: Final = {name: (dtype.itemsize, 0) for name, dtype in DTYPES.items()} | narrow.SIZES
+"""Of each form the bytes of an element, and of what there is once a row."""
 
 
 @lru_cache
-def _described(dtype: np.dtype[np.generic], shape: tuple[int, ...], inside: bool) -> bytes:
-    """What stands in a header before the data of an array `inside` it, else before its place."""
-    name = _NAMES.get(dtype)
+def _described(form: Form, shape: tuple[int, ...], size: int | None) -> bytes:
+    """What stands in a header before the data of an array of `size` bytes there, None: its place.
+
+    `form` is the array's dtype, or the name of the form in which it travels.
+    """
+    name = form if isinstance(form, str) else _NAMES.get(form)
     if name is None or len(shape) > MAX_DIMENSIONS:
-        raise TypeError(f"an array of dtype {dtype} and shape {shape} cannot travel")
-    size = math.prod(shape) * dtype.itemsize if inside else 0
-    whole: bytes = msgpack.packb((name, shape, bytes(size) if inside else None))
-    return whole[: -size or None] if inside else whole[:-1]
+        raise TypeError(f"an array of dtype {form} and shape {shape} cannot travel")
+    whole: bytes = msgpack.packb((name, shape, None if size is None else bytes(size)))
+    return whole[:-1] if size is None else whole[: -size or None]
 
 
 def _portable(array: Array) -> Array:
@@ -80,32 +87,37 @@ class Incoming(Protocol):
         """Read-only bytes of it. Raises WireError where there are none such."""
 
 
-def encode(message: Message, shelf: Outgoing | None = None) -> list[bytes | Array]:
+def encode(
+    message: Message, shelf: Outgoing | None = None, wire: str = narrow.FULL
+) -> list[bytes | Array]:
     """The frames of `message`; array frames share memory with the arrays in it.
 
-    Small arrays travel inside the header, for a frame costs more than a copy of them. Where there
-    is a `shelf`, the first array of an activation or a gradient goes there. Raises TypeError for
-    what no peer would decode: that is our mistake, not theirs.
+    Small arrays travel inside the header, for a frame costs more than a copy of them. The first
+    array of an activation or a gradient is as narrow as `wire` says, and goes to the `shelf` where
+    there is one. Raises TypeError for what no peer would decode: that is our mistake, not theirs.
     """
     schema = BY_CLASS[type(message)]
     arrays = schema.arrays(message)
     parts = [schema.opening, _pack(schema.values(message)), _pack_length(len(arrays))]
     frames: list[bytes | Array] = [b""]
     room = INLINE
+    batch = isinstance(message, Activation | Gradient)
     for array in arrays:
         if array.dtype.byteorder in _FOREIGN or not array.flags.c_contiguous:
             array = _portable(array)
+        form: Form = array.dtype
+        shape, first = array.shape, batch and len(parts) == 3
+        if first and narrow.narrows(shape, array.dtype, wire):
+            form, array = narrow.pack(array, wire)
         size = array.nbytes
         if size <= room:
             room -= size
-            parts += _described(array.dtype, array.shape, True), array
+            parts += _described(form, shape, size), array
             continue
-        place = None
-        if shelf is not None and len(parts) == 3 and isinstance(message, Activation | Gradient):
-            place = shelf.put(array)
+        place = shelf.put(array) if first and shelf is not None else None
         if place is None:
             frames.append(array)
-        parts += _described(array.dtype, array.shape, False), _pack(place)
+        parts += _described(form, shape, None), _pack(place)
     frames[0] = header = b"".join(parts)
     if len(header) > MAX_HEADER or len(arrays) > MAX_ARRAYS:
         raise TypeError(f"a header of {len(header)} bytes, {len(arrays)} arrays cannot travel")
@@ -160,16 +172,17 @@ def _arrays(
     used = 1
     for name, shape, data in described:
         try:
-            dtype = DTYPES[name]
+            size, of_row = _SIZES[name]
         except (KeyError, TypeError):
             raise WireError(f"dtype {name!r:.80}") from None
-        size = dtype.itemsize
         if type(shape) is not tuple or len(shape) > MAX_DIMENSIONS:
             raise WireError(f"shape {shape!r:.80}")
         for n in shape:
             if type(n) is not int or n < 0:
                 raise WireError(f"shape {shape!r:.80}")
             size *= n
+        if of_row:
+            size += of_row * shape[0]
         if data is None:
             if len(frames) == 1:
                 frames = [*frames, *rest()]
@@ -183,7 +196,10 @@ def _arrays(
             raise WireError(f"an array inside the header is {data!r:.80}")
         if len(data) != size:
             raise WireError(f"an array said to have {size} bytes came with {len(data)}")
-        arrays.append(np.ndarray(shape, dtype, data))
+        dtype = DTYPES.get(name)
+        arrays.append(
+            np.ndarray(shape, dtype, data) if dtype else narrow.unpacked(name, shape, data)
+        )
     if used != len(frames):
         raise WireError("more frames came than the header describes")
     return arrays

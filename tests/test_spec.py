@@ -16,6 +16,7 @@ from numpy.testing import assert_array_equal
 
 from protocol import Data, Layer, Pipeline, SpecError, Start, Synthetic, Train, decode, encode
 from protocol.build import build, read_pipeline
+from protocol.narrow import WIRES
 from protocol.spec import LOSSES, NONFINITE, OPTIMIZERS, RULES, SCHEDULES
 from workers.build import Facts, build_layer, build_synthetic, layer_modules
 from workers.nn import Floats
@@ -155,6 +156,11 @@ PIPELINES = st.builds(
     synthetic=st.builds(Synthetic, input_hidden=BIGS),
     layer=st.just((Layer(("relu",)),) * 3),
     workers=st.sampled_from([(), ((0, 1, 2),), ((2, 0), (1,)), ((0,), (1,), (2,))]),
+    wire=st.sampled_from(WIRES),
+    wires=st.dictionaries(
+        st.sampled_from(["source>layer0", "layer0>layer1", "layer2>layer1"]),
+        st.sampled_from(WIRES),
+    ),
 )
 
 

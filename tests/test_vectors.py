@@ -27,6 +27,7 @@ from protocol import (
     build,
     decode,
     encode,
+    narrow,
     spec,
     wire,
 )
@@ -105,7 +106,8 @@ def content(of: Message) -> list[object]:
 
 @named("messages")
 def test_a_vector_is_what_we_send(vector: Vector) -> None:
-    sent = [f if isinstance(f, bytes) else f.tobytes() for f in encode(message(vector))]
+    made = encode(message(vector), wire=vector.get("wire", narrow.FULL))
+    sent = [f if isinstance(f, bytes) else f.tobytes() for f in made]
     assert [f.hex(" ") for f in sent] == [f.hex(" ") for f in frames(vector)]
 
 
@@ -286,6 +288,13 @@ def test_the_dtypes_on_the_page_are_those_of_the_code() -> None:
         assert DTYPES[dtype].itemsize == int(size)
 
 
+def test_the_narrow_forms_on_the_page_are_those_of_the_code() -> None:
+    rows = table("Narrow forms")
+    assert {form: (int(number), int(row)) for form, number, row, _ in rows} == narrow.SIZES
+    sent = {str(vector["frames"]) for vector in VECTORS["messages"] if "wire" in vector}
+    assert all(any(form.encode().hex() in frame for frame in sent) for form in narrow.SIZES)
+
+
 @every("heading", ["Limits", "Timings"])
 def test_numbers_on_the_page_are_those_of_the_code(heading: str) -> None:
     for name, number, _ in table(heading):
@@ -314,8 +323,10 @@ def pipeline_keys(cls: type[Any] = Pipeline, prefix: str = "") -> Iterator[list[
             while "tuple" in word:
                 word = re.sub(r"tuple\[([\w ]+), \.\.\.\]", r"list of \1", word)
             word = re.sub(r"<class '(\w+)'>", r"\1", word).replace(" | None", " or none")
-            default = "none" if f.default is None else json.dumps(f.default, default=repr)
-            yield [key, word, "required" if f.default is MISSING else default]
+            word = word.replace("dict[str, str]", "map of str")
+            value = f.default_factory() if f.default_factory is not MISSING else f.default
+            default = "none" if value is None else json.dumps(value, default=repr)
+            yield [key, word, "required" if value is MISSING else default]
 
 
 def test_the_keys_of_a_pipeline_are_on_the_page() -> None:
@@ -324,7 +335,10 @@ def test_the_keys_of_a_pipeline_are_on_the_page() -> None:
 
 @every(
     "key",
-    ["rule", "train.optimizer", "train.schedule", "train.loss", "train.nonfinite", "trace.mode"],
+    [
+        *("rule", "train.optimizer", "train.schedule", "train.loss", "train.nonfinite"),
+        *("trace.mode", "wire"),
+    ],
 )
 def test_the_words_of_a_key_are_on_the_page(key: str) -> None:
     words = {
@@ -334,6 +348,7 @@ def test_the_words_of_a_key_are_on_the_page(key: str) -> None:
         "train.loss": spec.LOSSES,
         "train.nonfinite": spec.NONFINITE,
         "trace.mode": spec.TRACES,
+        "wire": narrow.WIRES,
     }
     assert dict(table("Pipeline", 1))[key] == ", ".join(words[key])
 

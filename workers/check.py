@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from protocol import Pipeline
+from protocol import Edge, Pipeline
+from protocol.narrow import size
 from workers.build import Facts, condition, layer_modules
 from workers.nn import Conv, Module, Shape
 from workers.synthetic import conditioned, input_modules, model_modules
@@ -41,7 +42,7 @@ class LayerPlan:
 def check(pipeline: Pipeline, facts: Facts) -> list[LayerPlan]:
     """The plan of every layer. Raises SpecError where pipeline and data do not fit together."""
     plans = []
-    shape, item = facts.shape, np.dtype(facts.dtype).itemsize
+    shape, dtype = facts.shape, np.dtype(facts.dtype)
     labels = 8 if facts.labelled else 4 * facts.classes
     last = len(pipeline.layer) - 1
     for i, made in enumerate(layer_modules(pipeline, facts)):
@@ -50,9 +51,10 @@ def check(pipeline: Pipeline, facts: Facts) -> list[LayerPlan]:
         model = _model(pipeline, facts, output) if has_model else []
         joint = conditioned(output, condition(pipeline, facts)) if has_model else (0,)
         inputs = _inputs(pipeline, facts, shape) if i and pipeline.unlocked else []
-        up = pipeline.data.batch * (math.prod(shape) * item + labels)
+        up = pipeline.data.batch * (math.prod(shape) * dtype.itemsize + labels)
         kept = math.prod(output) + math.prod(joint) + _outputs(model) + _outputs(inputs)
-        down = pipeline.data.batch * math.prod(shape) * 4
+        batch, edge = (pipeline.data.batch, *shape), Edge(*pipeline.cores[i : i + 2])
+        down = size(batch, np.dtype(np.float32), pipeline.wire_of(Edge(edge.receiver, edge.sender)))
         sends_down = i > 0 and pipeline.rule != "no-bprop"
         plans.append(
             LayerPlan(
@@ -62,13 +64,13 @@ def check(pipeline: Pipeline, facts: Facts) -> list[LayerPlan]:
                 output=output,
                 parameters=_size(made),
                 synthetic_parameters=_size(model) + _size(inputs),
-                up_bytes=up,
+                up_bytes=size(batch, dtype, pipeline.wire_of(edge)) + pipeline.data.batch * labels,
                 down_bytes=down if sends_down else 0,
                 work=_work(made) + _work(model) + _work(inputs),
                 memory_mb=_memory(pipeline, [*made, *model, *inputs], up, kept, _outputs(made)),
             )
         )
-        shape, item = output, 4
+        shape, dtype = output, np.dtype(np.float32)
     return plans
 
 

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple, cast
 import zmq
 
 from protocol import Edge, Message, WireError, decode, encode, zap
+from protocol.narrow import FULL
 from workers.complain import complain
 from workers.shelf import Incoming, Outgoing
 
@@ -30,12 +31,14 @@ def put(
     flags: int = 0,
     shelf: Outgoing | None = None,
     copy: bool = False,
+    wire: str = FULL,
 ) -> None:
     """Send `message`: its large array by way of the `shelf`, if there is one, others as frames.
 
-    Frames are sent without a copy unless `copy`; then nothing is read after this returns.
+    Its numbers are as narrow as `wire` says. Frames are sent without a copy unless `copy`; then
+    nothing is read after this returns.
     """
-    frames: list[Any] = encode(message, shelf)
+    frames: list[Any] = encode(message, shelf, wire)
     if len(frames) == 1:
         socket.send(frames[0], flags)
     elif copy:
@@ -188,14 +191,14 @@ class Links:
         """Hand `message` over for the coordinator; never blocks."""
         put(self._line, message, zmq.NOBLOCK)
 
-    def send(self, edge: Edge, message: Message) -> None:
-        """Hand `message` over; never blocks.
+    def send(self, edge: Edge, message: Message, wire: str) -> None:
+        """Hand `message` over, on a way of the width `wire`; never blocks.
 
         Where arrays come in over a shelf all that goes out is copied, for it may be a view of a
         slot that is written again after the credit that comes next.
         """
         outlet, shelf = self._outlets[edge]
-        put(outlet, message, zmq.NOBLOCK, shelf, self._shared)
+        put(outlet, message, zmq.NOBLOCK, shelf, self._shared, wire)
 
     def poll(self, seconds: float) -> Iterator[tuple[Edge | None, Message]]:
         """What has arrived on which edge, after waiting for at most `seconds` where nothing has.

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from protocol import Activation, Core, Credit, DataMessage, Gradient, Pipeline, Report, Send, State
 from protocol.clock import Estimate
+from protocol.narrow import FULL
 from protocol.payloads import Call
 from workers.tape import Tape, open_tape
 from workers.trace import Trace, open_trace
@@ -73,12 +74,12 @@ class Meter:
         """The `way` to `neighbour` is long: its window changes as it needs."""
         self._ways[neighbour] = way
 
-    def sends(self, to: str, message: DataMessage) -> None:
-        """What the core sends is about to go."""
+    def sends(self, to: str, message: DataMessage, wire: str = FULL) -> None:
+        """What the core sends is about to go, on a way of the width `wire`."""
         if to in self._ways and isinstance(message, Activation | Gradient):
             self._ways[to].sends(message.batch, time.monotonic_ns())
         if self._trace is not None:
-            self._trace.sends(to, message)
+            self._trace.sends(to, message, wire)
 
     def receive(self, sender: str, message: DataMessage) -> None:
         """Hand `message` to the core."""

@@ -56,6 +56,7 @@ from workers.links import Keys, Links
 from workers.meter import Meter, metered
 from workers.source import Source
 from workers.way import Way
+from workers.widths import Widths
 
 FOLDER: Final = "DNI_FOLDER"
 """Where the environment names the folder of the sockets, which is removed when the coordinator is
@@ -141,6 +142,7 @@ class _Worker:
         self._config = config
         self._links = links
         self._meters: dict[str, Meter] = {}
+        self._widths: Widths
         self._clock = Clock(config.name, config.clock)
         self._at_work = config.name  # who is to blame
 
@@ -179,6 +181,7 @@ class _Worker:
         pipeline = build(Pipeline, start.pipeline)
         for edge, endpoint in start.doors.items():
             links.connect(Edge.named(edge), str(endpoint), pipeline.window)
+        self._widths = Widths(pipeline)
         time_there = self._compare_clocks()
         for core in _cores(name, start, pipeline):
             meter = metered(core, pipeline, start.facts, self._config.trace, time_there)
@@ -253,11 +256,13 @@ class _Worker:
             if isinstance(message, Evaluated):
                 self._links.tell(message)
                 continue
-            self._meters[sender].sends(to, message)
+            edge = Edge(sender, to)
+            wire = self._widths.width(edge, message)
+            self._meters[sender].sends(to, message, wire)
             if to in self._meters:
                 self._meters[to].receive(sender, message)
             else:
-                self._links.send(Edge(sender, to), message)
+                self._links.send(edge, message, wire)
 
     def _receive(self, seconds: float) -> bool:
         """Take in what has come; True when told to stop."""

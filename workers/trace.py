@@ -135,10 +135,10 @@ class Trace:
 
     # -- what the process around the core tells
 
-    def sends(self, to: str, message: DataMessage) -> None:
-        """`message` is about to be handed over."""
+    def sends(self, to: str, message: DataMessage, wire: str) -> None:
+        """`message` is about to be handed over, on a way of the width `wire`."""
         kind, number = identity(message)
-        size = min(weight(message), _MOST)
+        size = min(weight(message, wire), _MOST)
         self._write(self._out[to], form.SENT, kind, number, size, 0, 0, 0, self._cause)
 
     def received(self, sender: str, message: DataMessage) -> None:

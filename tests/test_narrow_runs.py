@@ -1,0 +1,107 @@
+"""Pipelines whose messages are narrow: they learn, they repeat, and their traces say what went."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cli import replay, run
+from coordinator.traces.books import books
+from coordinator.traces.run import Traces
+from protocol import Data, Layer, Pipeline, Trace, Train, narrow
+from tests.test_lockstep import arrays, equal
+
+HIDDEN = Layer(("linear 48", "batchnorm", "relu"))
+EXAMPLES = 32
+
+
+def digits(wire: str, schedule: str = "free", steps: int = 60, rule: str = "cdni") -> Pipeline:
+    return Pipeline(
+        rule=rule,
+        data=Data(name="digits", batch=EXAMPLES),
+        train=Train(steps=steps, schedule=schedule, seed=5, threads=1),
+        layer=(HIDDEN, HIDDEN, Layer(("linear 10",))),
+        wire=wire,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", ["cdni", "backprop", "unlocked-cdni"])
+def test_narrow_runs_in_lockstep_repeat_and_are_others(tmp_path: Path, rule: str) -> None:
+    wide = run(digits("float32", "lockstep", rule=rule), run_dir=tmp_path / "wide")
+    for wire in ("float16", "int8"):
+        pipeline = digits(wire, "lockstep", rule=rule)
+        first = run(pipeline, run_dir=tmp_path / wire / "first")
+        equal(run(pipeline, run_dir=tmp_path / wire / "second"), first)
+        assert arrays(first.folder) != arrays(wide.folder)
+
+
+@pytest.mark.slow
+def test_within_one_process_narrow_is_wide(tmp_path: Path) -> None:
+    wide = run(digits("float32", "lockstep"), engine="inline", run_dir=tmp_path / "wide")
+    narrowed = digits("int8", "lockstep")
+    equal(run(narrowed, engine="inline", run_dir=tmp_path / "inline"), wide)
+    grouped = replace(narrowed, workers=((0, 1, 2),))
+    equal(run(grouped, run_dir=tmp_path / "grouped"), wide)
+
+
+@pytest.mark.slow
+def test_narrow_runs_learn_as_well(tmp_path: Path) -> None:
+    errors = {}
+    for wire in narrow.WIRES:
+        result = run(digits(wire, "lockstep", steps=400), run_dir=tmp_path / wire)
+        errors[wire] = float(str(result.summary["test_error"]))
+    assert errors["float32"] < 6
+    assert errors["float16"] <= errors["float32"] + 1
+    assert errors["int8"] <= errors["float32"] + 1
+
+
+@pytest.mark.slow
+def test_the_trace_says_what_travels(tmp_path: Path) -> None:
+    wires = {"layer0>layer1": "int8", "layer2>layer1": "float16"}
+    pipeline = replace(digits("float32", steps=20), wires=wires)
+    result = run(pipeline, run_dir=tmp_path / "run")
+    labels, width = 8 * EXAMPLES, 48 * EXAMPLES
+    accounts = books(Traces(result.folder))
+    found = {(str(a.edge), a.kind): a.bytes for a in accounts if a.sent}
+    assert found["layer0>layer1", "activation"] == 20 * (width + 4 * EXAMPLES + labels)
+    assert found["layer1>layer2", "activation"] == 20 * (4 * width + labels)
+    assert found["layer2>layer1", "gradient"] == 20 * 2 * width
+    assert found["layer1>layer0", "gradient"] == 20 * 4 * width
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wire", ["float16", "int8"])
+def test_what_was_recorded_of_a_narrow_run_gives_the_same_weights(
+    tmp_path: Path, wire: str
+) -> None:
+    pipeline = replace(digits(wire), trace=Trace(mode="payloads"))
+    run(pipeline, run_dir=tmp_path / "run")
+    for layer in range(3):
+        assert replay(tmp_path / "run", layer).equal
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("nonfinite", ["fail", "ignore"])
+def test_what_float16_cannot_hold_ends_the_run_with_the_edge(
+    tmp_path: Path, nonfinite: str
+) -> None:
+    x = np.full((64, 3), 1e5, np.float32)
+    path, y = tmp_path / "data.npz", np.arange(64) % 2
+    np.savez(path, x_train=x, y_train=y, x_test=x, y_test=y)
+    pipeline = Pipeline(
+        data=Data(path=str(path), batch=8),
+        train=Train(steps=4, nonfinite=nonfinite),
+        layer=(Layer(("linear 2",)),),
+        wire="float16",
+    )
+    result = run(pipeline, run_dir=tmp_path / "run")
+    if nonfinite == "ignore":
+        assert result.end.outcome == "completed"
+    else:
+        assert result.end.outcome == "failed"
+        assert "source" in result.end.text
+        assert "source>layer0 leaves the range of float16" in result.end.text
