@@ -20,6 +20,7 @@ import numpy as np
 from protocol import Core, DataMessage, Edge, Pipeline
 from protocol import trace as form
 from protocol.clock import Estimate
+from protocol.narrow import FULL
 from protocol.trace import Kind, Origin, Why, identity, weight
 from workers.complain import complain
 
@@ -135,7 +136,7 @@ class Trace:
 
     # -- what the process around the core tells
 
-    def sends(self, to: str, message: DataMessage, wire: str) -> None:
+    def sends(self, to: str, message: DataMessage, wire: str = FULL) -> None:
         """`message` is about to be handed over, on a way of the width `wire`."""
         kind, number = identity(message)
         size = min(weight(message, wire), _MOST)
