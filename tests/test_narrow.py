@@ -42,7 +42,7 @@ from workers.build import Facts
 from workers.check import check
 from workers.nn import Floats
 from workers.shelf import Incoming, Outgoing
-from workers.ways import Ways
+from workers.widths import Widths
 
 NARROW: Final = ("float16", "int8")
 SHAPES: Final = hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=6)
@@ -225,20 +225,22 @@ def pipeline(**keys: object) -> Pipeline:
 def test_what_float16_cannot_hold_ends_the_run(message: Activation | Gradient) -> None:
     edge = Edge("layer0", "layer1")
     with pytest.raises(NonFiniteError, match="layer0>layer1 leaves the range of float16"):
-        Ways(pipeline(wire="float16")).width(edge, message)
-    assert Ways(pipeline(wire="int8")).width(edge, message) == "int8"
-    assert Ways(pipeline(wire="float16", workers=((0, 1), (2,)))).width(edge, message) == "float32"
+        Widths(pipeline(wire="float16")).width(edge, message)
+    assert Widths(pipeline(wire="int8")).width(edge, message) == "int8"
+    assert (
+        Widths(pipeline(wire="float16", workers=((0, 1), (2,)))).width(edge, message) == "float32"
+    )
     ignoring = pipeline(wire="float16", train=Train(nonfinite="ignore"))
-    assert Ways(ignoring).width(edge, message) == "float16"
+    assert Widths(ignoring).width(edge, message) == "float16"
 
 
 def test_what_float16_can_hold_passes() -> None:
-    ways, edge = Ways(pipeline(wire="float16")), Edge("layer0", "layer1")
+    widths, edge = Widths(pipeline(wire="float16")), Edge("layer0", "layer1")
     largest = np.array([[65519, -65519]], np.float32)
     for array in (largest, np.zeros((0, 3), np.float32), LARGE.astype(np.int64)):
-        assert ways.width(edge, Gradient(1, 1, array)) == "float16"
+        assert widths.width(edge, Gradient(1, 1, array)) == "float16"
     assert np.isfinite(back(largest, "float16").astype(np.float32)).all()
-    assert ways.width(edge, Mark("end", 1)) == "float16"
+    assert widths.width(edge, Mark("end", 1)) == "float16"
 
 
 # -- foreign bytes

@@ -56,7 +56,7 @@ from workers.data import load
 from workers.links import Keys, Links
 from workers.meter import Meter, metered
 from workers.source import Source
-from workers.ways import Ways
+from workers.widths import Widths
 
 FOLDER: Final = "DNI_FOLDER"
 """Where the environment names the folder of the sockets, which is removed when the coordinator is
@@ -142,7 +142,7 @@ class _Worker:
         self._config = config
         self._links = links
         self._meters: dict[str, Meter] = {}
-        self._ways: Ways
+        self._widths: Widths
         self._clock = Clock(config.name, config.clock)
         self._at_work = config.name  # who is to blame
 
@@ -181,7 +181,7 @@ class _Worker:
         pipeline = build(Pipeline, start.pipeline)
         for edge, endpoint in start.doors.items():
             links.connect(Edge.named(edge), str(endpoint), pipeline.window)
-        self._ways = Ways(pipeline)
+        self._widths = Widths(pipeline)
         time_there = self._compare_clocks()
         for core in _cores(name, start, pipeline):
             ways = [way for way in links.long_ways if core.name in way]
@@ -258,7 +258,7 @@ class _Worker:
                 self._links.tell(message)
                 continue
             edge = Edge(sender, to)
-            wire = self._ways.width(edge, message)
+            wire = self._widths.width(edge, message)
             self._meters[sender].sends(to, message, wire)
             if to in self._meters:
                 self._meters[to].receive(sender, message)

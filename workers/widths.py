@@ -6,7 +6,7 @@ from protocol import Activation, DataMessage, Edge, Gradient, NonFiniteError, Pi
 from protocol.narrow import overflows
 
 
-class Ways:
+class Widths:
     """The widths of all edges of `pipeline`, in the words of `protocol.narrow`."""
 
     def __init__(self, pipeline: Pipeline) -> None:
