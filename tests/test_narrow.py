@@ -235,12 +235,12 @@ def test_what_float16_cannot_hold_ends_the_run(message: Activation | Gradient) -
 
 
 def test_what_float16_can_hold_passes() -> None:
-    ways, edge = Widths(pipeline(wire="float16")), Edge("layer0", "layer1")
+    widths, edge = Widths(pipeline(wire="float16")), Edge("layer0", "layer1")
     largest = np.array([[65519, -65519]], np.float32)
     for array in (largest, np.zeros((0, 3), np.float32), LARGE.astype(np.int64)):
-        assert ways.width(edge, Gradient(1, 1, array)) == "float16"
+        assert widths.width(edge, Gradient(1, 1, array)) == "float16"
     assert np.isfinite(back(largest, "float16").astype(np.float32)).all()
-    assert ways.width(edge, Mark("end", 1)) == "float16"
+    assert widths.width(edge, Mark("end", 1)) == "float16"
 
 
 # -- foreign bytes
