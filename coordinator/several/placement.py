@@ -64,7 +64,7 @@ def place(
     """The machine of every worker but the source, by the workers' names.
 
     A worker goes where all of its layers are wished for, else, the dearest first, to the machine
-    with the least to do, of such to that with the most room. Raises SpecError where they do not fit.
+    with the least to do, then with the most room. Raises SpecError where there is not room for all.
     """
     left = {offer.name: offer.slots for offer in offers}
     placed: dict[str, str] = {}
