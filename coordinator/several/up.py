@@ -30,7 +30,7 @@ _ENDPOINT: Final = re.compile(r"tcp://(\[[0-9a-fA-F:]+\]|[^:/\s]+):(\d{1,5}|\*)"
 def check_bind(bind: str) -> None:
     """Raises SpecError where `bind` is not one address that others can reach."""
     found = _ENDPOINT.fullmatch(bind)
-    if not found:
+    if not found or (found[2] != "*" and int(found[2]) >= 1 << 16):
         raise SpecError(f"--bind: {bind!r} is not tcp://ADDRESS:PORT")
     if found[1] in EVERYWHERE:
         raise SpecError(f"--bind: {found[1]} is every address; name one that others can reach")
