@@ -1,4 +1,4 @@
-"""Whoever dies or leaves, on whatever machine: the run ends soon and says who, and nothing is left."""
+"""Whoever dies or leaves, on whatever machine: the run ends soon and says who; nothing is left."""
 
 from __future__ import annotations
 
