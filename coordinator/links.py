@@ -194,9 +194,10 @@ class Line:
         self._socket.connect(endpoint)
 
     def tell(self, message: FromAgent) -> None:
-        """Hand `message` over; never blocks."""
+        """Hand `message` over; never blocks. To a head that refused us nothing goes."""
         frames = cast(list[bytes], encode(message))
-        self._socket.send_multipart(frames, zmq.NOBLOCK, copy=False)
+        with suppress(zmq.Again):
+            self._socket.send_multipart(frames, zmq.NOBLOCK, copy=False)
 
     def hear(self, seconds: float) -> Iterator[ToAgent]:
         """What the head says, after waiting for at most `seconds`."""

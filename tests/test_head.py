@@ -371,3 +371,18 @@ def test_a_flood_does_not_keep_the_head_from_other_things(
         list(house.head.poll(0.02))
         most = max(most, len(house.said) - before)
     assert 0 < most <= 10
+
+
+def test_who_was_refused_can_still_speak_though_nobody_hears(house: House) -> None:
+    line = house.line("nobody", KeyPair.new())
+
+    def tell() -> bool:
+        for number in range(10):
+            line.tell(Ping("nobody", number))
+        return house.head._links._dropped > 0
+
+    house.until(tell, "it was refused")
+    for _ in range(20):
+        list(house.head.poll(0.01))
+        tell()
+    assert house.heard == []
