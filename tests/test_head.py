@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from coordinator import links
 from coordinator.links import KeyPair, Line
@@ -17,6 +19,7 @@ from coordinator.several import head as heads
 from coordinator.several.agent import Agent, software
 from coordinator.several.head import Head
 from coordinator.several.registry import HEAD, Registry
+from coordinator.several.status import status_table
 from protocol import (
     VERSION,
     Evaluated,
@@ -386,3 +389,12 @@ def test_who_was_refused_can_still_speak_though_nobody_hears(house: House) -> No
         list(house.head.poll(0.01))
         tell()
     assert house.heard == []
+
+
+def test_what_a_machine_calls_itself_is_shown_as_it_is() -> None:
+    agent = {"name": "node1", "host": "[/b][red]ada", "address": "10.0.0.2", "slots": 1}
+    found = {"endpoint": "e", "agents": [agent | {"workers": [], "silent_seconds": 0.1}]}
+    console = Console(width=120, file=io.StringIO())
+    with console.capture() as capture:
+        console.print(status_table(found))
+    assert "[/b][red]ada" in capture.get()

@@ -169,3 +169,25 @@ def test_a_head_that_was_held_up_does_not_take_its_machines_for_dead(
     assert head.end(LATE) == 130
     assert all(machine.process.wait(LATE) == 0 for machine in at.values())
     over(dni, head, "interrupted")
+
+
+SLOW_TO_START = """
+import time
+if worker == "layer1":
+    time.sleep(7)
+"""
+
+
+def test_a_worker_that_takes_long_to_start_does_not_cost_its_machine_its_place(
+    dni: Dni, several: Several
+) -> None:
+    dni.environment |= dni.sitecustomize(SLOW_TO_START)
+    head = several.up()
+    for _ in range(3):
+        several.join(head)
+    began = time.monotonic()
+    assert head.end(LATE) == 0, head.text
+    assert time.monotonic() - began > 6.0
+    assert several.ends() == [0, 0, 0]
+    assert "is out" not in head.text
+    over(dni, head, "completed")
