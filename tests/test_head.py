@@ -42,6 +42,7 @@ class House:
 
     def __init__(self, folder: Path, uses: int = 60) -> None:
         self.said: list[str] = []
+        self.pings = 0
         self.heard: list[ToCoordinator] = []
         self.keys = KeyPair.new()
         self.enrolment = KeyPair.new()
@@ -92,8 +93,14 @@ class House:
 
     def settled(self, line: Line, name: str) -> None:
         """Wait until all is heard that was said on `line`."""
-        line.tell(Ping(name, 77))
-        self.until(lambda: Pong in map(type, line.hear(0.01)), "an answer comes")
+        self.pings += 1
+        asked = self.pings
+        line.tell(Ping(name, asked))
+
+        def answered() -> bool:
+            return any(isinstance(m, Pong) and m.asked == asked for m in line.hear(0.01))
+
+        self.until(answered, "an answer comes")
 
 
 @pytest.fixture
@@ -263,16 +270,20 @@ def test_a_full_disk_loses_files_and_nothing_else(
 
     name, keys = house.machine("layer0")
     line = house.line(name, keys)
+    line.tell(part(name, "layer0.trace", b"one", last=False))
+    house.settled(line, name)
+    assert len(list((house.folder / "trace").iterdir())) == 1
     monkeypatch.setattr(Path, "open", full)
     monkeypatch.setattr(heads, "whole", full)
-    line.tell(part(name, "layer0.trace", b"one", last=False))
-    line.tell(part(name, "layer0.trace", b"two", offset=3))
+    for _ in range(2):
+        line.tell(part(name, "layer0.trace", b"two", offset=3))
     line.tell(Upload(name, "", 0, True, np.empty(0, np.uint8)))
     house.settled(line, name)
     house.head._due = 0.0
     house.settled(line, name)
     place = house.folder / "trace" / "layer0.trace"
     told = [said for said in house.said if "No space left on device" in said]
+    assert list((house.folder / "trace").iterdir()) == []
     assert told == [f"{place}: No space left on device; the rest of it is lost"]
     house.head.close()
     wait_until(lambda: Leave in map(type, line.hear(0.01)), "it may go")
@@ -348,13 +359,20 @@ def test_a_message_beyond_the_limit_is_not_taken_and_others_are(
     monkeypatch.setattr(links, "MAX_BYTES", 10_000)
     house = House(tmp_path)
     with house.stack, closing(house.head):
-        _, keys = house.machine("layer0")
-        name, other = house.machine()
-        large = house.line("layer0", keys)
-        large.tell(part("layer0", "layer0.trace", b"x" * 20_000))
-        house.settled(house.line(name, other), name)
+        name, keys = house.machine("layer0")
+        line = house.line(name, keys)
+        house.settled(line, name)
+        line.tell(part(name, "layer0.trace", b"x" * 20_000))
+
+        def back() -> bool:
+            line.tell(Ping(name, 0))
+            return any(isinstance(m, Pong) and m.asked == 0 for m in line.hear(0.05))
+
+        house.until(back, "it has come back, or was never sent away")
+        line.tell(part(name, "layer0.log", b"x" * 5_000))
+        house.settled(line, name)
+        assert (tmp_path / "logs" / "layer0.log").stat().st_size == 5_000
         assert list((tmp_path / "trace").iterdir()) == []
-        assert house.head._uploads._next == {}
         monkeypatch.setattr(heads, "HOME_SECONDS", 0.1)
 
 
