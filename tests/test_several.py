@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from coordinator.links import KeyPair
 from coordinator.traces.books import books
 from coordinator.traces.run import Traces
-from tests.several_help import BIND, Several, learning, machines, standing
+from tests.several_help import BIND, Several, enrolled, learning, machines, standing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -213,3 +214,15 @@ def test_nobody_but_the_head_prints_a_token_and_it_only_once(dni: Dni, several: 
     for path in head.folder.rglob("*"):
         assert path.is_dir() or b"dni1:" not in path.read_bytes()
     dni.nothing_left()
+
+
+def test_no_layer_is_given_to_a_machine_that_enrolled_and_never_came_back(
+    several: Several,
+) -> None:
+    head = several.up("--joins", "4")
+    assert enrolled(several, head, KeyPair.new()) == "node1"
+    for _ in LAYERS:
+        several.join(head)
+    assert head.end(LATE) == 0, head.text
+    assert several.ends() == [0, 0, 0]
+    assert "node1: " not in head.text
