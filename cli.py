@@ -94,19 +94,24 @@ def up(
     """
     from coordinator.display import NoDisplay
     from coordinator.record import open_folder
-    from coordinator.several.up import gathered, several
+    from coordinator.several.up import check_bind, gathered, several
     from coordinator.train import train
     from protocol import located
     from workers.build import Facts
     from workers.check import check as plan
 
+    check_bind(bind)
     pipeline = located(pipeline)
     facts = Facts.of(_load(pipeline))
     costs = {p.name: p.work for p in plan(pipeline, facts)}
     folder = open_folder(pipeline, Path(run_dir) if run_dir else None, force)
     head, pipeline = gathered(pipeline, bind, workers, joins, costs, tell)
     drive = several(head, pipeline, facts.as_dict(), folder, costs)
-    return train(pipeline, folder, "several", pipeline.train.threads, drive, display or NoDisplay())
+    threads = pipeline.train.threads
+    try:
+        return train(pipeline, folder, "several", threads, drive, display or NoDisplay())
+    finally:
+        head.close()
 
 
 def check(pipeline: Pipeline) -> list[LayerPlan]:

@@ -29,6 +29,8 @@ MAX_BYTES: Final = 1 << 31
 LINGER_MS: Final = 500
 MOST_COMPLAINTS: Final = 100
 HANDSHAKE_MS: Final = 5000
+MOST_AT_ONCE: Final = 1000
+"""Messages that are taken before other things have their turn again, however many come."""
 
 Voice: TypeAlias = Callable[[str, str, str], bool]
 """Whether a peer that calls itself so may speak in this name, with this key ("" for none)."""
@@ -138,7 +140,7 @@ class Links:
             self._complain(verdict.refused)
 
     def _hear_all(self) -> Iterator[Heard]:
-        while True:
+        for _ in range(MOST_AT_ONCE):
             try:
                 sender, *frames = self._router.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
@@ -152,8 +154,10 @@ class Links:
             match message:
                 case Enrol():
                     yield Heard(sender.bytes, key, message)
-                case Evaluated() if self._knows(key):
-                    yield Heard(sender.bytes, key, message)
+                case Evaluated():
+                    name = _text(sender.bytes)
+                    if self._voice(name, name, key):
+                        yield Heard(sender.bytes, key, message)
                 case Hello() | Ready() | Report() | Failed() | State() | Ping() | Died() | Upload():
                     if self._voice(_text(sender.bytes), message.name, key):
                         yield Heard(sender.bytes, key, message)
@@ -190,9 +194,10 @@ class Line:
         self._socket.connect(endpoint)
 
     def tell(self, message: FromAgent) -> None:
-        """Hand `message` over; never blocks."""
+        """Hand `message` over; never blocks. To a head that refused us nothing goes."""
         frames = cast(list[bytes], encode(message))
-        self._socket.send_multipart(frames, zmq.NOBLOCK, copy=False)
+        with suppress(zmq.Again):
+            self._socket.send_multipart(frames, zmq.NOBLOCK, copy=False)
 
     def hear(self, seconds: float) -> Iterator[ToAgent]:
         """What the head says, after waiting for at most `seconds`."""

@@ -7,6 +7,7 @@
     logs/<worker>.log        what a worker printed, where it printed anything
     trace/<core>.trace       what became of each message; docs/traces.md
     trace/<layer>.messages   what a layer was told, where trace.mode is payloads
+    status.json, revoked     of a run on several machines: who is there, and who is no more to be
 
 Whole files are written beside their place and renamed, so a reader never sees half of one.
 """
@@ -36,6 +37,8 @@ SUMMARY: Final = "summary.json"
 WEIGHTS: Final = "weights"
 LOGS: Final = "logs"
 TRACE: Final = "trace"
+STATUS: Final = "status.json"
+REVOKED: Final = "revoked"
 
 
 def open_folder(pipeline: Pipeline, folder: Path | None, force: bool) -> Path:
@@ -79,7 +82,7 @@ def _clear(folder: Path, force: bool) -> None:
         raise RunError(f"{folder}: holds something that is not a run; choose another --run-dir")
     if not force:
         raise RunError(f"{folder}: holds a run already; choose another --run-dir or give --force")
-    for name in (PIPELINE, METRICS, SUMMARY):
+    for name in (PIPELINE, METRICS, SUMMARY, STATUS, REVOKED):
         (folder / name).unlink(missing_ok=True)
     for name in (WEIGHTS, LOGS, TRACE):
         shutil.rmtree(folder / name, ignore_errors=True)

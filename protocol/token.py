@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,6 +20,7 @@ from protocol.errors import SpecError
 PREFIX: Final = "dni1:"
 KEY_BYTES: Final = 32
 LONGEST: Final = 4096
+_ADDRESS: Final = re.compile(r"tcp://(\[[0-9a-fA-F:]+\]|[^:/\[\]\s]+):(\d{1,5})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +53,15 @@ class Token:
         try:
             packed = base64.b64decode(body + "=" * (-len(body) % 4), b"-_", validate=True)
             addresses, head, secret = msgpack.unpackb(packed, use_list=False)
-        except (ValueError, binascii.Error, msgpack.UnpackException):
+        except (TypeError, ValueError, binascii.Error, msgpack.UnpackException):
             raise SpecError("token: damaged; copy all of the line") from None
-        texts = type(addresses) is tuple and all(type(a) is str for a in addresses)
+        texts = type(addresses) is tuple and all(map(_is_address, addresses))
         sizes = [len(key) if type(key) is bytes else -1 for key in (head, secret)]
         if not (texts and addresses) or sizes not in ([KEY_BYTES] * 2, [0, 0]):
             raise SpecError("token: damaged; copy all of the line")
         return cls(addresses, head, secret)
+
+
+def _is_address(value: object) -> bool:
+    found = _ADDRESS.fullmatch(value) if isinstance(value, str) else None
+    return found is not None and int(found[2]) < 1 << 16

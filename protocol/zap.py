@@ -23,7 +23,7 @@ class Verdict(NamedTuple):
 
 def judge(frames: Sequence[bytes], allowed: Allowed) -> Verdict:
     """The answer to the question in `frames`."""
-    version, request, domain, address, _, mechanism, *credentials = (*frames, *[b""] * 6)[:7]
+    version, request, domain, address, _, mechanism, *credentials = (*frames, *[b""] * 7)[:7]
     key = credentials[0]
     name = domain.decode("utf-8", "replace")
     if version == b"1.0" and mechanism == b"CURVE" and len(key) == 32 and allowed(name, key):

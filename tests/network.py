@@ -29,6 +29,7 @@ from protocol.spec import SOURCE
 from workers.build import build_cores
 from workers.data import Dataset
 from workers.layer import Layer as LayerCore
+from workers.source import Source
 from workers.unlocked import REMEMBERED, Unlocked
 
 HIDDEN = Layer(("linear 5", "batchnorm", "relu"))
@@ -77,14 +78,16 @@ class Slots:
 
 
 class Network:
-    """Cores joined by a queue an edge; with `slots` as over shared memory.
+    """Cores joined by a queue an edge; with `slots` as over shared memory, `stretched` as between
+    machines, where windows grow.
 
     Everything that is promised at every moment is checked after every move.
     """
 
-    def __init__(self, pipeline: Pipeline, slots: bool = False) -> None:
+    def __init__(self, pipeline: Pipeline, slots: bool = False, stretched: bool = False) -> None:
         self.pipeline = pipeline
         self.cores = {core.name: core for core in build_cores(pipeline, DATA)}
+        self._stretched = stretched
         self.queues: dict[Edge, deque[DataMessage]] = {edge: deque() for edge in pipeline.edges}
         self.slots = {edge: Slots(pipeline.window) for edge in pipeline.edges if slots}
         self.in_flight: dict[Edge, list[int]] = {edge: [] for edge in pipeline.edges}
@@ -124,20 +127,46 @@ class Network:
             if SOURCE not in edge:
                 self.in_flight[edge] = [b for b in flying if b >= batch]
 
+    def window(self, edge: Edge) -> int:
+        """How many batches may be in flight on `edge` now."""
+        core = self.cores[edge.sender]
+        if isinstance(core, Source):
+            return core._flows[edge.receiver].window
+        assert isinstance(core, LayerCore)
+        if edge.receiver == core.above:
+            return core._flow.window
+        return core._gradients.window if isinstance(core, Unlocked) else self.pipeline.window
+
+    def widen(self, edge: Edge) -> None:
+        """Let one more batch be in flight on `edge`, where that is a long way."""
+        window = self.window(edge)
+        if self._stretched and window < self.pipeline.most_window:
+            self.cores[edge.sender].stretch(edge.receiver, window + 1)
+
     def check(self) -> None:
         """No edge holds more than a window, and no layer keeps more than it may."""
-        window = self.pipeline.window
         for edge, batches in self.in_flight.items():
-            assert len(batches) <= window, edge
+            assert self.pipeline.window <= self.window(edge) <= self.pipeline.most_window, edge
+            assert len(batches) <= self.window(edge), edge
         for layer in self.layers():
-            most = window
+            below = self.window(Edge(layer.below, layer.name))
+            most = layer._flow.window
             if isinstance(layer, Unlocked):
-                most = REMEMBERED * window
-                assert len(layer._guessed) <= most
-                assert sum(isinstance(m, Activation) for m in layer._from_source) <= window
-                assert layer._gradients_waiting <= window or self.reordered
+                self.check_unlocked(layer)
+                most = layer._memory
             assert len(layer._unanswered) <= most
-            assert sum(isinstance(m, Activation) for m in layer._from_below) <= window
+            assert sum(isinstance(m, Activation) for m in layer._from_below) <= below
+
+    def check_unlocked(self, layer: Unlocked) -> None:
+        """Nor an unlocked one."""
+        own = max(layer._flow.window, layer._gradients.window)
+        assert layer._memory == REMEMBERED * own
+        assert len(layer._guessed) <= layer._memory
+        waiting = sum(isinstance(m, Activation) for m in layer._from_source)
+        assert waiting <= self.window(Edge(SOURCE, layer.name))
+        if layer.above:
+            above = self.window(Edge(layer.above, layer.name))
+            assert layer._gradients_waiting <= above or self.reordered
 
     def work(self, name: str) -> None:
         if self.cores[name].ready:
@@ -213,5 +242,6 @@ def shuffle(network: Network, seed: int, moves: int, losses: bool, reorder: bool
                 network.deliver(edge, position if reorder and network.may_reorder(edge) else 0)
             case 4:
                 network.beat(rng.choice(cores))
+                network.widen(rng.choice(edges))
             case 5:
                 network.lose_gradient(rng.choice(edges))

@@ -27,7 +27,7 @@ SENT, RECEIVED, USED, DROPPED, RESUMED, CLOCK = range(1, 7)
 ACTIVATION, GRADIENT, CREDIT, MARK, TEST = range(1, 6)
 OVERTAKEN, LATE, BEHIND, IGNORED = range(1, 5)
 PARTS: Final = 9
-KINDS: Final = 7
+KINDS: Final = 6
 SECOND: Final = 10**9
 
 X: Final = np.zeros((4, 6), np.float32)

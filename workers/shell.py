@@ -59,8 +59,9 @@ from workers.way import Way
 from workers.widths import Widths
 
 FOLDER: Final = "DNI_FOLDER"
-"""Where the environment names the folder of the sockets, which is removed when the coordinator is
-gone. It stands there so that a worker knows it before the first word, which may never come."""
+"""Where the environment names the folder of the sockets, and on other machines that of the files,
+which are removed when the coordinator is gone. They stand there so that a worker knows them before
+the first word, which may never come."""
 REPORT_SECONDS: Final = 0.5
 LONGEST_TEXT: Final = 20_000
 _ORPHAN_SECONDS: Final = 0.5
@@ -118,7 +119,7 @@ def main() -> int:
 
 
 def _remove_folder() -> None:
-    if folder := os.environ.get(FOLDER):
+    for folder in filter(None, os.environ.get(FOLDER, "").split(os.pathsep)):
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -58,11 +58,11 @@ class SocketFolder:
 class Processes:
     """Starts workers, sees them end, and leaves none behind.
 
-    What they print goes into `logs`; they remove `folder` where this process dies first.
+    What they print goes into `logs`; they remove `folders` where this process dies first.
     """
 
-    def __init__(self, logs: Path, threads: int, folder: Path) -> None:
-        own = {"DNI_FOLDER": str(folder)}
+    def __init__(self, logs: Path, threads: int, *folders: Path) -> None:
+        own = {"DNI_FOLDER": os.pathsep.join(map(str, folders))}
         self._environment = ALLOCATOR | blas.environment(threads) | own
         self._logs = logs
         self._workers: dict[str, subprocess.Popen[bytes]] = {}

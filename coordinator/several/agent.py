@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import platform
 import secrets
-import shutil
 import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, cast
@@ -78,16 +77,12 @@ class Agent:
         """
         welcome = self.enrol()
         self.tell(f"joined {self._endpoint} as {welcome.name}; waiting for work")
-        folder = Path(tempfile.mkdtemp(prefix="dni-join-"))
-        sockets = SocketFolder()
         line = Line(self._endpoint, welcome.name, self._keys, self._head)
         try:
             with interrupts() as seen:
-                return _Member(self, welcome, line, folder, sockets, seen).live()
+                return _Member(self, welcome.name, line, seen).live()
         finally:
             line.close(FLUSH_SECONDS)
-            sockets.close()
-            shutil.rmtree(folder, ignore_errors=True)
 
     def enrol(self) -> Welcome:
         """Ask the head to be one of the run. Raises RunError where it refuses or is silent."""
@@ -135,21 +130,13 @@ class Agent:
 class _Member:
     """An agent that belongs to the run."""
 
-    def __init__(
-        self,
-        agent: Agent,
-        welcome: Welcome,
-        line: Line,
-        folder: Path,
-        sockets: SocketFolder,
-        seen: Interrupts,
-    ) -> None:
+    def __init__(self, agent: Agent, name: str, line: Line, seen: Interrupts) -> None:
         self._agent = agent
-        self._name = welcome.name
+        self._name = name
         self._line = line
-        self._folder = folder
-        self._sockets = sockets
         self._interrupts = seen
+        self._folder = Path()
+        self._left_behind = ExitStack()
         self._processes: Processes | None = None
         self._working: set[str] = set()
         self._over = False
@@ -173,8 +160,7 @@ class _Member:
                     raise RunError(f"nothing was heard of the head for {LOST_SECONDS:.0f} s")
             return 0
         finally:
-            if self._processes is not None:
-                self._processes.close()
+            self._left_behind.close()
 
     def _obey(self, message: ToAgent) -> None:
         match message:
@@ -182,15 +168,22 @@ class _Member:
                 self._launch(cast(dict[str, dict[str, Any]], workers), threads)
             case Leave():
                 self._over = True
+            case Refused(text=text):
+                raise RunError(f"the head refuses: {text}")
             case _:
                 pass
 
     def _launch(self, workers: dict[str, dict[str, Any]], threads: int) -> None:
+        left = self._left_behind
+        sockets = left.enter_context(closing(SocketFolder()))
+        folder = tempfile.TemporaryDirectory(prefix="dni-join-", ignore_cleanup_errors=True)
+        self._folder = Path(left.enter_context(folder))
         logs, trace = self._folder / LOGS, self._folder / TRACE
         logs.mkdir()
         trace.mkdir()
         count = threads or max(1, blas.cores() // max(1, len(workers)))
-        self._processes = Processes(logs, count, self._sockets.path)
+        self._processes = Processes(logs, count, sockets.path, self._folder)
+        left.callback(self._processes.close)
         for name, config in workers.items():
             self._working.add(name)
             self._processes.start(name, self._agent.completed(config, trace))

@@ -39,7 +39,7 @@ class SeveralEngine:
     def start(self, pipeline: Pipeline) -> None:
         """Place the workers, and have them started."""
         agents = self._head.registry.agents
-        offers = [Offer(a.name, a.slots, a.wishes) for a in agents.values() if a.name != HEAD]
+        offers = [Offer(a.name, a.slots, a.wishes) for a in agents.values() if a.here]
         placed = {SOURCE: HEAD, **place(pipeline, offers, self._costs)}
         for worker, name in placed.items():
             agents[name].workers[worker] = frozenset(pipeline.processes[worker])

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 from coordinator.links import Heard, KeyPair, Links
-from coordinator.record import LOGS, TRACE, whole
+from coordinator.record import REVOKED, STATUS, whole
 from coordinator.run import Exited
 from coordinator.several.registry import HEAD, Agent, Registry
-from protocol import Leave, Ping, Pong, ToCoordinator, ToWorker
+from coordinator.several.uploads import Uploads
+from protocol import Evaluated, Hello, Leave, Ping, Pong, ToCoordinator, ToWorker
 from protocol.messages import Died, Enrol, Refused, ToAgent, Upload
 
 LOST_SECONDS: Final = 5.0
@@ -23,10 +24,9 @@ LOST_SECONDS: Final = 5.0
 HOME_SECONDS: Final = 10.0
 """How long a file may take that an agent brings home, after the last part of it came."""
 STATUS_SECONDS: Final = 1.0
-STATUS: Final = "status.json"
-REVOKED: Final = "revoked"
-_FILES: Final = {".trace": TRACE, ".messages": TRACE, ".log": LOGS}
-_NAME: Final = re.compile(r"[\w,-]+\.\w+")
+LOOK_SECONDS: Final = 0.1
+DEAF_SECONDS: Final = 1.0
+"""Where the head did not look for so long, it was the head that was held up, and not the agents."""
 
 
 class Head:
@@ -53,10 +53,10 @@ class Head:
         registry.at_home(home.public, own, time.monotonic())
         self._folder: Path | None = None
         self._died: list[Exited] = []
-        self._done: set[str] = set()
-        self._parts: dict[str, bytearray] = {}
+        self._uploads = Uploads(tell)
         self._due = 0.0
-        self._took = time.monotonic()
+        self._looked = time.monotonic()
+        self._closed = False
 
     @property
     def endpoint(self) -> str:
@@ -84,7 +84,10 @@ class Head:
                 case Died(name=name) as message:
                     self._bury(name, message)
                 case Upload() as message:
-                    self._take(message)
+                    own = self.registry.living_on(message.name)
+                    self._uploads.take(self._folder, message, own)
+                case Evaluated() if not self.registry.may_judge(heard.sender.decode(), heard.key):
+                    pass
                 case Ping(name=name, asked=asked):
                     self._arrived(name)
                     self.send(name, Pong(asked, time.monotonic_ns()))
@@ -98,18 +101,30 @@ class Head:
         yield from died
 
     def close(self) -> None:
-        """Let the agents bring home what they have, and go."""
+        """Let the agents bring home what they have, and go. To close again does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._see_home()
+        finally:
+            for name in self.registry.agents:
+                self.send(name, Leave())
+            self._links.close()
+            self._uploads.close()
+
+    def _see_home(self) -> None:
+        """Wait for what agents bring. A worker that comes only now was not there to be told."""
         waiting = {name for name, agent in self.registry.agents.items() if agent.workers} - {HEAD}
-        self._took = time.monotonic()
-        while waiting - self._done and time.monotonic() - self._took < HOME_SECONDS:
-            for _ in self.poll(0.1):
-                pass
+        done = self._uploads.done
+        self._uploads.at = time.monotonic()
+        while waiting - done and time.monotonic() - self._uploads.at < HOME_SECONDS:
+            for message in self.poll(0.1):
+                if isinstance(message, Hello):
+                    self.send(message.name, Leave())
             waiting &= set(self.registry.agents)
-        for name in sorted(waiting - self._done):
+        for name in sorted(waiting - done):
             self._tell(f"{name} did not bring home all of its traces")
-        for name in self.registry.agents:
-            self.send(name, Leave())
-        self._links.close()
 
     # -- agents
 
@@ -140,27 +155,34 @@ class Head:
             self._tell(f"{name}: {agent.host} at {agent.address}, {slots}{reserve}")
 
     def _bury(self, name: str, message: Died) -> None:
-        agent = self.registry.agents[name]
-        if agent.workers.pop(message.worker, None) is not None:
+        agent = self.registry.agents.get(name)
+        if agent is not None and message.worker in agent.workers:
             status = -message.signal if message.signal else message.status
             self._died.append(Exited(message.worker, status, message.words))
 
     def _look_after(self) -> None:
         """Now and then: who is silent, who is revoked, and how things stand for who asks."""
         now = time.monotonic()
+        if now - self._looked < LOOK_SECONDS:
+            return
+        deaf, self._looked = now - self._looked > DEAF_SECONDS, now
         for name in self._revoked():
             if agent := self.registry.revoke(name):
                 self._drop(agent, "its key was revoked")
         for agent in list(self.registry.agents.values()):
+            if deaf:
+                agent.seen = now
             if agent.name != HEAD and now - agent.seen > LOST_SECONDS:
                 self.registry.revoke(agent.name)
                 self._drop(agent, f"nothing was heard of it for {LOST_SECONDS:.0f} s")
         if self._folder and now >= self._due:
             self._due = now + STATUS_SECONDS
-            self._write_status(self._folder)
+            with suppress(OSError):  # of a full disk the recorder tells
+                self._write_status(self._folder)
 
     def _drop(self, agent: Agent, why: str) -> None:
         self._tell(f"{agent.name} ({agent.host}) is out: {why}")
+        self.send(agent.name, Refused(why))
         how = f"is gone: {agent.name}, {why}"
         self._died += [Exited(worker, 0, how=how) for worker in agent.workers]
 
@@ -188,22 +210,3 @@ class Head:
         ]
         text = json.dumps({"pid": os.getpid(), "endpoint": self.endpoint, "agents": agents})
         whole(folder / STATUS, lambda part: part.write_text(text, "utf-8"))
-
-    # -- what comes home
-
-    def _take(self, message: Upload) -> None:
-        """A part of a file; an empty name says that there are no more."""
-        self._took = time.monotonic()
-        if not message.path:
-            self._done.add(message.name)
-            return
-        suffix = Path(message.path).suffix
-        if self._folder is None or not _NAME.fullmatch(message.path) or suffix not in _FILES:
-            return
-        part = self._parts.setdefault(message.path, bytearray())
-        if message.offset != len(part):
-            return
-        part += message.data.tobytes()
-        if message.last:
-            place = self._folder / _FILES[suffix] / message.path
-            whole(place, lambda path: path.write_bytes(self._parts.pop(message.path)))

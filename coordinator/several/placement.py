@@ -63,19 +63,20 @@ def place(
 ) -> dict[str, str]:
     """The machine of every worker but the source, by the workers' names.
 
-    A worker goes where all of its layers are wished for, else to the machine with the most room,
-    the dearest first. Raises SpecError where there is not room for all.
+    A worker goes where all of its layers are wished for, else, the dearest first, to the machine
+    with the least to do, then with the most room. Raises SpecError where there is not room for all.
     """
     left = {offer.name: offer.slots for offer in offers}
     placed: dict[str, str] = {}
+    loads = dict.fromkeys(left, 0.0)
     workers = {name: cores for name, cores in pipeline.processes.items() if name != SOURCE}
     for worker, cores in workers.items():
         for offer in offers:
             if left[offer.name] and set(cores) <= set(offer.wishes):
                 placed[worker] = offer.name
                 left[offer.name] -= 1
+                loads[offer.name] += _cost(cores, costs)
                 break
-    loads = dict.fromkeys(left, 0.0)
     rest = [worker for worker in workers if worker not in placed]
     for worker in sorted(rest, key=lambda w: -_cost(workers[w], costs)):
         free = [name for name, slots in left.items() if slots]

@@ -37,9 +37,10 @@ class Agent:
 
 
 class Registry:
-    """The keys of a run. `cores` are those that may be wished for, `uses` how often one may enrol.
+    """The keys of a run. `cores` are those that may be wished for; the last is the top layer.
 
-    `enrolment` is the public key that belongs to the token's secret, `clock` the head's clock.
+    `enrolment` is the public key that belongs to the token's secret, `uses` how often one may
+    enrol, `clock` the head's clock.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class Registry:
     ) -> None:
         self.agents: dict[str, Agent] = {}
         self.revoked: set[str] = set()
-        self._cores = frozenset(cores)
+        self._cores = tuple(cores)
         self._enrolment = enrolment
         self._uses = uses
         self._software = software
@@ -67,7 +68,8 @@ class Registry:
             mine = f"dni {self._software}, protocol {VERSION}"
             yours = f"dni {message.software}, protocol {message.version}"
             return Refused(f"the head runs {mine}, this machine {yours}; install the same")
-        if message.key in self._keys or message.key in self.revoked or not _is_key(message.key):
+        used = message.key in self._keys or message.key in self.revoked or message.key == key
+        if used or not _is_key(message.key):
             return Refused("this key was enrolled before; join anew")
         strange = [name for name in message.layers if name not in self._cores]
         if strange or message.slots > MOST_SLOTS:
@@ -93,8 +95,8 @@ class Registry:
         self._keys[key] = HEAD
 
     def revoke(self, name: str) -> Agent | None:
-        """Take back the key of the agent `name`; None where there is no such."""
-        agent = self.agents.pop(name, None)
+        """Take back the key of the agent `name`; None where there is no such, or it is the head."""
+        agent = self.agents.pop(name, None) if name != HEAD else None
         if agent is not None:
             del self._keys[agent.key]
             self.revoked.add(agent.key)
@@ -112,6 +114,16 @@ class Registry:
         if sender == agent.name:
             return name == agent.name
         return name == sender in agent.workers or name in agent.workers.get(sender, ())
+
+    def may_judge(self, sender: str, key: str) -> bool:
+        """Whether it may say what came of the tests, as where the top layer lives."""
+        return self.may_speak(sender, self._cores[-1], key)
+
+    def living_on(self, name: str) -> set[str]:
+        """The workers on the machine `name`, and what lives in them."""
+        agent = self.agents.get(name)
+        workers = agent.workers if agent else {}
+        return set(workers).union(*workers.values())
 
 
 def _is_key(text: str) -> bool:

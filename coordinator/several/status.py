@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
-from coordinator.record import METRICS, SUMMARY
-from coordinator.several.head import REVOKED, STATUS
+from coordinator.record import METRICS, REVOKED, STATUS, SUMMARY
+from coordinator.several.registry import HEAD
 from protocol import RunError, SpecError, nearest
 
 TAIL: Final = 1 << 16
@@ -61,7 +62,7 @@ def stop(folder: Path) -> None:
 
 def revoke(folder: Path, name: str) -> None:
     """Let the head take back the key of the machine `name`. Raises UserError."""
-    names = [agent["name"] for agent in status(folder)["agents"]]
+    names = [agent["name"] for agent in status(folder)["agents"] if agent["name"] != HEAD]
     if name not in names:
         raise SpecError(f"{name}: no such machine{nearest(name, names)}")
     with (folder / REVOKED).open("a", encoding="utf-8") as file:
@@ -100,8 +101,8 @@ def status_table(found: dict[str, Any]) -> Table:
     for agent in found["agents"]:
         made.add_row(
             agent["name"],
-            agent["host"],
-            agent["address"],
+            escape(agent["host"]),
+            escape(agent["address"]),
             str(agent["slots"]),
             ", ".join(agent["workers"]) or "in reserve",
             f"{agent['silent_seconds']:.1f} s ago",

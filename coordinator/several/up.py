@@ -17,13 +17,23 @@ from coordinator.several.registry import Registry
 from coordinator.shell import run_processes
 from coordinator.train import Drive
 from coordinator.watch import Watch
-from protocol import Pipeline, SpecError
+from protocol import Pipeline, RunError, SpecError
 from protocol.clock import clock_name
 from protocol.token import Token
 
 STOP_SECONDS: Final = 10.0
 """How long weights may take to come home; on one machine it is less."""
+EVERYWHERE: Final = ("*", "0.0.0.0", "[::]")
 _ENDPOINT: Final = re.compile(r"tcp://(\[[0-9a-fA-F:]+\]|[^:/\s]+):(\d{1,5}|\*)")
+
+
+def check_bind(bind: str) -> None:
+    """Raises SpecError where `bind` is not one address that others can reach."""
+    found = _ENDPOINT.fullmatch(bind)
+    if not found or (found[2] != "*" and int(found[2]) >= 1 << 16):
+        raise SpecError(f"--bind: {bind!r} is not tcp://ADDRESS:PORT")
+    if found[1] in EVERYWHERE:
+        raise SpecError(f"--bind: {found[1]} is every address; name one that others can reach")
 
 
 def gathered(
@@ -36,16 +46,17 @@ def gathered(
 ) -> tuple[Head, Pipeline]:
     """The head, when there is room for all workers, and the pipeline in as many as it will be.
 
-    Raises SpecError for a `bind` that is none, RunError where it cannot be had.
+    Raises RunError where `bind` cannot be had.
     """
-    if not _ENDPOINT.fullmatch(bind):
-        raise SpecError(f"--bind: {bind!r} is not tcp://ADDRESS:PORT")
     pipeline = grouped(pipeline, workers or len(pipeline.layer), costs)
     wanted = len(pipeline.processes) - 1
     keys, enrolment, home = (KeyPair.new() for _ in range(3))
     cores = pipeline.cores[1:]
     registry = Registry(cores, enrolment.public, joins or 2 * wanted, software(), clock_name())
-    head = Head(bind, registry, keys, home, tell)
+    try:
+        head = Head(bind, registry, keys, home, tell)
+    except OSError as error:
+        raise RunError(f"--bind: {bind}: {error.strerror}") from None
     token = Token((head.endpoint,), bytes.fromhex(keys.public), bytes.fromhex(enrolment.secret))
     tell(f"dni join {token}")
     tell(f"waiting for {wanted} workers; paste the line above on each machine")

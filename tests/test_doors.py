@@ -1,0 +1,106 @@
+"""A worker's doors where machines are several: each lets in who is at the far end, and says who
+else came."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from coordinator.links import KeyPair
+from protocol import Credit, Edge, Message
+from tests.conftest import wait_until
+from workers import links
+from workers.links import Keys, Links
+
+UP, DOWN = Edge("layer0", "layer1"), Edge("layer2", "layer1")
+HERE, BELOW, ABOVE, HEAD = (KeyPair.new() for _ in range(4))
+PEERS = {str(UP): BELOW.public, str(DOWN): ABOVE.public}
+
+
+@contextmanager
+def worker(name: str, keys: KeyPair, peers: dict[str, str]) -> Iterator[Links]:
+    lifeline, other = os.pipe()
+    made = Links(name, "tcp://127.0.0.1:9", lifeline, Keys(*keys, HEAD.public, peers))
+    try:
+        yield made
+    finally:
+        made.close(flush=False)
+        os.close(lifeline)
+        os.close(other)
+
+
+@pytest.fixture
+def layer1() -> Iterator[Links]:
+    with worker("layer1", HERE, PEERS) as made:
+        yield made
+
+
+def comes(
+    layer1: Links, edge: Edge, keys: KeyPair, err: pytest.CaptureFixture[str]
+) -> list[Message]:
+    """What arrives over `edge` when who has `keys` speaks, or nothing when it was refused."""
+    door = layer1.bind(edge, "tcp://127.0.0.1:*")
+    found: list[Message] = []
+    with worker("peer", keys, {str(edge): HERE.public}) as peer:
+        peer.connect(edge, door, 1)
+        peer.send(edge, Credit(7))
+        words: list[str] = []
+
+        def settled() -> bool:
+            found.extend(message for _, message in layer1.poll(0.02))
+            words.append(err.readouterr().err)
+            return bool(found) or "refused" in "".join(words)
+
+        wait_until(settled, "it is heard or refused")
+    if not found:
+        assert f"refused 127.0.0.1 at {edge}: no key that is enrolled here" in "".join(words)
+    return found
+
+
+def test_who_is_at_the_far_end_is_heard(layer1: Links, capsys: pytest.CaptureFixture[str]) -> None:
+    assert comes(layer1, UP, BELOW, capsys) == [Credit(7)]
+    assert comes(layer1, DOWN, ABOVE, capsys) == [Credit(7)]
+
+
+@pytest.mark.parametrize("keys", [ABOVE, HERE, HEAD, KeyPair.new()], ids=str)
+def test_nobody_else_is_also_where_it_belongs_to_the_run(
+    layer1: Links, keys: KeyPair, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert comes(layer1, UP, keys, capsys) == []
+
+
+def test_an_edge_that_nobody_told_of_is_open_to_nobody(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with worker("layer1", HERE, {}) as made:
+        assert comes(made, UP, BELOW, capsys) == []
+
+
+def test_who_takes_anothers_place_is_told_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """A worker connects only to a door whose owner has the key that it was told."""
+    with worker("layer1", KeyPair.new(), PEERS) as impostor:
+        door = impostor.bind(UP, "tcp://127.0.0.1:*")
+        with worker("layer0", BELOW, {str(UP): HERE.public}) as peer:
+            peer.connect(UP, door, 1)
+            peer.send(UP, Credit(7))
+            for _ in range(20):
+                assert list(impostor.poll(0.02)) == []
+    assert "refused" not in capsys.readouterr().err
+
+
+def test_a_message_beyond_the_limit_does_not_come_in(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert 0 < links.MAX_BYTES <= 1 << 31
+    monkeypatch.setattr(links, "MAX_BYTES", 4)
+    with worker("layer1", HERE, PEERS) as made:
+        door = made.bind(UP, "tcp://127.0.0.1:*")
+        with worker("layer0", BELOW, {str(UP): HERE.public}) as peer:
+            peer.connect(UP, door, 1)
+            peer.send(UP, Credit(7))
+            for _ in range(20):
+                assert list(made.poll(0.02)) == []
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,418 @@
+"""The head alone, with machines that are no more than a key and a line to it."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from coordinator import links
+from coordinator.links import KeyPair, Line
+from coordinator.several import head as heads
+from coordinator.several.agent import Agent, software
+from coordinator.several.head import Head
+from coordinator.several.registry import HEAD, Registry
+from coordinator.several.status import status_table
+from protocol import (
+    VERSION,
+    Evaluated,
+    Failed,
+    Hello,
+    Leave,
+    Ping,
+    Pong,
+    RunError,
+    ToCoordinator,
+)
+from protocol.messages import Died, Enrol, Refused, ToAgent, Upload, Welcome
+from protocol.token import Token
+from tests.conftest import wait_until
+from tests.several_help import BIND, request
+
+
+class House:
+    """A head, what it told people, and the keys of machines that are enrolled there."""
+
+    def __init__(self, folder: Path, uses: int = 60) -> None:
+        self.said: list[str] = []
+        self.pings = 0
+        self.heard: list[ToCoordinator] = []
+        self.keys = KeyPair.new()
+        self.enrolment = KeyPair.new()
+        cores = ("layer0", "layer1")
+        self.registry = Registry(cores, self.enrolment.public, uses, software(), "clock")
+        self.head = Head(BIND, self.registry, self.keys, KeyPair.new(), self.said.append)
+        self.folder = folder
+        for name in ("trace", "logs"):
+            (folder / name).mkdir()
+        self.head.begin(folder)
+        self.stack = ExitStack()
+
+    @property
+    def token(self) -> Token:
+        secret = bytes.fromhex(self.enrolment.secret)
+        return Token((self.head.endpoint,), bytes.fromhex(self.keys.public), secret)
+
+    def machine(self, *workers: str) -> tuple[str, KeyPair]:
+        """One that is enrolled, with workers of a layer each."""
+        keys = KeyPair.new()
+        answer = self.registry.enrol(request(keys), self.enrolment.public, 1e12)
+        assert isinstance(answer, Welcome)
+        self.registry.agents[answer.name].workers = {w: frozenset({w}) for w in workers}
+        return answer.name, keys
+
+    def line(self, name: str, keys: KeyPair) -> Line:
+        made = Line(self.head.endpoint, name, keys, self.keys.public)
+        self.stack.callback(made.close, 0)
+        return made
+
+    def until(self, condition: Callable[[], object], what: str) -> None:
+        def held() -> object:
+            self.heard += self.head.poll(0.02)
+            return condition()
+
+        wait_until(held, what)
+
+    def answer(self, line: Line) -> ToAgent:
+        """The next that the head says on `line`."""
+        found: list[ToAgent] = []
+
+        def come() -> bool:
+            found.extend(line.hear(0.01))
+            return bool(found)
+
+        self.until(come, "the head says something")
+        return found[0]
+
+    def settled(self, line: Line, name: str) -> None:
+        """Wait until all is heard that was said on `line`."""
+        self.pings += 1
+        asked = self.pings
+        line.tell(Ping(name, asked))
+
+        def answered() -> bool:
+            return any(isinstance(m, Pong) and m.asked == asked for m in line.hear(0.01))
+
+        self.until(answered, "an answer comes")
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    monkeypatch.setattr(heads, "HOME_SECONDS", 0.3)
+    made = House(tmp_path)
+    with made.stack, closing(made.head):
+        yield made
+
+
+def part(name: str, path: str, data: bytes, offset: int = 0, last: bool = True) -> Upload:
+    return Upload(name, path, offset, last, np.frombuffer(data, np.uint8))
+
+
+def test_fifty_machines_at_once_are_all_enrolled_and_none_twice(house: House) -> None:
+    welcomes: list[str] = []
+
+    def join() -> None:
+        welcomes.append(Agent(house.token, 1, (), None, print)._enrol().name)
+
+    threads = [threading.Thread(target=join) for _ in range(50)]
+    for thread in threads:
+        thread.start()
+    house.until(lambda: not any(thread.is_alive() for thread in threads), "all have an answer")
+    assert sorted(welcomes) == sorted(f"node{n}" for n in range(1, 51))
+    assert set(house.registry.agents) == {HEAD, *welcomes}
+    assert len({agent.key for agent in house.registry.agents.values()}) == 51
+
+
+def test_a_head_that_refuses_says_why_to_both_sides(house: House) -> None:
+    agent = Agent(house.token, 1, ("layer9",), None, print)
+    found: list[str] = []
+
+    def join() -> None:
+        with pytest.raises(RunError, match="there is no layer9") as caught:
+            agent._enrol()
+        found.append(str(caught.value))
+
+    thread = threading.Thread(target=join)
+    thread.start()
+    house.until(lambda: not thread.is_alive(), "it has an answer")
+    assert found
+    assert any("127.0.0.1: there is no layer9" in said for said in house.said)
+
+
+def test_an_enrolment_that_is_said_again_is_refused(house: House) -> None:
+    asked = request(KeyPair.new())
+    answers = []
+    for _ in range(2):
+        line = house.line("enrol-again", house.enrolment)
+        line.tell(asked)
+        answers.append(house.answer(line))
+        line.close(0)
+    assert [type(answer) for answer in answers] == [Welcome, Refused]
+    assert len(house.registry.agents) == 2
+
+
+def test_a_machine_is_not_heard_in_anothers_name_nor_about_what_lives_elsewhere(
+    house: House,
+) -> None:
+    victim, _ = house.machine("layer0", "layer1")
+    name, keys = house.machine()
+    line = house.line(name, keys)
+    empty = np.empty(0, np.uint8)
+    line.tell(Died(victim, "layer0", 0, 9, "spoofed"))
+    line.tell(Died(name, "layer0", 0, 9, "spoofed"))
+    line.tell(Ping(victim, 1))
+    line.tell(part(victim, "layer0.trace", b"spoofed"))
+    line.tell(part(name, "layer0.trace", b"spoofed"))
+    line.tell(part(name, f"{name}.log", b"spoofed"))
+    line.tell(Upload(victim, "", 0, True, empty))
+    for message in (
+        Failed("layer0", 1, "error", "spoofed"),
+        Hello("layer0", 1, VERSION, {}),
+        Evaluated(1, 0.5, 1, 2),
+    ):
+        line.tell(message)  # type: ignore[arg-type]
+    house.settled(line, name)
+    assert house.heard == []
+    assert list(house.head.exits()) == []
+    assert not house.registry.agents[victim].here
+    assert house.registry.agents[name].here
+    assert [*(house.folder / "trace").iterdir(), *(house.folder / "logs").iterdir()] == []
+
+
+def test_a_worker_that_speaks_as_if_it_were_a_machine_does_no_harm(house: House) -> None:
+    name, keys = house.machine("layer0")
+    line = house.line("layer0", keys)
+    line.tell(Died("layer0", "layer0", 0, 9, ""))
+    line.tell(part("layer0", "../x.log", b"x"))
+    house.settled(line, "layer0")
+    assert list(house.head.exits()) == []
+    assert not house.registry.agents[name].here
+
+
+def test_only_from_the_worker_with_the_top_layer_comes_how_the_tests_went(house: House) -> None:
+    _, below = house.machine("layer0")
+    _, top = house.machine("layer1")
+    said = Evaluated(1, 0.5, 1, 2)
+    for worker, keys in (("layer0", below), ("layer1", top)):
+        line = house.line(worker, keys)
+        line.tell(said)  # type: ignore[arg-type]
+        house.settled(line, worker)
+        assert house.heard == ([said] if worker == "layer1" else [])
+
+
+def test_what_comes_home_in_parts_is_whole_and_in_its_place(house: House) -> None:
+    name, keys = house.machine("layer0")
+    line = house.line(name, keys)
+    line.tell(part(name, "layer0.trace", b"one ", last=False))
+    line.tell(part(name, "layer0.log", b"words"))
+    line.tell(part(name, "layer0.messages", b"data"))
+    house.settled(line, name)
+    assert not (house.folder / "trace" / "layer0.trace").exists()
+    line.tell(part(name, "layer0.trace", b"two", offset=4))
+    line.tell(part(name, "layer0.trace", b"again"))
+    house.settled(line, name)
+    assert {path.name: path.read_bytes() for path in (house.folder / "trace").iterdir()} == {
+        "layer0.trace": b"one two",
+        "layer0.messages": b"data",
+    }
+    assert (house.folder / "logs" / "layer0.log").read_bytes() == b"words"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../layer0.trace",
+        "/tmp/layer0.trace",
+        "layer0.trace/../../x.log",
+        "layer0.toml",
+        "layer0",
+        ".trace",
+        "layer0.trace.trace",
+        "layer0.trace\n",
+        "layer0\0.trace",
+        "layer1.trace",
+        "x" * 300 + ".trace",
+    ],
+)
+def test_a_file_of_another_name_than_a_worker_leaves_is_not_taken(house: House, path: str) -> None:
+    before = {file for file in house.folder.parent.rglob("*") if file.name != "status.json"}
+    name, keys = house.machine("layer0")
+    line = house.line(name, keys)
+    line.tell(part(name, path, b"bytes"))
+    house.settled(line, name)
+    after = {file for file in house.folder.parent.rglob("*") if file.name != "status.json"}
+    assert before == after
+
+
+def test_a_part_that_is_not_the_next_is_not_taken_and_halves_are_not_kept(house: House) -> None:
+    name, keys = house.machine("layer0")
+    line = house.line(name, keys)
+    line.tell(part(name, "layer0.trace", b"middle", offset=3))
+    line.tell(part(name, "layer0.log", b"half", last=False))
+    house.settled(line, name)
+    house.head.close()
+    assert [*(house.folder / "trace").iterdir(), *(house.folder / "logs").iterdir()] == []
+    assert f"{name} did not bring home all of its traces" in house.said
+
+
+def test_a_full_disk_loses_files_and_nothing_else(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    name, keys = house.machine("layer0")
+    line = house.line(name, keys)
+    line.tell(part(name, "layer0.trace", b"one", last=False))
+    house.settled(line, name)
+    assert len(list((house.folder / "trace").iterdir())) == 1
+    monkeypatch.setattr(Path, "open", full)
+    monkeypatch.setattr(heads, "whole", full)
+    for _ in range(2):
+        line.tell(part(name, "layer0.trace", b"two", offset=3))
+    line.tell(Upload(name, "", 0, True, np.empty(0, np.uint8)))
+    house.settled(line, name)
+    house.head._due = 0.0
+    house.settled(line, name)
+    place = house.folder / "trace" / "layer0.trace"
+    told = [said for said in house.said if "No space left on device" in said]
+    assert list((house.folder / "trace").iterdir()) == []
+    assert told == [f"{place}: No space left on device; the rest of it is lost"]
+    house.head.close()
+    wait_until(lambda: Leave in map(type, line.hear(0.01)), "it may go")
+
+
+def test_a_worker_that_comes_when_all_is_over_is_told_to_leave(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heads, "HOME_SECONDS", 20.0)
+    name, keys = house.machine("layer0")
+    agent, worker = house.line(name, keys), house.line("layer0", keys)
+    house.settled(agent, name)
+    worker.tell(Hello("layer0", 1, VERSION, {}))  # type: ignore[arg-type]
+
+    def go() -> None:
+        wait_until(lambda: Leave in map(type, worker.hear(0.01)), "it may go")
+        agent.tell(Upload(name, "", 0, True, np.empty(0, np.uint8)))
+
+    thread = threading.Thread(target=go)
+    thread.start()
+    house.head.close()
+    thread.join()
+    assert "did not bring home" not in "".join(house.said)
+
+
+def test_who_was_there_when_a_worker_died_is_still_waited_for_and_heard(house: House) -> None:
+    name, keys = house.machine("layer0")
+    agent, worker = house.line(name, keys), house.line("layer0", keys)
+    agent.tell(Died(name, "layer0", 1, 0, "words"))
+    house.settled(agent, name)
+    assert [(e.name, e.status, e.words) for e in house.head.exits()] == [("layer0", 1, "words")]
+    last = Failed("layer0", 3, "error", "its last words")
+    worker.tell(last)  # type: ignore[arg-type]
+    house.until(lambda: house.heard == [last], "the worker was heard, though late")
+    agent.tell(part(name, "layer0.log", b"words"))
+    house.settled(agent, name)
+    assert (house.folder / "logs" / "layer0.log").exists()
+
+
+def test_a_silent_machine_is_out_and_told_so_but_not_where_it_was_the_head_that_slept(
+    house: House,
+) -> None:
+    name, keys = house.machine("layer0")
+    line = house.line(name, keys)
+    house.settled(line, name)
+    agent = house.registry.agents[name]
+    agent.seen -= heads.LOST_SECONDS + 1
+    house.head._looked -= heads.DEAF_SECONDS + 1
+    house.until(lambda: agent.seen > house.head._looked - 1, "the head has looked")
+    assert name in house.registry.agents
+    agent.seen -= heads.LOST_SECONDS + 1
+    house.until(lambda: name not in house.registry.agents, "it is out")
+    assert [gone.name for gone in house.head.exits()] == ["layer0"]
+    assert house.answer(line) == Refused("nothing was heard of it for 5 s")
+
+
+def test_the_head_says_who_is_there_to_who_asks(house: House) -> None:
+    name, keys = house.machine("layer0")
+    house.settled(house.line(name, keys), name)
+    status = house.folder / "status.json"
+    house.until(status.exists, "it is written")
+    found = json.loads(status.read_text("utf-8"))
+    assert {agent["name"]: agent["workers"] for agent in found["agents"]} == {
+        HEAD: [],
+        name: ["layer0"],
+    }
+
+
+def test_a_message_beyond_the_limit_is_not_taken_and_others_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert 0 < links.MAX_BYTES <= 1 << 31
+    monkeypatch.setattr(links, "MAX_BYTES", 10_000)
+    house = House(tmp_path)
+    with house.stack, closing(house.head):
+        name, keys = house.machine("layer0")
+        line = house.line(name, keys)
+        house.settled(line, name)
+        line.tell(part(name, "layer0.trace", b"x" * 20_000))
+
+        def back() -> bool:
+            line.tell(Ping(name, 0))
+            return any(isinstance(m, Pong) and m.asked == 0 for m in line.hear(0.05))
+
+        house.until(back, "it has come back, or was never sent away")
+        line.tell(part(name, "layer0.log", b"x" * 5_000))
+        house.settled(line, name)
+        assert (tmp_path / "logs" / "layer0.log").stat().st_size == 5_000
+        assert list((tmp_path / "trace").iterdir()) == []
+        monkeypatch.setattr(heads, "HOME_SECONDS", 0.1)
+
+
+def test_a_flood_does_not_keep_the_head_from_other_things(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links, "MOST_AT_ONCE", 10)
+    name, keys = house.machine()
+    line = house.line(name, keys)
+    house.settled(line, name)
+    for number in range(100):
+        line.tell(Enrol(VERSION, "", "", "", "", number, ()))
+    most = 0
+    house.until(lambda: len(house.said) > 1, "the first came")
+    while len(house.said) < 101:
+        before = len(house.said)
+        list(house.head.poll(0.02))
+        most = max(most, len(house.said) - before)
+    assert 0 < most <= 10
+
+
+def test_who_was_refused_can_still_speak_though_nobody_hears(house: House) -> None:
+    line = house.line("nobody", KeyPair.new())
+
+    def tell() -> bool:
+        for number in range(10):
+            line.tell(Ping("nobody", number))
+        return house.head._links._dropped > 0
+
+    house.until(tell, "it was refused")
+    for _ in range(20):
+        list(house.head.poll(0.01))
+        tell()
+    assert house.heard == []
+
+
+def test_what_a_machine_calls_itself_is_shown_as_it_is() -> None:
+    agent = {"name": "node1", "host": "[/b][red]ada", "address": "10.0.0.2", "slots": 1}
+    found = {"endpoint": "e", "agents": [agent | {"workers": [], "silent_seconds": 0.1}]}
+    console = Console(width=120, file=io.StringIO())
+    with console.capture() as capture:
+        console.print(status_table(found))
+    assert "[/b][red]ada" in capture.get()

@@ -1,0 +1,69 @@
+"""Where the way is long windows grow; what holds of windows holds of those of the moment."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from protocol import Edge
+from protocol.spec import RULES, SOURCE
+from tests.network import DATA, STEPS, Network, shuffle, tiny
+
+seeds = st.integers(0, 2**32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("schedule", ["free", "lockstep"])
+@pytest.mark.parametrize("rule", RULES)
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=seeds,
+    window=st.integers(1, 3),
+    most_window=st.integers(1, 12),
+    gradient_queue=st.sampled_from([None, 1]),
+    losses=st.booleans(),
+)
+def test_any_delivery_over_long_ways_drains_within_the_window_of_the_moment(
+    rule: str,
+    schedule: str,
+    seed: int,
+    window: int,
+    most_window: int,
+    gradient_queue: int | None,
+    losses: bool,
+) -> None:
+    pipeline = tiny(
+        rule,
+        schedule=schedule,
+        window=window,
+        most_window=most_window,
+        gradient_queue=gradient_queue,
+    )
+    network = Network(pipeline, stretched=True)
+    shuffle(network, seed, 400, losses and not pipeline.unlocked, False)
+    network.drain()
+    assert [e.step for e in network.evaluations] == [4, STEPS]
+    assert all(e.judged == len(DATA.x_test) for e in network.evaluations)
+    for layer in network.layers():
+        assert not pipeline.lockstep or layer._flow.window == 1
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_long_ways_in_lockstep_learn_what_short_ones_do(rule: str) -> None:
+    near, far = (
+        Network(tiny(rule, schedule="lockstep"), stretched=stretched) for stretched in (False, True)
+    )
+    near.drain()
+    far.drain()
+    assert near.learnt() == far.learnt()
+
+
+def test_a_wider_window_lets_more_batches_go() -> None:
+    network = Network(tiny("cdni", window=2, most_window=5), stretched=True)
+    edge = Edge(SOURCE, "layer0")
+    for wanted in (2, 3, 4, 5, 5):
+        while network.cores[SOURCE].ready:
+            network.work(SOURCE)
+        assert len(network.in_flight[edge]) == wanted
+        network.widen(edge)

@@ -1,0 +1,55 @@
+"""Who is let in on a socket: those whose key is known there, and nobody else, whatever is asked."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.zap import judge
+
+KEY = bytes(range(32))
+QUESTION = [b"1.0", b"7", b"layer0>layer1", b"10.0.0.9", b"me", b"CURVE", KEY]
+parts = st.sampled_from(QUESTION) | st.binary(max_size=40)
+
+
+def known(domain: str, key: bytes) -> bool:
+    return (domain, key) == ("layer0>layer1", KEY)
+
+
+def test_a_known_key_is_let_in_and_is_the_name_of_who_speaks() -> None:
+    reply, refused = judge(QUESTION, known)
+    assert reply == [b"1.0", b"7", b"200", b"OK", KEY.hex().encode(), b""]
+    assert refused == ""
+
+
+@given(st.lists(parts, max_size=9))
+def test_nothing_but_a_known_key_by_curve_is_let_in(frames: list[bytes]) -> None:
+    reply, refused = judge(frames, known)
+    assert len(reply) == 6
+    if reply[2] == b"200":
+        assert frames[0] == b"1.0"
+        assert (frames[2], frames[5], frames[6]) == (b"layer0>layer1", b"CURVE", KEY)
+        assert not refused
+    else:
+        assert (reply[2], reply[4]) == (b"400", b"")
+        assert refused
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [(0, b"2.0"), (2, b"layer1>layer0"), (5, b"NULL"), (5, b"PLAIN"), (6, KEY[::-1]), (6, b"")],
+)
+def test_one_thing_wrong_is_enough_and_the_log_says_who_and_where(place: int, value: bytes) -> None:
+    frames = [*QUESTION]
+    frames[place] = value
+    reply, refused = judge(frames, known)
+    assert reply[:3] == [b"1.0", b"7", b"400"]
+    assert "10.0.0.9" in refused
+    assert frames[2].decode() in refused
+    assert "no key that is enrolled here" in refused
+
+
+def test_where_everybody_is_known_a_key_is_still_wanted() -> None:
+    assert judge([*QUESTION[:6], b"short"], lambda *_: True).refused
+    assert judge(QUESTION[:6], lambda *_: True).refused
