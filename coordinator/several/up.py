@@ -33,20 +33,15 @@ def gathered(
     joins: int | None,
     costs: Mapping[str, float],
     tell: Callable[[str], None],
+    advertise: str | None = None,
 ) -> tuple[Head, Pipeline]:
     """The head, when there is room for all workers, and the pipeline in as many as it will be.
 
     Raises SpecError for a `bind` that is none, RunError where it cannot be had.
     """
-    if not _ENDPOINT.fullmatch(bind):
-        raise SpecError(f"--bind: {bind!r} is not tcp://ADDRESS:PORT")
     pipeline = grouped(pipeline, workers or len(pipeline.layer), costs)
     wanted = len(pipeline.processes) - 1
-    keys, enrolment, home = (KeyPair.new() for _ in range(3))
-    cores = pipeline.cores[1:]
-    registry = Registry(cores, enrolment.public, joins or 2 * wanted, software(), clock_name())
-    head = Head(bind, registry, keys, home, tell)
-    token = Token((head.endpoint,), bytes.fromhex(keys.public), bytes.fromhex(enrolment.secret))
+    head, token = opened(pipeline, bind, joins, tell, advertise)
     tell(f"dni join {token}")
     tell(f"waiting for {wanted} workers; paste the line above on each machine")
     try:
@@ -55,6 +50,29 @@ def gathered(
         head.close()
         raise
     return head, pipeline
+
+
+def opened(
+    pipeline: Pipeline,
+    bind: str,
+    joins: int | None,
+    tell: Callable[[str], None],
+    advertise: str | None = None,
+) -> tuple[Head, Token]:
+    """A head that listens, and the token for those who join; it says `advertise`, if anything.
+
+    Raises SpecError for a `bind` that is none, RunError where it cannot be had.
+    """
+    for option, text in (("bind", bind), ("advertise", advertise)):
+        if text is not None and not _ENDPOINT.fullmatch(text):
+            raise SpecError(f"--{option}: {text!r} is not tcp://ADDRESS:PORT")
+    keys, enrolment, home = (KeyPair.new() for _ in range(3))
+    uses = joins or 2 * (len(pipeline.processes) - 1)
+    cores = pipeline.cores[1:]
+    registry = Registry(cores, enrolment.public, uses, software(), clock_name())
+    head = Head(bind, registry, keys, home, tell)
+    addresses = (advertise or head.endpoint,)
+    return head, Token(addresses, bytes.fromhex(keys.public), bytes.fromhex(enrolment.secret))
 
 
 def several(
