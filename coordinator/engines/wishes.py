@@ -11,7 +11,7 @@ import click
 _OPTIONS: Final = {
     "bind": "tcp://ADDRESS:PORT to listen at.  [default: where agents find this machine]",
     "hosts": "ssh: the machines, such as a,b,c.",
-    "remote_command": "ssh: what starts dni there.  [default: dni]",
+    "remote_command": "ssh, slurm: what starts dni there.  [default: dni; slurm: as here]",
     "ssh_args": "ssh: further words for ssh.",
     "address": "ray: the cluster.  [default: auto]",
     "sbatch_args": "slurm: further words for sbatch, or for srun inside an allocation.",
