@@ -65,8 +65,8 @@ def test_a_job_trains_and_goes(dni: Dni) -> None:
     ("words", "said"),
     [
         (("--remote-command", "/nowhere/dni"), ": FAILED: "),
-        (("--sbatch-args", "--cpus-per-task=4096"), ""),
-        (("--sbatch-args", "--partition=nowhere"), "nowhere"),
+        (("--sbatch-args", "--cpus-per-task=4096"), ": "),
+        (("--sbatch-args", "--partition=nowhere"), "Invalid partition"),
     ],
 )
 def test_a_job_that_cannot_be_ends_the_run(dni: Dni, words: tuple[str, ...], said: str) -> None:

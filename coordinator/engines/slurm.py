@@ -27,11 +27,27 @@ CONTROLLER_PORT: Final = 6817
 HERE: Final = shlex.join((sys.executable, "-P", "-m", "cli"))
 """What starts dni on a node that sees the same files as this machine, as is usual with Slurm."""
 _OVER: Final = frozenset(
-    "BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED TIMEOUT".split()
+    [
+        "BOOT_FAIL",
+        "CANCELLED",
+        "COMPLETED",
+        "DEADLINE",
+        "FAILED",
+        "NODE_FAIL",
+        "OUT_OF_MEMORY",
+        "PREEMPTED",
+        "TIMEOUT",
+    ]
 )
 
 _NEVER: Final = frozenset(
-    "BadConstraints PartitionConfig PartitionNodeLimit PartitionTimeLimit PartitionDown".split()
+    [
+        "BadConstraints",
+        "PartitionConfig",
+        "PartitionNodeLimit",
+        "PartitionTimeLimit",
+        "PartitionDown",
+    ]
 )
 """Why a job waits that Slurm will not start as things are."""
 
