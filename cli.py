@@ -18,6 +18,7 @@ import click
 
 from coordinator import options
 from coordinator.compare.wishes import Wishes, wishes
+from coordinator.engines.commands import manifest_group
 from coordinator.engines.wishes import engine_wishes
 from coordinator.several.commands import several_commands
 from coordinator.traces.commands import replay_command, trace_group
@@ -332,7 +333,7 @@ def data_get(name: str) -> None:
 
 
 trace_group.add_command(replay_command(replay))
-for command in (trace_group, *several_commands(_read, up)):
+for command in (trace_group, *several_commands(_read, up), manifest_group(_read)):
     main.add_command(command)
 
 
