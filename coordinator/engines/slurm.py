@@ -27,7 +27,7 @@ CONTROLLER_PORT: Final = 6817
 HERE: Final = shlex.join((sys.executable, "-P", "-m", "cli"))
 """What starts dni on a node that sees the same files as this machine, as is usual with Slurm."""
 _OVER: Final = frozenset(
-    [
+    {
         "BOOT_FAIL",
         "CANCELLED",
         "COMPLETED",
@@ -37,17 +37,17 @@ _OVER: Final = frozenset(
         "OUT_OF_MEMORY",
         "PREEMPTED",
         "TIMEOUT",
-    ]
+    }
 )
 
 _NEVER: Final = frozenset(
-    [
+    {
         "BadConstraints",
         "PartitionConfig",
+        "PartitionDown",
         "PartitionNodeLimit",
         "PartitionTimeLimit",
-        "PartitionDown",
-    ]
+    }
 )
 """Why a job waits that Slurm will not start as things are."""
 
