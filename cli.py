@@ -18,12 +18,14 @@ import click
 
 from coordinator import options
 from coordinator.compare.wishes import Wishes, wishes
+from coordinator.engines.commands import manifest_group
+from coordinator.engines.wishes import engine_wishes
 from coordinator.several.commands import several_commands
 from coordinator.traces.commands import trace_group
 from coordinator.traces.outlets import replay_command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from coordinator.run import End
     from coordinator.train import Result
@@ -42,35 +44,46 @@ def run(
     pipeline: Pipeline,
     *,
     engine: str = "local",
+    wish: Mapping[str, str] | None = None,
+    tell: Callable[[str], None] = lambda _: None,
     run_dir: str | Path | None = None,
     force: bool = False,
     display: Display | None = None,
 ) -> Result:
     """Train `pipeline` and leave a run folder, as `dni run` does.
 
-    `engine` is "local", a process a layer, or "inline", all in this process. Without a `display`
-    nothing is printed. Raises UserError for what the user can mend; a run that fails on its way
-    is a Result whose `end` says so.
+    `engine` is "local", a process a layer, "inline", all in this process, or the name of one that
+    is installed, such as "ssh" with the `wish` {"hosts": "a,b"}; `tell` gets lines about machines.
+    Without a `display` nothing is printed. Raises UserError for what the user can mend; a run that
+    fails on its way is a Result whose `end` says so.
     """
     from coordinator.blas import threads
     from coordinator.display import NoDisplay
+    from coordinator.engines.launch import BIND, chosen
+    from coordinator.engines.local import local
     from coordinator.record import open_folder
+    from coordinator.several.elsewhere import elsewhere
     from coordinator.train import train
-    from protocol import SpecError, located, nearest
+    from protocol import located
     from workers.build import Facts, layer_modules
+    from workers.check import check as plan
 
-    if engine not in options.ENGINES:
-        raise SpecError(f"engine: unknown engine {engine!r}{nearest(engine, options.ENGINES)}")
+    wish = wish or {}
+    launcher = chosen(engine, wish, options.ENGINES)
     pipeline = located(pipeline)
     data = _load(pipeline)
     facts = Facts.of(data)
     layer_modules(pipeline, facts)  # raises where pipeline and data do not fit
     folder = open_folder(pipeline, Path(run_dir) if run_dir else None, force)
-    count = threads(pipeline)
-    if engine == "inline":
+    count = pipeline.train.threads if launcher else threads(pipeline)
+    costs = {p.name: p.work for p in plan(pipeline, facts)}
+    told = facts.as_dict()
+    if launcher:
+        drive = elsewhere(pipeline, launcher, wish.get(BIND), told, folder, costs, tell)
+    elif engine == "inline":
         drive = partial(_inline, pipeline, data, facts, folder, count)
     else:
-        drive = partial(_local, pipeline, facts, folder, count)
+        drive = local(pipeline, told, folder, count, costs)
     del data  # the source has its own
     return train(pipeline, folder, engine, count, drive, display or NoDisplay())
 
@@ -82,6 +95,7 @@ def up(
     tell: Callable[[str], None],
     workers: int | None = None,
     joins: int | None = None,
+    advertise: str | None = None,
     run_dir: str | Path | None = None,
     force: bool = False,
     display: Display | None = None,
@@ -90,6 +104,7 @@ def up(
 
     `tell` gets the line to paste on them and what there is to say of them. Training begins when
     there is room for `workers` (a layer each, unless there are fewer); `joins` machines may join.
+    They come to `advertise` where that is not `bind`.
     Raises UserError for what the user can mend.
     """
     from coordinator.display import NoDisplay
@@ -105,7 +120,7 @@ def up(
     facts = Facts.of(_load(pipeline))
     costs = {p.name: p.work for p in plan(pipeline, facts)}
     folder = open_folder(pipeline, Path(run_dir) if run_dir else None, force)
-    head, pipeline = gathered(pipeline, bind, workers, joins, costs, tell)
+    head, pipeline = gathered(pipeline, bind, workers, joins, costs, tell, advertise)
     drive = several(head, pipeline, facts.as_dict(), folder, costs)
     threads = pipeline.train.threads
     try:
@@ -145,17 +160,6 @@ def _load(pipeline: Pipeline) -> Dataset:
     return load(pipeline.data.name, pipeline.data.path)
 
 
-def _local(pipeline: Pipeline, facts: Facts, folder: Path, threads: int, watch: Watch) -> End:
-    from coordinator.engines.local import LocalEngine
-    from coordinator.shell import run_processes
-    from workers.check import check as plan
-
-    plans = plan(pipeline, facts)
-    costs = {p.name: p.work for p in plans}
-    engine = LocalEngine(folder, threads, costs)
-    return run_processes(pipeline, facts.as_dict(), engine, watch)
-
-
 def _inline(
     pipeline: Pipeline, data: Dataset, facts: Facts, folder: Path, threads: int, watch: Watch
 ) -> End:
@@ -188,7 +192,8 @@ def _read(path: Path | None, overrides: tuple[str, ...]) -> Pipeline:
 @main.command("run")
 @options.pipeline_argument
 @options.overrides
-@options.engine
+@options.any_engine
+@engine_wishes
 @options.run_dir
 @options.force
 @options.trace
@@ -199,6 +204,7 @@ def run_command(
     pipeline: Path | None,
     overrides: tuple[str, ...],
     engine: str,
+    wish: Mapping[str, str],
     run_dir: Path | None,
     force: bool,
     trace: str | None,
@@ -212,7 +218,15 @@ def run_command(
     traced = (f"trace.mode={trace}",) if trace else ()
     read = _read(pipeline, overrides + traced)
     with options.about(pipeline):
-        result = run(read, engine=engine, run_dir=run_dir, force=force, display=choose(console))
+        result = run(
+            read,
+            engine=engine,
+            wish=wish,
+            tell=console.say,
+            run_dir=run_dir,
+            force=force,
+            display=choose(console),
+        )
     ctx.exit(end_of_run(console, result, as_json))
 
 
@@ -325,7 +339,7 @@ def data_get(name: str) -> None:
 
 
 trace_group.add_command(replay_command(replay))
-for command in (trace_group, *several_commands(_read, up)):
+for command in (trace_group, *several_commands(_read, up), manifest_group(_read)):
     main.add_command(command)
 
 

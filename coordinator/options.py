@@ -30,6 +30,12 @@ engine = click.option(
     show_default=True,
     help="A process a layer, or all in one process.",
 )
+any_engine = click.option(
+    "--engine",
+    default="local",
+    show_default=True,
+    help="A process a layer, or inline: all in one; ssh, slurm, ray, and what else is installed.",
+)
 run_dir = click.option(
     "--run-dir",
     type=click.Path(path_type=Path),

@@ -85,7 +85,7 @@ def test_who_takes_anothers_place_is_told_nothing(capsys: pytest.CaptureFixture[
         door = impostor.bind(UP, "tcp://127.0.0.1:*")
         with worker("layer0", BELOW, {str(UP): HERE.public}) as peer:
             peer.connect(UP, door, 1)
-            peer.send(UP, Credit(7))
+            peer.send(UP, Credit(7), "float32")
             for _ in range(20):
                 assert list(impostor.poll(0.02)) == []
     assert "refused" not in capsys.readouterr().err
@@ -100,7 +100,7 @@ def test_a_message_beyond_the_limit_does_not_come_in(
         door = made.bind(UP, "tcp://127.0.0.1:*")
         with worker("layer0", BELOW, {str(UP): HERE.public}) as peer:
             peer.connect(UP, door, 1)
-            peer.send(UP, Credit(7))
+            peer.send(UP, Credit(7), "float32")
             for _ in range(20):
                 assert list(made.poll(0.02)) == []
     assert capsys.readouterr().err == ""

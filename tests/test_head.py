@@ -119,7 +119,7 @@ def test_fifty_machines_at_once_are_all_enrolled_and_none_twice(house: House) ->
     welcomes: list[str] = []
 
     def join() -> None:
-        welcomes.append(Agent(house.token, 1, (), None, print)._enrol().name)
+        welcomes.append(Agent(house.token, 1, (), None, print).enrol().name)
 
     threads = [threading.Thread(target=join) for _ in range(50)]
     for thread in threads:
@@ -136,7 +136,7 @@ def test_a_head_that_refuses_says_why_to_both_sides(house: House) -> None:
 
     def join() -> None:
         with pytest.raises(RunError, match="there is no layer9") as caught:
-            agent._enrol()
+            agent.enrol()
         found.append(str(caught.value))
 
     thread = threading.Thread(target=join)

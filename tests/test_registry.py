@@ -60,7 +60,7 @@ def test_a_token_is_good_for_so_many_machines_and_then_does_not_even_connect() -
 
 def test_a_refusal_uses_nothing_up() -> None:
     made = registry(uses=1)
-    refusal(made, replace(request(), slots=0))
+    refusal(made, replace(request(), slots=MOST_SLOTS + 1))
     assert made.enrol(request(), TOKEN, 0.0) == Welcome("node1", "clock")
 
 
@@ -100,9 +100,15 @@ def test_a_wish_for_a_layer_that_is_not_there_is_refused_by_name() -> None:
     assert "layer7" in refusal(registry(), replace(request(), layers=("layer0", "layer7")))
 
 
-@pytest.mark.parametrize("slots", [0, MOST_SLOTS + 1])
-def test_a_number_of_slots_that_cannot_be_is_refused(slots: int) -> None:
-    assert "slots" in refusal(registry(), replace(request(), slots=slots))
+def test_a_number_of_slots_that_cannot_be_is_refused() -> None:
+    assert "slots" in refusal(registry(), replace(request(), slots=MOST_SLOTS + 1))
+
+
+def test_who_has_no_slots_only_asks() -> None:
+    made = registry(uses=1)
+    assert made.enrol(replace(request(), slots=0), TOKEN, 0.0) == Welcome("", "clock")
+    assert set(made.agents) == {HEAD}
+    assert made.enrol(request(), TOKEN, 0.0) == Welcome("node1", "clock")
 
 
 def test_who_is_revoked_may_neither_connect_nor_speak_and_its_name_is_not_given_again() -> None:

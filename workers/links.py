@@ -191,7 +191,7 @@ class Links:
         """Hand `message` over for the coordinator; never blocks."""
         put(self._line, message, zmq.NOBLOCK)
 
-    def send(self, edge: Edge, message: Message, wire: str) -> None:
+    def send(self, edge: Edge, message: Message, wire: str = FULL) -> None:
         """Hand `message` over, on a way of the width `wire`; never blocks.
 
         Where arrays come in over a shelf all that goes out is copied, for it may be a view of a

@@ -9,7 +9,10 @@ from typing import Final
 from coordinator.engines.processes import Processes, SocketFolder
 from coordinator.links import Links
 from coordinator.record import LOGS, TRACE
-from coordinator.run import Exited
+from coordinator.run import End, Exited
+from coordinator.shell import run_processes
+from coordinator.train import Drive
+from coordinator.watch import Watch
 from protocol import Pipeline
 from protocol.clock import clock_name
 
@@ -69,3 +72,18 @@ class LocalEngine:
         """See to it that nothing is left of any worker."""
         self._processes.close()
         self._folder.close()
+
+
+def local(
+    pipeline: Pipeline,
+    facts: dict[str, object],
+    folder: Path,
+    threads: int,
+    costs: Mapping[str, float],
+) -> Drive:
+    """What trains `pipeline` on this machine, with so many threads a worker."""
+
+    def drive(watch: Watch) -> End:
+        return run_processes(pipeline, facts, LocalEngine(folder, threads, costs), watch)
+
+    return drive

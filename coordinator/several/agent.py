@@ -51,7 +51,10 @@ def address_towards(endpoint: str) -> str:
 
 
 class Agent:
-    """One machine of a run. `tell` is called with a line for people."""
+    """One machine of a run, which gives it so many `cores`, or all that it has.
+
+    `tell` is called with a line for people, `deserted` asked whether to leave before it is over.
+    """
 
     def __init__(
         self,
@@ -60,9 +63,13 @@ class Agent:
         layers: tuple[str, ...],
         address: str | None,
         tell: Callable[[str], None],
+        cores: int | None = None,
+        deserted: Callable[[], bool] = lambda: False,
     ) -> None:
         self._token = token
         self.tell = tell
+        self.cores = cores or blas.cores()
+        self.deserted = deserted
         self._keys = KeyPair.new()
         self._endpoint = token.addresses[0]
         self._address = address or address_towards(self._endpoint)
@@ -156,6 +163,8 @@ class _Member:
                 self._bury()
                 if self._interrupts.count:
                     return 128 + self._interrupts.signal
+                if self._agent.deserted():
+                    raise RunError("the line over which this was started has closed")
                 if time.monotonic() - answered > LOST_SECONDS:
                     raise RunError(f"nothing was heard of the head for {LOST_SECONDS:.0f} s")
             return 0
@@ -181,7 +190,7 @@ class _Member:
         logs, trace = self._folder / LOGS, self._folder / TRACE
         logs.mkdir()
         trace.mkdir()
-        count = threads or max(1, blas.cores() // max(1, len(workers)))
+        count = threads or max(1, self._agent.cores // max(1, len(workers)))
         self._processes = Processes(logs, count, sockets.path, self._folder)
         left.callback(self._processes.close)
         for name, config in workers.items():

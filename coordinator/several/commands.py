@@ -22,17 +22,27 @@ if TYPE_CHECKING:
 @click.option("--slots", type=click.IntRange(1), default=1, help="How many workers to run here.")
 @click.option("--layers", help="The layers to have here, if possible, such as 2,3.")
 @click.option("--address", help="How other machines reach this one.  [default: found out]")
+@click.option("--cores", type=click.IntRange(1), help="Use so many here.  [default: all]")
+@click.option("--lifeline", is_flag=True, help="With -: end when standard input does.")
 @click.pass_context
 def join_command(
-    ctx: click.Context, token: str, slots: int, layers: str | None, address: str | None
+    ctx: click.Context,
+    token: str,
+    slots: int,
+    layers: str | None,
+    address: str | None,
+    cores: int | None,
+    lifeline: bool,
 ) -> None:
     """Run workers on this machine for the head that printed TOKEN (- reads it from a pipe)."""
     from coordinator.several.agent import Agent
-    from coordinator.several.words import wishes
+    from coordinator.several.words import input_ended, wishes
     from protocol.token import Token
 
     text = sys.stdin.readline() if token == "-" else token
-    agent = Agent(Token.read(text), slots, wishes(layers), address, click.echo)
+    deserted = input_ended if lifeline else bool
+    layer_names = wishes(layers)
+    agent = Agent(Token.read(text), slots, layer_names, address, click.echo, cores, deserted)
     ctx.exit(agent.join())
 
 
@@ -121,6 +131,11 @@ def several_commands(
         type=click.IntRange(1),
         help="How many machines may join with the line.  [default: twice the workers]",
     )
+    @click.option(
+        "--advertise",
+        metavar="tcp://ADDRESS:PORT",
+        help="What machines are told to come to.  [default: --bind]",
+    )
     @options.run_dir
     @options.force
     @options.as_json
@@ -132,6 +147,7 @@ def several_commands(
         bind: str,
         workers: int | None,
         joins: int | None,
+        advertise: str | None,
         run_dir: Path | None,
         force: bool,
         as_json: bool,
@@ -149,6 +165,7 @@ def several_commands(
                 tell=console.say,
                 workers=workers,
                 joins=joins,
+                advertise=advertise,
                 run_dir=run_dir,
                 force=force,
                 display=choose(console),

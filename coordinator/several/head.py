@@ -128,11 +128,14 @@ class Head:
 
     # -- agents
 
-    def gather(self, slots: int) -> None:
-        """Wait until agents with so many slots are there."""
+    def gather(self, slots: int, in_vain: Callable[[], bool] = lambda: False) -> bool:
+        """Wait until agents with so many slots are there; False once it is `in_vain`."""
         while self.slots < slots:
+            if in_vain():
+                return False
             for _ in self.poll(0.1):
                 pass
+        return True
 
     @property
     def slots(self) -> int:

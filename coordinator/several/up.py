@@ -43,6 +43,7 @@ def gathered(
     joins: int | None,
     costs: Mapping[str, float],
     tell: Callable[[str], None],
+    advertise: str | None = None,
 ) -> tuple[Head, Pipeline]:
     """The head, when there is room for all workers, and the pipeline in as many as it will be.
 
@@ -50,14 +51,7 @@ def gathered(
     """
     pipeline = grouped(pipeline, workers or len(pipeline.layer), costs)
     wanted = len(pipeline.processes) - 1
-    keys, enrolment, home = (KeyPair.new() for _ in range(3))
-    cores = pipeline.cores[1:]
-    registry = Registry(cores, enrolment.public, joins or 2 * wanted, software(), clock_name())
-    try:
-        head = Head(bind, registry, keys, home, tell)
-    except OSError as error:
-        raise RunError(f"--bind: {bind}: {error.strerror}") from None
-    token = Token((head.endpoint,), bytes.fromhex(keys.public), bytes.fromhex(enrolment.secret))
+    head, token = opened(pipeline, bind, joins, tell, advertise)
     tell(f"dni join {token}")
     tell(f"waiting for {wanted} workers; paste the line above on each machine")
     try:
@@ -66,6 +60,31 @@ def gathered(
         head.close()
         raise
     return head, pipeline
+
+
+def opened(
+    pipeline: Pipeline,
+    bind: str,
+    joins: int | None,
+    tell: Callable[[str], None],
+    advertise: str | None = None,
+) -> tuple[Head, Token]:
+    """A head that listens, and the token for those who join; it says `advertise`, if anything.
+
+    Raises SpecError for an `advertise` that is none, RunError where `bind` cannot be had.
+    """
+    if advertise is not None and not _ENDPOINT.fullmatch(advertise):
+        raise SpecError(f"--advertise: {advertise!r} is not tcp://ADDRESS:PORT")
+    keys, enrolment, home = (KeyPair.new() for _ in range(3))
+    uses = joins or 2 * (len(pipeline.processes) - 1)
+    cores = pipeline.cores[1:]
+    registry = Registry(cores, enrolment.public, uses, software(), clock_name())
+    try:
+        head = Head(bind, registry, keys, home, tell)
+    except OSError as error:
+        raise RunError(f"--bind: {bind}: {error.strerror}") from None
+    addresses = (advertise or head.endpoint,)
+    return head, Token(addresses, bytes.fromhex(keys.public), bytes.fromhex(enrolment.secret))
 
 
 def several(

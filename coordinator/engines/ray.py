@@ -1,0 +1,97 @@
+"""Agents in actors of Ray, one a worker, spread over the nodes of a cluster.
+
+An actor runs the agent as a process of its own, so that a worker can never hurt Ray. The agent's
+standard input is its lifeline: it closes with the actor, however that ends.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import suppress
+from typing import Any, Final
+
+import ray
+
+from coordinator.engines.launch import last_words
+from protocol import RunError
+
+JOIN: Final = (sys.executable, "-P", "-m", "cli", "join", "-", "--lifeline", "--cores", "1")
+LEAVE_SECONDS: Final = 5.0
+
+
+class _Slot:
+    """What an actor does on its node; `JOIN` there names the Python of the actor."""
+
+    def live(self, token: str) -> str:
+        """Be an agent until it ends; how, and its last words."""
+        agent = subprocess.Popen(
+            JOIN, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert agent.stdin is not None
+        assert agent.stdout is not None
+        with suppress(BrokenPipeError):
+            agent.stdin.write(f"{token}\n")
+            agent.stdin.flush()
+        words = last_words(agent.stdout.read())
+        return f"ended with status {agent.wait()}: {words}"
+
+
+class Ray:
+    """An actor with one processor for each worker, in the cluster at `address`. See `Launcher`."""
+
+    def __init__(self, address: str = "auto") -> None:
+        self._address = address
+        self._own = False
+        self._actors: list[Any] = []
+        self._lives: list[Any] = []
+
+    def home(self) -> str:
+        """The address by which Ray knows this machine."""
+        self._connect()
+        return str(ray.util.get_node_ip_address())
+
+    def _connect(self) -> None:
+        """Belong to the cluster, unless this process does already."""
+        if ray.is_initialized():
+            return
+        try:
+            ray.init(address=self._address, log_to_driver=False, logging_level="ERROR")
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise RunError(f"ray: {last_words(str(error))}") from None
+        self._own = True
+
+    def launch(self, token: str, slots: int) -> None:
+        """Start so many actors, on as many nodes as there are."""
+        self._connect()
+        have = int(ray.cluster_resources().get("CPU", 0))
+        if have < slots:
+            raise RunError(f"ray: {slots} workers, but the cluster has {have} processors")
+        make = ray.remote(num_cpus=1, scheduling_strategy="SPREAD", max_restarts=0)(_Slot)
+        for _ in range(slots):
+            actor = make.remote()
+            self._actors.append(actor)
+            self._lives.append(actor.live.remote(token))
+
+    def gone(self) -> list[str]:
+        """The actors that have ended, with the last words of their agents."""
+        if not self._lives:
+            return []
+        over, _ = ray.wait(self._lives, num_returns=len(self._lives), timeout=0)
+        return [f"ray actor {self._lives.index(life)}: {_words(life)}" for life in over]
+
+    def close(self) -> None:
+        """Kill the actors that do not end by themselves; their agents end with them."""
+        if self._lives and not self.gone():
+            ray.wait(self._lives, num_returns=len(self._lives), timeout=LEAVE_SECONDS)
+        for actor in self._actors:
+            ray.kill(actor)
+        if self._own:
+            ray.shutdown()
+
+
+def _words(life: Any) -> str:
+    try:
+        return str(ray.get(life))
+    except ray.exceptions.RayError as error:
+        return last_words(str(error))

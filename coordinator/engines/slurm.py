@@ -1,0 +1,208 @@
+"""Agents as tasks of Slurm: a step where this process is in an allocation, else a job of its own.
+
+The token goes to srun's standard input. A job's script has it as a here-document, and comes to
+sbatch over a pipe: Slurm shows scripts to their owner and to operators alone.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from coordinator.engines.clients import Clients
+from coordinator.engines.launch import last_words
+from coordinator.several.agent import address_towards
+from protocol import RunError
+
+POLL_SECONDS: Final = 2.0
+ASK_SECONDS: Final = 10.0
+LEAVE_SECONDS: Final = 5.0
+CONTROLLER_PORT: Final = 6817
+HERE: Final = shlex.join((sys.executable, "-P", "-m", "cli"))
+"""What starts dni on a node that sees the same files as this machine, as is usual with Slurm."""
+_OVER: Final = frozenset(
+    {
+        "BOOT_FAIL",
+        "CANCELLED",
+        "COMPLETED",
+        "DEADLINE",
+        "FAILED",
+        "NODE_FAIL",
+        "OUT_OF_MEMORY",
+        "PREEMPTED",
+        "TIMEOUT",
+    }
+)
+
+_NEVER: Final = frozenset(
+    {
+        "BadConstraints",
+        "PartitionConfig",
+        "PartitionDown",
+        "PartitionNodeLimit",
+        "PartitionTimeLimit",
+    }
+)
+"""Why a job waits that Slurm will not start as things are."""
+
+
+class Slurm:
+    """A task of Slurm a worker. See `Launcher`.
+
+    `sbatch_args` are further words for sbatch, or for srun inside an allocation;
+    `remote_command` is what a shell on a node runs.
+    """
+
+    def __init__(self, sbatch_args: str = "", remote_command: str = HERE) -> None:
+        words = shlex.split(sbatch_args)
+        inside = "SLURM_JOB_ID" in os.environ
+        self._agents: _Step | _Job = (_Step if inside else _Job)(words, remote_command)
+
+    def home(self) -> str:
+        """This machine's address on the way to Slurm's controller."""
+        said = _asked("scontrol", "show", "config")
+        found = re.search(r"^SlurmctldHost\[0\]\s*=\s*([^\s(]+)(?:\((.+)\))?", said, re.MULTILINE)
+        if not found:
+            raise RunError("slurm: scontrol names no controller; say --bind")
+        return address_towards(f"tcp://{found[2] or found[1]}:{CONTROLLER_PORT}")
+
+    def launch(self, token: str, slots: int) -> None:
+        """Start so many tasks, each an agent with one slot."""
+        self._agents.launch(token, slots)
+
+    def gone(self) -> list[str]:
+        """The step or job, where it has ended, with its last words."""
+        return self._agents.gone()
+
+    def close(self) -> None:
+        """Cancel what is left."""
+        self._agents.close()
+
+
+def task(remote_command: str) -> list[str]:
+    """The words of a task: an agent on the cores that Slurm gives it."""
+    join = f'{remote_command} join - --slots 1 --cores "${{SLURM_CPUS_PER_TASK:-1}}"'
+    return ["sh", "-c", join]
+
+
+def script(token: str, remote_command: str = HERE) -> str:
+    """What sbatch runs. Its tasks end together when one of them ends badly."""
+    return f"""\
+#!/bin/sh
+srun --kill-on-bad-exit=1 --cpus-per-task="${{SLURM_CPUS_PER_TASK:-1}}" \\
+  {shlex.join(task(remote_command))} <<'TOKEN'
+{token}
+TOKEN
+"""
+
+
+class _Step:
+    """Tasks inside the allocation in which this process is; srun's input is their lifeline."""
+
+    def __init__(self, words: list[str], remote_command: str) -> None:
+        self._words = words
+        self._remote = remote_command
+        self._clients = Clients()
+
+    def launch(self, token: str, slots: int) -> None:
+        srun = ["srun", "--kill-on-bad-exit=1", f"--ntasks={slots}", *self._words]
+        shell, option, join = task(self._remote)
+        self._clients.start("srun", [*srun, shell, option, f"{join} --lifeline"], token)
+
+    def gone(self) -> list[str]:
+        return self._clients.gone()
+
+    def close(self) -> None:
+        self._clients.close()
+
+
+class _Job:
+    """A job of our own. What its tasks print is in a file of the current folder until the end."""
+
+    def __init__(self, words: list[str], remote_command: str) -> None:
+        self._words = words
+        self._remote = remote_command
+        self._job = ""
+        self._due = 0.0
+
+    def launch(self, token: str, slots: int) -> None:
+        own = ["--parsable", "--job-name=dni", f"--ntasks={slots}", "--output=dni-slurm-%j.out"]
+        text = script(token, self._remote)
+        self._job = _asked("sbatch", *own, *self._words, text=text).strip().partition(";")[0]
+
+    def gone(self) -> list[str]:
+        now = time.monotonic()
+        if now < self._due:
+            return []
+        self._due = now + POLL_SECONDS
+        state, reason = self._state()
+        if state in _OVER:
+            return [f"slurm job {self._job}: {state}: {self._words_of_tasks()}"]
+        if state == "PENDING" and reason in _NEVER:
+            return [f"slurm job {self._job}: will not start: {reason}"]
+        return []
+
+    def _state(self) -> tuple[str, str]:
+        """What Slurm calls the job's state, and why; COMPLETED where it has forgotten the job."""
+        try:
+            said = _asked("scontrol", "--oneliner", "show", "job", self._job)
+        except RunError as error:
+            return "COMPLETED" if "Invalid job id" in str(error) else "UNKNOWN", ""
+        found = re.search(r"\bJobState=(\w+) Reason=(\w+)", said)
+        return (found[1], found[2]) if found else ("UNKNOWN", "")
+
+    @property
+    def _output(self) -> Path:
+        return Path(f"dni-slurm-{self._job}.out")
+
+    def _words_of_tasks(self) -> str:
+        """Their last line; srun's own only say that a task has ended."""
+        try:
+            lines = self._output.read_text("utf-8", "replace").splitlines()
+        except OSError:
+            return f"{self._output} is not here"
+        own = [line for line in lines if not line.startswith(("srun: ", "slurmstepd: "))]
+        return last_words("\n".join(own or lines))
+
+    def close(self) -> None:
+        if not self._job:
+            return
+        patience = 0.0 if self._state()[0] == "PENDING" else LEAVE_SECONDS
+        if not self._over_within(patience):
+            _asked("scancel", self._job)
+            self._over_within(LEAVE_SECONDS)
+        self._output.unlink(missing_ok=True)
+
+    def _over_within(self, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while self._state()[0] not in _OVER:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.1)
+        return True
+
+
+def _asked(program: str, *words: str, text: str = "") -> str:
+    """What a program of Slurm answers. Raises RunError."""
+    try:
+        asked = subprocess.run(
+            [program, *words],
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=ASK_SECONDS,
+        )
+    except OSError as error:
+        raise RunError(f"{program}: {error.strerror}") from None
+    except subprocess.TimeoutExpired:
+        raise RunError(f"{program}: no answer within {ASK_SECONDS:.0f} s") from None
+    if asked.returncode:
+        raise RunError(last_words(asked.stderr))
+    return asked.stdout

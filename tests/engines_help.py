@@ -1,0 +1,107 @@
+"""A real sshd for the tests of engines, with keys, configuration and hosts of its own."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.conftest import COMMAND, wait_until
+
+SSHD: Final = shutil.which("sshd", path=f"{os.environ.get('PATH')}:/usr/sbin")
+PASSED: Final = ("XDG_RUNTIME_DIR", "TMPDIR", "DNI_CACHE")
+REMOTE: Final = shlex.join(COMMAND)
+
+
+def free_port() -> int:
+    """A port of the loopback at which nobody listens."""
+    with closing(socket.socket()) as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def _answers(port: int) -> bool:
+    with closing(socket.socket()) as asked:
+        return asked.connect_ex(("127.0.0.1", port)) == 0
+
+
+@dataclass(frozen=True)
+class Server:
+    """An sshd at which this user can log in as the hosts `alpha` and `beta`; `deaf` is none."""
+
+    folder: Path
+    port: int
+
+    def words(self, hosts: str, remote: str = REMOTE) -> tuple[str, ...]:
+        """The words of `dni run` for this server."""
+        where = ("--engine", "ssh", "--hosts", hosts, "--ssh-args", f"-F {self.folder}/config")
+        return (*where, "--remote-command", remote)
+
+
+def _keys(folder: Path) -> None:
+    for name in ("host", "user"):
+        make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
+        subprocess.run(make, check=True)
+    shutil.copy(folder / "user.pub", folder / "authorized")
+    key = (folder / "host.pub").read_text("utf-8")
+    (folder / "known").write_text(f"the-server {key}", "utf-8")
+
+
+def _settings(folder: Path, port: int, environment: Mapping[str, str]) -> None:
+    passed = " ".join(f"{name}={environment[name]}" for name in PASSED)
+    server = f"""\
+        Port {port}
+        ListenAddress 127.0.0.1
+        HostKey {folder}/host
+        AuthorizedKeysFile {folder}/authorized
+        PidFile none
+        StrictModes no
+        UsePAM no
+        SetEnv {passed}
+        """
+    client = f"""\
+        Host alpha beta
+            Port {port}
+        Host deaf
+            Port {free_port()}
+        Host *
+            HostName 127.0.0.1
+            HostKeyAlias the-server
+            User {getpass.getuser()}
+            IdentityFile {folder}/user
+            IdentitiesOnly yes
+            UserKnownHostsFile {folder}/known
+        """
+    (folder / "sshd_config").write_text(server, "utf-8")
+    (folder / "config").write_text(client, "utf-8")
+
+
+@contextmanager
+def ssh_server(folder: Path, environment: Mapping[str, str]) -> Iterator[Server]:
+    """An sshd whose sessions get what matters of `environment`; its files are in `folder`."""
+    port = free_port()
+    folder.mkdir()
+    _keys(folder)
+    _settings(folder, port, environment)
+    if os.getuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)
+    assert SSHD
+    with (folder / "log").open("wb") as log:
+        command = [SSHD, "-D", "-e", "-f", f"{folder}/sshd_config"]
+        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        wait_until(lambda: server.poll() is not None or _answers(port), "sshd listens")
+        assert server.poll() is None, (folder / "log").read_text("utf-8")
+        yield Server(folder, port)
+    finally:
+        server.terminate()
+        server.wait()

@@ -1,0 +1,78 @@
+"""Engines are found by name, and asked in their own words."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from coordinator.engines import launch
+from coordinator.engines.ssh import Ssh
+from protocol import RunError
+from tests.conftest import Dni
+
+OWN = ("local", "inline")
+
+
+def test_an_installed_engine_is_found_by_its_name() -> None:
+    assert isinstance(launch.chosen("ssh", {"hosts": "a", "bind": "tcp://x:1"}, OWN), Ssh)
+    assert launch.chosen("local", {}, OWN) is None
+
+
+@pytest.mark.parametrize(
+    ("engine", "options", "said"),
+    [
+        ("shs", {}, "unknown engine 'shs'; did you mean 'ssh'?; known: local, inline, ray, slurm"),
+        ("zzzzzz", {}, "unknown engine 'zzzzzz'; known: local, inline, ray, slurm, ssh"),
+        ("ssh", {}, "engine ssh: needs --hosts"),
+        ("ssh", {"host": "a"}, "engine ssh: has no option 'host'; did you mean 'hosts'?"),
+        ("inline", {"bind": "tcp://x:1"}, "engine inline: has no option 'bind'"),
+    ],
+)
+def test_what_is_not_known_is_said_with_what_is(
+    engine: str, options: dict[str, str], said: str
+) -> None:
+    with pytest.raises(RunError) as caught:
+        launch.chosen(engine, options, OWN)
+    assert said in str(caught.value)
+
+
+def test_an_engine_whose_library_is_missing_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("other", "no_such_module:Other", launch.GROUP)
+    monkeypatch.setattr(launch, "entry_points", lambda group: [point])  # noqa: ARG005
+    with pytest.raises(RunError, match="engine other: cannot be loaded: No module named"):
+        launch.chosen("other", {}, OWN)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--engine", "shs"), "engine: unknown engine 'shs'; did you mean 'ssh'?"),
+        (("--hosts", "a"), "engine local: has no option 'hosts'"),
+        (("-E", "hosts"), "-E: 'hosts' is not KEY=VALUE"),
+        (("--engine", "ssh", "-E", "hosts=-x"), "--hosts: '-x' is no host"),
+    ],
+)
+def test_a_wrong_engine_is_one_line_and_status_2(
+    dni: Dni, words: tuple[str, ...], said: str
+) -> None:
+    ran = dni("run", "tiny.toml", "--run-dir", "run", *words)
+    assert ran.returncode == 2
+    assert ran.stderr.startswith(f"Error: {said}")
+    assert ran.stderr.count("\n") == 1
+    assert not (dni.home / "run").exists()
+
+
+def test_a_bind_that_is_none_is_one_line_and_status_2(dni: Dni) -> None:
+    words = ("--engine", "ssh", "--hosts", "localhost", "--bind", "here")
+    ran = dni("run", "tiny.toml", "--run-dir", "run", *words)
+    assert ran.returncode == 2
+    assert "error: --bind: 'here' is not tcp://ADDRESS:PORT\n" in ran.stdout
+    dni.nothing_left()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("\n\nand so\n", "and so"), (" \n", "it said nothing"), ("a\nb", "b")]
+)
+def test_last_words_are_the_last_line_that_says_anything(text: str, words: str) -> None:
+    assert launch.last_words(text) == words
