@@ -346,7 +346,7 @@ def test_the_head_says_who_is_there_to_who_asks(house: House) -> None:
     status = house.folder / "status.json"
     house.until(status.exists, "it is written")
     found = json.loads(status.read_text("utf-8"))
-    assert {agent["name"]: agent["workers"] for agent in found["agents"]} == {
+    assert {agent["name"]: sorted(agent["workers"]) for agent in found["agents"]} == {
         HEAD: [],
         name: ["layer0"],
     }
@@ -411,7 +411,7 @@ def test_who_was_refused_can_still_speak_though_nobody_hears(house: House) -> No
 
 def test_what_a_machine_calls_itself_is_shown_as_it_is() -> None:
     agent = {"name": "node1", "host": "[/b][red]ada", "address": "10.0.0.2", "slots": 1}
-    found = {"endpoint": "e", "agents": [agent | {"workers": [], "silent_seconds": 0.1}]}
+    found = {"endpoint": "e", "agents": [agent | {"workers": {}, "silent_seconds": 0.1}]}
     console = Console(width=120, file=io.StringIO())
     with console.capture() as capture:
         console.print(status_table(found))

@@ -126,10 +126,10 @@ def test_who_comes_late_is_in_reserve_and_can_be_seen(dni: Dni, several: Several
     shown = dni("status", "run", "--json")
     assert shown.returncode == 0, shown.stderr
     agents = {agent["name"]: agent for agent in json.loads(shown.stdout)["agents"]}
-    assert agents[late.name]["workers"] == []
-    assert agents["head"]["workers"] == ["source"]
+    assert agents[late.name]["workers"] == {}
+    assert agents["head"]["workers"] == {"source": ["source"]}
     for layer, machine in at.items():
-        assert agents[machine.name]["workers"] == [layer]
+        assert agents[machine.name]["workers"] == {layer: [layer]}
         assert agents[machine.name]["silent_seconds"] < 5
         assert agents[machine.name]["address"] == "127.0.0.1"
     assert "in reserve" in head.text
