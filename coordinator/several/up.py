@@ -71,8 +71,9 @@ def opened(
 ) -> tuple[Head, Token]:
     """A head that listens, and the token for those who join; it says `advertise`, if anything.
 
-    Raises SpecError for an `advertise` that is none, RunError where `bind` cannot be had.
+    Raises SpecError for a `bind` or an `advertise` that is none, RunError where `bind` cannot be had.
     """
+    check_bind(bind)
     if advertise is not None and not _ENDPOINT.fullmatch(advertise):
         raise SpecError(f"--advertise: {advertise!r} is not tcp://ADDRESS:PORT")
     keys, enrolment, home = (KeyPair.new() for _ in range(3))
