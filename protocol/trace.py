@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from protocol import narrow
-from protocol.messages import Activation, Credit, DataMessage, Gradient, Mark
+from protocol.messages import Activation, Array, Credit, DataMessage, Gradient
 
 SUFFIX: Final = ".trace"
 MAGIC: Final = b"dnitrace"
@@ -226,22 +226,23 @@ def sound(records: Records, edges: Sequence[str]) -> npt.NDArray[np.bool_]:
 
 def identity(message: DataMessage) -> tuple[int, int]:
     """The kind of `message`, and the number that tells it from others of its kind on an edge."""
-    match message:
-        case Activation():
-            return ACTIVATION if message.train else TEST, message.batch
-        case Gradient():
-            return GRADIENT, message.batch
-        case Credit():
-            return CREDIT, message.credit
-        case Mark():
-            return MARK, message.step
+    if isinstance(message, Activation):
+        return ACTIVATION if message.train else TEST, message.batch
+    if isinstance(message, Gradient):
+        return GRADIENT, message.batch
+    if isinstance(message, Credit):
+        return CREDIT, message.credit
+    return MARK, message.step
 
 
 def weight(message: DataMessage, wire: str = narrow.FULL) -> int:
     """Bytes of the arrays in `message` on a way of the width `wire`."""
-    match message:
-        case Activation():
-            return narrow.size(message.x.shape, message.x.dtype, wire) + message.labels.nbytes
-        case Gradient():
-            return narrow.size(message.gradient.shape, message.gradient.dtype, wire)
-    return 0
+    if isinstance(message, Activation):
+        return _numbers(message.x, wire) + message.labels.nbytes
+    return _numbers(message.gradient, wire) if isinstance(message, Gradient) else 0
+
+
+def _numbers(array: Array, wire: str) -> int:
+    if wire == narrow.FULL:
+        return array.nbytes
+    return narrow.size(array.shape, array.dtype, wire)

@@ -30,6 +30,10 @@ _MOST: Final = (1 << 32) - 1
 _DEEPEST: Final = (1 << 16) - 1
 _END: Final = struct.Struct("<Q")
 
+_SIZE: Final = form.RECORD.itemsize
+_pack: Final = form.PACKING.pack_into
+_now: Final = time.monotonic_ns
+
 Place: TypeAlias = tuple[mmap.mmap, int]
 
 
@@ -74,16 +78,19 @@ class Log:
         self._map = mmap.mmap(self._file.fileno(), size, offset=start)
         self._at, self._full = 0, size
 
-    def write(self, *fields: int) -> Place:
-        """Append a record, its fields as in `RECORD`; returns where it lies."""
+    def write(self, *fields: int) -> None:
+        """Append a record, its fields as in `RECORD`."""
         if self._at == self._full:
             self._turn()
-        place = self._map, self._at
-        form.PACKING.pack_into(*place, *fields)
-        self._at += form.RECORD.itemsize
+        _pack(self._map, self._at, *fields)
+        self._at += _SIZE
         self._count += 1
         self._numbers[0] = self._count
-        return place
+
+    @property
+    def last(self) -> Place:
+        """Where the record lies that was written last."""
+        return self._map, self._at - _SIZE
 
     def _turn(self) -> None:
         if self._capacity:
@@ -155,13 +162,20 @@ class Trace:
         if self._open is not None:
             memory, at = self._open
             self._open = None
-            _END.pack_into(memory, at + 8, time.monotonic_ns())
+            _END.pack_into(memory, at + 8, _now())
         self._cause = 0
 
     def compared(self, estimate: Estimate) -> None:
         """It was compared what time it is here and at the coordinator."""
         here, there, bound = estimate
-        self._note(here, 0, there, 0, min(bound, _MOST), 0, 0, 0, form.CLOCK, 0, 0, 0)
+        if self._log is not None:
+            self._compare(self._log, here, there, min(bound, _MOST))
+
+    def _compare(self, log: Log, here: int, there: int, bound: int) -> None:
+        try:
+            log.write(here, 0, there, 0, bound, 0, 0, 0, form.CLOCK, 0, 0, 0)
+        except OSError as error:
+            self._end(log, error)
 
     def settle(self) -> None:
         """Let the file's totals be true of now."""
@@ -202,7 +216,8 @@ class Trace:
     def _begin(self, edge: int, event: int, kind: int, number: int, staleness: int) -> None:
         self.ended()
         self._cause = 1 + edge
-        self._open = self._write(edge, event, kind, number, 0, min(staleness, _MOST))
+        self._write(edge, event, kind, number, 0, min(staleness, _MOST))
+        self._open = self._log.last if self._log else None
 
     def _write(
         self,
@@ -215,23 +230,24 @@ class Trace:
         queue: int = 0,
         why: int = 0,
         cause: int = 0,
-    ) -> Place | None:
-        now, version = time.monotonic_ns(), self._core.version
-        return self._note(
-            now, 0, number, version, size, staleness, queue, edge, event, kind, why, cause
-        )
-
-    def _note(self, *fields: int) -> Place | None:
+    ) -> None:
         """Write a record, as long as that is possible."""
-        if self._log is None:
-            return None
+        log = self._log
+        if log is None:
+            return
+        now, version = _now(), self._core.version
         try:
-            return self._log.write(*fields)
+            log.write(
+                now, 0, number, version, size, staleness, queue, edge, event, kind, why, cause
+            )
         except OSError as error:
-            _give_up(error.filename, error)
-            log, self._log = self._log, None
-            log.close()  # what was written is whole, and nobody died
-            return None
+            self._end(log, error)
+
+    def _end(self, log: Log, error: OSError) -> None:
+        """No more can be written; what was is whole, and nobody died."""
+        _give_up(error.filename, error)
+        self._log = None
+        log.close()
 
 
 def open_trace(

@@ -3,7 +3,7 @@
 As many as are credited in the time that a credit needs to come back, and half of the usual window
 on top: that keeps the way full, and lets a sender that could do more find out. The quickest credit
 of the last while tells that time; one that waited in a queue would ask for a longer queue. As all
-wait while the queue is never empty, the window is halved now and then, for a moment, to see.
+wait while the queue is never empty, the window is small now and then, for a moment, to see.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-MEMORY_NS: Final = 10 * 10**9
+MEMORY_NS: Final = 30 * 10**9
 """How long a time that was seen counts, and how often the way is emptied to see a new one."""
-MARGIN: Final = 1.25
-"""More than seems needed, while the window holds the sender up."""
+MARGIN: Final = 2.0
+"""More than seems needed, while the window holds the sender up: a way that is shared, by machines
+or by cores, is seldom as quick as it can be. A queue at its end holds no more than the way does."""
 
 
 class Way:
@@ -60,7 +61,7 @@ class Way:
             first, self._emptied = not self._emptied, now
             if not first:
                 self._quickest = None
-                self.window = self._bounded(self.window // 2)
+                self.window = self._least
                 return self.window
         needed = credited / elapsed * self._quickest * (MARGIN if held else 1.0)
         self.window = self._bounded(self._least // 2 + round(needed))

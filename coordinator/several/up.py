@@ -71,7 +71,7 @@ def opened(
 ) -> tuple[Head, Token]:
     """A head that listens, and the token for those who join; it says `advertise`, if anything.
 
-    Raises SpecError for a `bind` or an `advertise` that is none, RunError where `bind` cannot be had.
+    Raises SpecError for addresses that are none, RunError where `bind` cannot be had.
     """
     check_bind(bind)
     if advertise is not None and not _ENDPOINT.fullmatch(advertise):
