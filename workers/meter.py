@@ -54,13 +54,16 @@ class Meter:
 
     def beat(self) -> Iterator[Send]:
         """`core.beat`, after a look at the long ways."""
-        for neighbour, way in self._ways.items():
-            before = way.window
-            if way.look(time.monotonic_ns()) != before:
-                self._stretch(neighbour, way.window)
+        for neighbour in self._ways:
+            self._look(neighbour)
         yield from self._recorded(Call.BEAT, self.core.beat())
 
-    def _stretch(self, neighbour: str, window: int) -> None:
+    def _look(self, neighbour: str) -> None:
+        """Let the window to `neighbour` be what the way there needs now."""
+        before = self._ways[neighbour].window
+        window = self._ways[neighbour].look(time.monotonic_ns())
+        if window == before:
+            return
         if self._tape is not None:
             self._tape.stretched(neighbour, window)
         self.core.stretch(neighbour, window)
@@ -85,6 +88,8 @@ class Meter:
         """Hand `message` to the core."""
         if sender in self._ways and isinstance(message, Credit | Gradient):
             self._ways[sender].credited(message.credit, time.monotonic_ns())
+            if self._ways[sender].eager:
+                self._look(sender)
         if self._trace is not None:
             self._trace.received(sender, message)
         if self._tape is not None:

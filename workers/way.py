@@ -31,9 +31,17 @@ class Way:
         self._since = 0
         self._emptied = 0
         self._quickest: int | None = None
+        self._before = 0  # the window before the way was emptied, while it is
+        self._starting = True
+
+    @property
+    def eager(self) -> bool:
+        """Whether a look is due already: at first the window grows with every round trip."""
+        return self._starting and self._credited >= self.window
 
     def sends(self, batch: int, now: int) -> None:
         """`batch` is under way."""
+        self._since = self._since or now
         self._sent.append((batch, now))
         self._held = self._held or len(self._sent) >= self.window
 
@@ -57,15 +65,19 @@ class Way:
         held, self._held = self._held, False
         if self._quickest is None or not credited:
             return self.window
+        if self._before:
+            self.window, self._before = self._before, 0
+            return self.window
+        self._emptied = self._emptied or now
         if now - self._emptied > MEMORY_NS:
-            first, self._emptied = not self._emptied, now
-            if not first:
-                self._quickest = None
-                self.window = self._least
-                return self.window
+            self._emptied, self._quickest = now, None
+            self._before, self.window = self.window, self._least
+            return self.window
         needed = credited / elapsed * self._quickest * (MARGIN if held else 1.0)
-        self.window = self._bounded(self._least // 2 + round(needed))
-        return self.window
+        window = self._bounded(self._least // 2 + round(needed))
+        self._starting = self._starting and window > self.window
+        self.window = window
+        return window
 
     def _bounded(self, window: int) -> int:
         return min(self._most, max(self._least, window))
