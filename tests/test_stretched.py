@@ -16,7 +16,7 @@ seeds = st.integers(0, 2**32)
 @pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["free", "lockstep"])
 @pytest.mark.parametrize("rule", RULES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     seed=seeds,
     window=st.integers(1, 3),
