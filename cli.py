@@ -12,7 +12,7 @@ import json
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -27,8 +27,10 @@ from coordinator.traces.outlets import replay_command
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from coordinator.engines.launch import Launcher
     from coordinator.run import End
-    from coordinator.train import Result
+    from coordinator.several.door import Door
+    from coordinator.train import Drive, Result
     from coordinator.watch import Display, Watch
     from protocol import Pipeline
     from workers.build import Facts
@@ -61,30 +63,24 @@ def run(
     from coordinator.display import NoDisplay
     from coordinator.engines.launch import BIND, chosen
     from coordinator.engines.local import local
-    from coordinator.record import open_folder
-    from coordinator.several.elsewhere import elsewhere
+    from coordinator.several.door import Door
     from coordinator.train import train
-    from protocol import located
-    from workers.build import Facts, layer_modules
-    from workers.check import check as plan
 
     wish = wish or {}
     launcher = chosen(engine, wish, options.ENGINES)
-    pipeline = located(pipeline)
-    data = _load(pipeline)
-    facts = Facts.of(data)
-    layer_modules(pipeline, facts)  # raises where pipeline and data do not fit
-    folder = open_folder(pipeline, Path(run_dir) if run_dir else None, force)
-    count = pipeline.train.threads if launcher else threads(pipeline)
-    costs = {p.name: p.work for p in plan(pipeline, facts)}
-    told = facts.as_dict()
     if launcher:
-        drive = elsewhere(pipeline, launcher, wish.get(BIND), told, folder, costs, tell)
-    elif engine == "inline":
+        door = Door(wish[BIND]).check() if BIND in wish else None
+        plan = _plan(pipeline, run_dir, force)
+        return _elsewhere(plan, engine, launcher, door, tell, display)
+    plan = _plan(pipeline, run_dir, force)
+    pipeline, data, facts, costs, folder = plan
+    count = threads(pipeline)
+    drive: Drive
+    if engine == "inline":
         drive = partial(_inline, pipeline, data, facts, folder, count)
     else:
-        drive = local(pipeline, told, folder, count, costs)
-    del data  # the source has its own
+        drive = local(pipeline, facts.as_dict(), folder, count, costs)
+    del data, plan  # the source has its own
     return train(pipeline, folder, engine, count, drive, display or NoDisplay())
 
 
@@ -96,6 +92,7 @@ def up(
     workers: int | None = None,
     joins: int | None = None,
     advertise: str | None = None,
+    insecure: bool = False,
     run_dir: str | Path | None = None,
     force: bool = False,
     display: Display | None = None,
@@ -104,29 +101,15 @@ def up(
 
     `tell` gets the line to paste on them and what there is to say of them. Training begins when
     there is room for `workers` (a layer each, unless there are fewer); `joins` machines may join.
-    They come to `advertise` where that is not `bind`.
+    They come to `advertise` where that is not `bind`. Nothing is encrypted if `insecure`.
     Raises UserError for what the user can mend.
     """
-    from coordinator.display import NoDisplay
-    from coordinator.record import open_folder
-    from coordinator.several.up import check_bind, gathered, several
-    from coordinator.train import train
-    from protocol import located
-    from workers.build import Facts
-    from workers.check import check as plan
+    from coordinator.several.door import Door
+    from coordinator.several.elsewhere import Pasted
 
-    check_bind(bind)
-    pipeline = located(pipeline)
-    facts = Facts.of(_load(pipeline))
-    costs = {p.name: p.work for p in plan(pipeline, facts)}
-    folder = open_folder(pipeline, Path(run_dir) if run_dir else None, force)
-    head, pipeline = gathered(pipeline, bind, workers, joins, costs, tell, advertise)
-    drive = several(head, pipeline, facts.as_dict(), folder, costs)
-    threads = pipeline.train.threads
-    try:
-        return train(pipeline, folder, "several", threads, drive, display or NoDisplay())
-    finally:
-        head.close()
+    door = Door(bind, advertise, joins, insecure).check()
+    plan = _plan(pipeline, run_dir, force, workers)
+    return _elsewhere(plan, "several", Pasted(tell), door, tell, display)
 
 
 def check(pipeline: Pipeline) -> list[LayerPlan]:
@@ -158,6 +141,53 @@ def _load(pipeline: Pipeline) -> Dataset:
     from workers.data import load
 
     return load(pipeline.data.name, pipeline.data.path)
+
+
+class _Plan(NamedTuple):
+    """What every run needs: its costs are the work of each layer."""
+
+    pipeline: Pipeline
+    data: Dataset
+    facts: Facts
+    costs: Mapping[str, float]
+    folder: Path
+
+
+def _plan(
+    pipeline: Pipeline, run_dir: str | Path | None, force: bool, workers: int | None = None
+) -> _Plan:
+    """All of it, with the layers in so many `workers`. Raises UserError where they do not fit."""
+    from coordinator.record import open_folder
+    from coordinator.several.placement import grouped
+    from protocol import located
+    from workers.build import Facts
+    from workers.check import check as plan
+
+    pipeline = located(pipeline)
+    data = _load(pipeline)
+    facts = Facts.of(data)
+    costs = {p.name: p.work for p in plan(pipeline, facts)}
+    pipeline = grouped(pipeline, workers or len(pipeline.layer), costs)
+    place = Path(run_dir) if run_dir else None
+    return _Plan(pipeline, data, facts, costs, open_folder(pipeline, place, force))
+
+
+def _elsewhere(
+    plan: _Plan,
+    name: str,
+    launcher: Launcher,
+    door: Door | None,
+    tell: Callable[[str], None],
+    display: Display | None,
+) -> Result:
+    from coordinator.display import NoDisplay
+    from coordinator.several.elsewhere import elsewhere
+    from coordinator.train import train
+
+    pipeline, _, facts, costs, folder = plan
+    drive = elsewhere(pipeline, launcher, door, facts.as_dict(), folder, costs, tell)
+    threads = pipeline.train.threads
+    return train(pipeline, folder, name, threads, drive, display or NoDisplay())
 
 
 def _inline(
@@ -273,20 +303,27 @@ def compare_command(
 @main.command("check")
 @options.pipeline_argument
 @options.overrides
+@click.option("--workers", type=click.IntRange(1), help="As `up` divides it among so many.")
 @options.as_json
-def check_command(pipeline: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
+def check_command(
+    pipeline: Path | None, overrides: tuple[str, ...], workers: int | None, as_json: bool
+) -> None:
     """Show shapes, parameters, bytes a batch and memory of the PIPELINE file; start nothing."""
     from dataclasses import asdict
 
     from coordinator.blas import threads
     from coordinator.display import Terminal
+    from coordinator.several.placement import grouped
     from coordinator.tables import plan_table
 
     read = _read(pipeline, overrides)
     with options.about(pipeline):
         plans = check(read)
+    if workers:
+        read = grouped(read, workers, {plan.name: plan.work for plan in plans})
     if as_json:
-        click.echo(json.dumps({"threads": threads(read), "layers": [asdict(p) for p in plans]}))
+        found = {"threads": threads(read), "workers": read.processes}
+        click.echo(json.dumps(found | {"layers": [asdict(plan) for plan in plans]}))
     else:
         Terminal().print(plan_table(read, [asdict(plan) for plan in plans]))
 

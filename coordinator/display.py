@@ -44,12 +44,19 @@ def _figures(tally: Tally) -> str:
     return f"loss {loss}  test error {error}  {tally.samples_per_second:,.0f} samples/s"
 
 
+def blas_threads(count: int) -> str:
+    """How many threads a worker computes with; 0 for what its own machine has."""
+    if not count:
+        return "its machine's BLAS threads"
+    return f"{count} BLAS {'thread' if count == 1 else 'threads'}"
+
+
 def _heading(tally: Tally, threads: int) -> str:
     p = tally.pipeline
     return (
         f"{p.name}: {p.rule}, {p.train.schedule}, {len(p.layer)} layers, "
         f"batch {p.data.batch}, {p.train.steps} steps, "
-        f"{threads} BLAS {'thread' if threads == 1 else 'threads'} a worker"
+        f"{blas_threads(threads)} a worker"
     )
 
 

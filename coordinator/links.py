@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Final, NamedTuple, TypeAlias, cast
 
 import zmq
-import zmq.utils.z85
 
-from protocol import Ping, ToCoordinator, ToWorker, WireError, decode, encode, zap
+from protocol import Ping, Pong, ToCoordinator, ToWorker, WireError, decode, encode, zap
+from protocol.keys import KeyPair
 from protocol.messages import (
     Died,
     Enrol,
@@ -25,6 +26,7 @@ from protocol.messages import (
     Upload,
 )
 
+DOMAIN: Final = "the head"
 MAX_BYTES: Final = 1 << 31
 LINGER_MS: Final = 500
 MOST_COMPLAINTS: Final = 100
@@ -32,39 +34,16 @@ HANDSHAKE_MS: Final = 5000
 MOST_AT_ONCE: Final = 1000
 """Messages that are taken before other things have their turn again, however many come."""
 
-Voice: TypeAlias = Callable[[str, str, str], bool]
-"""Whether a peer that calls itself so may speak in this name, with this key ("" for none)."""
+Voice: TypeAlias = Callable[[str, str], bool]
+"""Whether a peer may speak in this name, with this key ("" for none)."""
 Knows: TypeAlias = Callable[[str], bool]
 """Whether who has this key may connect."""
 
 
-class KeyPair(NamedTuple):
-    """A CURVE key pair, in hexadecimal."""
-
-    public: str
-    secret: str
-
-    @classmethod
-    def new(cls) -> KeyPair:
-        """A fresh one."""
-        return cls(*(zmq.utils.z85.decode(key).hex() for key in zmq.curve_keypair()))
-
-    @classmethod
-    def of(cls, secret: bytes) -> KeyPair:
-        """The pair of which `secret` is the secret half."""
-        public = zmq.curve_public(zmq.utils.z85.encode(secret))
-        return cls(zmq.utils.z85.decode(public).hex(), secret.hex())
-
-    def set_on(self, socket: zmq.Socket[bytes]) -> None:
-        """Let `socket` use it."""
-        socket.curve_publickey = bytes.fromhex(self.public)
-        socket.curve_secretkey = bytes.fromhex(self.secret)
-
-
 class Heard(NamedTuple):
-    """A message, how its sender calls itself, and its key."""
+    """A message, by which connection it came, and the key of who is at its far end."""
 
-    sender: bytes
+    connection: bytes
     key: str
     message: ToCoordinator | FromAgent
 
@@ -72,16 +51,23 @@ class Heard(NamedTuple):
 class Links:
     """The line to all workers, and to agents where there are any.
 
-    With `keys` only those whose key the coordinator `knows` can connect, and all is encrypted.
+    With `keys` only those whose key the coordinator `knows` can connect, and all is encrypted
+    unless it is to be `plain`.
     """
 
     def __init__(
-        self, endpoint: str, voice: Voice, keys: KeyPair | None = None, knows: Knows | None = None
+        self,
+        endpoint: str,
+        voice: Voice,
+        keys: KeyPair | None = None,
+        knows: Knows | None = None,
+        plain: bool = False,
     ) -> None:
         self._voice = voice
         self._keys = keys
         self._knows: Knows = knows or (lambda _: True)
         self._dropped = 0
+        self._connections: dict[str, bytes] = {}
         self._context = zmq.Context()
         self._poller = zmq.Poller()
         self._door: zmq.Socket[bytes] = self._context.socket(zmq.REP)
@@ -93,8 +79,7 @@ class Links:
         try:
             if keys:
                 self._door.bind(zap.ENDPOINT)
-                self._router.curve_server = True
-                keys.set_on(self._router)
+                keys.guard(self._router, DOMAIN, plain)
             self._router.bind(endpoint)
         except zmq.ZMQError as error:
             self._context.destroy(linger=0)
@@ -108,18 +93,23 @@ class Links:
         return cast(bytes, self._router.last_endpoint).rstrip(b"\0").decode()
 
     def send(self, name: str, message: ToWorker | ToAgent) -> None:
-        """Hand `message` over for a worker or agent; never blocks. The dead get nothing."""
-        self.answer(name.encode(), message)
+        """Hand `message` over for a worker or agent; never blocks.
 
-    def answer(self, sender: bytes, message: ToWorker | ToAgent) -> None:
+        The dead, and who has not said a word yet, get nothing.
+        """
+        if name in self._connections:
+            self.answer(self._connections[name], message)
+
+    def answer(self, connection: bytes, message: ToWorker | ToAgent) -> None:
         """The same for a peer that may be nobody yet."""
-        frames = cast(list[bytes], [sender, *encode(message)])
+        frames = cast(list[bytes], [connection, *encode(message)])
         self._router.send_multipart(frames, zmq.NOBLOCK, copy=False)
 
     def hear(self, seconds: float) -> Iterator[Heard]:
         """What has arrived, after waiting for at most `seconds` where nothing has.
 
-        A message in another's name, and bytes that are no message, are dropped.
+        A message in another's name, and bytes that are no message, are dropped. Who asked what
+        time it is has been told.
         """
         for socket, _ in self._poller.poll(int(seconds * 1000)):
             if socket == self._door:
@@ -130,11 +120,11 @@ class Links:
     def poll(self, seconds: float) -> Iterator[ToCoordinator]:
         """The same, of workers alone."""
         for _, _, message in self.hear(seconds):
-            if not isinstance(message, Enrol | Died | Upload):
+            if not isinstance(message, Enrol | Died | Upload | Ping):
                 yield message
 
     def _answer_door(self) -> None:
-        verdict = zap.judge(self._door.recv_multipart(), lambda _, key: self._knows(key.hex()))
+        verdict = zap.judge(self._door.recv_multipart(), lambda _, key: self._knows(key))
         self._door.send_multipart(verdict.reply)
         if verdict.refused:
             self._complain(verdict.refused)
@@ -142,27 +132,46 @@ class Links:
     def _hear_all(self) -> Iterator[Heard]:
         for _ in range(MOST_AT_ONCE):
             try:
-                sender, *frames = self._router.recv_multipart(zmq.NOBLOCK, copy=False)
+                connection, *frames = self._router.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
-            key = str(sender.get("User-Id")) if self._keys else ""
+            key = str(connection.get("User-Id")) if self._keys else ""
             try:
                 message = decode([frame.buffer for frame in frames])
             except WireError as error:
                 self._complain(f"dropped a foreign message: {error}")
                 continue
+            heard = Heard(connection.bytes, key, cast(ToCoordinator | FromAgent, message))
             match message:
                 case Enrol():
-                    yield Heard(sender.bytes, key, message)
-                case Evaluated():
-                    name = _text(sender.bytes)
-                    if self._voice(name, name, key):
-                        yield Heard(sender.bytes, key, message)
-                case Hello() | Ready() | Report() | Failed() | State() | Ping() | Died() | Upload():
-                    if self._voice(_text(sender.bytes), message.name, key):
-                        yield Heard(sender.bytes, key, message)
+                    yield heard
+                case Ping(name=name, asked=asked) if self._is_own(name, heard):
+                    self.send(name, Pong(asked, time.monotonic_ns()))
+                    yield heard
+                case (
+                    Hello(name=name)
+                    | Ready(name=name)
+                    | Report(name=name)
+                    | Evaluated(name=name)
+                    | Failed(name=name)
+                    | State(name=name)
+                    | Died(name=name)
+                    | Upload(name=name)
+                ) if self._is_own(name, heard):
+                    yield heard
                 case _:
                     pass
+
+    def _is_own(self, name: str, heard: Heard) -> bool:
+        """Whether who was heard may speak in this name, which then belongs to its connection.
+
+        Who can prove itself takes its names along to a new connection.
+        """
+        if not self._voice(name, heard.key):
+            return False
+        if heard.key:
+            self._connections[name] = heard.connection
+        return self._connections.setdefault(name, heard.connection) == heard.connection
 
     def _complain(self, text: str) -> None:
         self._dropped += 1
@@ -174,23 +183,16 @@ class Links:
         self._context.destroy(linger=LINGER_MS)
 
 
-def _text(name: bytes) -> str:
-    return name.decode("utf-8", "replace")
-
-
 class Line:
     """An agent's line to the head at `endpoint`, whose public key is `head`; "" for plain text."""
 
-    def __init__(self, endpoint: str, name: str, keys: KeyPair, head: str) -> None:
+    def __init__(self, endpoint: str, keys: KeyPair, head: str) -> None:
         self._context = zmq.Context()
         self._socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
         self._socket.linger = LINGER_MS
         self._socket.set_hwm(0)
         self._socket.maxmsgsize = MAX_BYTES
-        self._socket.routing_id = name.encode()
-        if head:
-            keys.set_on(self._socket)
-            self._socket.curve_serverkey = bytes.fromhex(head)
+        keys.knock(self._socket, head)
         self._socket.connect(endpoint)
 
     def tell(self, message: FromAgent) -> None:

@@ -9,8 +9,6 @@ from typing import Any, Final
 
 import click
 
-from protocol.spec import TRACES
-
 ENGINES: Final = ("local", "inline")
 
 pipeline_argument = click.argument(
@@ -44,7 +42,7 @@ run_dir = click.option(
 force = click.option("--force", is_flag=True, help="Overwrite the run that is in --run-dir.")
 trace = click.option(
     "--trace",
-    type=click.Choice(TRACES),
+    metavar="ring|full|payloads|off",
     help="What to record of the messages: what became of the newest, of all, these and the "
     "messages themselves, or nothing.  [default: the pipeline's trace.mode, ring]",
 )

@@ -94,7 +94,7 @@ class Recorder:
     def __init__(self, folder: Path, pipeline: Pipeline) -> None:
         self.folder = folder
         self.tally = Tally(pipeline)
-        self._began = time.monotonic()
+        self.start_clock()
         (folder / LOGS).mkdir(exist_ok=True)
         (folder / WEIGHTS).mkdir(exist_ok=True)
         if pipeline.trace.mode != "off":
@@ -102,6 +102,10 @@ class Recorder:
         text = tomli_w.dumps(pipeline.as_dict())
         whole(folder / PIPELINE, lambda path: path.write_text(text, "utf-8"))
         self._metrics = (folder / METRICS).open("w", encoding="utf-8")
+
+    def start_clock(self) -> None:
+        """The run begins now."""
+        self._began = time.monotonic()
 
     @property
     def seconds(self) -> float:
@@ -142,9 +146,14 @@ class Recorder:
         return summary
 
 
+def part_of(path: Path) -> Path:
+    """What becomes `path` when it is complete."""
+    return path.with_name(f".{path.name}.part")
+
+
 def whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` make a file beside `path`, and put it there when it is complete."""
-    part = path.with_name(f".{path.name}.part")
+    part = part_of(path)
     try:
         with _naming(path):
             write(part)

@@ -185,12 +185,16 @@ class Run:
 
     # -- while training
 
-    def _record(self, event: Evaluated | State) -> Iterator[Effect]:
+    def _evaluated(self, event: Evaluated) -> Iterator[Effect]:
+        """Only the top layer knows how the tests went."""
+        if event.name == self._pipeline.cores[-1]:
+            yield Record(event)
+
+    def _state(self, event: State) -> Iterator[Effect]:
         yield Record(event)
-        if isinstance(event, State):
-            self._saved.add(event.name)
-            if self.phase is Phase.STOPPING:
-                yield Deadline(self._stop_seconds)
+        self._saved.add(event.name)
+        if self.phase is Phase.STOPPING:
+            yield Deadline(self._stop_seconds)
 
     def _report(self, event: Report) -> Iterator[Effect]:
         yield Record(event)
@@ -304,8 +308,8 @@ _TABLE: Final[dict[tuple[Phase, type], _Action]] = {
     (Phase.STOPPING, Broken): Run._nothing,
 }
 _ANY: Final[dict[type, _Action]] = {
-    Evaluated: Run._record,
-    State: Run._record,
+    Evaluated: Run._evaluated,
+    State: Run._state,
     Failed: Run._failed,
     Exited: Run._exited,
     Interrupted: Run._interrupted,

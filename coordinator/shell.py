@@ -20,7 +20,7 @@ from coordinator.run import (
     Tell,
 )
 from coordinator.watch import Watch
-from protocol import Ping, Pipeline, Pong, ToCoordinator, ToWorker
+from protocol import Pipeline, ToCoordinator, ToWorker
 
 TICK_SECONDS: Final = 0.1
 
@@ -92,11 +92,7 @@ class _Conductor:
         exited: list[Exited] = []
         while self._end is None:
             for message in self._links.poll(TICK_SECONDS):
-                if isinstance(message, Ping):
-                    pong = Pong(message.asked, time.monotonic_ns())
-                    self._links.send(message.name, pong)
-                else:
-                    self._handle(message)
+                self._handle(message)
             for event in exited:  # a tick late: their last messages may have been under way
                 self._handle(event)
             exited = list(self._engine.exits())

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 
 from coordinator.blas import threads
-from coordinator.display import Terminal, layer_table
+from coordinator.display import Terminal, blas_threads, layer_table
 from coordinator.run import End
 from coordinator.train import Result
 from protocol import Pipeline
@@ -72,12 +72,14 @@ def show_result(console: Terminal, result: Result) -> None:
 
 def plan_table(pipeline: Pipeline, plans: Sequence[Row]) -> Table:
     """What `dni check` shows of the layers' plans."""
-    count = threads(pipeline)
     title = (
         f"{pipeline.name}: {pipeline.rule}, batch {pipeline.data.batch}, window {pipeline.window}, "
-        f"{count} BLAS {'thread' if count == 1 else 'threads'} a worker"
+        f"{blas_threads(threads(pipeline))} a worker"
     )
-    caption = "model: parameters of the gradient model; up, down: bytes a batch on the edge below"
+    caption = (
+        "model: parameters of the gradient model; up, down: bytes a batch on the edge below; "
+        "work: share of the multiply-adds"
+    )
     table = Table(
         title=escape(title),
         caption=caption,
@@ -88,8 +90,11 @@ def plan_table(pipeline: Pipeline, plans: Sequence[Row]) -> Table:
     )
     table.add_column("layer", no_wrap=True)
     table.add_column("modules", overflow="fold")
-    for heading in ("input", "output", "parameters", "model", "up KiB", "down KiB", "MiB"):
+    for heading in ("input", "output", "parameters", "model", "up KiB", "down KiB", "MiB", "work"):
         table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("worker", no_wrap=True)
+    hosts = {core: name for name, cores in pipeline.processes.items() for core in cores}
+    whole = sum(plan["work"] for plan in plans)
     for plan in plans:
         table.add_row(
             plan["name"],
@@ -101,6 +106,8 @@ def plan_table(pipeline: Pipeline, plans: Sequence[Row]) -> Table:
             f"{plan['up_bytes'] / 1024:,.0f}",
             f"{plan['down_bytes'] / 1024:,.0f}" if plan["down_bytes"] else "",
             f"{plan['memory_mb']:.0f}",
+            f"{plan['work'] / whole:.0%}",
+            hosts[plan["name"]],
         )
     return table
 

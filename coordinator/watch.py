@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 import time
@@ -63,6 +64,17 @@ def interrupts() -> Iterator[Interrupts]:
             signal.signal(number, handler)
 
 
+def alive(pid: int) -> bool:
+    """Whether there is such a process."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
 class Watch:
     """All watchers together."""
 
@@ -75,6 +87,10 @@ class Watch:
     def begin(self, threads: int) -> None:
         """The run starts."""
         self._show(lambda tally: self._display.begin(tally, threads))
+
+    def start_clock(self) -> None:
+        """All machines are here; to wait for them was no part of the run."""
+        self._recorder.start_clock()
 
     def end(self) -> None:
         """Nothing more comes."""

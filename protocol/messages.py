@@ -139,6 +139,7 @@ class Report:
 class Evaluated:
     """The outcome of one pass over the test set: summed loss, errors, and how many were judged."""
 
+    name: str
     step: int
     loss: float
     errors: int

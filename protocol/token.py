@@ -2,7 +2,8 @@
 
     dni1:<base64url of msgpack [addresses, head's public key, secret key of enrolment]>
 
-Keys are CURVE keys of 32 bytes. Who holds the secret may enrol a key of its own, and nothing else.
+Keys are CURVE keys of 32 bytes; a head that wants plain text has an empty one. Who holds the secret
+may enrol a key of its own, and nothing else.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ from protocol.errors import SpecError
 PREFIX: Final = "dni1:"
 KEY_BYTES: Final = 32
 LONGEST: Final = 4096
+INSECURE: Final = (
+    "INSECURE: nothing of this run is encrypted; who can read it on its way can read data and "
+    "weights, join, and change what is learnt"
+)
 _ADDRESS: Final = re.compile(r"tcp://(\[[0-9a-fA-F:]+\]|[^:/\[\]\s]+):(\d{1,5})")
 
 
@@ -27,7 +32,7 @@ _ADDRESS: Final = re.compile(r"tcp://(\[[0-9a-fA-F:]+\]|[^:/\[\]\s]+):(\d{1,5})"
 class Token:
     """Where the head listens, and the keys: its public one, and the secret one to enrol with.
 
-    Without keys everything travels in plain text.
+    With an empty `head` everything travels in plain text.
     """
 
     addresses: tuple[str, ...]
@@ -57,7 +62,7 @@ class Token:
             raise SpecError("token: damaged; copy all of the line") from None
         texts = type(addresses) is tuple and all(map(_is_address, addresses))
         sizes = [len(key) if type(key) is bytes else -1 for key in (head, secret)]
-        if not (texts and addresses) or sizes not in ([KEY_BYTES] * 2, [0, 0]):
+        if not (texts and addresses) or sizes not in ([KEY_BYTES] * 2, [0, KEY_BYTES]):
             raise SpecError("token: damaged; copy all of the line")
         return cls(addresses, head, secret)
 

@@ -6,7 +6,7 @@ import json
 import re
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +15,10 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from coordinator.links import KeyPair, Line
+from coordinator.links import Line
 from coordinator.several.agent import software
 from protocol import VERSION
+from protocol.keys import KeyPair
 from protocol.messages import Enrol, ToAgent, Welcome
 from protocol.token import Token
 from tests.conftest import COMMAND, ENDLESS, Dni, Training
@@ -72,13 +73,19 @@ class Several:
         self.dni = dni
         self.machines: list[Machine] = []
 
-    def up(self, *words: str, run_dir: str = "run") -> Training:
-        """Start a head, and wait until one can join."""
+    def up(
+        self,
+        *words: str,
+        run_dir: str = "run",
+        pipeline: str = "tiny.toml",
+        bind: str = BIND,
+        command: Sequence[str] = COMMAND,
+    ) -> Training:
+        """Start a head, and wait until one can join. `command` is how `dni` is called there."""
         output, errors = (self.dni.home / f"{run_dir}.{part}" for part in ("out", "err"))
-        command = [*COMMAND, "up", "tiny.toml", "--bind", BIND, "--run-dir", run_dir, *words]
         with output.open("wb") as out, errors.open("wb") as err:
             process = subprocess.Popen(
-                command,
+                [*command, "up", pipeline, "--bind", bind, "--run-dir", run_dir, *words],
                 cwd=self.dni.home,
                 env=self.dni.environment,
                 stdout=out,
@@ -90,12 +97,12 @@ class Several:
         self.dni.until(lambda: "waiting for" in head.text, "one can join")
         return head
 
-    def join(self, head: Training, *words: str) -> Machine:
+    def join(self, head: Training, *words: str, command: Sequence[str] = COMMAND) -> Machine:
         """Start a machine; it need not have enrolled when this returns."""
         output = self.dni.home / f"join{len(self.machines)}.out"
         with output.open("wb") as out:
             process = subprocess.Popen(
-                [*COMMAND, "join", line(head), *words],
+                [*command, "join", line(head), *words],
                 cwd=self.dni.home,
                 env=self.dni.environment,
                 stdout=out,
@@ -166,10 +173,10 @@ def request(keys: KeyPair, slots: int = 1) -> Enrol:
 
 
 @contextmanager
-def speaking(head: Training, name: str, keys: KeyPair) -> Iterator[Line]:
-    """A line to the head, under a name and a key."""
+def speaking(head: Training, keys: KeyPair) -> Iterator[Line]:
+    """A line to the head, under a key."""
     spoken = token(head)
-    made = Line(spoken.addresses[0], name, keys, spoken.head.hex())
+    made = Line(spoken.addresses[0], keys, spoken.head.hex())
     try:
         yield made
     finally:
@@ -190,7 +197,7 @@ def heard(several: Several, line: Line) -> ToAgent:
 
 def enrolled(several: Several, head: Training, keys: KeyPair) -> str:
     """The name under which the head knows `keys` from now on."""
-    with speaking(head, "enrol-test", KeyPair.of(token(head).secret)) as line:
+    with speaking(head, KeyPair.of(token(head).secret)) as line:
         line.tell(request(keys))
         answer = heard(several, line)
         assert isinstance(answer, Welcome), answer

@@ -198,6 +198,19 @@ def test_check_shows_what_a_pipeline_needs_and_starts_nothing(
     dni.nothing_left()
 
 
+def test_check_shows_how_the_layers_are_divided_among_so_many_workers(dni: Dni) -> None:
+    told = json.loads(dni("check", "tiny.toml", "--workers", "2", "--json").stdout)
+    assert told["workers"] == {
+        "source": ["source"],
+        "layer0": ["layer0"],
+        "layer1-2": ["layer1", "layer2"],
+    }
+    works = [layer["work"] for layer in told["layers"]]
+    shown = dni("check", "tiny.toml", "--workers", "2").stdout
+    assert f"{works[0] / sum(works):.0%}   layer0" in shown
+    assert shown.count("layer1-2") == 2
+
+
 def test_check_is_readable_on_a_pipe(dni: Dni) -> None:
     shown = dni("check", "tiny.toml")
     for word in ("modules", "parameters", "gradient model", "up KiB", "linear 16"):

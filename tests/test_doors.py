@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from coordinator.links import KeyPair
 from protocol import Credit, Edge, Message
+from protocol.keys import PLAIN, KeyPair
 from tests.conftest import wait_until
 from workers import links
 from workers.links import Keys, Links
@@ -21,9 +21,9 @@ PEERS = {str(UP): BELOW.public, str(DOWN): ABOVE.public}
 
 
 @contextmanager
-def worker(name: str, keys: KeyPair, peers: dict[str, str]) -> Iterator[Links]:
+def worker(keys: KeyPair, peers: dict[str, str], head: str = HEAD.public) -> Iterator[Links]:
     lifeline, other = os.pipe()
-    made = Links(name, "tcp://127.0.0.1:9", lifeline, Keys(*keys, HEAD.public, peers))
+    made = Links("tcp://127.0.0.1:9", lifeline, Keys(*keys, head, peers))
     try:
         yield made
     finally:
@@ -32,19 +32,25 @@ def worker(name: str, keys: KeyPair, peers: dict[str, str]) -> Iterator[Links]:
         os.close(other)
 
 
+@pytest.fixture(params=[HEAD.public, PLAIN], ids=["encrypted", "plain"])
+def head(request: pytest.FixtureRequest) -> str:
+    """The coordinator's public key, if it has one."""
+    return str(request.param)
+
+
 @pytest.fixture
-def layer1() -> Iterator[Links]:
-    with worker("layer1", HERE, PEERS) as made:
+def layer1(head: str) -> Iterator[Links]:
+    with worker(HERE, PEERS, head) as made:
         yield made
 
 
 def comes(
-    layer1: Links, edge: Edge, keys: KeyPair, err: pytest.CaptureFixture[str]
+    layer1: Links, edge: Edge, keys: KeyPair, err: pytest.CaptureFixture[str], head: str
 ) -> list[Message]:
     """What arrives over `edge` when who has `keys` speaks, or nothing when it was refused."""
     door = layer1.bind(edge, "tcp://127.0.0.1:*")
     found: list[Message] = []
-    with worker("peer", keys, {str(edge): HERE.public}) as peer:
+    with worker(keys, {str(edge): HERE.public}, head) as peer:
         peer.connect(edge, door, 1)
         peer.send(edge, Credit(7))
         words: list[str] = []
@@ -60,30 +66,44 @@ def comes(
     return found
 
 
-def test_who_is_at_the_far_end_is_heard(layer1: Links, capsys: pytest.CaptureFixture[str]) -> None:
-    assert comes(layer1, UP, BELOW, capsys) == [Credit(7)]
-    assert comes(layer1, DOWN, ABOVE, capsys) == [Credit(7)]
+def test_who_is_at_the_far_end_is_heard(
+    layer1: Links, head: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert comes(layer1, UP, BELOW, capsys, head) == [Credit(7)]
+    assert comes(layer1, DOWN, ABOVE, capsys, head) == [Credit(7)]
+
+
+@pytest.mark.parametrize("theirs", [PLAIN, HEAD.public], ids=["plain", "encrypted"])
+def test_who_wants_it_otherwise_is_not_heard(theirs: str) -> None:
+    """Nobody can talk a worker out of encryption, or another into it."""
+    mine = HEAD.public if theirs == PLAIN else PLAIN
+    with worker(HERE, PEERS, mine) as made, worker(BELOW, PEERS, theirs) as peer:
+        peer.connect(UP, made.bind(UP, "tcp://127.0.0.1:*"), 1)
+        peer.send(UP, Credit(7))
+        for _ in range(20):
+            assert list(made.poll(0.02)) == []
 
 
 @pytest.mark.parametrize("keys", [ABOVE, HERE, HEAD, KeyPair.new()], ids=str)
 def test_nobody_else_is_also_where_it_belongs_to_the_run(
-    layer1: Links, keys: KeyPair, capsys: pytest.CaptureFixture[str]
+    layer1: Links, head: str, keys: KeyPair, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert comes(layer1, UP, keys, capsys) == []
+    assert comes(layer1, UP, keys, capsys, head) == []
 
 
 def test_an_edge_that_nobody_told_of_is_open_to_nobody(
+    head: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with worker("layer1", HERE, {}) as made:
-        assert comes(made, UP, BELOW, capsys) == []
+    with worker(HERE, {}, head) as made:
+        assert comes(made, UP, BELOW, capsys, head) == []
 
 
 def test_who_takes_anothers_place_is_told_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     """A worker connects only to a door whose owner has the key that it was told."""
-    with worker("layer1", KeyPair.new(), PEERS) as impostor:
+    with worker(KeyPair.new(), PEERS) as impostor:
         door = impostor.bind(UP, "tcp://127.0.0.1:*")
-        with worker("layer0", BELOW, {str(UP): HERE.public}) as peer:
+        with worker(BELOW, {str(UP): HERE.public}) as peer:
             peer.connect(UP, door, 1)
             peer.send(UP, Credit(7), "float32")
             for _ in range(20):
@@ -96,9 +116,9 @@ def test_a_message_beyond_the_limit_does_not_come_in(
 ) -> None:
     assert 0 < links.MAX_BYTES <= 1 << 31
     monkeypatch.setattr(links, "MAX_BYTES", 4)
-    with worker("layer1", HERE, PEERS) as made:
+    with worker(HERE, PEERS) as made:
         door = made.bind(UP, "tcp://127.0.0.1:*")
-        with worker("layer0", BELOW, {str(UP): HERE.public}) as peer:
+        with worker(BELOW, {str(UP): HERE.public}) as peer:
             peer.connect(UP, door, 1)
             peer.send(UP, Credit(7), "float32")
             for _ in range(20):

@@ -67,7 +67,8 @@ def test_a_bind_that_is_none_is_one_line_and_status_2(dni: Dni) -> None:
     words = ("--engine", "ssh", "--hosts", "localhost", "--bind", "here")
     ran = dni("run", "tiny.toml", "--run-dir", "run", *words)
     assert ran.returncode == 2
-    assert "error: --bind: 'here' is not tcp://ADDRESS:PORT\n" in ran.stdout
+    assert "--bind: 'here' is not tcp://ADDRESS:PORT\n" in ran.stderr
+    assert not (dni.home / "run").exists()
     dni.nothing_left()
 
 

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from coordinator import links
-from coordinator.links import KeyPair, Line
+from coordinator.links import Line
 from coordinator.several import head as heads
 from coordinator.several.agent import Agent, software
 from coordinator.several.head import Head
@@ -31,6 +31,7 @@ from protocol import (
     RunError,
     ToCoordinator,
 )
+from protocol.keys import KeyPair
 from protocol.messages import Died, Enrol, Refused, ToAgent, Upload, Welcome
 from protocol.token import Token
 from tests.conftest import wait_until
@@ -68,8 +69,8 @@ class House:
         self.registry.agents[answer.name].workers = {w: frozenset({w}) for w in workers}
         return answer.name, keys
 
-    def line(self, name: str, keys: KeyPair) -> Line:
-        made = Line(self.head.endpoint, name, keys, self.keys.public)
+    def line(self, keys: KeyPair) -> Line:
+        made = Line(self.head.endpoint, keys, self.keys.public)
         self.stack.callback(made.close, 0)
         return made
 
@@ -150,7 +151,7 @@ def test_an_enrolment_that_is_said_again_is_refused(house: House) -> None:
     asked = request(KeyPair.new())
     answers = []
     for _ in range(2):
-        line = house.line("enrol-again", house.enrolment)
+        line = house.line(house.enrolment)
         line.tell(asked)
         answers.append(house.answer(line))
         line.close(0)
@@ -163,7 +164,7 @@ def test_a_machine_is_not_heard_in_anothers_name_nor_about_what_lives_elsewhere(
 ) -> None:
     victim, _ = house.machine("layer0", "layer1")
     name, keys = house.machine()
-    line = house.line(name, keys)
+    line = house.line(keys)
     empty = np.empty(0, np.uint8)
     line.tell(Died(victim, "layer0", 0, 9, "spoofed"))
     line.tell(Died(name, "layer0", 0, 9, "spoofed"))
@@ -175,7 +176,7 @@ def test_a_machine_is_not_heard_in_anothers_name_nor_about_what_lives_elsewhere(
     for message in (
         Failed("layer0", 1, "error", "spoofed"),
         Hello("layer0", 1, VERSION, {}),
-        Evaluated(1, 0.5, 1, 2),
+        Evaluated("layer1", 1, 0.5, 1, 2),
     ):
         line.tell(message)  # type: ignore[arg-type]
     house.settled(line, name)
@@ -188,7 +189,7 @@ def test_a_machine_is_not_heard_in_anothers_name_nor_about_what_lives_elsewhere(
 
 def test_a_worker_that_speaks_as_if_it_were_a_machine_does_no_harm(house: House) -> None:
     name, keys = house.machine("layer0")
-    line = house.line("layer0", keys)
+    line = house.line(keys)
     line.tell(Died("layer0", "layer0", 0, 9, ""))
     line.tell(part("layer0", "../x.log", b"x"))
     house.settled(line, "layer0")
@@ -196,20 +197,32 @@ def test_a_worker_that_speaks_as_if_it_were_a_machine_does_no_harm(house: House)
     assert not house.registry.agents[name].here
 
 
-def test_only_from_the_worker_with_the_top_layer_comes_how_the_tests_went(house: House) -> None:
-    _, below = house.machine("layer0")
-    _, top = house.machine("layer1")
-    said = Evaluated(1, 0.5, 1, 2)
-    for worker, keys in (("layer0", below), ("layer1", top)):
-        line = house.line(worker, keys)
-        line.tell(said)  # type: ignore[arg-type]
-        house.settled(line, worker)
-        assert house.heard == ([said] if worker == "layer1" else [])
+def test_who_took_a_name_first_does_not_keep_another_from_its_own(house: House) -> None:
+    _, keys = house.machine("layer0")
+    name, others = house.machine()
+    thief, line = house.line(others), house.line(keys)
+    for message in (Hello("layer0", 1, VERSION, {}), Ping("layer0", 1)):
+        thief.tell(message)  # type: ignore[arg-type]
+    house.settled(thief, name)
+    house.settled(line, "layer0")
+    house.head.send("layer0", Leave())
+    assert house.answer(line) == Leave()
+    assert list(thief.hear(0)) == []
+
+
+def test_who_comes_by_a_new_connection_is_the_same(house: House) -> None:
+    _, keys = house.machine("layer0")
+    for _ in range(3):
+        line = house.line(keys)
+        house.settled(line, "layer0")
+        house.head.send("layer0", Leave())
+        assert house.answer(line) == Leave()
+        line.close(0)
 
 
 def test_what_comes_home_in_parts_is_whole_and_in_its_place(house: House) -> None:
     name, keys = house.machine("layer0")
-    line = house.line(name, keys)
+    line = house.line(keys)
     line.tell(part(name, "layer0.trace", b"one ", last=False))
     line.tell(part(name, "layer0.log", b"words"))
     line.tell(part(name, "layer0.messages", b"data"))
@@ -244,7 +257,7 @@ def test_what_comes_home_in_parts_is_whole_and_in_its_place(house: House) -> Non
 def test_a_file_of_another_name_than_a_worker_leaves_is_not_taken(house: House, path: str) -> None:
     before = {file for file in house.folder.parent.rglob("*") if file.name != "status.json"}
     name, keys = house.machine("layer0")
-    line = house.line(name, keys)
+    line = house.line(keys)
     line.tell(part(name, path, b"bytes"))
     house.settled(line, name)
     after = {file for file in house.folder.parent.rglob("*") if file.name != "status.json"}
@@ -253,7 +266,7 @@ def test_a_file_of_another_name_than_a_worker_leaves_is_not_taken(house: House, 
 
 def test_a_part_that_is_not_the_next_is_not_taken_and_halves_are_not_kept(house: House) -> None:
     name, keys = house.machine("layer0")
-    line = house.line(name, keys)
+    line = house.line(keys)
     line.tell(part(name, "layer0.trace", b"middle", offset=3))
     line.tell(part(name, "layer0.log", b"half", last=False))
     house.settled(line, name)
@@ -269,7 +282,7 @@ def test_a_full_disk_loses_files_and_nothing_else(
         raise OSError(28, "No space left on device")
 
     name, keys = house.machine("layer0")
-    line = house.line(name, keys)
+    line = house.line(keys)
     line.tell(part(name, "layer0.trace", b"one", last=False))
     house.settled(line, name)
     assert len(list((house.folder / "trace").iterdir())) == 1
@@ -294,7 +307,7 @@ def test_a_worker_that_comes_when_all_is_over_is_told_to_leave(
 ) -> None:
     monkeypatch.setattr(heads, "HOME_SECONDS", 20.0)
     name, keys = house.machine("layer0")
-    agent, worker = house.line(name, keys), house.line("layer0", keys)
+    agent, worker = house.line(keys), house.line(keys)
     house.settled(agent, name)
     worker.tell(Hello("layer0", 1, VERSION, {}))  # type: ignore[arg-type]
 
@@ -311,7 +324,7 @@ def test_a_worker_that_comes_when_all_is_over_is_told_to_leave(
 
 def test_who_was_there_when_a_worker_died_is_still_waited_for_and_heard(house: House) -> None:
     name, keys = house.machine("layer0")
-    agent, worker = house.line(name, keys), house.line("layer0", keys)
+    agent, worker = house.line(keys), house.line(keys)
     agent.tell(Died(name, "layer0", 1, 0, "words"))
     house.settled(agent, name)
     assert [(e.name, e.status, e.words) for e in house.head.exits()] == [("layer0", 1, "words")]
@@ -327,7 +340,7 @@ def test_a_silent_machine_is_out_and_told_so_but_not_where_it_was_the_head_that_
     house: House,
 ) -> None:
     name, keys = house.machine("layer0")
-    line = house.line(name, keys)
+    line = house.line(keys)
     house.settled(line, name)
     agent = house.registry.agents[name]
     agent.seen -= heads.LOST_SECONDS + 1
@@ -342,7 +355,7 @@ def test_a_silent_machine_is_out_and_told_so_but_not_where_it_was_the_head_that_
 
 def test_the_head_says_who_is_there_to_who_asks(house: House) -> None:
     name, keys = house.machine("layer0")
-    house.settled(house.line(name, keys), name)
+    house.settled(house.line(keys), name)
     status = house.folder / "status.json"
     house.until(status.exists, "it is written")
     found = json.loads(status.read_text("utf-8"))
@@ -360,7 +373,7 @@ def test_a_message_beyond_the_limit_is_not_taken_and_others_are(
     house = House(tmp_path)
     with house.stack, closing(house.head):
         name, keys = house.machine("layer0")
-        line = house.line(name, keys)
+        line = house.line(keys)
         house.settled(line, name)
         line.tell(part(name, "layer0.trace", b"x" * 20_000))
 
@@ -381,7 +394,7 @@ def test_a_flood_does_not_keep_the_head_from_other_things(
 ) -> None:
     monkeypatch.setattr(links, "MOST_AT_ONCE", 10)
     name, keys = house.machine()
-    line = house.line(name, keys)
+    line = house.line(keys)
     house.settled(line, name)
     for number in range(100):
         line.tell(Enrol(VERSION, "", "", "", "", number, ()))
@@ -395,7 +408,7 @@ def test_a_flood_does_not_keep_the_head_from_other_things(
 
 
 def test_who_was_refused_can_still_speak_though_nobody_hears(house: House) -> None:
-    line = house.line("nobody", KeyPair.new())
+    line = house.line(KeyPair.new())
 
     def tell() -> bool:
         for number in range(10):

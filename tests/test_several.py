@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from coordinator.links import KeyPair
 from coordinator.traces.books import books
 from coordinator.traces.run import Traces
+from protocol.keys import KeyPair
 from tests.several_help import BIND, Several, enrolled, learning, machines, standing
 
 if TYPE_CHECKING:
@@ -92,6 +92,20 @@ def test_in_lockstep_several_machines_learn_what_one_process_does_bit_for_bit(
     assert all(
         np.isfinite(a).all() for a in load_file(head.folder / "weights/layer1.safetensors").values()
     )
+
+
+def test_in_plain_text_it_is_the_same_and_everybody_is_told(dni: Dni, several: Several) -> None:
+    words = ("-o", "train.schedule=lockstep", "-o", "train.threads=1")
+    head = several.up("--insecure", *words)
+    machine = several.join(head, "--slots", "3")
+    assert head.end(LATE) == 0, head.text
+    assert several.ends() == [0]
+    for text in (head.text, machine.text):
+        assert "INSECURE: nothing of this run is encrypted" in text
+    inline = dni("run", "tiny.toml", "--run-dir", "inline", "--engine", "inline", *words)
+    assert inline.returncode == 0, inline.stderr
+    assert weights(head.folder) == weights(dni.home / "inline")
+    dni.nothing_left()
 
 
 def test_machines_get_the_layers_that_they_wish_for(several: Several) -> None:
@@ -187,7 +201,7 @@ def test_a_run_that_is_over_or_local_has_no_machines(dni: Dni, several: Several,
 def test_an_address_that_cannot_be_had_is_refused_in_a_line(dni: Dni, bind: str, why: str) -> None:
     said = dni("up", "tiny.toml", "--bind", bind)
     assert said.returncode == 2
-    assert why in said.stderr
+    assert why in said.stdout + said.stderr
     assert "Traceback" not in said.stderr
     dni.nothing_left()
 

@@ -13,8 +13,8 @@ import pytest
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from coordinator.links import KeyPair
 from protocol import Ping
+from protocol.keys import KeyPair
 from protocol.messages import Refused
 from tests.several_help import (
     Several,
@@ -72,7 +72,7 @@ def undisturbed(several: Several, head: Training) -> None:
 def refused(several: Several, head: Training, keys: KeyPair) -> None:
     """The head does not let `keys` in, says so, and nothing of what they say is answered."""
     before = head.text.count("no key that is enrolled here")
-    with speaking(head, "node9", keys) as line:
+    with speaking(head, keys) as line:
         line.tell(request(KeyPair.new()))
         line.tell(Ping("node9", 1))
         several.dni.until(
@@ -195,7 +195,7 @@ def test_a_peer_that_never_reads_and_one_that_never_speaks_do_not_disturb(
     keys = KeyPair.new()
     name = enrolled(several, head, keys)
     with (
-        speaking(head, name, keys) as line,
+        speaking(head, keys) as line,
         closing(socket.create_connection(("127.0.0.1", port(token(head).addresses[0])))),
     ):
         for number in range(20_000):

@@ -6,15 +6,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocol.keys import KeyPair
 from protocol.zap import judge
 
 KEY = bytes(range(32))
+PAIR = KeyPair.new()
+IN_PLAIN = [
+    b"1.0",
+    b"7",
+    b"layer0>layer1",
+    b"10.0.0.9",
+    b"me",
+    b"PLAIN",
+    *(k.encode() for k in PAIR),
+]
 QUESTION = [b"1.0", b"7", b"layer0>layer1", b"10.0.0.9", b"me", b"CURVE", KEY]
 parts = st.sampled_from(QUESTION) | st.binary(max_size=40)
 
 
-def known(domain: str, key: bytes) -> bool:
-    return (domain, key) == ("layer0>layer1", KEY)
+def known(domain: str, key: str) -> bool:
+    return (domain, key) in (("layer0>layer1", KEY.hex()), ("layer0>layer1", PAIR.public))
 
 
 def test_a_known_key_is_let_in_and_is_the_name_of_who_speaks() -> None:
@@ -23,8 +34,39 @@ def test_a_known_key_is_let_in_and_is_the_name_of_who_speaks() -> None:
     assert refused == ""
 
 
+@pytest.mark.parametrize("question", [IN_PLAIN, [*IN_PLAIN, b"more"]])
+def test_in_plain_text_who_shows_both_halves_of_a_known_key_is_let_in(
+    question: list[bytes],
+) -> None:
+    reply, refused = judge(question, known)
+    assert reply == [b"1.0", b"7", b"200", b"OK", PAIR.public.encode(), b""]
+    assert refused == ""
+
+
+SECRET = KeyPair.new().secret.encode()
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        [IN_PLAIN[6], b""],
+        [IN_PLAIN[6], SECRET],
+        [b"", IN_PLAIN[7]],
+        [IN_PLAIN[6].upper(), IN_PLAIN[7]],
+        [IN_PLAIN[6], b"z" * 64],
+        [IN_PLAIN[6], b"\xff" * 64],
+        [IN_PLAIN[6]],
+        [KEY],
+        [],
+    ],
+)
+def test_in_plain_text_less_than_both_halves_is_nothing(shown: list[bytes]) -> None:
+    assert judge([*IN_PLAIN[:6], *shown], known).refused
+    assert judge([*IN_PLAIN[:6], *shown], lambda *_: True).refused
+
+
 @given(st.lists(parts, max_size=9))
-def test_nothing_but_a_known_key_by_curve_is_let_in(frames: list[bytes]) -> None:
+def test_nothing_but_a_known_key_is_let_in(frames: list[bytes]) -> None:
     reply, refused = judge(frames, known)
     assert len(reply) == 6
     if reply[2] == b"200":

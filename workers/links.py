@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple, cast
 import zmq
 
 from protocol import Edge, Message, WireError, decode, encode, zap
+from protocol.keys import PLAIN, KeyPair
 from protocol.narrow import FULL
 from workers.complain import complain
 from workers.shelf import Incoming, Outgoing
@@ -83,7 +84,8 @@ def _shelf_path(endpoint: str) -> Path | None:
 class Keys(NamedTuple):
     """This worker's key pair, the coordinator's public key, and who is at the far end of each edge.
 
-    All keys are hexadecimal; edges go by their names.
+    All keys are hexadecimal; edges go by their names. All is in plain text where the coordinator
+    has no key.
     """
 
     public: str
@@ -91,24 +93,33 @@ class Keys(NamedTuple):
     coordinator: str
     peers: dict[str, str]
 
+    @property
+    def pair(self) -> KeyPair:
+        """Both halves of this worker's own."""
+        return KeyPair(self.public, self.secret)
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing is encrypted."""
+        return self.coordinator == PLAIN
+
 
 class Links:
-    """All that connects a worker to the others: encrypted, and with known peers, where `keys` say.
+    """All that connects a worker to the others, who have to prove who they are where it has `keys`.
 
     `lifeline` is a file descriptor that becomes readable when the coordinator is gone.
     """
 
-    def __init__(self, name: str, control: str, lifeline: int, keys: Keys | None = None) -> None:
+    def __init__(self, control: str, lifeline: int, keys: Keys | None = None) -> None:
         self._keys = keys
         self._context = zmq.Context()
         self._lifeline = lifeline
         self._poller = zmq.Poller()
         self._poller.register(lifeline, zmq.POLLIN)
         self._line = self._socket(zmq.DEALER)
-        self._line.routing_id = name.encode()
         self._line.linger = LINGER_MS
         if keys:
-            self._close_to_all_but(self._line, keys.coordinator)
+            keys.pair.knock(self._line, keys.coordinator)
         self._line.connect(control)
         self._door: zmq.Socket[bytes] | None = None
         if keys:
@@ -128,25 +139,10 @@ class Links:
         socket.maxmsgsize = MAX_BYTES
         return socket
 
-    def _close_to_all_but(self, socket: zmq.Socket[bytes], server: str) -> None:
-        """Let `socket` connect to none but who has the key `server`."""
-        assert self._keys is not None
-        socket.curve_publickey = bytes.fromhex(self._keys.public)
-        socket.curve_secretkey = bytes.fromhex(self._keys.secret)
-        socket.curve_serverkey = bytes.fromhex(server)
-
-    def _guard(self, inbox: zmq.Socket[bytes], edge: Edge) -> None:
-        """Let only the sender of `edge` connect to `inbox`."""
-        assert self._keys is not None
-        inbox.curve_server = True
-        inbox.curve_publickey = bytes.fromhex(self._keys.public)
-        inbox.curve_secretkey = bytes.fromhex(self._keys.secret)
-        inbox.zap_domain = str(edge).encode()
-
     def _answer_door(self, door: zmq.Socket[bytes]) -> None:
         """Say who may connect, to ZeroMQ which asks for every connection."""
         peers = self._keys.peers if self._keys else {}
-        verdict = zap.judge(door.recv_multipart(), lambda edge, key: peers.get(edge) == key.hex())
+        verdict = zap.judge(door.recv_multipart(), lambda edge, key: peers.get(edge) == key)
         door.send_multipart(verdict.reply)
         if verdict.refused:
             self._complain(verdict.refused)
@@ -164,7 +160,7 @@ class Links:
         """Open the inbox at the end of `edge`; returns the address under which it is reached."""
         inbox = self._socket(zmq.PULL)
         if self._keys:
-            self._guard(inbox, edge)
+            self._keys.pair.guard(inbox, str(edge), self._keys.plain)
         inbox.bind(endpoint)
         path = _shelf_path(endpoint)
         self._shared = self._shared or path is not None
@@ -175,7 +171,8 @@ class Links:
         """Open the way along `edge`, on which `window` batches may be in flight."""
         outlet = self._socket(zmq.PUSH)
         if self._keys:
-            self._close_to_all_but(outlet, self._keys.peers[str(edge)])
+            peer = PLAIN if self._keys.plain else self._keys.peers[str(edge)]
+            self._keys.pair.knock(outlet, peer)
         outlet.connect(endpoint)
         path = _shelf_path(endpoint)
         self._outlets[edge] = outlet, Outgoing(path, window) if path else None

@@ -107,7 +107,11 @@ class Top(Layer):
         self._passes_credit = False
         self._below_learns = pipeline.rule != "no-bprop"
         self._locked = pipeline.rule == "backprop"
-        self._evaluation = Evaluated(0, 0.0, 0, 0)
+        self._evaluation = self._nothing_judged
+
+    @property
+    def _nothing_judged(self) -> Evaluated:
+        return Evaluated(self.name, 0, 0.0, 0, 0)
 
     @property
     def needs_input_gradient(self) -> bool:
@@ -134,14 +138,17 @@ class Top(Layer):
         loss, _, errors, judged, _ = self._loss(y, message.labels)
         self._finite(loss, "the test loss")
         so_far = self._evaluation
-        self._evaluation = Evaluated(
-            0, so_far.loss + loss, so_far.errors + errors, so_far.judged + judged
+        self._evaluation = replace(
+            so_far,
+            loss=so_far.loss + loss,
+            errors=so_far.errors + errors,
+            judged=so_far.judged + judged,
         )
         return iter(())
 
     def _pass(self, mark: Mark) -> Iterator[Send]:
         if mark.mark == "evaluated":
             yield Send(COORDINATOR, replace(self._evaluation, step=mark.step))
-            self._evaluation = Evaluated(0, 0.0, 0, 0)
+            self._evaluation = self._nothing_judged
         elif mark.mark == "drain":
             yield Send(self.below, Mark("drained", mark.step))

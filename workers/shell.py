@@ -103,7 +103,7 @@ def main() -> int:
     os.nice(config.nice)
     threading.Thread(target=_outlive, daemon=True).start()
     keys = Keys(*cast(Any, config.keys)) if config.keys else None
-    links = Links(config.name, config.control, sys.stdin.fileno(), keys)
+    links = Links(config.control, sys.stdin.fileno(), keys)
     try:
         _Worker(config, links).live()
     except _Leave:

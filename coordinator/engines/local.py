@@ -37,8 +37,8 @@ class LocalEngine:
 
     def links(self, pipeline: Pipeline) -> Links:
         """The line to all workers; each speaks for itself and for what lives in it."""
-        voices = {name: {name, *cores} for name, cores in pipeline.processes.items()}
-        return Links(self._control, lambda sender, name, _: name in voices.get(sender, ()))
+        voices = {*pipeline.processes, *pipeline.cores}
+        return Links(self._control, lambda name, _: name in voices)
 
     def start(self, pipeline: Pipeline) -> None:
         """Start the workers of `pipeline.processes`, each with an inbox for every edge into it."""

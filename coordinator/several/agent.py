@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import platform
-import secrets
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -18,12 +17,13 @@ import numpy as np
 
 from coordinator import blas
 from coordinator.engines.processes import Processes, SocketFolder
-from coordinator.links import KeyPair, Line
+from coordinator.links import Line
 from coordinator.record import LOGS, TRACE
 from coordinator.watch import Interrupts, interrupts
 from protocol import VERSION, Leave, Ping, RunError
+from protocol.keys import KeyPair
 from protocol.messages import Died, Enrol, Launch, Refused, ToAgent, Upload, Welcome
-from protocol.token import Token
+from protocol.token import INSECURE, Token
 
 ENROL_SECONDS: Final = 10.0
 PING_SECONDS: Final = 0.5
@@ -48,6 +48,18 @@ def address_towards(endpoint: str) -> str:
         except OSError as error:
             raise RunError(f"{endpoint}: {error.strerror}") from None
         return cast(str, probe.getsockname()[0])
+
+
+def at_home(
+    config: Mapping[str, object], control: str, trace: str, keys: KeyPair, head: str
+) -> dict[str, object]:
+    """The configuration of a worker, as the head gives it, with what only its machine knows.
+
+    `control` is where it reaches the head, whose public key is `head`, `trace` where it leaves its
+    trace, and `keys` are those of the machine.
+    """
+    own = {key: value for key, value in config.items() if key != "peers"}
+    return {**own, "control": control, "trace": trace, "keys": [*keys, head, config["peers"]]}
 
 
 class Agent:
@@ -82,9 +94,11 @@ class Agent:
 
         Raises RunError where the head refuses, or does not answer.
         """
+        if not self._token.secure:
+            self.tell(INSECURE)
         welcome = self.enrol()
         self.tell(f"joined {self._endpoint} as {welcome.name}; waiting for work")
-        line = Line(self._endpoint, welcome.name, self._keys, self._head)
+        line = Line(self._endpoint, self._keys, self._head)
         try:
             with interrupts() as seen:
                 return _Member(self, welcome.name, line, seen).live()
@@ -93,9 +107,7 @@ class Agent:
 
     def enrol(self) -> Welcome:
         """Ask the head to be one of the run. Raises RunError where it refuses or is silent."""
-        me = f"enrol-{secrets.token_hex(8)}"
-        keys = KeyPair.of(self._token.secret) if self._token.secure else self._keys
-        line = Line(self._endpoint, me, keys, self._head)
+        line = Line(self._endpoint, KeyPair.of(self._token.secret), self._head)
         try:
             line.tell(self._request())
             deadline = time.monotonic() + ENROL_SECONDS
@@ -126,12 +138,9 @@ class Agent:
             layers=self._layers,
         )
 
-    def completed(self, config: dict[str, Any], trace: Path) -> dict[str, Any]:
+    def completed(self, config: Mapping[str, object], trace: Path) -> dict[str, object]:
         """The configuration of a worker with what only its own machine knows."""
-        peers = config.pop("peers")
-        keys = [self._keys.public, self._keys.secret, self._head, peers]
-        own = {"control": self._endpoint, "trace": str(trace)}
-        return config | own | {"keys": keys if self._token.secure else None}
+        return at_home(config, self._endpoint, str(trace), self._keys, self._head)
 
 
 class _Member:

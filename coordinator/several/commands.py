@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -109,6 +109,36 @@ def revoke_command(run: str, name: str) -> None:
     revoke(run_folder(run), name)
 
 
+_WHERE: Final = (
+    click.option(
+        "--bind",
+        required=True,
+        metavar="tcp://ADDRESS:PORT",
+        help="Where machines join: an address of this one that they can reach.",
+    ),
+    click.option(
+        "--workers", type=click.IntRange(1), help="Begin with so many.  [default: one a layer]"
+    ),
+    click.option(
+        "--joins",
+        type=click.IntRange(1),
+        help="How many machines may join with the line.  [default: twice the workers]",
+    ),
+    click.option(
+        "--advertise",
+        metavar="tcp://ADDRESS:PORT",
+        help="What machines are told to come to.  [default: --bind]",
+    ),
+    click.option("--insecure", is_flag=True, help="Encrypt nothing: for a network of your own."),
+)
+
+
+def _where(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(_WHERE):
+        command = option(command)
+    return command
+
+
 def several_commands(
     read: Callable[[Path | None, tuple[str, ...]], Pipeline], up: Callable[..., Result]
 ) -> tuple[click.Command, ...]:
@@ -117,40 +147,18 @@ def several_commands(
     @click.command("up")
     @options.pipeline_argument
     @options.overrides
-    @click.option(
-        "--bind",
-        required=True,
-        metavar="tcp://ADDRESS:PORT",
-        help="Where machines join: an address of this one that they can reach.",
-    )
-    @click.option(
-        "--workers", type=click.IntRange(1), help="Begin with so many.  [default: one a layer]"
-    )
-    @click.option(
-        "--joins",
-        type=click.IntRange(1),
-        help="How many machines may join with the line.  [default: twice the workers]",
-    )
-    @click.option(
-        "--advertise",
-        metavar="tcp://ADDRESS:PORT",
-        help="What machines are told to come to.  [default: --bind]",
-    )
+    @_where
     @options.run_dir
     @options.force
     @options.as_json
     @click.pass_context
     def up_command(
         ctx: click.Context,
+        /,
         pipeline: Path | None,
         overrides: tuple[str, ...],
-        bind: str,
-        workers: int | None,
-        joins: int | None,
-        advertise: str | None,
-        run_dir: Path | None,
-        force: bool,
         as_json: bool,
+        **where: object,
     ) -> None:
         """Train the PIPELINE file on other machines: print the line to paste there, and wait."""
         from coordinator.display import Terminal, choose
@@ -159,17 +167,7 @@ def several_commands(
         console = Terminal(stderr=as_json)
         made = read(pipeline, overrides)
         with options.about(pipeline):
-            result = up(
-                made,
-                bind,
-                tell=console.say,
-                workers=workers,
-                joins=joins,
-                advertise=advertise,
-                run_dir=run_dir,
-                force=force,
-                display=choose(console),
-            )
+            result = up(made, tell=console.say, display=choose(console), **where)
         ctx.exit(end_of_run(console, result, as_json))
 
     others = (join_command, doctor_command, status_command, stop_command, revoke_command)

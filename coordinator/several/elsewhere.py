@@ -1,24 +1,56 @@
-"""A run whose head is here and whose agents an engine starts, on whatever it has."""
+"""A run whose head is here: wait for machines, divide the layers among them, train."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Final
 
 from coordinator.engines.launch import Launcher
 from coordinator.run import End
-from coordinator.several.head import Head
-from coordinator.several.up import opened, several
+from coordinator.several.door import Door
+from coordinator.several.engine import SeveralEngine
+from coordinator.shell import run_processes
 from coordinator.train import Drive
 from coordinator.watch import Watch
 from protocol import Pipeline, RunError
+from protocol.token import INSECURE
+
+STOP_SECONDS: Final = 10.0
+"""How long weights may take to come home; on one machine it is less."""
+
+
+class Pasted:
+    """Machines on which people paste a line. See `coordinator.engines.launch.Launcher`.
+
+    `tell` is called with that line.
+    """
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+
+    def home(self) -> str:
+        """Nobody knows but who opens the door."""
+        raise RunError("--bind: is wanted where machines join by themselves")
+
+    def launch(self, token: str, slots: int) -> None:
+        """Ask for it."""
+        self._tell(f"dni join {token}")
+        self._tell(f"waiting for {slots} workers; paste the line above on each machine")
+
+    def gone(self) -> list[str]:
+        """Of who has not come there is nothing to say."""
+        return []
+
+    def close(self) -> None:
+        """They leave when the head says so."""
 
 
 def elsewhere(
     pipeline: Pipeline,
     launcher: Launcher,
-    bind: str | None,
+    door: Door | None,
     facts: dict[str, object],
     folder: Path,
     costs: Mapping[str, float],
@@ -26,31 +58,27 @@ def elsewhere(
 ) -> Drive:
     """What trains `pipeline` with agents of `launcher`, which is closed at the end.
 
-    The head listens at `bind`, else at any port of the address at which the agents find it.
+    The head is behind `door`, else at any port of the address at which the agents find it. `tell`
+    is called with what there is to say of them.
     """
 
     def drive(watch: Watch) -> End:
         with closing(launcher):
-            where = bind or f"tcp://{launcher.home()}:*"
-            head, token = opened(pipeline, where, None, tell)
-            if not _gathered(head, str(token), pipeline, launcher, watch):
-                return End("interrupted")
-            return several(head, pipeline, facts, folder, costs)(watch)
+            where = door or Door(f"tcp://{launcher.home()}:*")
+            head, token = where.opened(pipeline, tell)
+            if not token.secure:
+                tell(INSECURE)
+            with closing(head):
+                head.begin(folder)
+                wanted = len(pipeline.processes) - 1
+                launcher.launch(str(token), wanted)
+                if not head.gather(wanted, lambda: _in_vain(launcher, watch)):
+                    return End("interrupted")
+                watch.start_clock()
+                engine = SeveralEngine(head, folder, pipeline.train.threads, costs)
+                return run_processes(pipeline, facts, engine, watch, STOP_SECONDS)
 
     return drive
-
-
-def _gathered(head: Head, token: str, pipeline: Pipeline, launcher: Launcher, watch: Watch) -> bool:
-    """Whether all agents came; the head is closed where they did not."""
-    wanted = len(pipeline.processes) - 1
-    here = False
-    try:
-        launcher.launch(token, wanted)
-        here = head.gather(wanted, lambda: _in_vain(launcher, watch))
-    finally:
-        if not here:
-            head.close()
-    return here
 
 
 def _in_vain(launcher: Launcher, watch: Watch) -> bool:

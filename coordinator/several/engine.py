@@ -8,6 +8,7 @@ from pathlib import Path
 from coordinator.engines.processes import Processes, SocketFolder
 from coordinator.record import LOGS, TRACE
 from coordinator.run import Exited
+from coordinator.several.agent import at_home
 from coordinator.several.head import Head
 from coordinator.several.placement import Offer, place
 from coordinator.several.registry import HEAD
@@ -30,7 +31,6 @@ class SeveralEngine:
         self._costs = costs
         self._folder = SocketFolder()
         self._processes = Processes(run / LOGS, 1, self._folder.path)
-        head.begin(run)
 
     def links(self, pipeline: Pipeline) -> Head:  # noqa: ARG002
         """The line to all workers."""
@@ -47,8 +47,10 @@ class SeveralEngine:
         for name in dict.fromkeys(placed.values()):
             mine = {worker: configs[worker] for worker, at in placed.items() if at == name}
             if name == HEAD:
+                head = self._head
                 for worker, config in mine.items():
-                    self._processes.start(worker, config | self._at_home(config))
+                    own = at_home(config, head.endpoint, self._trace, head.home, head.public)
+                    self._processes.start(worker, own)
             else:
                 self._head.send(name, Launch(dict(mine), self._threads))
 
@@ -68,11 +70,6 @@ class SeveralEngine:
             if ends[1] == worker:
                 inboxes[str(edge)] = f"tcp://{agents[placed[worker]].address}:*"
         return {"name": worker, "inboxes": inboxes, "peers": peers, "clock": clock_name()}
-
-    def _at_home(self, config: dict[str, object]) -> dict[str, object]:
-        peers = config.pop("peers")
-        keys = [*self._head.home, self._head.keys.public, peers]
-        return {"control": self._head.endpoint, "trace": self._trace, "keys": keys}
 
     def exits(self) -> Iterator[Exited]:
         """The workers that ended since the last call."""

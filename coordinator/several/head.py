@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from coordinator.links import Heard, KeyPair, Links
+from coordinator.links import Heard, Links
 from coordinator.record import REVOKED, STATUS, whole
 from coordinator.run import Exited
 from coordinator.several.registry import HEAD, Agent, Registry
 from coordinator.several.uploads import Uploads
-from protocol import Evaluated, Hello, Leave, Ping, Pong, ToCoordinator, ToWorker
+from protocol import Hello, Leave, Ping, ToCoordinator, ToWorker
+from protocol.keys import PLAIN, KeyPair
 from protocol.messages import Died, Enrol, Refused, ToAgent, Upload
 
 LOST_SECONDS: Final = 5.0
@@ -42,13 +43,17 @@ class Head:
         keys: KeyPair,
         home: KeyPair,
         tell: Callable[[str], None],
+        plain: bool = False,
     ) -> None:
-        """`keys` are the head's, `home` those of the workers that it starts itself."""
+        """`keys` are the head's, `home` those of the workers that it starts itself.
+
+        Nothing is encrypted where all is to be `plain`.
+        """
         self.registry = registry
-        self.keys = keys
+        self.public = PLAIN if plain else keys.public
         self.home = home
         self._tell = tell
-        self._links = Links(endpoint, registry.may_speak, keys, registry.allowed)
+        self._links = Links(endpoint, registry.may_speak, keys, registry.allowed, plain)
         own = urlsplit(self.endpoint).hostname or ""
         registry.at_home(home.public, own, time.monotonic())
         self._folder: Path | None = None
@@ -64,7 +69,7 @@ class Head:
         return self._links.endpoint
 
     def begin(self, folder: Path) -> None:
-        """The run begins that is recorded in `folder`."""
+        """The run is recorded in `folder`."""
         self._folder = folder
 
     # -- as the line to the workers
@@ -86,11 +91,8 @@ class Head:
                 case Upload() as message:
                     own = self.registry.living_on(message.name)
                     self._uploads.take(self._folder, message, own)
-                case Evaluated() if not self.registry.may_judge(heard.sender.decode(), heard.key):
-                    pass
-                case Ping(name=name, asked=asked):
+                case Ping(name=name):
                     self._arrived(name)
-                    self.send(name, Pong(asked, time.monotonic_ns()))
                 case message:
                     yield message
         self._look_after()
@@ -108,6 +110,7 @@ class Head:
         try:
             self._see_home()
         finally:
+            self._write_status()
             for name in self.registry.agents:
                 self.send(name, Leave())
             self._links.close()
@@ -144,7 +147,7 @@ class Head:
 
     def _enrol(self, heard: Heard, message: Enrol) -> None:
         answer = self.registry.enrol(message, heard.key, time.monotonic())
-        self._links.answer(heard.sender, answer)
+        self._links.answer(heard.connection, answer)
         if isinstance(answer, Refused):
             self._tell(f"refused {message.host} at {message.address}: {answer.text}")
 
@@ -154,7 +157,8 @@ class Head:
         if agent is not None and not agent.here:
             agent.here = True
             slots = f"{agent.slots} {'slot' if agent.slots == 1 else 'slots'}"
-            reserve = ", in reserve" if self._folder else ""
+            begun = any(other.workers for other in self.registry.agents.values())
+            reserve = ", in reserve" if begun else ""
             self._tell(f"{name}: {agent.host} at {agent.address}, {slots}{reserve}")
 
     def _bury(self, name: str, message: Died) -> None:
@@ -178,10 +182,9 @@ class Head:
             if agent.name != HEAD and now - agent.seen > LOST_SECONDS:
                 self.registry.revoke(agent.name)
                 self._drop(agent, f"nothing was heard of it for {LOST_SECONDS:.0f} s")
-        if self._folder and now >= self._due:
+        if now >= self._due:
             self._due = now + STATUS_SECONDS
-            with suppress(OSError):  # of a full disk the recorder tells
-                self._write_status(self._folder)
+            self._write_status()
 
     def _drop(self, agent: Agent, why: str) -> None:
         self._tell(f"{agent.name} ({agent.host}) is out: {why}")
@@ -198,7 +201,9 @@ class Head:
         except OSError:
             return []
 
-    def _write_status(self, folder: Path) -> None:
+    def _write_status(self) -> None:
+        if self._folder is None:
+            return
         now = time.monotonic()
         agents = [
             {
@@ -212,4 +217,5 @@ class Head:
             for agent in self.registry.agents.values()
         ]
         text = json.dumps({"pid": os.getpid(), "endpoint": self.endpoint, "agents": agents})
-        whole(folder / STATUS, lambda part: part.write_text(text, "utf-8"))
+        with suppress(OSError):  # of a full disk the recorder tells
+            whole(self._folder / STATUS, lambda part: part.write_text(text, "utf-8"))

@@ -14,7 +14,6 @@ from protocol import VERSION
 from protocol.messages import Enrol, Refused, Welcome
 
 HEAD: Final = "head"
-ENROLMENT: Final = "enrolment"
 MOST_SLOTS: Final = 4096
 
 
@@ -37,7 +36,7 @@ class Agent:
 
 
 class Registry:
-    """The keys of a run. `cores` are those that may be wished for; the last is the top layer.
+    """The keys of a run. `cores` are those that may be wished for.
 
     `enrolment` is the public key that belongs to the token's secret, `uses` how often one may
     enrol, `clock` the head's clock.
@@ -106,18 +105,10 @@ class Registry:
         """The agent that has `key`."""
         return self.agents.get(self._keys.get(key, ""))
 
-    def may_speak(self, sender: str, name: str, key: str) -> bool:
-        """Whether who has `key`, and calls itself `sender`, may speak in the name of `name`."""
+    def may_speak(self, name: str, key: str) -> bool:
+        """Whether who has `key` may speak in the name of `name`: its own, or what lives there."""
         agent = self.of(key)
-        if agent is None:
-            return False
-        if sender == agent.name:
-            return name == agent.name
-        return name == sender in agent.workers or name in agent.workers.get(sender, ())
-
-    def may_judge(self, sender: str, key: str) -> bool:
-        """Whether it may say what came of the tests, as where the top layer lives."""
-        return self.may_speak(sender, self._cores[-1], key)
+        return agent is not None and name in {agent.name, *self.living_on(agent.name)}
 
     def living_on(self, name: str) -> set[str]:
         """The workers on the machine `name`, and what lives in them."""

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from coordinator.record import METRICS, REVOKED, STATUS, SUMMARY
 from coordinator.several.registry import HEAD
+from coordinator.watch import alive
 from protocol import RunError, SpecError, nearest
 
 TAIL: Final = 1 << 16
@@ -27,7 +28,7 @@ def status(folder: Path) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((folder / STATUS).read_text("utf-8"))
     except (OSError, ValueError):
         raise RunError(f"{folder}: holds no run on several machines that goes on") from None
-    if (folder / SUMMARY).exists() or not _alive(found["pid"]):
+    if (folder / SUMMARY).exists() or not alive(found["pid"]):
         raise RunError(f"{folder}: the run is over")
     return found | {"layers": list(_layers(folder).values())}
 
@@ -43,16 +44,6 @@ def _layers(folder: Path) -> dict[str, dict[str, Any]]:
                 if isinstance(told, dict) and "layer" in told:
                     newest[told["layer"]] = told
     return newest
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 def stop(folder: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
 
-from coordinator.record import LOGS, TRACE
+from coordinator.record import LOGS, TRACE, part_of
 from protocol.messages import Upload
 
 PLACES: Final = {"trace": TRACE, "messages": TRACE, "log": LOGS}
@@ -45,23 +45,19 @@ class Uploads:
 
     def _write(self, place: Path, message: Upload) -> None:
         data = message.data.tobytes()
-        with _part(place).open("ab" if message.offset else "wb") as file:
+        with part_of(place).open("ab" if message.offset else "wb") as file:
             file.write(data)
         self._next[place] = message.offset + len(data)
         if message.last:
-            _part(place).replace(place)
+            part_of(place).replace(place)
             self._next[place] = -1
 
     def _give_up(self, place: Path) -> None:
         self._next[place] = -1
-        _part(place).unlink(missing_ok=True)
+        part_of(place).unlink(missing_ok=True)
 
     def close(self) -> None:
         """What did not come whole is not kept."""
         for place, size in list(self._next.items()):
             if size >= 0:
                 self._give_up(place)
-
-
-def _part(place: Path) -> Path:
-    return place.with_name(f".{place.name}.part")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,9 @@ waiting         received, and neither used nor dropped so far
 missing         sent, and not received so far
 forgotten       sent, and what became of it has been overwritten in the receiver's ring"""
 USED, DROPPED, UNSENT, WAITING, MISSING, FORGOTTEN = range(6)
+
+Place: TypeAlias = Numbers | slice
+Entries: TypeAlias = tuple[Place, Numbers | int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,61 +104,69 @@ def messages(ends: Ends, edge: Edge, kind: int) -> Messages:
     received, used, dropped = (
         _of(ends.heard(edge, event), kind) for event in (form.RECEIVED, form.USED, form.DROPPED)
     )
-    numbers = sent["batch"]
-    places = []
-    for columns in (received, used, dropped):
-        found = match(numbers, columns["batch"])
-        strangers = np.flatnonzero(found == NEVER)  # what the sender wrote of them is gone
-        found[strangers] = len(numbers) + np.arange(len(strangers))
-        numbers = np.concatenate([numbers, columns["batch"][strangers]])
-        places.append(found)
-    arrived, taken, refused = places
-    on_the_way = slice(0, len(sent["batch"]))
-    never_sent = len(numbers) + np.arange(len(unsent["batch"]))
-    numbers = np.concatenate([numbers, unsent["batch"]])
-
-    def column(start: int, dtype: str, *values: tuple[Any, Numbers | int]) -> Numbers:
-        made = np.full(len(numbers), start, dtype)
-        for where, value in values:
-            made[where] = value
-        return made
-
+    at = _Places(sent, unsent, received, used, dropped)
     said, heard = ends.sender_time, ends.receiver_time
-    forgotten = said(sent["time"]) < ends.horizon
-    ended = np.where(used["end"] == 0, NEVER, heard(used["end"]))
-    by_sender = [(on_the_way, sent), (never_sent, unsent)]
+    column = at.column
+    by_sender: list[tuple[Place, Columns]] = [(at.sent, sent), (at.unsent, unsent)]
+    missing = np.where(said(sent["time"]) < ends.horizon, FORGOTTEN, MISSING)
+    end = np.where(used["end"] == 0, NEVER, heard(used["end"]))
+    taken = [(at.used, heard(used["time"])), (at.dropped, heard(dropped["time"]))]
+    fates: list[Entries] = [
+        (at.sent, missing),
+        (at.received, WAITING),
+        (at.used, USED),
+        (at.dropped, DROPPED),
+    ]
     return Messages(
         edge=edge,
         kind=kind,
-        batch=numbers,
-        sent=column(NEVER, "i8", (on_the_way, said(sent["time"]))),
-        received=column(NEVER, "i8", (arrived, heard(received["time"]))),
-        used=column(
-            NEVER,
-            "i8",
-            (taken, heard(used["time"])),
-            (refused, heard(dropped["time"])),
-            (never_sent, said(unsent["time"])),
-        ),
-        end=column(NEVER, "i8", (taken, ended)),
-        bytes=column(0, "u4", (on_the_way, sent["bytes"])),
-        queue=column(0, "u2", (arrived, received["queue"])),
-        staleness=column(0, "u4", (taken, used["staleness"])),
-        version=column(0, "u8", *((where, columns["version"]) for where, columns in by_sender)),
-        used_version=column(0, "u8", (taken, used["version"]), (refused, dropped["version"])),
-        fate=column(
-            MISSING,
-            "u1",
-            (on_the_way, np.where(forgotten, FORGOTTEN, MISSING)),
-            (arrived, WAITING),
-            (taken, USED),
-            (refused, DROPPED),
-            (never_sent, UNSENT),
-        ),
-        why=column(0, "u1", (refused, dropped["why"]), (never_sent, unsent["why"])),
-        cause=column(0, "u1", *((where, columns["cause"]) for where, columns in by_sender)),
+        batch=at.numbers,
+        sent=column(NEVER, "i8", (at.sent, said(sent["time"]))),
+        received=column(NEVER, "i8", (at.received, heard(received["time"]))),
+        used=column(NEVER, "i8", *taken, (at.unsent, said(unsent["time"]))),
+        end=column(NEVER, "i8", (at.used, end)),
+        bytes=column(0, "u4", (at.sent, sent["bytes"])),
+        queue=column(0, "u2", (at.received, received["queue"])),
+        staleness=column(0, "u4", (at.used, used["staleness"])),
+        version=column(0, "u8", *((place, columns["version"]) for place, columns in by_sender)),
+        used_version=column(0, "u8", (at.used, used["version"]), (at.dropped, dropped["version"])),
+        fate=column(MISSING, "u1", *fates),
+        why=column(0, "u1", (at.dropped, dropped["why"]), (at.unsent, unsent["why"])),
+        cause=column(0, "u1", *((place, columns["cause"]) for place, columns in by_sender)),
         edges=ends.edges,
     )
+
+
+class _Places:
+    """All messages that any of five tables tells of, and which of them each table's rows are."""
+
+    def __init__(
+        self, sent: Columns, unsent: Columns, received: Columns, used: Columns, dropped: Columns
+    ) -> None:
+        self.numbers = sent["batch"]
+        self.sent = slice(0, len(self.numbers))
+        self.received = self._heard(received["batch"])
+        self.used = self._heard(used["batch"])
+        self.dropped = self._heard(dropped["batch"])
+        self.unsent = self._added(unsent["batch"])
+
+    def _heard(self, batches: Numbers) -> Numbers:
+        places = match(self.numbers, batches)
+        strangers = np.flatnonzero(places == NEVER)  # what the sender wrote of them is gone
+        places[strangers] = self._added(batches[strangers])
+        return places
+
+    def _added(self, batches: Numbers) -> Numbers:
+        before = len(self.numbers)
+        self.numbers = np.concatenate([self.numbers, batches])
+        return before + np.arange(len(batches))
+
+    def column(self, start: int, dtype: str, *values: Entries) -> Numbers:
+        """An entry a message: `start` where none of `values`, by places, says otherwise."""
+        made = np.full(len(self.numbers), start, dtype)
+        for where, value in values:
+            made[where] = value
+        return made
 
 
 def _of(columns: Columns, kind: int) -> Columns:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 from collections.abc import Iterator
 from functools import lru_cache
@@ -15,6 +14,7 @@ from coordinator.traces.clocks import Clock, clock
 from coordinator.traces.events import Events, Keep, Work
 from coordinator.traces.files import TraceFile
 from coordinator.traces.messages import Ends, Messages, kinds, messages
+from coordinator.watch import alive
 from protocol import Edge, RunError
 from protocol.trace import SUFFIX
 
@@ -111,13 +111,7 @@ def _alive(file: TraceFile) -> bool:
     """Whether who writes `file` may still do so; of another machine we do not know."""
     if file.closed or file.origin.host != socket.gethostname():
         return not file.closed
-    try:
-        os.kill(file.origin.pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+    return alive(file.origin.pid)
 
 
 def _summary(folder: Path) -> dict[str, Any] | None:

@@ -11,7 +11,6 @@ from protocol import RunError, SpecError, nearest
 from protocol.spec import SOURCE, layer_name
 
 RUNS: Final = Path("runs")
-PIPELINE: Final = "pipeline.toml"
 _UNITS: Final = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9}
 _TIME: Final = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m)")
 _SIZES: Final = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -24,6 +23,8 @@ def run_folder(word: str) -> Path:
 
     Of several the newest. Raises RunError where there is none.
     """
+    from coordinator.record import PIPELINE
+
     if Path(word).is_dir():
         return Path(word)
     found = [path for path in RUNS.glob(f"*/{PIPELINE}") if path.parent.name.endswith(word)]
