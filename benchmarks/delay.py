@@ -20,8 +20,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-HERE = Path(__file__).parent
-EXAMPLE = HERE.parent / "examples" / "mnist-fcn4.toml"
+from benchmarks.machines import ROOT, Head
+
+EXAMPLE = ROOT / "examples" / "mnist-fcn4.toml"
 HOSTS = 4
 PORT = 5701
 TORCH_PORT = 5702
@@ -34,9 +35,9 @@ class Hosts:
         self._enter = enter
         self._address = address
 
-    def command(self, host: int, *words: str) -> list[str]:
-        """`words` as they are run on `host`."""
-        return [*shlex.split(self._enter.format(host=host, number=host + 1)), *words]
+    def enter(self, host: int) -> list[str]:
+        """What runs a command on `host`."""
+        return shlex.split(self._enter.format(host=host, number=host + 1))
 
     def address(self, host: int) -> str:
         """The address of `host`."""
@@ -45,41 +46,22 @@ class Hosts:
 
 def ours(hosts: Hosts, rule: str, overrides: list[str], folder: Path) -> dict[str, float]:
     """Train with `rule`, the source at host 0 and a layer on each; what the summary says."""
-    dni = (sys.executable, "-m", "cli")
-    words = [word for setting in overrides for word in ("-o", setting)]
-    words += ["--json", "--run-dir", str(folder / rule), "--bind"]
-    words += [f"tcp://{hosts.address(0)}:{PORT}", "-o", f"rule={rule}"]
-    head = subprocess.Popen(
-        hosts.command(0, *dni, "up", str(EXAMPLE), *words),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=HERE.parent,
-    )
-    assert head.stderr is not None
-    token = head.stderr.readline().split()[-1]
-    joined = [
-        subprocess.Popen(
-            hosts.command(host, *dni, "join", token, "--layers", str(host)),
-            stdout=subprocess.DEVNULL,
-            cwd=HERE.parent,
-        )
-        for host in range(HOSTS)
-    ]
-    printed, complaints = head.communicate()
-    if head.returncode or any(agent.wait() for agent in joined):
-        raise SystemExit(f"{rule}: {complaints}")
-    summary: dict[str, float] = json.loads(printed)
-    return summary
+    words = [word for setting in (*overrides, f"rule={rule}") for word in ("-o", setting)]
+    words += ["--run-dir", str(folder / rule)]
+    bind = f"tcp://{hosts.address(0)}:{PORT}"
+    head = Head(EXAMPLE, bind, *words, enter=hosts.enter(0))
+    for host in range(HOSTS):
+        head.join("--layers", str(host), enter=hosts.enter(host))
+    return head.end()
 
 
 def pytorch(hosts: Hosts, steps: int) -> float:
     """The peer's samples/s."""
     words = ["--steps", str(steps), "--head", f"{hosts.address(0)}:{TORCH_PORT}", "--rank"]
-    peer = (sys.executable, str(HERE / "torch_pipeline.py"))
+    peer = (sys.executable, str(ROOT / "benchmarks" / "torch_pipeline.py"))
     peers = [
         subprocess.Popen(
-            hosts.command(rank, *peer, *words, str(rank)),
+            [*hosts.enter(rank), *peer, *words, str(rank)],
             stdout=subprocess.PIPE,
             text=True,
         )

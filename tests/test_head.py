@@ -147,6 +147,17 @@ def test_a_head_that_refuses_says_why_to_both_sides(house: House) -> None:
     assert any("127.0.0.1: there is no layer9" in said for said in house.said)
 
 
+def test_fifty_that_come_at_once_are_all_enrolled_and_none_twice(house: House) -> None:
+    machines = [(house.line(house.enrolment), KeyPair.new()) for _ in range(50)]
+    for line, keys in machines:
+        line.tell(request(keys))
+    answers = [house.answer(line) for line, _ in machines]
+    names = {answer.name for answer in answers if isinstance(answer, Welcome)}
+    assert len(names) == 50
+    known = house.registry.agents
+    assert {known[name].key for name in names} == {keys.public for _, keys in machines}
+
+
 def test_an_enrolment_that_is_said_again_is_refused(house: House) -> None:
     asked = request(KeyPair.new())
     answers = []

@@ -1,0 +1,83 @@
+"""How long it takes to join, with the head already waiting.
+
+    python -m benchmarks.joining [--rounds 5] [--crowd 50]
+
+First from `dni join` to the first batch that a layer takes up: a machine with all layers of the
+embedded example, here, over the loopback, by the clock of the trace. Then so many machines
+at once: seconds until the last has enrolled, and how many names were given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.machines import ROOT, Head
+from coordinator.record import STATUS
+from coordinator.several.registry import HEAD
+from coordinator.traces.messages import messages
+from coordinator.traces.run import Traces
+from protocol import Edge
+from protocol.trace import ACTIVATION
+
+EXAMPLE = ROOT / "workers" / "data" / "digits.toml"
+BIND = "tcp://127.0.0.1:*"
+PATIENCE = 60.0
+FIRST = Edge("source", "layer0")
+
+
+def first_batch(folder: Path) -> float:
+    """Seconds from the command to the first batch."""
+    head = Head(EXAMPLE, BIND, "-o", "train.steps=50", "--run-dir", str(folder))
+    began = time.monotonic_ns()
+    head.join("--slots", "3")
+    head.end()
+    found = messages(Traces(folder).ends(FIRST), FIRST, ACTIVATION)
+    return (int(found.used[0]) - began) / 1e9
+
+
+def crowd(folder: Path, count: int) -> tuple[float, int]:
+    """Seconds until `count` machines have enrolled, and how many different ones there are."""
+    words = ("-o", "train.steps=1000000000", "--joins", str(count), "--run-dir", str(folder))
+    head = Head(EXAMPLE, BIND, *words)
+    began = time.monotonic()
+    for _ in range(count):
+        head.join()
+    names: set[str] = set()
+    while len(names) < count and time.monotonic() - began < PATIENCE:
+        names |= {agent["name"] for agent in standing(folder)} - {HEAD}
+        time.sleep(0.01)
+    spent = time.monotonic() - began
+    head.stop()
+    return spent, len(names)
+
+
+def standing(folder: Path) -> list[dict[str, str]]:
+    """The machines in the head's status."""
+    try:
+        found: list[dict[str, str]] = json.loads((folder / STATUS).read_text("utf-8"))["agents"]
+    except OSError:
+        return []
+    return found
+
+
+def main() -> None:
+    """Measure, and print what was found."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--crowd", type=int, default=50)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        found = [first_batch(Path(folder) / str(number)) for number in range(options.rounds)]
+        times = ", ".join(f"{seconds:.2f}" for seconds in found)
+        print(f"from dni join to the first batch: {times} s")
+        if options.crowd:
+            spent, names = crowd(Path(folder) / "crowd", options.crowd)
+            print(f"{options.crowd} at once: {names} names after {spent:.1f} s")
+
+
+if __name__ == "__main__":
+    main()
