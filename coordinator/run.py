@@ -192,8 +192,8 @@ class Run:
 
     def _state(self, event: State) -> Iterator[Effect]:
         yield Record(event)
-        self._saved.add(event.name)
         if self.phase is Phase.STOPPING:
+            self._saved.add(event.name)
             yield Deadline(self._stop_seconds)
 
     def _report(self, event: Report) -> Iterator[Effect]:
@@ -266,7 +266,8 @@ class Run:
     def _too_late(self, event: Expired | Interrupted) -> Iterator[Effect]:  # noqa: ARG002
         layers = self._pipeline.cores[1:]
         gone = {core for name in self._gone for core in self._processes[name]}
-        missing = ", ".join(name for name in layers if name not in self._saved | gone)
+        known = self._saved | self._finished | gone
+        missing = ", ".join(name for name in layers if name not in known)
         if missing:
             text = f"{self._end.text}\nno weights came in time from: {missing}".strip()
             self._end = replace(self._end, text=text)

@@ -20,7 +20,7 @@ class Send(NamedTuple):
     """An effect: `message` is to go to the core called `to`, or to the COORDINATOR, now."""
 
     to: str
-    message: DataMessage | Evaluated
+    message: DataMessage | Evaluated | State
 
 
 class Journal(Protocol):

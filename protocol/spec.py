@@ -66,6 +66,7 @@ class Train:
     gradient_queue: int | None = None
     schedule: str = "free"
     eval_every: int = 0
+    checkpoint_every: int = 0
     threads: int = 0
     nonfinite: str = "fail"
     update_probability: float = 1.0
@@ -81,7 +82,7 @@ class Train:
             raise SpecError(f"train.update_probability: {self.update_probability!r} not in (0, 1]")
         for key in ("steps", "window", "most_window"):
             at_least(f"train.{key}", getattr(self, key), 1)
-        for key in ("seed", "eval_every", "threads"):
+        for key in ("seed", "eval_every", "checkpoint_every", "threads"):
             at_least(f"train.{key}", getattr(self, key), 0)
         for key, window in (("window", self.window), ("most_window", self.most_window)):
             if window > LARGEST_WINDOW:

@@ -22,6 +22,7 @@ from protocol import (
     Mark,
     Pipeline,
     Send,
+    State,
     Synthetic,
     Train,
 )
@@ -97,8 +98,9 @@ class Network:
 
     def carry(self, sender: str, sends: Iterable[Send]) -> None:
         for to, message in sends:
-            if isinstance(message, Evaluated):
-                self.evaluations.append(message)
+            if isinstance(message, Evaluated | State):
+                if isinstance(message, Evaluated):
+                    self.evaluations.append(message)
                 continue
             edge = Edge(sender, to)
             self.queues[edge].append(self.dispatch(edge, message))

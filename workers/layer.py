@@ -22,6 +22,7 @@ from typing import NamedTuple, TypeAlias, cast
 import numpy as np
 
 from protocol import (
+    COORDINATOR,
     Activation,
     Credit,
     DataMessage,
@@ -92,6 +93,7 @@ class Layer:
         self._unanswered: dict[int, Sent] = {}
         self._done = 0
         self._told = 0
+        self._checkpoint = self._next_checkpoint
         self._begun = 0  # the batch that was sent up and is still to be completed, or 0
 
     # -- messages in
@@ -172,6 +174,16 @@ class Layer:
                 yield from self._take_from_below(self._from_below.popleft())
         if self._done != self._told:
             yield self._tell()
+        if self.step >= self._checkpoint and not self._begun:
+            self._checkpoint = self._next_checkpoint
+            yield Send(COORDINATOR, self.state())
+
+    @property
+    def _next_checkpoint(self) -> float:
+        """The step after which the weights are to be kept next; the last ones are anyhow."""
+        every = self._settings.checkpoint_every
+        following = every * (self.step // every + 1) if every else math.inf
+        return following if following < self._settings.steps else math.inf
 
     def stretch(self, neighbour: str, window: int) -> None:
         """See `protocol.core.Core`."""

@@ -184,9 +184,9 @@ class Links:
             if cast(bytes, outlet.last_endpoint).startswith(b"tcp:"):
                 yield edge
 
-    def tell(self, message: Message) -> None:
-        """Hand `message` over for the coordinator; never blocks."""
-        put(self._line, message, zmq.NOBLOCK)
+    def tell(self, message: Message, copy: bool = False) -> None:
+        """Hand `message` over for the coordinator; never blocks. For `copy` see `put`."""
+        put(self._line, message, zmq.NOBLOCK, copy=copy)
 
     def send(self, edge: Edge, message: Message, wire: str = FULL) -> None:
         """Hand `message` over, on a way of the width `wire`; never blocks.

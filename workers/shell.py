@@ -41,6 +41,7 @@ from protocol import (
     Ready,
     Send,
     Start,
+    State,
     Stop,
     ToWorker,
     UserError,
@@ -254,8 +255,8 @@ class _Worker:
 
     def _send(self, sender: str, sends: Iterator[Send]) -> None:
         for to, message in sends:
-            if isinstance(message, Evaluated):
-                self._links.tell(message)
+            if isinstance(message, Evaluated | State):
+                self._links.tell(message, copy=True)  # of weights that go on learning
                 continue
             edge = Edge(sender, to)
             wire = self._widths.width(edge, message)

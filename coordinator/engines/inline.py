@@ -76,11 +76,11 @@ def _turns(workers: Sequence[Metered], watch: Watch) -> End:
         if watch.interrupts.count:
             return End("interrupted")
         for worker in workers:
-            failure, evaluated = _turn(worker, by_name)
+            failure, told = _turn(worker, by_name)
             if failure:
                 core = worker.core
                 return End("failed", f"{core.name} failed at step {core.step}: {failure}")
-            for message in evaluated:
+            for message in told:
                 watch.record(message)
         if time.monotonic() >= due:
             due = time.monotonic() + REPORT_SECONDS
@@ -90,18 +90,18 @@ def _turns(workers: Sequence[Metered], watch: Watch) -> End:
     return End("completed")
 
 
-def _turn(worker: Metered, workers: Mapping[str, Metered]) -> tuple[str, list[Evaluated]]:
-    """One turn of `worker`: what went wrong, "" for nothing, and what it tells the user."""
-    evaluated: list[Evaluated] = []
+def _turn(worker: Metered, workers: Mapping[str, Metered]) -> tuple[str, list[Evaluated | State]]:
+    """One turn of `worker`: what went wrong, "" for nothing, and its words for the user."""
+    told: list[Evaluated | State] = []
     try:
         for to, message in worker.work() if worker.core.ready else ():
-            if isinstance(message, Evaluated):
-                evaluated.append(message)
+            if isinstance(message, Evaluated | State):
+                told.append(message)
             else:
                 worker.sends(to, message)
                 workers[to].receive(worker.core.name, message)
     except NonFiniteError as error:
-        return str(error), evaluated
+        return str(error), told
     except Exception:
-        return traceback.format_exc(), evaluated
-    return "", evaluated
+        return traceback.format_exc(), told
+    return "", told

@@ -1,0 +1,86 @@
+"""Weights that layers hand in on their way are those that a shorter run would have left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file
+
+from cli import run
+from coordinator import record
+from protocol import State, read_pipeline
+from protocol.spec import RULES
+from tests.conftest import TINY
+
+if TYPE_CHECKING:
+    from tests.conftest import Dni
+
+LAYERS = ("layer0", "layer1", "layer2")
+STEPS, EVERY = 30, 10
+
+
+def steps(folder: Path) -> dict[str, int]:
+    """At which step each layer's weights are."""
+    found = {}
+    for path in (folder / "weights").iterdir():
+        with safe_open(path, "numpy") as file:
+            found[path.stem] = int(file.metadata()["step"])
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["inline", "local"])
+@pytest.mark.parametrize("rule", RULES)
+def test_in_lockstep_each_is_what_a_run_of_so_many_steps_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: str, engine: str
+) -> None:
+    kept: dict[tuple[str, int], dict[str, np.ndarray]] = {}
+    write = record.Recorder.add
+
+    def add(recorder: record.Recorder, message: object) -> None:
+        if isinstance(message, State):
+            arrays = map(np.copy, message.arrays)
+            kept[message.name, message.step] = dict(zip(message.names, arrays, strict=True))
+        write(recorder, message)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(record.Recorder, "add", add)
+    (tmp_path / "tiny.toml").write_text(TINY, "utf-8")
+
+    def trained(count: int) -> None:
+        words = [f"rule={rule}", "train.schedule=lockstep", "train.eval_every=0"]
+        words += [f"train.checkpoint_every={EVERY}", f"train.steps={count}", "train.threads=1"]
+        pipeline = read_pipeline(tmp_path / "tiny.toml", words)
+        assert (
+            run(pipeline, engine=engine, run_dir=tmp_path / str(count)).end.outcome == "completed"
+        )
+
+    trained(STEPS)
+    assert set(kept) == {(name, step) for name in LAYERS for step in (10, 20, 30)}
+    assert set(steps(tmp_path / str(STEPS)).values()) == {STEPS}
+    for count in (10, 20):
+        trained(count)
+        for name in LAYERS:
+            path = tmp_path / str(count) / "weights" / f"{name}.safetensors"
+            final, midway = load_file(path), kept[name, count]
+            assert final.keys() == midway.keys()
+            if rule in ("no-bprop", "dni", "cdni"):  # the others learn from a batch when it is back
+                for key, array in final.items():
+                    np.testing.assert_array_equal(midway[key], array, key)
+
+
+@pytest.mark.slow
+def test_who_is_killed_leaves_the_weights_of_the_checkpoint_before(dni: Dni) -> None:
+    training = dni.train("-o", "train.checkpoint_every=500")
+    dni.until(lambda: set(steps(training.folder)) == set(LAYERS), "all have handed in weights")
+    training.family["layer1"].kill()
+    assert training.end(15.0) == 1
+    found = steps(training.folder)
+    assert found["layer1"] % 500 == 0
+    assert found["layer1"] > 0
+    assert found["layer0"] >= found["layer1"]
+    assert dni("evaluate", "run").returncode == 0
+    dni.nothing_left()
