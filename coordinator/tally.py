@@ -69,6 +69,7 @@ class Tally:
             "norm_ratio": finite(line.norm_ratio),
             "queue": message.queue,
             "window": message.window,
+            "ways": _ways(message, before.report if before else Report(message.name)),
             "rss_mb": message.rss_mb,
         }
 
@@ -113,6 +114,26 @@ def _with_last_comparison(report: Report, before: Report) -> Report:
 def _rate(report: Report, before: Report) -> float:
     seconds = report.elapsed - before.elapsed
     return (report.samples - before.samples) / seconds if seconds > 0 else 0.0
+
+
+def _ways(report: Report, before: Report) -> dict[str, dict[str, float | None]]:
+    """By neighbour: the window, the round trip in ms, and MB/s since the report before."""
+    found = {}
+    seconds = report.elapsed - before.elapsed
+    for neighbour, told in report.ways.items():
+        window, took, sent = _way(told)
+        rate = (sent - _way(before.ways.get(neighbour))[2]) / seconds if seconds > 0 else 0.0
+        found[neighbour] = {"window": window, "round_trip_ms": took, "mb_per_second": finite(rate)}
+    return found
+
+
+def _way(told: object) -> tuple[int, float | None, float]:
+    """Of what a worker said of a way, what makes sense."""
+    match told:
+        case [int(window), float() | None as took, float(sent)]:
+            return window, finite(took), sent
+        case _:
+            return 0, None, 0.0
 
 
 def busy(report: Report) -> float:

@@ -106,8 +106,9 @@ class Report:
     its true gradient, `synthetic_cosine` and `norm_ratio` compare the guesses with the true
     gradients that arrived since the last report, None where none did; `loss` is the mean over the
     last 100 steps, None but for the top layer; `window` is how many batches may be in flight on an
-    edge out of the core, the widest of them. After a report that says `finished` nothing more
-    comes from the core.
+    edge out of the core, the widest of them; `ways` has, by neighbour and where the way there is
+    long, the window, the quickest round trip of late in ms or None, and the MB that were sent.
+    After a report that says `finished` nothing more comes from the core.
     """
 
     name: str
@@ -132,6 +133,7 @@ class Report:
     rss_mb: float = 0.0
     peak_rss_mb: float = 0.0
     window: int = 0
+    ways: dict[str, object] = field(default_factory=dict)
     finished: bool = False
 
 

@@ -147,6 +147,17 @@ def test_who_comes_late_is_in_reserve_and_can_be_seen(dni: Dni, several: Several
         assert agents[machine.name]["silent_seconds"] < 5
         assert agents[machine.name]["address"] == "127.0.0.1"
     assert "in reserve" in head.text
+    ways = {told["layer"]: told["ways"] for told in json.loads(shown.stdout)["layers"]}
+    assert {core: set(to) for core, to in ways.items()} == {
+        "source": {"layer0"},
+        "layer0": {"source", "layer1"},
+        "layer1": {"layer0", "layer2"},
+        "layer2": {"layer1"},
+    }
+    up = ways["layer0"]["layer1"]
+    assert up["window"] >= 4
+    assert 0 < up["round_trip_ms"] < 10_000
+    assert up["mb_per_second"] > 0
     table = dni("status", "run").stdout
     assert "in reserve" in table
     assert all(name in table for name in ("node1", "node2", "node3", "node4", "layer2"))

@@ -21,7 +21,7 @@ def travel(way: Way, delay_ms: float, service_ms: float, seconds: int) -> float:
     while now < seconds * SECOND:
         while len(flying) < way.window:
             batch += 1
-            way.sends(batch, now)
+            way.sends(batch, now, 100)
             free = max(free, now + round(delay_ms * MS)) + round(service_ms * MS)
             flying.append((batch, free + round(delay_ms * MS)))
         first, now = flying.popleft()
@@ -68,7 +68,7 @@ def test_whatever_comes_the_window_is_one(told: list[tuple[int, int, int]]) -> N
     for what, batch, later in told:
         now += later
         if what == 0:
-            way.sends(batch, now)
+            way.sends(batch, now, 100)
         elif what == 1:
             way.credited(batch, now)
         else:

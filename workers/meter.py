@@ -13,6 +13,7 @@ from protocol import Activation, Core, Credit, DataMessage, Gradient, Pipeline, 
 from protocol.clock import Estimate
 from protocol.narrow import FULL
 from protocol.payloads import Call
+from protocol.trace import weight
 from workers.tape import Tape, open_tape
 from workers.trace import Trace, open_trace
 from workers.way import Way
@@ -80,7 +81,7 @@ class Meter:
     def sends(self, to: str, message: DataMessage, wire: str = FULL) -> None:
         """What the core sends is about to go, on a way of the width `wire`."""
         if to in self._ways and isinstance(message, Activation | Gradient):
-            self._ways[to].sends(message.batch, time.monotonic_ns())
+            self._ways[to].sends(message.batch, time.monotonic_ns(), weight(message, wire))
         if self._trace is not None:
             self._trace.sends(to, message, wire)
 
@@ -128,6 +129,7 @@ class Meter:
             training=self._trained,
             rss_mb=rss,
             peak_rss_mb=peak,
+            ways={neighbour: way.report for neighbour, way in self._ways.items()},
             finished=finished,
         )
 

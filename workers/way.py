@@ -33,14 +33,22 @@ class Way:
         self._quickest: int | None = None
         self._before = 0  # the window before the way was emptied, while it is
         self._starting = True
+        self._bytes = 0
 
     @property
     def eager(self) -> bool:
         """Whether a look is due already: at first the window grows with every round trip."""
         return self._starting and self._credited >= self.window
 
-    def sends(self, batch: int, now: int) -> None:
-        """`batch` is under way."""
+    @property
+    def report(self) -> list[float | None]:
+        """The window, the quickest round trip of late in ms, None for none yet, and MB sent."""
+        took = None if self._quickest is None else self._quickest / 1e6
+        return [self.window, took, self._bytes / 1e6]
+
+    def sends(self, batch: int, now: int, size: int) -> None:
+        """`batch` is under way, in so many bytes."""
+        self._bytes += size
         self._since = self._since or now
         self._sent.append((batch, now))
         self._held = self._held or len(self._sent) >= self.window

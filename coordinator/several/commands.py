@@ -76,7 +76,7 @@ def doctor_command(ctx: click.Context, token: str, address: str | None, as_json:
 def status_command(run: str, as_json: bool) -> None:
     """Show who is there in RUN, which layer is where, and how it goes."""
     from coordinator.display import Terminal
-    from coordinator.several.status import layers_table, status, status_table
+    from coordinator.several.status import layers_table, status, status_table, ways_table
     from coordinator.traces.words import run_folder
 
     found = status(run_folder(run))
@@ -86,6 +86,7 @@ def status_command(run: str, as_json: bool) -> None:
         console = Terminal()
         console.print(status_table(found))
         console.print(layers_table(found))
+        console.print(ways_table(found))
 
 
 @click.command("stop")

@@ -84,6 +84,24 @@ def layers_table(found: dict[str, Any]) -> Table:
     return made
 
 
+def ways_table(found: dict[str, Any]) -> Table:
+    """A line a long way: how wide its window is, how far it is, and what goes over it."""
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("from", "to", "window", "round trip", "MB/s"):
+        made.add_column(heading, justify="left" if heading in ("from", "to") else "right")
+    for told in found["layers"]:
+        for neighbour, way in told["ways"].items():
+            took, rate = way["round_trip_ms"], way["mb_per_second"]
+            made.add_row(
+                told["layer"],
+                escape(neighbour),
+                str(way["window"]),
+                "" if took is None else f"{took:,.1f} ms",
+                "" if rate is None else f"{rate:,.1f}",
+            )
+    return made
+
+
 def status_table(found: dict[str, Any]) -> Table:
     """A line a machine."""
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=f"head at {found['endpoint']}")
