@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from protocol import narrow
-from protocol.messages import Activation, Array, Credit, DataMessage, Gradient
+from protocol.messages import Activation, Credit, DataMessage, Gradient
 
 SUFFIX: Final = ".trace"
 MAGIC: Final = b"dnitrace"
@@ -238,11 +238,11 @@ def identity(message: DataMessage) -> tuple[int, int]:
 def weight(message: DataMessage, wire: str = narrow.FULL) -> int:
     """Bytes of the arrays in `message` on a way of the width `wire`."""
     if isinstance(message, Activation):
-        return _numbers(message.x, wire) + message.labels.nbytes
-    return _numbers(message.gradient, wire) if isinstance(message, Gradient) else 0
-
-
-def _numbers(array: Array, wire: str) -> int:
+        array, rest = message.x, message.labels.nbytes
+    elif isinstance(message, Gradient):
+        array, rest = message.gradient, 0
+    else:
+        return 0
     if wire == narrow.FULL:
-        return array.nbytes
-    return narrow.size(array.shape, array.dtype, wire)
+        return array.nbytes + rest
+    return narrow.size(array.shape, array.dtype, wire) + rest

@@ -199,8 +199,8 @@ def small(file, start, size):
     allocate(file, start, size)
 os.posix_fallocate = small
 if worker:
-    import workers.trace
-    workers.trace.CHUNK = 256
+    import workers.log
+    workers.log.CHUNK = 256
 """
 
 

@@ -40,9 +40,9 @@ from tests.traced import (
     ran,
     tiny,
 )
-from workers import trace as writer
+from workers import log as writer
+from workers.log import Log
 from workers.meter import Meter
-from workers.trace import Log
 
 PAGE = (Path(__file__).parents[1] / "docs" / "traces.md").read_text("utf-8")
 EDGES = ("a>b", "b>c")
@@ -181,6 +181,26 @@ def test_an_end_is_written_where_its_record_lies_also_after_the_log_grew(
 
 
 # -- the words of a core
+
+
+def test_what_is_resumed_at_once_is_one_record_that_ends_with_the_second_half(
+    tmp_path: Path,
+) -> None:
+    trace = opened(tmp_path, "ring")
+    first, gradient = Activation(5, 5, True, X, LABELS), Gradient(5, 5, X)
+    trace.received("layer0", first)
+    trace.used("layer0", first)
+    trace.sends("layer2", first)
+    trace.ended()
+    trace.resumed("layer0", 5)
+    trace.sends("layer0", gradient)
+    trace.ended()
+    trace.sends("layer0", Credit(5))
+    trace.close()
+    rows = decoded(tmp_path / "layer1.trace").rows
+    assert [row.event for row in rows] == [RECEIVED, USED, SENT, SENT, SENT]
+    assert [row.cause for row in rows] == [0, 0, 1 + rows[0].edge, 1 + rows[0].edge, 0]
+    assert rows[3].time <= rows[1].end <= rows[4].time
 
 
 def test_every_word_becomes_the_record_that_the_page_describes(tmp_path: Path) -> None:

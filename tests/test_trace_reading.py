@@ -39,7 +39,7 @@ from tests.traced import (
     ran,
     tiny,
 )
-from workers.trace import Log
+from workers.log import Log
 
 CORES = ("source", "layer0", "layer1", "layer2")
 ORIGIN = form.Origin("b", 7, "here", 0, 0, 11, 13, ("a>b", "b>c"))

@@ -11,7 +11,7 @@ import pytest
 from coordinator.traces.files import TraceFile
 from protocol import Activation
 from tests.traced import LABELS, X, opened, ran, tiny
-from workers import trace as writer
+from workers import log as writer
 from workers.trace import Trace
 
 
@@ -35,7 +35,6 @@ def use(traced: Trace, times: int) -> None:
         traced.used("layer0", message)
         traced.sends("layer2", message)
         traced.ended()
-    traced.settle()
     traced.close()
 
 

@@ -14,7 +14,7 @@ from coordinator.traces.find import Choice
 from coordinator.traces.tap import Heard, Missed, tap
 from protocol import RunError, trace
 from tests.traced import RECEIVED, SECOND, SENT, USED, Row, by_hand, described, laid_out
-from workers.trace import Log
+from workers.log import Log
 
 BELOW = ("source>layer0", "layer0>source", "layer0>layer1", "layer1>layer0")
 ABOVE = ("layer0>layer1", "layer1>layer0")

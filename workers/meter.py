@@ -118,8 +118,6 @@ class Meter:
 
     def report(self, finished: bool = False) -> Report:
         """`core.report` with times and memory."""
-        if self._trace is not None:
-            self._trace.settle()
         began = self._began
         rss, peak = _memory()
         return replace(
