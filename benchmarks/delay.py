@@ -1,6 +1,6 @@
 """Four layers on four hosts with some delay between them: ours, and PyTorch's pipeline.
 
-    python benchmarks/delay.py --enter 'ip netns exec wan-{host}' --address '10.77.0.{number}'
+    python -m benchmarks.delay --enter 'ip netns exec wan-{host}' --address '10.77.0.{number}'
 
 `--enter` is what runs a command on a host, `--address` that host's address; `{host}` counts from 0,
 `{number}` from 1. How far apart the hosts are is for you to arrange, before; this program prints

@@ -4,9 +4,11 @@
 
 The 4-layer network of examples/mnist-fcn4.toml, batch 256, on all cores; random pixels, for the
 speed does not depend on them. Locked back-propagation is measured with all cores inside a step and
-with one, and the better of the two is what cdni is compared with. Each matrix library chooses its
-kernels for this processor by itself: OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE, where set, are taken
-out of the environment, unless --keep-kernels. Needs the extra [torch].
+with one, and the better of the two is what cdni is compared with; cdni also with
+`train.gradient_queue = 1`, where of several true gradients that wait only the newest teaches. Each
+matrix library chooses its kernels for this processor by itself: OPENBLAS_CORETYPE and
+OPENBLAS_L2_SIZE, where set, are taken out of the environment, unless --keep-kernels. Needs the
+extra [torch].
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,10 +34,11 @@ HIDDEN = Layer(("linear 256", "batchnorm", "relu"))
 BATCH, PIXELS, WIDTH, CLASSES = 256, 784, 256, 10
 CONDITIONED = WIDTH + CLASSES
 OURS = {
-    "our backprop": ("backprop", 0),
-    "our backprop, 1 thread": ("backprop", 1),
-    "our dni": ("dni", 0),
-    "our cdni": ("cdni", 0),
+    "our backprop": ("backprop", Train()),
+    "our backprop, 1 thread": ("backprop", Train(threads=1)),
+    "our dni": ("dni", Train()),
+    "our cdni": ("cdni", Train()),
+    "our cdni, a queue of 1": ("cdni", Train(gradient_queue=1)),
 }
 
 
@@ -46,13 +50,13 @@ def torch_rate(rule: str, steps: int) -> float:
     return float(json.loads(printed)["samples_per_second"])
 
 
-def our_rate(rule: str, threads: int, steps: int, data: Path, scratch: Path) -> float:
-    """Ours: a process for the source and one for every layer; 0 threads: as many as we choose."""
+def our_rate(rule: str, train: Train, data: Path, scratch: Path) -> float:
+    """Ours: a process for the source and one for every layer."""
     pipeline = Pipeline(
         name="throughput",
         rule=rule,
         data=Data(path=str(data), batch=BATCH),
-        train=Train(steps=steps, threads=threads),
+        train=train,
         layer=(HIDDEN, HIDDEN, HIDDEN, Layer((f"linear {CLASSES}",))),
     )
     summary = run(pipeline, run_dir=scratch / f"{rule}-{time.time_ns()}").summary
@@ -115,8 +119,9 @@ def main() -> None:
         for number in range(options.rounds):
             for rule in ("backprop", "cdni"):
                 rates.setdefault(f"torch {rule}", []).append(torch_rate(rule, options.steps))
-            for name, (rule, threads) in OURS.items():
-                rate = our_rate(rule, threads, options.steps, data, scratch)
+            for name, (rule, train) in OURS.items():
+                settings = replace(train, steps=options.steps)
+                rate = our_rate(rule, settings, data, scratch)
                 rates.setdefault(name, []).append(rate)
             print(f"round {number + 1}:", {k: round(v[-1]) for k, v in rates.items()}, flush=True)
     report(rates, matrix_limit("cdni"), options.json)
@@ -137,12 +142,13 @@ def report(rates: dict[str, list[float]], limit: float, path: Path | None) -> No
     found = {
         "our cdni / torch cdni": ratio("our cdni", "torch cdni"),
         f"our cdni / {locked}": ratio("our cdni", locked),
+        f"our cdni, a queue of 1 / {locked}": ratio("our cdni, a queue of 1", locked),
         f"{locked} / torch backprop": ratio(locked, "torch backprop"),
         "our cdni / matrix limit": statistics.median(rates["our cdni"]) / limit,
     }
     print(f"matrix-multiplication limit of cdni: {limit:,.0f} samples/s")
     for name, value in found.items():
-        print(f"{name:40s} {value:.2f}")
+        print(f"{name:48s} {value:.2f}")
     if path is not None:
         path.write_text(json.dumps({"rates": rates, "limit": limit, "ratios": found}, indent=2))
 
