@@ -70,8 +70,7 @@ def run(
     launcher = chosen(engine, wish, options.ENGINES)
     if launcher:
         door = Door(wish[BIND]).check() if BIND in wish else None
-        plan = _plan(pipeline, run_dir, force)
-        return _elsewhere(plan, engine, launcher, door, tell, display)
+        return _elsewhere(_plan(pipeline, run_dir, force), engine, launcher, door, tell, display)
     plan = _plan(pipeline, run_dir, force)
     pipeline, data, facts, costs, folder = plan
     count = threads(pipeline)
@@ -108,8 +107,10 @@ def up(
     from coordinator.several.elsewhere import Pasted
 
     door = Door(bind, advertise, joins, insecure).check()
-    plan = _plan(pipeline, run_dir, force, workers)
-    return _elsewhere(plan, "several", Pasted(tell), door, tell, display)
+    where = Pasted(tell)
+    return _elsewhere(
+        _plan(pipeline, run_dir, force, workers), "several", where, door, tell, display
+    )
 
 
 def check(pipeline: Pipeline) -> list[LayerPlan]:
@@ -184,8 +185,9 @@ def _elsewhere(
     from coordinator.several.elsewhere import elsewhere
     from coordinator.train import train
 
-    pipeline, _, facts, costs, folder = plan
-    drive = elsewhere(pipeline, launcher, door, facts.as_dict(), folder, costs, tell)
+    pipeline, folder, costs, facts = plan.pipeline, plan.folder, plan.costs, plan.facts.as_dict()
+    del plan  # the source has its own data
+    drive = elsewhere(pipeline, launcher, door, facts, folder, costs, tell)
     threads = pipeline.train.threads
     return train(pipeline, folder, name, threads, drive, display or NoDisplay())
 

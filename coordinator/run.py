@@ -142,7 +142,6 @@ class Run:
         self._ready: set[str] = set()
         self._finished: set[str] = set()
         self._gone: set[str] = set()
-        self._saved: set[str] = set()
         self._end = End("completed")
 
     def begin(self) -> Iterator[Effect]:
@@ -193,7 +192,6 @@ class Run:
     def _state(self, event: State) -> Iterator[Effect]:
         yield Record(event)
         if self.phase is Phase.STOPPING:
-            self._saved.add(event.name)
             yield Deadline(self._stop_seconds)
 
     def _report(self, event: Report) -> Iterator[Effect]:
@@ -266,7 +264,7 @@ class Run:
     def _too_late(self, event: Expired | Interrupted) -> Iterator[Effect]:  # noqa: ARG002
         layers = self._pipeline.cores[1:]
         gone = {core for name in self._gone for core in self._processes[name]}
-        known = self._saved | self._finished | gone
+        known = self._finished | gone
         missing = ", ".join(name for name in layers if name not in known)
         if missing:
             text = f"{self._end.text}\nno weights came in time from: {missing}".strip()

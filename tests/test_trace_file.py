@@ -203,6 +203,23 @@ def test_what_is_resumed_at_once_is_one_record_that_ends_with_the_second_half(
     assert rows[3].time <= rows[1].end <= rows[4].time
 
 
+def test_what_another_core_of_the_process_interrupted_is_two_records(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    trace, other = opened(tmp_path, "ring"), opened(tmp_path / "other", "ring")
+    first = Activation(5, 5, True, X, LABELS)
+    for traced in (trace, other):
+        traced.received("layer0", first)
+        traced.used("layer0", first)
+        traced.ended()
+    for traced in (trace, other):
+        traced.resumed("layer0", 5)
+        traced.ended()
+        traced.close()
+    rows = decoded(tmp_path / "layer1.trace").rows
+    assert [row.event for row in rows] == [RECEIVED, USED, RESUMED]
+    assert rows[1].end < rows[2].time
+
+
 def test_every_word_becomes_the_record_that_the_page_describes(tmp_path: Path) -> None:
     trace = opened(tmp_path, "ring")
     first, test = (Activation(n, n, n == 5, X, LABELS) for n in (5, 6))

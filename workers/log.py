@@ -152,6 +152,7 @@ class Log:
 
     def close(self) -> None:
         """Nothing more comes; what was not needed of the file is given back."""
+        self.end()
         if self._capacity:
             self.settle()
         self._numbers[2] = 1

@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 from protocol import Core, DataMessage, Edge, Pipeline
 from protocol import trace as form
@@ -46,6 +46,9 @@ class Trace:
 
     Where the file cannot be written the journal ends there, with a line on standard error.
     """
+
+    _last: ClassVar[Trace | None] = None
+    """Of all cores of this process, whose took up something last."""
 
     def __init__(self, core: Core, pipeline: Pipeline, folder: Path, clock: Estimate) -> None:
         self._core = core
@@ -119,10 +122,10 @@ class Trace:
                 self._log.write(_now(), 0, number, version, 0, 0, 0, edge, USED, kind, 0, 0)
 
     def resumed(self, sender: str, batch: int) -> None:
-        """Where nothing else was taken up since, what was begun with the batch just goes on."""
+        """Where nothing was taken up since in this process, what was begun just goes on."""
         if self._log is not None:
             edge = self._into[sender]
-            if self._newest == (edge, ACTIVATION, batch):
+            if Trace._last is self and self._newest == (edge, ACTIVATION, batch):
                 self._log.again()
                 self._cause = 1 + edge
             else:
@@ -148,6 +151,7 @@ class Trace:
         log.end()
         self._cause = 1 + edge
         self._newest = edge, kind, number
+        Trace._last = self
         version = self._core.version
         if staleness > _MOST:
             staleness = _MOST

@@ -37,6 +37,8 @@ class Door(NamedTuple):
             raise SpecError(f"--bind: {where} is every address; name one that others can reach")
         if self.advertise is not None:
             _host("--advertise", self.advertise)
+            if self.advertise.endswith(":*"):
+                raise SpecError(f"--advertise: {self.advertise!r} names no port")
         return self
 
     def opened(self, pipeline: Pipeline, tell: Callable[[str], None]) -> tuple[Head, Token]:
