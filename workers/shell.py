@@ -221,9 +221,7 @@ class _Worker:
                     return message
                 if edge is None and isinstance(message, Leave | Stop):
                     raise _Leave
-            if (
-                self._config.keys and word is not Pong
-            ):  # over a new connection nobody is heard of before they speak
+            if self._config.keys and word is not Pong:  # who is silent is not found after a break
                 self._links.tell(self._clock.ask(time.monotonic_ns()))
 
     def _train(self) -> None:

@@ -37,9 +37,9 @@ class Work:
 
     `begin` and `end` are ns of the coordinator's clock, `end` NEVER where it did not come to that.
     `edge` is a place in `edges` and says where the message came from that was worked on, `batch`
-    and `kind` are that message's. Of a training batch that was interrupted `resumed` tells the second
-    half, in which a layer guesses, updates and sends down, from the first, in which it computes what
-    it sends up.
+    and `kind` are that message's. Of a training batch that was interrupted `resumed` tells the
+    second half, in which a layer guesses, updates and sends down, from the first, in which it
+    computes what it sends up.
     """
 
     core: str
