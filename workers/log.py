@@ -144,6 +144,8 @@ class Log:
 
     def settle(self) -> None:
         """Bring the totals of a ring up to date."""
+        if not self._capacity or self._settled == self._count:
+            return
         ring = np.frombuffer(self._map, form.RECORD)
         places = np.arange(self._settled, self._count) % self._capacity
         self._totals += form.count(ring[places], self._edges)
@@ -153,8 +155,7 @@ class Log:
     def close(self) -> None:
         """Nothing more comes; what was not needed of the file is given back."""
         self.end()
-        if self._capacity:
-            self.settle()
+        self.settle()
         self._numbers[2] = 1
         if not (self._capacity and self._count >= self._capacity):
             self._file.truncate(self._start + self._count * _SIZE)

@@ -116,6 +116,7 @@ def messages(ends: Ends, edge: Edge, kind: int) -> Messages:
         (at.received, WAITING),
         (at.used, USED),
         (at.dropped, DROPPED),
+        (at.unsent, UNSENT),
     ]
     return Messages(
         edge=edge,

@@ -24,9 +24,9 @@ from protocol.spec import SOURCE
 ACTIONS: Final = ("forward", "step", "guess", "gradient", "input", "test")
 """What a core does in a box.
 
-forward   computes what it sends up
+forward   computes what it sends up; and what `guess` says, where it goes on with that at once
 step      the same at the top, where the loss is known: forward, loss, back, update
-guess     goes on with that batch: guesses its gradient, updates, sends down
+guess     goes on with that batch after something else: guesses its gradient, updates, sends down
 gradient  uses a true gradient
 input     learns from a real activation what its input is, where that is guessed
 test      goes forward with a batch that is not to be learnt from"""

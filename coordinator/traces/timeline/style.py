@@ -25,9 +25,9 @@ class Look(NamedTuple):
 DARK: Final = "#1f2328"
 LIGHT: Final = "#ffffff"
 LOOKS: Final = {
-    "forward": Look("#56b4e9", DARK, "█", "forward"),
+    "forward": Look("#56b4e9", DARK, "█", "forward, and on if nothing came"),
     "step": Look("#0072b2", LIGHT, "■", "top layer: forward, loss, update"),
-    "guess": Look("#f0b429", DARK, "▒", "guess the gradient, update"),
+    "guess": Look("#f0b429", DARK, "▒", "then: guess the gradient, update"),
     "gradient": Look("#d55e00", LIGHT, "▓", "use the true gradient"),
     "input": Look("#cc79a7", DARK, "◆", "learn from the true input"),
     "test": Look("#b4bcc6", DARK, "░", "test"),
