@@ -10,17 +10,16 @@ at once: seconds until the last has enrolled, and how many names were given.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from pathlib import Path
 
 from benchmarks.machines import ROOT, Head
-from coordinator.record import STATUS
 from coordinator.several.registry import HEAD
+from coordinator.several.status import status
 from coordinator.traces.messages import messages
 from coordinator.traces.run import Traces
-from protocol import Edge
+from protocol import Edge, RunError
 from protocol.trace import ACTIVATION
 
 EXAMPLE = ROOT / "workers" / "data" / "digits.toml"
@@ -48,20 +47,19 @@ def crowd(folder: Path, count: int) -> tuple[float, int]:
         head.join()
     names: set[str] = set()
     while len(names) < count and time.monotonic() - began < PATIENCE:
-        names |= {agent["name"] for agent in standing(folder)} - {HEAD}
+        names |= present(folder)
         time.sleep(0.01)
     spent = time.monotonic() - began
     head.stop()
     return spent, len(names)
 
 
-def standing(folder: Path) -> list[dict[str, str]]:
-    """The machines in the head's status."""
+def present(folder: Path) -> set[str]:
+    """The names of the machines in the head's status."""
     try:
-        found: list[dict[str, str]] = json.loads((folder / STATUS).read_text("utf-8"))["agents"]
-    except OSError:
-        return []
-    return found
+        return {agent["name"] for agent in status(folder)["agents"]} - {HEAD}
+    except RunError:
+        return set()
 
 
 def main() -> None:

@@ -111,9 +111,9 @@ class Trace:
     # -- what the core tells
 
     def used(self, sender: str, message: DataMessage, staleness: int = 0) -> None:
-        edge = self._into[sender]
-        self._waiting[edge] -= 1
         if self._log is not None:
+            edge = self._into[sender]
+            self._waiting[edge] -= 1
             kind, number = identity(message)
             if kind in WORK:
                 self._begin(self._log, USED, edge, kind, number, staleness)
@@ -132,9 +132,9 @@ class Trace:
                 self._begin(self._log, RESUMED, edge, ACTIVATION, batch, 0)
 
     def dropped(self, sender: str, message: DataMessage, why: Why) -> None:
-        edge = self._into[sender]
-        self._waiting[edge] -= 1
         if self._log is not None:
+            edge = self._into[sender]
+            self._waiting[edge] -= 1
             kind, number = identity(message)
             version, reason = self._core.version, WHY.index(why)
             self._log.write(_now(), 0, number, version, 0, 0, 0, edge, DROPPED, kind, reason, 0)
