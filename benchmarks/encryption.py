@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import tempfile
 from pathlib import Path
 
 from benchmarks.machines import ROOT, Head
+from benchmarks.turns import compare
 
 EXAMPLE = ROOT / "examples" / "mnist-fcn4.toml"
-PAIR = ("encrypted", "plain")
 
 
 def rate(kind: str, steps: int, folder: Path) -> float:
@@ -38,16 +37,9 @@ def main() -> None:
     options = parser.parse_args()
     for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
         os.environ.pop(name, None)
-    ratios = []
     with tempfile.TemporaryDirectory() as folder:
-        for number in range(options.rounds):
-            order = PAIR if number % 2 else PAIR[::-1]
-            rates = {kind: rate(kind, options.steps, Path(folder) / "run") for kind in order}
-            ratios.append(rates["encrypted"] / rates["plain"])
-            said = ", ".join(f"{kind} {rates[kind]:,.0f} samples/s" for kind in PAIR)
-            print(f"{said}, ratio {ratios[-1]:.3f}", flush=True)
-    mean, spread = statistics.mean(ratios), statistics.stdev(ratios) / len(ratios) ** 0.5
-    print(f"mean {mean:.3f} ± {spread:.3f}, median {statistics.median(ratios):.3f}")
+        run = Path(folder) / "run"
+        compare("encrypted", "plain", options.rounds, lambda kind: rate(kind, options.steps, run))
 
 
 if __name__ == "__main__":

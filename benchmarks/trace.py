@@ -1,7 +1,7 @@
 """What traces cost: training with and without them, and reading ten million events.
 
-    python benchmarks/trace.py cost [--rounds 10] [--steps 3000]
-    python benchmarks/trace.py read [--events 10000000]
+    python -m benchmarks.trace cost [--rounds 10] [--steps 3000]
+    python -m benchmarks.trace read [--events 10000000]
 
 `cost` trains the network of examples/mnist-fcn4.toml on random pixels, with cdni, with tracing on
 and off in turn, and prints the ratio of each pair. `read` makes a trace out of a real one of 2,000
@@ -12,8 +12,8 @@ on it: seconds until the first output, and the largest resident memory.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,13 +22,13 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.turns import compare
 from cli import run
 from protocol import Data, Layer, Pipeline, Trace, Train
 from protocol import trace as form
 from protocol.trace import Opening
 
 HIDDEN = Layer(("linear 256", "batchnorm", "relu"))
-PAIR = ("off", "ring")
 READ_STEPS = 2000
 
 
@@ -54,18 +54,14 @@ def pixels(folder: Path) -> Path:
 
 
 def cost(folder: Path, rounds: int, steps: int) -> None:
-    """Train in turn, each round the other way round, and print the median of the ratios."""
-    data, ratios = pixels(folder), []
-    for number in range(rounds):
-        rates = {}
-        for mode in PAIR if number % 2 else PAIR[::-1]:
-            done = run(pipeline(data, steps, mode), run_dir=folder / f"{number}-{mode}")
-            rates[mode] = float(str(done.summary["samples_per_second"]))
-        ratios.append(rates["ring"] / rates["off"])
-        print(f"off {rates['off']:,.0f}, ring {rates['ring']:,.0f} samples/s: {ratios[-1]:.3f}")
-    spread = statistics.stdev(ratios) / rounds**0.5 if rounds > 1 else 0.0
-    print(f"ring/off: median {statistics.median(ratios):.3f}, mean {statistics.mean(ratios):.3f}")
-    print(f"standard error of the mean {spread:.3f}")
+    """Train with tracing and without in turn, and print the ratios."""
+    data, numbers = pixels(folder), itertools.count()
+
+    def rate(mode: str) -> float:
+        done = run(pipeline(data, steps, mode), run_dir=folder / f"{next(numbers)}-{mode}")
+        return float(str(done.summary["samples_per_second"]))
+
+    compare("ring", "off", rounds, rate)
 
 
 def repeat(path: Path, times: int) -> int:
