@@ -158,6 +158,16 @@ def test_fifty_that_come_at_once_are_all_enrolled_and_none_twice(house: House) -
     assert {known[name].key for name in names} == {keys.public for _, keys in machines}
 
 
+def test_who_has_been_told_its_name_is_in_the_status(house: House) -> None:
+    status = house.folder / "status.json"
+    house.until(status.exists, "the head has said how things stand, and will not again for a while")
+    line = house.line(house.enrolment)
+    line.tell(request(KeyPair.new()))
+    answer = house.answer(line)
+    assert isinstance(answer, Welcome)
+    assert answer.name in {agent["name"] for agent in json.loads(status.read_text())["agents"]}
+
+
 def test_an_enrolment_that_is_said_again_is_refused(house: House) -> None:
     asked = request(KeyPair.new())
     answers = []

@@ -146,7 +146,9 @@ class Head:
         return sum(agent.slots for agent in self.registry.agents.values() if agent.here)
 
     def _enrol(self, heard: Heard, message: Enrol) -> None:
+        """Let a machine in, or not. Once it knows its name, so does who asks for the status."""
         answer = self.registry.enrol(message, heard.key, time.monotonic())
+        self._write_status()
         self._links.answer(heard.connection, answer)
         if isinstance(answer, Refused):
             self._tell(f"refused {message.host} at {message.address}: {answer.text}")
