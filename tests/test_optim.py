@@ -136,11 +136,10 @@ def test_the_scale_matters(name: str) -> None:
 def test_what_an_optimiser_keeps_is_by_parameter_in_the_dtype_of_its_making(name: str) -> None:
     size = BLOCK + 3
     optimizer, parameters = MAKERS[name](size, "f4"), first(size, "f4")
-    kept = optimizer.named()
     gradients = np.zeros(size, np.float32)
     gradients[BLOCK] = 2
     optimizer.step(parameters, gradients, LR, 1.0)
-    for vector in kept.values():
+    for vector in optimizer.named().values():
         assert vector.dtype == np.float32
         assert np.flatnonzero(vector).tolist() == [BLOCK]
     assert np.flatnonzero(parameters != first(size, "f4")).tolist() == [BLOCK]
@@ -152,6 +151,20 @@ def test_adam_keeps_the_moments_that_its_paper_names() -> None:
     kept = optimizer.named()
     assert kept["first_moment"].item() == pytest.approx(0.1 * 1.5)
     assert kept["second_moment"].item() == pytest.approx(0.001 * 1.5**2)
+
+
+@over_precisions
+def test_adam_at_a_scale_that_changes_is_the_gradients_scaled(dtype: str, tight: float) -> None:
+    size = BLOCK + 7
+    ours, theirs = (Adam(size, dtype) for _ in range(2))
+    mine, yours = (first(size, dtype) for _ in range(2))
+    for step in range(STEPS):
+        scale = 1 / (1 + step % 5)
+        ours.step(mine, slope(step, size, dtype), LR, scale)
+        theirs.step(yours, (slope(step, size, "f8") * scale).astype(dtype), LR, 1.0)
+    assert_allclose(mine, yours, rtol=tight, atol=tight)
+    for name, vector in ours.named().items():
+        assert_allclose(vector, theirs.named()[name], rtol=10 * tight, atol=tight, err_msg=name)
 
 
 @over_makers

@@ -48,13 +48,13 @@ def put(
         socket.send_multipart(frames, flags, copy=False)
 
 
-def take(socket: zmq.Socket[bytes], flags: int = 0, shelf: Incoming | None = None) -> Message:
+def take(socket: zmq.Socket[bytes], shelf: Incoming | None = None) -> Message:
     """Receive a message; its arrays are views of what was received. Raises WireError.
 
     To ask whether frames follow takes as long as receiving one, so it is asked only where the
     header tells of some, or is refused: then they go with it.
     """
-    header = socket.recv(flags)
+    header = socket.recv()
     try:
         return decode((header,), shelf, lambda: _rest(socket))
     except WireError:
@@ -198,8 +198,9 @@ class Links:
         put(outlet, message, zmq.NOBLOCK, shelf, self._shared, wire)
 
     def poll(self, seconds: float) -> Iterator[tuple[Edge | None, Message]]:
-        """What has arrived on which edge, after waiting for at most `seconds` where nothing has.
+        """The next on every edge, after waiting for at most `seconds` where nothing has arrived.
 
+        What is behind it waits for the next call, for to ask whether there is anything is dearer.
         The edge of what the coordinator says is None. Raises EOFError when it is gone.
         """
         for socket, _ in self._poller.poll(int(seconds * 1000)):
@@ -209,13 +210,10 @@ class Links:
                 self._answer_door(self._door)
                 continue
             edge, shelf = self._inboxes[socket]
-            while True:
-                try:
-                    yield edge, take(socket, zmq.NOBLOCK, shelf)
-                except zmq.Again:
-                    break
-                except WireError as error:
-                    self._complain(f"dropped a foreign message: {error}")
+            try:
+                yield edge, take(socket, shelf)
+            except WireError as error:
+                self._complain(f"dropped a foreign message: {error}")
 
     def close(self, flush: bool) -> None:
         """Close all; with `flush`, what was said to the coordinator is delivered first."""

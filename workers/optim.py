@@ -13,8 +13,9 @@ from workers.nn import Floats
 
 LAST_DROP: Final = 300
 """After more drops than this a learning rate is no number any more, but nothing."""
-BLOCK: Final = 1 << 15
-"""Parameters handled at a time: five float32 vectors of this length stay in a core's L2 cache."""
+BLOCK: Final = 1 << 16
+"""Parameters handled at a time: fewer make more calls, more leave the caches. Of 2^12 to 2^18 the
+best for 65,792 and 200,960 parameters."""
 
 
 class Optimizer(Protocol):
@@ -26,13 +27,15 @@ class Optimizer(Protocol):
         """Move `parameters` in place against `scale * gradients`; `gradients` is used up."""
 
     def named(self) -> dict[str, Floats]:
-        """The vectors that it keeps, by name, in the order of the parameters."""
+        """The vectors of which it steps, by name, in the order of the parameters."""
 
 
 class Adam:
     """Kingma & Ba 2015 (arXiv 1412.6980), algorithm 1, in the form of its section 2.
 
-    The corrections of both moments are folded into the rate and epsilon.
+    What is kept are sums, Σ βᵗ⁻ⁱ gᵢ and Σ βᵗ⁻ⁱ gᵢ², of gradients as they come. The factors that
+    make the paper's moments of them, 1 - β and the scale, and the corrections of both moments are
+    folded into the rate and epsilon, so no vector is multiplied by them.
     """
 
     beta1: Final = 0.9
@@ -41,34 +44,42 @@ class Adam:
 
     def __init__(self, size: int, dtype: np.typing.DTypeLike = np.float32) -> None:
         self.count = 0
-        self._mean: Floats = np.zeros(size, dtype)
-        self._square: Floats = np.zeros(size, dtype)
-        self._root: Floats = np.empty(min(size, BLOCK), dtype)
+        self._sum: Floats = np.zeros(size, dtype)
+        self._squares: Floats = np.zeros(size, dtype)
+        self._scale = 1.0
 
     def step(self, parameters: Floats, gradients: Floats, lr: float, scale: float) -> None:
         self.count += 1
+        if scale != self._scale:
+            self._rescale(scale)
+        to_first, to_root = (1 - self.beta1) * scale, math.sqrt(1 - self.beta2) * scale
         correction = math.sqrt(1 - self.beta2**self.count)
-        rate = lr * correction / (1 - self.beta1**self.count)
-        epsilon = self.epsilon * correction
+        rate = lr * correction / (1 - self.beta1**self.count) * (to_first / to_root)
+        epsilon = self.epsilon * correction / to_root
         for start in range(0, len(parameters), BLOCK):
             block = slice(start, start + BLOCK)
-            g, m, v = gradients[block], self._mean[block], self._square[block]
-            root = self._root[: len(g)]
+            g, m, v = gradients[block], self._sum[block], self._squares[block]
             m *= self.beta1
-            np.multiply(g, (1 - self.beta1) * scale, out=root)
-            m += root
-            np.multiply(g, g, out=g)
-            g *= (1 - self.beta2) * scale * scale
+            m += g
+            g *= g
             v *= self.beta2
             v += g
-            np.sqrt(v, out=root)
-            root += epsilon
-            np.divide(m, root, out=root)
-            root *= rate
-            parameters[block] -= root
+            np.sqrt(v, out=g)
+            g += epsilon
+            np.divide(m, g, out=g)
+            g *= rate
+            parameters[block] -= g
+
+    def _rescale(self, scale: float) -> None:
+        """Let both sums be as if all gradients had come at `scale`."""
+        change = self._scale / scale
+        self._sum *= change
+        self._squares *= change * change
+        self._scale = scale
 
     def named(self) -> dict[str, Floats]:
-        return {"first_moment": self._mean, "second_moment": self._square}
+        first, second = (1 - self.beta1) * self._scale, (1 - self.beta2) * self._scale**2
+        return {"first_moment": self._sum * first, "second_moment": self._squares * second}
 
 
 class Sgd:
