@@ -20,6 +20,7 @@ from coordinator.several.agent import Agent, software
 from coordinator.several.head import Head
 from coordinator.several.registry import HEAD, Registry
 from coordinator.several.status import status_table
+from coordinator.several.uploads import Uploads
 from protocol import (
     VERSION,
     Evaluated,
@@ -450,3 +451,20 @@ def test_what_a_machine_calls_itself_is_shown_as_it_is() -> None:
     with console.capture() as capture:
         console.print(status_table(found))
     assert "[/b][red]ada" in capture.get()
+
+
+def test_only_parts_that_are_wanted_keep_the_head_waiting(tmp_path: Path) -> None:
+    (tmp_path / "trace").mkdir()
+    uploads = Uploads(print)
+    uploads.at = 0.0
+    refused = (
+        part("node1", "layer1.trace", b"another's"),
+        part("node1", "layer0.exe", b"of no kind"),
+        part("node1", "layer0.trace", b"not the first", offset=3),
+    )
+    for message in refused:
+        uploads.take(tmp_path, message, {"layer0"})
+    assert uploads.at == 0.0
+    uploads.take(tmp_path, part("node1", "layer0.trace", b"its own"), {"layer0"})
+    assert uploads.at > 0.0
+    assert [path.name for path in (tmp_path / "trace").iterdir()] == ["layer0.trace"]

@@ -18,8 +18,8 @@ from coordinator.several.registry import HEAD
 from coordinator.watch import alive
 from protocol import RunError, SpecError, nearest
 
-TAIL: Final = 1 << 16
-"""Bytes at the end of the metrics in which every core has a line."""
+TAIL: Final = 1 << 20
+"""Bytes at the end of the metrics in which every core has a line, of a thousand cores too."""
 
 
 def status(folder: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ PLACES: Final = {"trace": TRACE, "messages": TRACE, "log": LOGS}
 class Uploads:
     """Parts are written as they come, so nothing large is held; `tell` hears of what cannot be.
 
-    `done` are the agents that have brought home all, `at` is when the last part came.
+    `done` are the agents that have brought home all, `at` is when the last wanted part came.
     """
 
     def __init__(self, tell: Callable[[str], None]) -> None:
@@ -27,7 +27,6 @@ class Uploads:
 
     def take(self, folder: Path | None, message: Upload, own: Collection[str]) -> None:
         """A part of a file named after one of `own`; an empty name says that there are no more."""
-        self.at = time.monotonic()
         if not message.path:
             self.done.add(message.name)
             return
@@ -37,6 +36,7 @@ class Uploads:
         place = folder / PLACES[kind] / message.path
         if message.offset != self._next.get(place, 0):
             return
+        self.at = time.monotonic()
         try:
             self._write(place, message)
         except OSError as error:
