@@ -35,8 +35,7 @@ def _raise(error: OSError) -> None:
 class Log:
     """A trace file that is being written: a ring of `capacity` records, or a growing one for 0.
 
-    Raises OSError where there is no room to begin it,
-    `no_room` is called where there is none later.
+    Raises OSError where there is no room to begin it; calls `no_room` where there is none later.
     What is done for each message is seldom in the processor's caches, so every call counts.
     """
 
@@ -63,7 +62,7 @@ class Log:
             self._count = self._settled = 0
             self._map_from(0)
             self._begun, self._open = (self._map, 0), False
-        except BaseException:
+        except BaseException:  # whatever it is, Ctrl-C too, half a file is not left
             self._file.close()
             path.unlink()
             raise
