@@ -63,7 +63,7 @@ class Train:
     seed: int = 0
     window: int = 4
     most_window: int = 64
-    gradient_queue: int | None = None
+    gradient_queue: int = 1
     schedule: str = "free"
     eval_every: int = 0
     checkpoint_every: int = 0
@@ -82,15 +82,13 @@ class Train:
             raise SpecError(f"train.update_probability: {self.update_probability!r} not in (0, 1]")
         for key in ("steps", "window", "most_window"):
             at_least(f"train.{key}", getattr(self, key), 1)
-        for key in ("seed", "eval_every", "checkpoint_every", "threads"):
+        for key in ("seed", "gradient_queue", "eval_every", "checkpoint_every", "threads"):
             at_least(f"train.{key}", getattr(self, key), 0)
         for key, window in (("window", self.window), ("most_window", self.most_window)):
             if window > LARGEST_WINDOW:
                 raise SpecError(f"train.{key}: {window} is more than {LARGEST_WINDOW}")
         for drop in self.lr_drops:
             at_least("train.lr_drops", drop, 1)
-        if self.gradient_queue is not None:
-            at_least("train.gradient_queue", self.gradient_queue, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,7 +51,7 @@ def test_older_gradients_are_used_before_a_guess_and_its_own_after_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     happened: list[str] = []
-    layer = build_cores(tiny("cdni", window=2), DATA)[1]
+    layer = build_cores(tiny("cdni", window=2, gradient_queue=0), DATA)[1]
     assert isinstance(layer, Decoupled)
     _note(monkeypatch, layer.synthetic, "guess", happened)
     _note(monkeypatch, layer.synthetic, "teach", happened)

@@ -35,7 +35,7 @@ def drained(network: Network) -> None:
 @given(
     seed=seeds,
     window=st.integers(1, 5),
-    gradient_queue=st.sampled_from([None, 1, 2]),
+    gradient_queue=st.sampled_from([0, 1, 2]),
     losses=st.booleans(),
     reorder=st.booleans(),
 )
@@ -44,7 +44,7 @@ def test_any_delivery_drains_within_the_window(
     schedule: str,
     seed: int,
     window: int,
-    gradient_queue: int | None,
+    gradient_queue: int,
     losses: bool,
     reorder: bool,
 ) -> None:
@@ -58,7 +58,7 @@ def test_any_delivery_drains_within_the_window(
         assert (stats.inputs, stats.dropped_inputs, stats.unsent) == (0, 0, 0)
         if rule != "no-bprop" and layer.above:
             assert stats.gradients + stats.dropped_gradients == STEPS
-            if not losses and not reorder and gradient_queue is None:
+            if not losses and not reorder and gradient_queue == 0:
                 assert stats.dropped_gradients == 0
 
 
@@ -85,7 +85,7 @@ def accounts(network: Network, layer: LayerCore) -> None:
 @given(
     seed=seeds,
     window=st.integers(1, 5),
-    gradient_queue=st.sampled_from([None, 1, 2]),
+    gradient_queue=st.sampled_from([0, 1, 2]),
     losses=st.booleans(),
     reorder=st.booleans(),
 )
@@ -93,7 +93,7 @@ def test_any_delivery_to_unlocked_layers_drains_within_the_window(
     rule: str,
     seed: int,
     window: int,
-    gradient_queue: int | None,
+    gradient_queue: int,
     losses: bool,
     reorder: bool,
 ) -> None:
@@ -107,9 +107,9 @@ def test_any_delivery_to_unlocked_layers_drains_within_the_window(
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", UNLOCKED)
 @settings(max_examples=100, deadline=None)
-@given(seed=seeds, gradient_queue=st.sampled_from([None, 1]))
+@given(seed=seeds, gradient_queue=st.sampled_from([0, 1]))
 def test_in_lockstep_unlocked_layers_miss_nothing(
-    rule: str, seed: int, gradient_queue: int | None
+    rule: str, seed: int, gradient_queue: int
 ) -> None:
     network = Network(tiny(rule, schedule="lockstep", gradient_queue=gradient_queue))
     shuffle(network, seed, MOVES, losses=False, reorder=False)
@@ -129,11 +129,11 @@ def test_in_lockstep_unlocked_layers_miss_nothing(
 @given(
     seed=seeds,
     window=st.integers(1, 4),
-    gradient_queue=st.sampled_from([None, 1]),
+    gradient_queue=st.sampled_from([0, 1]),
     shape=st.sampled_from(["linear 6", "flatten", "relu"]),
 )
 def test_no_memory_is_read_after_its_slot_is_used_again(
-    rule: str, schedule: str, seed: int, window: int, gradient_queue: int | None, shape: str
+    rule: str, schedule: str, seed: int, window: int, gradient_queue: int, shape: str
 ) -> None:
     pipeline = tiny(rule, schedule=schedule, window=window, gradient_queue=gradient_queue)
     pipeline = replace(pipeline, layer=(Layer((shape,)), *pipeline.layer))

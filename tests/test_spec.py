@@ -132,7 +132,7 @@ TRAINS = st.builds(
     momentum=st.floats(0, 0.99),
     seed=st.integers(0, 2**63 - 1),
     window=st.integers(1, 4096),
-    gradient_queue=st.none() | BIG,
+    gradient_queue=BIG,
     schedule=st.sampled_from(SCHEDULES),
     eval_every=BIG,
     threads=BIG,
@@ -197,8 +197,11 @@ MISTAKES = {
     "train.schedule=lock": ("train.schedule", "'lockstep'"),
     "train.loss=crossentropy": ("train.loss", "'cross-entropy'"),
     "train.nonfinite=fial": ("train.nonfinite", "'fail'"),
-    **{f"train.{key}=-1": (f"train.{key}", "-1") for key in ("seed", "eval_every", "threads")},
-    **{f"train.{key}=0": (f"train.{key}", "0") for key in ("steps", "window", "gradient_queue")},
+    **{
+        f"train.{key}=-1": (f"train.{key}", "-1")
+        for key in ("seed", "eval_every", "threads", "gradient_queue")
+    },
+    **{f"train.{key}=0": (f"train.{key}", "0") for key in ("steps", "window")},
     **{
         f"{key}.lr={v}": (f"{key}.lr", v)
         for key in ("train", "synthetic")

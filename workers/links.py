@@ -198,9 +198,8 @@ class Links:
         put(outlet, message, zmq.NOBLOCK, shelf, self._shared, wire)
 
     def poll(self, seconds: float) -> Iterator[tuple[Edge | None, Message]]:
-        """The next on every edge, after waiting for at most `seconds` where nothing has arrived.
+        """All that has arrived, edge by edge, after waiting for at most `seconds` for the first.
 
-        What is behind it waits for the next call, for to ask whether there is anything is dearer.
         The edge of what the coordinator says is None. Raises EOFError when it is gone.
         """
         for socket, _ in self._poller.poll(int(seconds * 1000)):
@@ -210,10 +209,11 @@ class Links:
                 self._answer_door(self._door)
                 continue
             edge, shelf = self._inboxes[socket]
-            try:
-                yield edge, take(socket, shelf)
-            except WireError as error:
-                self._complain(f"dropped a foreign message: {error}")
+            while cast(int, socket.get(zmq.EVENTS)) & zmq.POLLIN:
+                try:
+                    yield edge, take(socket, shelf)
+                except WireError as error:
+                    self._complain(f"dropped a foreign message: {error}")
 
     def close(self, flush: bool) -> None:
         """Close all; with `flush`, what was said to the coordinator is delivered first."""

@@ -180,8 +180,10 @@ class Source:
             shuffled = order(seed, epoch, len(data.x_train))
             for start in range(0, len(shuffled) - self._size + 1, self._size):
                 rows = shuffled[start : start + self._size]
-                rng = _rng(seed, _AUGMENT, epoch, start)
-                yield self._augment(data.x_train[rows], rng), data.y_train[rows]
+                x = data.x_train[rows]
+                if self._augment:
+                    x = self._augment(x, _rng(seed, _AUGMENT, epoch, start))
+                yield x, data.y_train[rows]
 
     def _test(self, step: int) -> Iterator[Activation | Mark]:
         for start in range(0, len(self._data.x_test), self._size):

@@ -28,9 +28,14 @@ LONGEST_BASE: Final = 60
 """Bytes; a socket's path has at most 107, and the folder's and the socket's names want theirs."""
 LOCK: Final = "lock"
 LOG_LINES: Final = 12
-ALLOCATOR: Final = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "1073741824"}
+ALLOCATOR: Final = {
+    "MALLOC_MMAP_THRESHOLD_": "33554432",
+    "MALLOC_TRIM_THRESHOLD_": "1073741824",
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
 """Lets glibc keep the memory of arrays that come and go with every batch, instead of returning
-it to the kernel and faulting it in again page by page."""
+it to the kernel and faulting it in again page by page; and have it in huge pages where the kernel
+gives such, for with several workers a core each finds its pages' addresses forgotten."""
 
 
 class SocketFolder:

@@ -70,6 +70,10 @@ class Augment:
             _step(word, min(shape[:2]), f"data.augment[{i}]") for i, word in enumerate(words)
         ]
 
+    def __bool__(self) -> bool:
+        """Whether there are any words."""
+        return bool(self._steps)
+
     def __call__(self, x: Array, rng: np.random.Generator) -> Array:
         """A new batch for `x`: a function of both; `x` itself where there are no words."""
         for step in self._steps:
