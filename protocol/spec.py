@@ -7,6 +7,7 @@ which knows what modules there are.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Final, NamedTuple, cast
@@ -63,7 +64,7 @@ class Train:
     seed: int = 0
     window: int = 4
     most_window: int = 64
-    gradient_queue: int = 1
+    gradient_queue: int | None = None
     schedule: str = "free"
     eval_every: int = 0
     checkpoint_every: int = 0
@@ -82,13 +83,15 @@ class Train:
             raise SpecError(f"train.update_probability: {self.update_probability!r} not in (0, 1]")
         for key in ("steps", "window", "most_window"):
             at_least(f"train.{key}", getattr(self, key), 1)
-        for key in ("seed", "gradient_queue", "eval_every", "checkpoint_every", "threads"):
+        for key in ("seed", "eval_every", "checkpoint_every", "threads"):
             at_least(f"train.{key}", getattr(self, key), 0)
         for key, window in (("window", self.window), ("most_window", self.most_window)):
             if window > LARGEST_WINDOW:
                 raise SpecError(f"train.{key}: {window} is more than {LARGEST_WINDOW}")
         for drop in self.lr_drops:
             at_least("train.lr_drops", drop, 1)
+        if self.gradient_queue is not None:
+            at_least("train.gradient_queue", self.gradient_queue, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,6 +237,17 @@ class Pipeline:
     def window(self) -> int:
         """Batches in flight an edge."""
         return 1 if self.lockstep else self.train.window
+
+    @property
+    def gradient_queue(self) -> float:
+        """True gradients that may wait for a layer: the newest, unless said otherwise.
+
+        An unlocked layer keeps all, as they wait for its own stream to bring their batches.
+        """
+        wanted = self.train.gradient_queue
+        if wanted is None:
+            wanted = 0 if self.unlocked else 1
+        return wanted or math.inf
 
     @property
     def most_window(self) -> int:

@@ -86,13 +86,14 @@ class Layer:
         self._drops = sorted(pipeline.train.lr_drops)
         self._passes_credit = pipeline.lockstep
         self._flow = Flow(pipeline.window)
-        self._most_gradients = pipeline.train.gradient_queue or math.inf
+        self._most_gradients = pipeline.gradient_queue
         self._from_below: deque[Activation | Mark] = deque()
         self._from_above: deque[Gradient | Credit | Mark | int] = deque()
         self._gradients_waiting = 0
         self._unanswered: dict[int, Sent] = {}
         self._done = 0
         self._told = 0
+        self._credit_every = max(1, pipeline.window // 2)
         self._checkpoint = self._next_checkpoint
         self._begun = 0  # the batch that was sent up and is still to be completed, or 0
 
@@ -172,11 +173,19 @@ class Layer:
                 yield from self._complete()
             elif self._may_take_from_below:
                 yield from self._take_from_below(self._from_below.popleft())
-        if self._done != self._told:
+        if self._credit_due:
             yield self._tell()
         if self.step >= self._checkpoint and not self._begun:
             self._checkpoint = self._next_checkpoint
             yield Send(COORDINATOR, self.state())
+
+    @property
+    def _credit_due(self) -> bool:
+        """Whether it is time for a credit that rides on no gradient.
+
+        One for half a window is soon enough for a sender to have always something under way.
+        """
+        return self._done - self._told >= self._credit_every
 
     @property
     def _next_checkpoint(self) -> float:
