@@ -5,8 +5,8 @@
 The 4-layer network of examples/mnist-fcn4.toml, batch 256, on all cores; random pixels, for the
 speed does not depend on them. Locked back-propagation is measured with all cores inside a step and
 with one, and the better of the two is what cdni is compared with; cdni also with
-`train.gradient_queue = 1`, where of several true gradients that wait only the newest teaches. Each
-matrix library chooses its kernels for this processor by itself: OPENBLAS_CORETYPE and
+`train.gradient_queue = 0`, where each true gradient teaches, and not only the newest of those that
+wait. Each matrix library chooses its kernels for this processor by itself: OPENBLAS_CORETYPE and
 OPENBLAS_L2_SIZE, where set, are taken out of the environment, unless --keep-kernels. Needs the
 extra [torch].
 """
@@ -38,7 +38,7 @@ OURS = {
     "our backprop, 1 thread": ("backprop", Train(threads=1)),
     "our dni": ("dni", Train()),
     "our cdni": ("cdni", Train()),
-    "our cdni, a queue of 1": ("cdni", Train(gradient_queue=1)),
+    "our cdni, each teaches": ("cdni", Train(gradient_queue=0)),
 }
 
 
@@ -142,7 +142,7 @@ def report(rates: dict[str, list[float]], limit: float, path: Path | None) -> No
     found = {
         "our cdni / torch cdni": ratio("our cdni", "torch cdni"),
         f"our cdni / {locked}": ratio("our cdni", locked),
-        f"our cdni, a queue of 1 / {locked}": ratio("our cdni, a queue of 1", locked),
+        f"our cdni, each teaches / {locked}": ratio("our cdni, each teaches", locked),
         f"{locked} / torch backprop": ratio(locked, "torch backprop"),
         "our cdni / matrix limit": statistics.median(rates["our cdni"]) / limit,
     }
