@@ -238,15 +238,15 @@ class Pipeline:
         """Batches in flight an edge."""
         return 1 if self.lockstep else self.train.window
 
-    @property
-    def gradient_queue(self) -> float:
-        """True gradients that may wait for a layer: the newest, unless said otherwise.
+    def gradient_queue(self, window: int) -> float:
+        """True gradients that may wait for a layer above which `window` batches may be in flight.
 
-        An unlocked layer keeps all, as they wait for its own stream to bring their batches.
+        A quarter of them, unless said otherwise: from far off they come in clusters. An unlocked
+        layer keeps all, as they wait for its own stream to bring their batches.
         """
         wanted = self.train.gradient_queue
         if wanted is None:
-            wanted = 0 if self.unlocked else 1
+            wanted = 0 if self.unlocked else max(1, window // 4)
         return wanted or math.inf
 
     @property

@@ -86,7 +86,8 @@ class Layer:
         self._drops = sorted(pipeline.train.lr_drops)
         self._passes_credit = pipeline.lockstep
         self._flow = Flow(pipeline.window)
-        self._most_gradients = pipeline.gradient_queue
+        self._may_wait = pipeline.gradient_queue
+        self._most_gradients = self._may_wait(pipeline.window)
         self._from_below: deque[Activation | Mark] = deque()
         self._from_above: deque[Gradient | Credit | Mark | int] = deque()
         self._gradients_waiting = 0
@@ -198,6 +199,7 @@ class Layer:
         """See `protocol.core.Core`."""
         if neighbour == self.above:
             self._flow.window = window
+            self._most_gradients = self._may_wait(window)
 
     def beat(self) -> Iterator[Send]:
         """The credit again: it makes up for one that was lost."""

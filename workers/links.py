@@ -24,6 +24,7 @@ from workers.shelf import Incoming, Outgoing
 LINGER_MS: Final = 2000
 MAX_BYTES: Final = 1 << 31
 MOST_COMPLAINTS: Final = 100
+LARGEST_BUFFER: Final = 1 << 26
 
 
 def put(
@@ -79,6 +80,20 @@ def _shelf_path(endpoint: str) -> Path | None:
     if path == endpoint or not hasattr(os, "posix_fallocate"):
         return None
     return Path(f"{path}.shelf")
+
+
+def _buffer(kind: str) -> int:
+    """Bytes to ask the kernel for as a TCP connection's `kind` of buffer, -1 to leave it to it.
+
+    On a long way what is under way has to fit. Left alone a buffer grows up to a limit of TCP's;
+    asked for, it is fixed at twice the size, up to a limit of sockets', which may be more or less.
+    """
+    try:
+        asked = int(Path(f"/proc/sys/net/core/{kind}_max").read_text("ascii"))
+        grown = int(Path(f"/proc/sys/net/ipv4/tcp_{kind}").read_text("ascii").split()[-1])
+    except (OSError, ValueError, IndexError):
+        return -1
+    return min(asked, LARGEST_BUFFER) if 2 * asked > grown else -1
 
 
 class Keys(NamedTuple):
@@ -159,6 +174,8 @@ class Links:
     def bind(self, edge: Edge, endpoint: str) -> str:
         """Open the inbox at the end of `edge`; returns the address under which it is reached."""
         inbox = self._socket(zmq.PULL)
+        if endpoint.startswith("tcp:"):
+            inbox.rcvbuf = _buffer("rmem")
         if self._keys:
             self._keys.pair.guard(inbox, str(edge), self._keys.plain)
         inbox.bind(endpoint)
@@ -170,6 +187,8 @@ class Links:
     def connect(self, edge: Edge, endpoint: str, window: int) -> None:
         """Open the way along `edge`, on which `window` batches may be in flight."""
         outlet = self._socket(zmq.PUSH)
+        if endpoint.startswith("tcp:"):
+            outlet.sndbuf = _buffer("wmem")
         if self._keys:
             peer = PLAIN if self._keys.plain else self._keys.peers[str(edge)]
             self._keys.pair.knock(outlet, peer)
