@@ -25,6 +25,7 @@ LINGER_MS: Final = 2000
 MAX_BYTES: Final = 1 << 31
 MOST_COMPLAINTS: Final = 100
 LARGEST_BUFFER: Final = 1 << 26
+WORTH: Final = 4
 
 
 def put(
@@ -85,15 +86,17 @@ def _shelf_path(endpoint: str) -> Path | None:
 def _buffer(kind: str) -> int:
     """Bytes to ask the kernel for as a TCP connection's `kind` of buffer, -1 to leave it to it.
 
-    On a long way what is under way has to fit. Left alone a buffer grows up to a limit of TCP's;
-    asked for, it is fixed at twice the size, up to a limit of sockets', which may be more or less.
+    On a long way all that is under way has to fit. Left alone a buffer grows from little to a limit
+    of TCP's, by a few round trips for each doubling. Asked for it is there from the first byte, but
+    for good, at twice the size: up to a limit of sockets', which may be far less. Up to
+    `WORTH` times less it is asked for.
     """
     try:
         asked = int(Path(f"/proc/sys/net/core/{kind}_max").read_text("ascii"))
         grown = int(Path(f"/proc/sys/net/ipv4/tcp_{kind}").read_text("ascii").split()[-1])
     except (OSError, ValueError, IndexError):
         return -1
-    return min(asked, LARGEST_BUFFER) if 2 * asked > grown else -1
+    return min(asked, LARGEST_BUFFER) if WORTH * 2 * asked >= grown else -1
 
 
 class Keys(NamedTuple):
