@@ -246,7 +246,7 @@ class Pipeline:
         """
         wanted = self.train.gradient_queue
         if wanted is None:
-            wanted = 0 if self.unlocked else max(1, window // 4)
+            wanted = 0 if self.unlocked else max(1, window // 8)
         return wanted or math.inf
 
     @property

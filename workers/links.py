@@ -18,14 +18,13 @@ import zmq
 from protocol import Edge, Message, WireError, decode, encode, zap
 from protocol.keys import PLAIN, KeyPair
 from protocol.narrow import FULL
+from workers import buffers
 from workers.complain import complain
 from workers.shelf import Incoming, Outgoing
 
 LINGER_MS: Final = 2000
 MAX_BYTES: Final = 1 << 31
 MOST_COMPLAINTS: Final = 100
-LARGEST_BUFFER: Final = 1 << 26
-WORTH: Final = 4
 
 
 def put(
@@ -81,22 +80,6 @@ def _shelf_path(endpoint: str) -> Path | None:
     if path == endpoint or not hasattr(os, "posix_fallocate"):
         return None
     return Path(f"{path}.shelf")
-
-
-def _buffer(kind: str) -> int:
-    """Bytes to ask the kernel for as a TCP connection's `kind` of buffer, -1 to leave it to it.
-
-    On a long way all that is under way has to fit. Left alone a buffer grows from little to a limit
-    of TCP's, by a few round trips for each doubling. Asked for it is there from the first byte, but
-    for good, at twice the size: up to a limit of sockets', which may be far less. Up to
-    `WORTH` times less it is asked for.
-    """
-    try:
-        asked = int(Path(f"/proc/sys/net/core/{kind}_max").read_text("ascii"))
-        grown = int(Path(f"/proc/sys/net/ipv4/tcp_{kind}").read_text("ascii").split()[-1])
-    except (OSError, ValueError, IndexError):
-        return -1
-    return min(asked, LARGEST_BUFFER) if WORTH * 2 * asked >= grown else -1
 
 
 class Keys(NamedTuple):
@@ -178,7 +161,7 @@ class Links:
         """Open the inbox at the end of `edge`; returns the address under which it is reached."""
         inbox = self._socket(zmq.PULL)
         if endpoint.startswith("tcp:"):
-            inbox.rcvbuf = _buffer("rmem")
+            inbox.use_fd = buffers.listener(endpoint)
         if self._keys:
             self._keys.pair.guard(inbox, str(edge), self._keys.plain)
         inbox.bind(endpoint)
@@ -191,7 +174,7 @@ class Links:
         """Open the way along `edge`, on which `window` batches may be in flight."""
         outlet = self._socket(zmq.PUSH)
         if endpoint.startswith("tcp:"):
-            outlet.sndbuf = _buffer("wmem")
+            outlet.sndbuf = buffers.sending()
         if self._keys:
             peer = PLAIN if self._keys.plain else self._keys.peers[str(edge)]
             self._keys.pair.knock(outlet, peer)

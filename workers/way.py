@@ -13,7 +13,9 @@ from typing import Final
 
 MEMORY_NS: Final = 30 * 10**9
 """How long a time that was seen counts, and how often the way is emptied to see a new one."""
-MARGIN: Final = 2.0
+FIRST_MARGIN: Final = 2.0
+MARGIN: Final = 1.25
+AS_QUICK: Final = 1.1
 """More than seems needed, while the window holds the sender up: a way that is shared, by machines
 or by cores, is seldom as quick as it can be. A queue at its end holds no more than the way does."""
 
@@ -29,10 +31,11 @@ class Way:
         self._credited = 0
         self._held = False
         self._since = 0
-        self._emptied = 0
+        self._seen = 0  # when a credit was last about as quick
         self._quickest: int | None = None
         self._before = 0  # the window before the way was emptied, while it is
         self._starting = True
+        self._rates: deque[float] = deque(maxlen=10)
         self._bytes = 0
 
     @property
@@ -61,10 +64,14 @@ class Way:
             batch, sent = self._sent.popleft()
             self._credited += 1
             if batch == credit:
-                took = now - sent
-                if self._quickest is None or took < self._quickest:
-                    self._quickest = took
+                self._took(now - sent, now)
                 break
+
+    def _took(self, time: int, now: int) -> None:
+        if self._quickest is None or time < self._quickest:
+            self._quickest = time
+        if time < self._quickest * AS_QUICK:
+            self._seen = now
 
     def look(self, now: int) -> int:
         """The window from now on; called twice a second or so."""
@@ -76,15 +83,21 @@ class Way:
         if self._before:
             self.window, self._before = self._before, 0
             return self.window
-        self._emptied = self._emptied or now
-        if now - self._emptied > MEMORY_NS:
-            self._emptied, self._quickest = now, None
-            self._before, self.window = self.window, self._least
+        if now - self._seen > MEMORY_NS:
+            self._quickest = None
+            self._before, self.window = self.window, self._bounded(self.window // 2)
             return self.window
-        needed = credited / elapsed * self._quickest * (MARGIN if held else 1.0)
+        self._rates.append(credited / elapsed)
+        if self._starting:
+            needed = self._rates[-1] * self._quickest * (FIRST_MARGIN if held else 1.0)
+        else:
+            needed = max(self._rates) * self._quickest * MARGIN
         window = self._bounded(self._least // 2 + round(needed))
-        self._starting = self._starting and window > self.window
-        self.window = window
+        if self._starting and window <= self.window:
+            self._starting = False
+            self._rates.clear()
+        else:
+            self.window = window
         return window
 
     def _bounded(self, window: int) -> int:
