@@ -34,11 +34,11 @@ def error(pipeline: Pipeline, folder: Path) -> float:
     ("settings", "bar"),
     [
         (["rule=cdni", "train.steps=600"], 4.0),
-        (["rule=dni", "train.steps=1000"], 6.0),
+        (["rule=dni", "train.steps=2000"], 6.0),
         (["rule=backprop", "train.steps=300"], 5.0),
         (["rule=unlocked-cdni", "train.steps=1500"], 7.0),
         (["rule=unlocked-dni", "train.steps=1500"], 12.0),
-        (["rule=cdni", "train.steps=4000", "train.update_probability=0.2"], 5.0),
+        (["rule=cdni", "train.steps=6000", "train.update_probability=0.2"], 5.0),
         (["rule=cdni", "train.steps=600", "workers=[[0,1],[2,3]]"], 4.0),
     ],
 )

@@ -13,12 +13,12 @@ MS = 10**6
 SECOND = 10**9
 
 
-def travel(way: Way, delay_ms: float, service_ms: float, seconds: int) -> float:
+def travel(way: Way, delay_ms: float, service_ms: float, seconds: int, begin: int = 0) -> float:
     """Send as fast as the window lets us to one that needs so long a batch; batches a second."""
-    now = free = batch = 0
+    now = free = batch = begin * SECOND
     flying: deque[tuple[int, int]] = deque()
-    looked = done = 0
-    while now < seconds * SECOND:
+    looked, done = now, 0
+    while now < (begin + seconds) * SECOND:
         while len(flying) < way.window:
             batch += 1
             way.sends(batch, now, 100)
@@ -74,3 +74,22 @@ def test_whatever_comes_the_window_is_one(told: list[tuple[int, int, int]]) -> N
         else:
             way.look(now)
         assert 2 <= way.window <= 16
+
+
+def test_a_slow_moment_does_not_narrow_the_window() -> None:
+    way = Way(4, 200)
+    travel(way, 50, 4, 20)
+    usual, end = way.window, 21 * SECOND
+    for batch in (end, end + 1):
+        way.sends(batch, end, 100)
+        way.credited(batch, end + 200 * MS)
+    assert way.look(end + 500 * MS) >= usual - 1
+
+
+def test_a_way_that_becomes_longer_gets_a_larger_window() -> None:
+    way = Way(4, 200)
+    travel(way, 10, 4, 60)
+    short = way.window
+    travel(way, 60, 4, 120, begin=60)
+    assert short <= 15
+    assert way.window >= 120 // 4

@@ -30,6 +30,8 @@ def listener(endpoint: str) -> int:
     then the address is as good or bad as ever.
     """
     asked, _ = _limits("rmem")
+    if not asked:
+        return -1
     host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
     family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
     with contextlib.suppress(OSError, ValueError), socket.socket(family) as listening:
