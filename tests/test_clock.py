@@ -13,6 +13,7 @@ from coordinator.engines import local
 from coordinator.traces.run import Traces
 from protocol import Data, Layer, Pipeline, Pong, Train
 from protocol.clock import estimate
+from protocol.spec import SOURCE
 from workers.clock import EACH_NS, Clock
 
 ns = st.integers(0, 10**12)
@@ -61,4 +62,5 @@ def test_workers_that_have_another_clock_trace_in_the_coordinators_time(
         assert abs(origin.offset_ns) <= origin.bound_ns  # in truth it is the same clock
     for edge in traces.edges:
         assert traces.bound(edge) > 0
-        assert sum(len(messages) for messages in traces.messages(edge)) >= 200
+        sent = sum(len(messages) for messages in traces.messages(edge))
+        assert sent >= (100 if edge.receiver == SOURCE else 200)  # a credit for two batches
