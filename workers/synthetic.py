@@ -102,8 +102,7 @@ class Model:
         if guess.version != self.optimizer.count:
             value, caches = self.stack.forward(guess.x, train=True)
         value = value.reshape(len(truth), *self.stack.output)
-        np.subtract(value, truth.reshape(value.shape), out=value)
-        self.stack.backward(caches, value, need_dx=False)
+        self.stack.backward(caches, value - truth.reshape(value.shape), need_dx=False)
         self.optimizer.step(self.stack.parameters, self.stack.gradients, lr, 1 / len(truth))
 
     def facts(self, prefix: str) -> dict[str, object]:
