@@ -241,7 +241,7 @@ class Pipeline:
     def gradient_queue(self, window: int) -> float:
         """True gradients that may wait for a layer above which `window` batches may be in flight.
 
-        A quarter of them, unless said otherwise: from far off they come in clusters. An unlocked
+        An eighth of them, unless said otherwise: from far off they come in clusters. An unlocked
         layer keeps all, as they wait for its own stream to bring their batches.
         """
         wanted = self.train.gradient_queue

@@ -206,14 +206,18 @@ class Network:
     def finished(self) -> bool:
         return all(core.finished for core in self.cores.values())
 
-    def drain(self, most: int = 2000) -> None:
-        """Everybody gets a turn until all is done; fails where that takes too long."""
+    def drain(self, most: int = 2000, beats: bool = True) -> None:
+        """Everybody gets a turn until all is done; fails where that takes too long.
+
+        Without `beats` nothing is said twice, as in one process.
+        """
         for _ in range(most):
             if self.finished:
                 return
             for name in self.cores:
                 self.work(name)
-                self.beat(name)
+                if beats:
+                    self.beat(name)
             for edge, queue in self.queues.items():
                 while queue:
                     self.deliver(edge)
@@ -230,7 +234,9 @@ class Network:
         ]
 
 
-def shuffle(network: Network, seed: int, moves: int, losses: bool, reorder: bool) -> None:
+def shuffle(
+    network: Network, seed: int, moves: int, losses: bool, reorder: bool, beats: bool = True
+) -> None:
     """Make random moves."""
     rng = random.Random(seed)
     cores, edges = list(network.cores), list(network.queues)
@@ -243,7 +249,8 @@ def shuffle(network: Network, seed: int, moves: int, losses: bool, reorder: bool
                 position = rng.randrange(4)
                 network.deliver(edge, position if reorder and network.may_reorder(edge) else 0)
             case 4:
-                network.beat(rng.choice(cores))
+                if beats:
+                    network.beat(rng.choice(cores))
                 network.widen(rng.choice(edges))
             case 5:
                 network.lose_gradient(rng.choice(edges))

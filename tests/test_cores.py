@@ -115,3 +115,23 @@ def test_the_evaluations_do_not_change_what_is_learnt() -> None:
     assert often.learnt() == never.learnt()
     assert len(often.evaluations) == STEPS
     assert len(never.evaluations) == 1
+
+
+def test_a_dropped_gradient_does_not_keep_the_newest_from_the_guess(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    happened: list[str] = []
+    layer = build_cores(tiny("cdni", window=3, gradient_queue=1), DATA)[1]
+    assert isinstance(layer, Decoupled)
+    x, truth = np.ones((8, 6), np.float32), np.ones((8, 5), np.float32)
+    for batch in (1, 2):
+        layer.receive(layer.below, Activation(batch, batch, True, x, np.zeros(8, np.int64)))
+    run_dry(layer)
+    _note(monkeypatch, layer.synthetic, "guess", happened)
+    _note(monkeypatch, layer.synthetic, "teach", happened)
+    layer.receive(layer.below, Activation(3, 3, True, x, np.zeros(8, np.int64)))
+    list(layer.work())
+    for batch in (1, 2):
+        layer.receive("layer1", Gradient(batch, batch, truth))
+    run_dry(layer)
+    assert happened == ["teach", "guess"]

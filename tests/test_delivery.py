@@ -35,7 +35,7 @@ def drained(network: Network) -> None:
 @given(
     seed=seeds,
     window=st.integers(1, 5),
-    gradient_queue=st.sampled_from([0, 1, 2]),
+    gradient_queue=st.sampled_from([None, 0, 1, 2]),
     losses=st.booleans(),
     reorder=st.booleans(),
 )
@@ -44,7 +44,7 @@ def test_any_delivery_drains_within_the_window(
     schedule: str,
     seed: int,
     window: int,
-    gradient_queue: int,
+    gradient_queue: int | None,
     losses: bool,
     reorder: bool,
 ) -> None:
@@ -85,7 +85,7 @@ def accounts(network: Network, layer: LayerCore) -> None:
 @given(
     seed=seeds,
     window=st.integers(1, 5),
-    gradient_queue=st.sampled_from([0, 1, 2]),
+    gradient_queue=st.sampled_from([None, 0, 1, 2]),
     losses=st.booleans(),
     reorder=st.booleans(),
 )
@@ -93,7 +93,7 @@ def test_any_delivery_to_unlocked_layers_drains_within_the_window(
     rule: str,
     seed: int,
     window: int,
-    gradient_queue: int,
+    gradient_queue: int | None,
     losses: bool,
     reorder: bool,
 ) -> None:
@@ -107,9 +107,9 @@ def test_any_delivery_to_unlocked_layers_drains_within_the_window(
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", UNLOCKED)
 @settings(max_examples=100, deadline=None)
-@given(seed=seeds, gradient_queue=st.sampled_from([0, 1]))
+@given(seed=seeds, gradient_queue=st.sampled_from([None, 0, 1]))
 def test_in_lockstep_unlocked_layers_miss_nothing(
-    rule: str, seed: int, gradient_queue: int
+    rule: str, seed: int, gradient_queue: int | None
 ) -> None:
     network = Network(tiny(rule, schedule="lockstep", gradient_queue=gradient_queue))
     shuffle(network, seed, MOVES, losses=False, reorder=False)
@@ -129,14 +129,23 @@ def test_in_lockstep_unlocked_layers_miss_nothing(
 @given(
     seed=seeds,
     window=st.integers(1, 4),
-    gradient_queue=st.sampled_from([0, 1]),
+    gradient_queue=st.sampled_from([None, 0, 1]),
     shape=st.sampled_from(["linear 6", "flatten", "relu"]),
+    place=st.integers(0, 1),
 )
 def test_no_memory_is_read_after_its_slot_is_used_again(
-    rule: str, schedule: str, seed: int, window: int, gradient_queue: int, shape: str
+    rule: str,
+    schedule: str,
+    seed: int,
+    window: int,
+    gradient_queue: int | None,
+    shape: str,
+    place: int,
 ) -> None:
     pipeline = tiny(rule, schedule=schedule, window=window, gradient_queue=gradient_queue)
-    pipeline = replace(pipeline, layer=(Layer((shape,)), *pipeline.layer))
+    layers = list(pipeline.layer)
+    layers.insert(place, Layer((shape,)))
+    pipeline = replace(pipeline, layer=tuple(layers))
     owned, shared = Network(pipeline), Network(pipeline, slots=True)
     for network in (owned, shared):
         shuffle(network, seed, MOVES, losses=False, reorder=False)
@@ -157,3 +166,22 @@ def test_in_lockstep_what_is_learnt_does_not_depend_on_the_order_of_delivery(
     wild.drain()
     assert quiet.learnt() == wild.learnt()
     assert quiet.evaluations == wild.evaluations
+
+
+@pytest.mark.slow
+@schedules
+@pytest.mark.parametrize("rule", RULES)
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=seeds,
+    window=st.integers(1, 8),
+    eval_every=st.integers(1, 4),
+    batch=st.sampled_from([1, 2, 4, 8]),
+)
+def test_nobody_needs_to_hear_a_credit_again_where_none_is_lost(
+    rule: str, schedule: str, seed: int, window: int, eval_every: int, batch: int
+) -> None:
+    pipeline = tiny(rule, schedule=schedule, window=window, eval_every=eval_every)
+    network = Network(replace(pipeline, data=replace(pipeline.data, batch=batch)))
+    shuffle(network, seed, MOVES, losses=False, reorder=False, beats=False)
+    network.drain(beats=False)

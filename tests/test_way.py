@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from collections import deque
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,17 +15,30 @@ MS = 10**6
 SECOND = 10**9
 
 
-def travel(way: Way, delay_ms: float, service_ms: float, seconds: int, begin: int = 0) -> float:
-    """Send as fast as the window lets us to one that needs so long a batch; batches a second."""
-    now = free = batch = begin * SECOND
+def travel(
+    way: Way,
+    delay_ms: float,
+    service_ms: float,
+    seconds: int,
+    begin: int = 0,
+    varies_ms: float = 0,
+) -> float:
+    """Send as fast as the window lets us to one that needs so long a batch; batches a second.
+
+    Each direction takes `delay_ms`, and at random up to `varies_ms` longer, but nothing overtakes.
+    """
+    rng = random.Random(0)
+    now = free = home = batch = begin * SECOND
     flying: deque[tuple[int, int]] = deque()
     looked, done = now, 0
     while now < (begin + seconds) * SECOND:
         while len(flying) < way.window:
             batch += 1
             way.sends(batch, now, 100)
-            free = max(free, now + round(delay_ms * MS)) + round(service_ms * MS)
-            flying.append((batch, free + round(delay_ms * MS)))
+            there, back = (delay_ms + varies_ms * rng.random() for _ in range(2))
+            free = max(free, now + round(there * MS)) + round(service_ms * MS)
+            home = max(home, free + round(back * MS))
+            flying.append((batch, home))
         first, now = flying.popleft()
         way.credited(first, now)
         done += 1
@@ -39,15 +54,21 @@ def test_a_long_way_is_kept_full() -> None:
     assert 25 <= way.window <= 60
 
 
+def test_a_way_is_kept_nearly_full_though_its_delay_varies() -> None:
+    way = Way(4, 200)
+    assert travel(way, 10, 2, 60, varies_ms=20) > 0.8 * 500
+
+
 def test_a_short_way_has_nearly_the_usual_window() -> None:
     way = Way(4, 200)
     travel(way, 0.1, 4, 120)
     assert way.window <= 12
 
 
-def test_a_slow_receiver_gets_no_longer_queue_with_time() -> None:
+@pytest.mark.parametrize("service_ms", [50, 200, 500])
+def test_a_slow_receiver_gets_no_longer_queue_with_time(service_ms: float) -> None:
     way = Way(4, 200)
-    travel(way, 10, 50, 200)
+    travel(way, 10, service_ms, 1200)
     assert way.window <= 12
 
 

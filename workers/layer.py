@@ -110,7 +110,7 @@ class Layer:
             case Gradient() if sender == self.above:
                 self._from_above.append(message)
                 self._gradients_waiting += 1
-                if self._gradients_waiting > self._most_gradients:
+                while self._gradients_waiting > self._most_gradients:
                     self._drop_oldest()
             case _:
                 self.journal.dropped(sender, message, "ignored")
@@ -133,8 +133,12 @@ class Layer:
         """Not what is about the batch in hand itself, before that is completed."""
         if not (self._from_above and self._begun):
             return bool(self._from_above)
-        first = self._from_above[0]
-        return isinstance(first, Gradient) and max(first.batch, first.credit) < self._begun
+        match self._from_above[0]:
+            case Gradient(batch=batch, credit=credit):
+                return max(batch, credit) < self._begun
+            case Credit(credit=credit) | int(credit):
+                return credit < self._begun
+        return False
 
     @property
     def _may_take_from_below(self) -> bool:
@@ -252,6 +256,8 @@ class Layer:
     def _taken(self, message: Activation | Mark) -> Iterator[Send]:
         match message:
             case Mark():
+                if message.mark == "drain":
+                    self._credit_every = 1  # no more come behind
                 yield from self._pass(message)
                 self.finished = message.mark == "end"
             case Activation(train=True):

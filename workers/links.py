@@ -25,6 +25,7 @@ from workers.shelf import Incoming, Outgoing
 LINGER_MS: Final = 2000
 MAX_BYTES: Final = 1 << 31
 MOST_COMPLAINTS: Final = 100
+MOST_AT_ONCE: Final = 256
 
 
 def put(
@@ -203,8 +204,9 @@ class Links:
         put(outlet, message, zmq.NOBLOCK, shelf, self._shared, wire)
 
     def poll(self, seconds: float) -> Iterator[tuple[Edge | None, Message]]:
-        """All that has arrived, edge by edge, after waiting for at most `seconds` for the first.
+        """What has arrived, edge by edge, after waiting for at most `seconds` for the first.
 
+        No more than `MOST_AT_ONCE` on an edge, so that nobody can hold up what else there is to do.
         The edge of what the coordinator says is None. Raises EOFError when it is gone.
         """
         for socket, _ in self._poller.poll(int(seconds * 1000)):
@@ -214,7 +216,9 @@ class Links:
                 self._answer_door(self._door)
                 continue
             edge, shelf = self._inboxes[socket]
-            while cast(int, socket.get(zmq.EVENTS)) & zmq.POLLIN:
+            for _ in range(MOST_AT_ONCE):
+                if not cast(int, socket.get(zmq.EVENTS)) & zmq.POLLIN:
+                    break
                 try:
                     yield edge, take(socket, shelf)
                 except WireError as error:

@@ -3,8 +3,9 @@
 As many as were credited at best, of late, in the time that a credit needs to come back, and some
 more: that keeps the way full, and lets a sender that could do more find out. The quickest credit
 tells that time; one that waited in a queue would ask for a longer queue. Where none has been about
-as quick for long, either all wait or the way has become longer: for a moment the window is half, to
-see. It is the idea of BBR (Cardwell et al. 2016), with batches in place of bytes.
+as quick for long, either all wait or the way has become longer: the window is half until the queue
+is gone and a credit has come since, to see. It is the idea of BBR (Cardwell et al. 2016), with
+batches in place of bytes.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ LOOKS: Final = 10
 """The best rate is that of so many looks, twice a second each."""
 FIRST_MARGIN: Final = 2.0
 """How many times what seems needed the window is at first, while it holds the sender up."""
-MARGIN: Final = 1.25
-"""The same later. More only makes gradients older: with 2 a pipeline whose layers are 50 ms apart
-was as fast, with windows of 45 instead of 27."""
+MARGIN: Final = 1.5
+"""The same later: enough for credits that usually need half as long again as the quickest. More
+only makes gradients older."""
 
 
 class Way:
@@ -39,6 +40,8 @@ class Way:
         self._quickest: int | None = None
         self._seen = 0  # when a credit was about as quick as the quickest
         self._before = 0  # the window before it was halved, while it is
+        self._probe = 0  # the first batch that was then sent with no queue before it
+        self._probed = False  # whether its credit has come
         self._starting = True
         self._rates: deque[float] = deque(maxlen=LOOKS)
         self._bytes = 0
@@ -59,6 +62,8 @@ class Way:
         self._bytes += size
         self._since = self._since or now
         self._sent.append((batch, now))
+        if self._before and not self._probe and len(self._sent) <= self.window:
+            self._probe = batch
         self._held = self._held or len(self._sent) >= self.window
 
     def credited(self, credit: int, now: int) -> None:
@@ -68,8 +73,10 @@ class Way:
         while self._sent:
             batch, sent = self._sent.popleft()
             self._credited += 1
+            self._probed = self._probed or batch == self._probe
             if batch == credit:
-                self._took(now - sent, now)
+                if self._probed or not self._before:
+                    self._took(now - sent, now)
                 break
 
     def _took(self, time: int, now: int) -> None:
@@ -87,7 +94,7 @@ class Way:
         if self._quickest is None or not credited:
             return self.window
         if self._before:
-            self.window, self._before = self._before, 0
+            self.window, self._before, self._probe, self._probed = self._before, 0, 0, False
             return self.window
         if now - self._seen > MEMORY_NS:
             self._quickest = None
