@@ -233,6 +233,7 @@ def test_nobody_but_the_head_prints_a_token_and_it_only_once(dni: Dni, several: 
     head = several.up("--workers", "1")
     several.join(head)
     assert head.end(LATE) == 0
+    assert several.ends() == [0]
     assert head.text.count("dni1:") == 1
     assert "dni1:" not in several.machines[0].text
     assert BIND.rpartition(":")[0] in several.machines[0].text
