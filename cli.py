@@ -28,12 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from coordinator.engines.launch import Launcher
-    from coordinator.run import End
+    from coordinator.events import End
     from coordinator.several.door import Door
     from coordinator.train import Drive, Result
     from coordinator.watch import Display, Watch
     from protocol import Pipeline
-    from workers.build import Facts
     from workers.check import LayerPlan
     from workers.data import Dataset
     from workers.nn import Judgement
@@ -65,20 +64,26 @@ def run(
     from coordinator.engines.local import local
     from coordinator.several.door import Door
     from coordinator.train import train
+    from protocol import SpecError
 
     wish = wish or {}
     launcher = chosen(engine, wish, options.ENGINES)
     if launcher:
         door = Door(wish[BIND]).check() if BIND in wish else None
         return _elsewhere(_plan(pipeline, run_dir, force), engine, launcher, door, tell, display)
+    if pipeline.data_away:
+        raise SpecError(
+            f"data.at: {pipeline.data.at!r} is another machine, and none joins with engine {engine}"
+        )
     plan = _plan(pipeline, run_dir, force)
     pipeline, data, facts, costs, folder = plan
     count = threads(pipeline)
     drive: Drive
     if engine == "inline":
+        assert data is not None
         drive = partial(_inline, pipeline, data, facts, folder, count)
     else:
-        drive = local(pipeline, facts.as_dict(), folder, count, costs)
+        drive = local(pipeline, facts, folder, count, costs)
     del data, plan  # the source has its own
     return train(pipeline, folder, engine, count, drive, display or NoDisplay())
 
@@ -139,17 +144,26 @@ def replay(run_dir: str | Path, layer: int) -> Replayed:
 
 
 def _load(pipeline: Pipeline) -> Dataset:
+    from protocol import DataError
     from workers.data import load
 
-    return load(pipeline.data.name, pipeline.data.path)
+    try:
+        return load(pipeline.data.name, pipeline.data.path)
+    except DataError as error:
+        if pipeline.data_away:
+            raise DataError(f"{error} (data.at: they are on {pipeline.data.at})") from None
+        raise
 
 
 class _Plan(NamedTuple):
-    """What every run needs: its costs are the work of each layer."""
+    """What every run needs: its costs are the work of each layer.
+
+    Where the data are away nothing is known of them here, and so none of the costs.
+    """
 
     pipeline: Pipeline
-    data: Dataset
-    facts: Facts
+    data: Dataset | None
+    facts: dict[str, object]
     costs: Mapping[str, float]
     folder: Path
 
@@ -165,9 +179,11 @@ def _plan(
     from workers.check import check as plan
 
     pipeline = located(pipeline)
-    data = _load(pipeline)
-    facts = Facts.of(data)
-    costs = {p.name: p.work for p in plan(pipeline, facts)}
+    data, facts, costs = None, {}, {}
+    if not pipeline.data_away:
+        data = _load(pipeline)
+        found = Facts.of(data)
+        facts, costs = found.as_dict(), {p.name: p.work for p in plan(pipeline, found)}
     pipeline = grouped(pipeline, workers or len(pipeline.layer), costs)
     place = Path(run_dir) if run_dir else None
     return _Plan(pipeline, data, facts, costs, open_folder(pipeline, place, force))
@@ -185,7 +201,7 @@ def _elsewhere(
     from coordinator.several.elsewhere import elsewhere
     from coordinator.train import train
 
-    pipeline, folder, costs, facts = plan.pipeline, plan.folder, plan.costs, plan.facts.as_dict()
+    pipeline, folder, costs, facts = plan.pipeline, plan.folder, plan.costs, plan.facts
     del plan  # the source has its own data
     drive = elsewhere(pipeline, launcher, door, facts, folder, costs, tell)
     threads = pipeline.train.threads
@@ -193,15 +209,20 @@ def _elsewhere(
 
 
 def _inline(
-    pipeline: Pipeline, data: Dataset, facts: Facts, folder: Path, threads: int, watch: Watch
+    pipeline: Pipeline,
+    data: Dataset,
+    facts: Mapping[str, object],
+    folder: Path,
+    threads: int,
+    watch: Watch,
 ) -> End:
     from coordinator.engines.inline import run_inline
     from coordinator.record import TRACE
     from workers.build import build_cores
     from workers.meter import metered
 
-    cores, told = build_cores(pipeline, data), facts.as_dict()
-    meters = (metered(core, pipeline, told, folder / TRACE) for core in cores)
+    cores = build_cores(pipeline, data)
+    meters = (metered(core, pipeline, facts, folder / TRACE) for core in cores)
     return run_inline(meters, threads, watch)
 
 

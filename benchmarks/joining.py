@@ -15,11 +15,11 @@ import time
 from pathlib import Path
 
 from benchmarks.machines import ROOT, Head
-from coordinator.several.registry import HEAD
 from coordinator.several.status import status
 from coordinator.traces.messages import messages
 from coordinator.traces.run import Traces
 from protocol import Edge, RunError
+from protocol.spec import HEAD
 from protocol.trace import ACTIVATION
 
 EXAMPLE = ROOT / "workers" / "data" / "digits.toml"

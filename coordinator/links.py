@@ -13,6 +13,7 @@ import zmq
 from protocol import Ping, Pong, ToCoordinator, ToWorker, WireError, decode, encode, zap
 from protocol.keys import KeyPair
 from protocol.messages import (
+    Described,
     Died,
     Enrol,
     Evaluated,
@@ -150,6 +151,7 @@ class Links:
                     yield heard
                 case (
                     Hello(name=name)
+                    | Described(name=name)
                     | Ready(name=name)
                     | Report(name=name)
                     | Evaluated(name=name)

@@ -27,7 +27,7 @@ import tomli_w
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from coordinator.run import End
+from coordinator.events import End
 from coordinator.tally import Tally
 from protocol import Array, Evaluated, Pipeline, Report, RunError, State, read_pipeline
 

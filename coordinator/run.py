@@ -1,7 +1,8 @@
 """The core of a run: what follows from what happens, as a table; no socket, no clock, no process.
 
 enlisting  every worker says hello; then all are told where their neighbours are
-wiring     every worker says that it is ready; then the source is told to go
+wiring     every worker says that it is ready, after the source has described the data where nobody
+           else has them; then the source is told to go
 running    reports, evaluations and weights come in, until every worker has finished
 stopping   an interrupt or a failure: who is left is asked for its weights, within a deadline
 over       everybody was told to leave
@@ -10,13 +11,26 @@ over       everybody was told to leave
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from enum import Enum
-from typing import Final, Literal, TypeAlias
+from typing import Final, TypeAlias
 
+from coordinator.events import (
+    Broken,
+    Deadline,
+    Effect,
+    End,
+    Event,
+    Exited,
+    Expired,
+    Interrupted,
+    Record,
+    Tell,
+)
 from protocol import (
     VERSION,
+    Described,
     Edge,
     Evaluated,
     Failed,
@@ -29,15 +43,11 @@ from protocol import (
     Start,
     State,
     Stop,
-    ToCoordinator,
-    ToWorker,
 )
 from protocol.spec import SOURCE
 
 ENLIST_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 1.5
-
-Outcome: TypeAlias = Literal["completed", "interrupted", "failed"]
 
 
 class Phase(Enum):
@@ -50,80 +60,9 @@ class Phase(Enum):
     OVER = "over"
 
 
-# -- events beside the workers' messages
-
-
-@dataclass(frozen=True, slots=True)
-class Exited:
-    """A worker's process ended; `status` is its exit code, or minus the signal that killed it.
-
-    `words` are the last lines that it wrote, `how` says more than the status where there is more.
-    """
-
-    name: str
-    status: int
-    words: str = ""
-    how: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Interrupted:
-    """The user wants an end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Expired:
-    """The deadline that was set last has passed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """The run cannot be recorded any more; `text` says why."""
-
-    text: str
-
-
-Event: TypeAlias = ToCoordinator | Exited | Interrupted | Expired | Broken
-
-# -- effects
-
-
-@dataclass(frozen=True, slots=True)
-class Tell:
-    """Send `message` to the worker `name`."""
-
-    name: str
-    message: ToWorker
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """Keep what a worker said."""
-
-    message: Report | Evaluated | State
-
-
-@dataclass(frozen=True, slots=True)
-class Deadline:
-    """Let `Expired` happen in so many seconds; None takes the deadline back."""
-
-    seconds: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """The run is over. `text` explains a failure; `user` says that the user can mend it."""
-
-    outcome: Outcome
-    text: str = ""
-    user: bool = False
-
-
-Effect: TypeAlias = Tell | Record | Deadline | End
-
-
 class Run:
-    """One run of a pipeline. `facts` is what the layers need to know of the data.
+    """One run of a pipeline. `facts` is what the layers need to know of the data; nothing where the
+    source is to say it.
 
     Who is asked to stop has `stop_seconds` to send its weights, and as long after each that came.
     """
@@ -166,12 +105,24 @@ class Run:
         self._hellos[event.name] = event
         if len(self._hellos) == len(self._processes):
             self.phase = Phase.WIRING
-            yield from self._wire()
+            if self._facts:
+                yield from self._wire(self._processes)
+            else:  # to read the data, and to fetch them first, may take long
+                yield Deadline(None)
+                yield from self._wire((SOURCE,))
 
-    def _wire(self) -> Iterator[Effect]:
+    def _described(self, event: Described) -> Iterator[Effect]:
+        if event.name == SOURCE and not self._facts:
+            self._facts = event.facts
+            yield Deadline(ENLIST_SECONDS)
+            yield from self._wire(name for name in self._processes if name != SOURCE)
+
+    def _wire(self, names: Iterable[str]) -> Iterator[Effect]:
+        """Tell these workers all that they need."""
         plan = self._pipeline.as_dict()
         doors = {e: door for hello in self._hellos.values() for e, door in hello.doors.items()}
-        for name, cores in self._processes.items():
+        for name in names:
+            cores = self._processes[name]
             own = {e: door for e, door in doors.items() if Edge.named(e).sender in cores}
             yield Tell(name, Start(plan, self._facts, own))
 
@@ -296,6 +247,7 @@ _Action: TypeAlias = Callable[..., Iterator[Effect]]
 _TABLE: Final[dict[tuple[Phase, type], _Action]] = {
     (Phase.ENLISTING, Hello): Run._hello,
     (Phase.ENLISTING, Expired): Run._nobody_came,
+    (Phase.WIRING, Described): Run._described,
     (Phase.WIRING, Ready): Run._is_ready,
     (Phase.WIRING, Expired): Run._nobody_came,
     (Phase.RUNNING, Report): Run._report,

@@ -6,8 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Final, Protocol
 
-from coordinator.run import (
-    STOP_SECONDS,
+from coordinator.events import (
     Broken,
     Deadline,
     End,
@@ -16,9 +15,9 @@ from coordinator.run import (
     Expired,
     Interrupted,
     Record,
-    Run,
     Tell,
 )
+from coordinator.run import STOP_SECONDS, Run
 from coordinator.watch import Watch
 from protocol import Pipeline, ToCoordinator, ToWorker
 

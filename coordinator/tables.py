@@ -15,7 +15,7 @@ from rich.table import Table
 
 from coordinator.blas import threads
 from coordinator.display import Terminal, blas_threads, layer_table
-from coordinator.run import End
+from coordinator.events import End
 from coordinator.train import Result
 from protocol import Pipeline
 

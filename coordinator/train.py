@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from coordinator.events import End
 from coordinator.record import Recorder
-from coordinator.run import End
 from coordinator.watch import Display, Watch, interrupts
 from protocol import Pipeline, RunError, UserError
 

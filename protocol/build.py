@@ -14,7 +14,7 @@ from types import UnionType
 from typing import Any, Final, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from protocol.errors import SpecError, nearest
-from protocol.spec import Pipeline
+from protocol.spec import HEAD, Pipeline
 
 T = TypeVar("T")
 LONGEST_LIST: Final = 1000
@@ -71,7 +71,8 @@ def read_pipeline(path: Path, overrides: Iterable[str] = ()) -> Pipeline:
     """The pipeline in the TOML file `path`, with `a.b=value` overrides.
 
     A relative `data.path` in the file starts from the file's folder, one in an override from the
-    current folder. Raises SpecError that names the file and the key.
+    current folder, one on another machine from the folder in which that joined. Raises SpecError
+    that names the file and the key.
     """
     try:
         table = tomllib.loads(path.read_text("utf-8"))
@@ -82,23 +83,34 @@ def read_pipeline(path: Path, overrides: Iterable[str] = ()) -> Pipeline:
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, and numbers out of all reason
         raise SpecError(f"{path}: not TOML: {error}") from None
     table.setdefault("name", path.stem)
-    data = table.get("data")
-    if isinstance(data, dict) and isinstance(data.get("path"), str):
-        data["path"] = _absolute(path.parent, data["path"])
+    folder = path.parent
     try:
         for override in overrides:
-            _override(table, override)
+            if _override(table, override)[:2] in (["data"], ["data", "path"]):
+                folder = Path()
+        _locate(table.get("data"), folder)
         return build(Pipeline, table)
     except SpecError as error:
         raise SpecError(f"{path}: {error}") from None
 
 
 def located(pipeline: Pipeline) -> Pipeline:
-    """`pipeline` with an absolute `data.path`, which means the same from every folder."""
-    if pipeline.data.path is None:
+    """`pipeline` with an absolute `data.path`, which means the same from every folder.
+
+    A path on another machine is left as it is.
+    """
+    if pipeline.data.path is None or pipeline.data_away:
         return pipeline
     data = replace(pipeline.data, path=_absolute(Path(), pipeline.data.path))
     return replace(pipeline, data=data)
+
+
+def _locate(data: object, folder: Path) -> None:
+    """Let a path in the table `data` be absolute, unless it is for another machine."""
+    if not isinstance(data, dict) or not isinstance(data.get("path"), str):
+        return
+    if data.get("at", HEAD) == HEAD:
+        data["path"] = _absolute(folder, data["path"])
 
 
 def _absolute(folder: Path, path: str) -> str:
@@ -109,8 +121,8 @@ def _absolute(folder: Path, path: str) -> str:
         return path
 
 
-def _override(table: dict[str, Any], override: str) -> None:
-    """Set one key of `table`. The value is TOML; what is not TOML is a string."""
+def _override(table: dict[str, Any], override: str) -> list[str]:
+    """Set one key of `table`; returns its words. The value is TOML; what is not is a string."""
     key, equals, text = override.partition("=")
     words = key.strip().split(".")
     if not equals or not all(words):
@@ -130,10 +142,9 @@ def _override(table: dict[str, Any], override: str) -> None:
         target[int(last)] = value
     else:
         target[last] = value
-        if words == ["data", "path"] and isinstance(value, str):
-            target[last] = _absolute(Path(), value)
         if words[0] == "data" and last in ("name", "path"):
             target.pop({"name": "path", "path": "name"}[last], None)
+    return words
 
 
 def _inside(target: Any, word: str, override: str) -> Any:

@@ -75,7 +75,10 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """All that a worker needs to begin: the pipeline, the data's facts, its receivers' doors."""
+    """All that a worker needs to begin: the pipeline, the data's facts, its receivers' doors.
+
+    Without facts the source is to say what they are.
+    """
 
     pipeline: dict[str, object]
     facts: dict[str, object]
@@ -87,6 +90,14 @@ class Ready:
     """The worker is built and wired."""
 
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What the layers need to know of the data, from a source that alone has them."""
+
+    name: str
+    facts: dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +279,7 @@ class Upload:
 
 
 DataMessage: TypeAlias = Activation | Gradient | Credit | Mark
-ToCoordinator: TypeAlias = Hello | Ready | Report | Evaluated | Failed | State | Ping
+ToCoordinator: TypeAlias = Hello | Described | Ready | Report | Evaluated | Failed | State | Ping
 ToWorker: TypeAlias = Start | Go | Stop | Leave | Pong
 FromAgent: TypeAlias = Enrol | Died | Upload | Ping
 ToAgent: TypeAlias = Welcome | Refused | Launch | Leave | Pong

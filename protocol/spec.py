@@ -21,6 +21,8 @@ LARGEST_WINDOW: Final = 4096
 LARGEST_TRACE: Final = 1 << 20
 RULES: Final = ("no-bprop", "backprop", "dni", "cdni", "unlocked-dni", "unlocked-cdni")
 SOURCE: Final = "source"
+HEAD: Final = "head"
+"""The machine at which a run on several begins and is recorded."""
 OPTIMIZERS: Final = ("adam", "sgd")
 SCHEDULES: Final = ("free", "lockstep")
 LOSSES: Final = ("cross-entropy", "squared-error", "binary-cross-entropy")
@@ -33,15 +35,19 @@ class Data:
     """Where examples come from: a known data set by `name`, or the user's own at `path`.
 
     `augment` says how training pictures are varied, such as `("flip", "crop 4")`; `workers.data`
-    knows the words.
+    knows the words. `at` names the machine that has the data, by its host name or as it is called
+    in the run, such as "node2"; the source lives there, and `path` is a path there.
     """
 
     name: str | None = None
     path: str | None = None
     batch: int = 256
     augment: tuple[str, ...] = ()
+    at: str = HEAD
 
     def __post_init__(self) -> None:
+        if not self.at or not self.at.isprintable():
+            raise SpecError(f"data.at: {self.at!r} cannot be the name of a machine")
         if (self.name is None) == (self.path is None):
             raise SpecError("data: give either name or path")
         if self.path is not None and not is_path(self.path):
@@ -212,6 +218,11 @@ class Pipeline:
                 "train.update_probability: less than 1 cannot be with unlocked layers in lockstep, "
                 "which wait for the gradient of every batch; leave train.schedule at 'free'"
             )
+
+    @property
+    def data_away(self) -> bool:
+        """Whether the data are on another machine than the head."""
+        return self.data.at != HEAD
 
     @property
     def unlocked(self) -> bool:

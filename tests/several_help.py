@@ -97,13 +97,19 @@ class Several:
         self.dni.until(lambda: "waiting for" in head.text, "one can join")
         return head
 
-    def join(self, head: Training, *words: str, command: Sequence[str] = COMMAND) -> Machine:
-        """Start a machine; it need not have enrolled when this returns."""
+    def join(
+        self,
+        head: Training,
+        *words: str,
+        command: Sequence[str] = COMMAND,
+        cwd: Path | None = None,
+    ) -> Machine:
+        """Start a machine, in the folder `cwd`; it need not have enrolled when this returns."""
         output = self.dni.home / f"join{len(self.machines)}.out"
         with output.open("wb") as out:
             process = subprocess.Popen(
                 [*command, "join", line(head), *words],
-                cwd=self.dni.home,
+                cwd=cwd or self.dni.home,
                 env=self.dni.environment,
                 stdout=out,
                 stderr=out,

@@ -18,7 +18,7 @@ from coordinator.links import Line
 from coordinator.several import head as heads
 from coordinator.several.agent import Agent, software
 from coordinator.several.head import Head
-from coordinator.several.registry import HEAD, Registry
+from coordinator.several.registry import Registry
 from coordinator.several.status import status_table
 from coordinator.several.uploads import Uploads
 from protocol import (
@@ -34,6 +34,7 @@ from protocol import (
 )
 from protocol.keys import KeyPair
 from protocol.messages import Died, Enrol, Refused, ToAgent, Upload, Welcome
+from protocol.spec import HEAD
 from protocol.token import Token
 from tests.conftest import wait_until
 from tests.several_help import BIND, request

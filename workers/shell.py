@@ -29,6 +29,7 @@ from protocol import (
     Activation,
     Core,
     Credit,
+    Described,
     Edge,
     Evaluated,
     Failed,
@@ -198,7 +199,7 @@ class _Worker:
             links.connect(Edge.named(edge), str(endpoint), pipeline.window)
         self._widths = Widths(pipeline)
         time_there = self._compare_clocks()
-        for core in _cores(name, start, pipeline):
+        for core in self._cores(name, start, pipeline):
             meter = metered(core, pipeline, start.facts, self._config.trace, time_there)
             for way in links.long_ways:
                 if way.sender == core.name:
@@ -209,6 +210,17 @@ class _Worker:
         links.tell(Ready(name))
         if name == SOURCE:
             self._wait(Go)  # the layers do not: a batch may well be quicker than the word
+
+    def _cores(self, name: str, start: Start, pipeline: Pipeline) -> list[Core]:
+        """The cores of this worker. Raises UserError where pipeline and data do not fit."""
+        if name == SOURCE:
+            data = load(pipeline.data.name, pipeline.data.path)
+            if not start.facts:
+                self._links.tell(Described(SOURCE, Facts.of(data).as_dict()))
+            return [Source(pipeline, data)]
+        facts = build(Facts, start.facts)
+        numbers = [pipeline.cores.index(core) - 1 for core in pipeline.processes[name]]
+        return [build_layer(pipeline, facts, number) for number in numbers]
 
     def _compare_clocks(self) -> Estimate:
         """What time it is at the coordinator."""
@@ -300,12 +312,3 @@ class _Worker:
                 case _:
                     pass
         return False
-
-
-def _cores(name: str, start: Start, pipeline: Pipeline) -> list[Core]:
-    """The cores of the worker `name`. Raises UserError where pipeline and data do not fit."""
-    if name == SOURCE:
-        return [Source(pipeline, load(pipeline.data.name, pipeline.data.path))]
-    facts = build(Facts, start.facts)
-    numbers = [pipeline.cores.index(core) - 1 for core in pipeline.processes[name]]
-    return [build_layer(pipeline, facts, number) for number in numbers]

@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Final
 
 from protocol import Core, DataMessage, Edge, Pipeline
 from protocol import trace as form
@@ -41,14 +41,16 @@ _DEEPEST: Final = (1 << 16) - 1
 _now: Final = time.monotonic_ns
 
 
+_last: Final[list[object]] = [None]
+"""The trace in this process whose core took up something last. It is no attribute of the class,
+for with each change of a class Python forgets what it has learnt of its methods."""
+
+
 class Trace:
     """Writes a journal of `core` into the file of its name in `folder`. See `protocol.Journal`.
 
     Where the file cannot be written the journal ends there, with a line on standard error.
     """
-
-    _last: ClassVar[Trace | None] = None
-    """Of all cores of this process, whose took up something last."""
 
     def __init__(self, core: Core, pipeline: Pipeline, folder: Path, clock: Estimate) -> None:
         self._core = core
@@ -125,7 +127,7 @@ class Trace:
         """Where nothing was taken up since in this process, what was begun just goes on."""
         if self._log is not None:
             edge = self._into[sender]
-            if Trace._last is self and self._newest == (edge, ACTIVATION, batch):
+            if _last[0] is self and self._newest == (edge, ACTIVATION, batch):
                 self._log.again()
                 self._cause = 1 + edge
             else:
@@ -151,7 +153,7 @@ class Trace:
         log.end()
         self._cause = 1 + edge
         self._newest = edge, kind, number
-        Trace._last = self
+        _last[0] = self
         version = self._core.version
         if staleness > _MOST:
             staleness = _MOST

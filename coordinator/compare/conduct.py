@@ -10,7 +10,7 @@ from typing import Protocol, TypeAlias
 from coordinator.compare.cells import Cell
 from coordinator.compare.picture import draw
 from coordinator.compare.results import Group, goals, grouped, read, write
-from coordinator.run import End
+from coordinator.events import End
 from coordinator.train import Result
 from protocol import DataError, Pipeline, RunError, SpecError, UserError
 

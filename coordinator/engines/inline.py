@@ -10,7 +10,7 @@ from typing import Final, Protocol
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from coordinator.run import End
+from coordinator.events import End
 from coordinator.watch import Watch
 from protocol import Core, DataMessage, Evaluated, NonFiniteError, Report, Send, State
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from coordinator.engines.processes import Processes, SocketFolder
+from coordinator.events import End, Exited
 from coordinator.links import Links
 from coordinator.record import LOGS, TRACE
-from coordinator.run import End, Exited
 from coordinator.shell import run_processes
 from coordinator.train import Drive
 from coordinator.watch import Watch

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from coordinator import blas
-from coordinator.run import Exited
+from coordinator.events import Exited
 from protocol import RunError
 
 KILL_SECONDS: Final = 0.4

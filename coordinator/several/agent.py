@@ -23,6 +23,7 @@ from coordinator.watch import Interrupts, interrupts
 from protocol import VERSION, Leave, Ping, RunError
 from protocol.keys import KeyPair
 from protocol.messages import Died, Enrol, Launch, Refused, ToAgent, Upload, Welcome
+from protocol.spec import SOURCE
 from protocol.token import INSECURE, Token
 
 ENROL_SECONDS: Final = 10.0
@@ -199,7 +200,8 @@ class _Member:
         logs, trace = self._folder / LOGS, self._folder / TRACE
         logs.mkdir()
         trace.mkdir()
-        count = threads or max(1, self._agent.cores // max(1, len(workers)))
+        layers = len(workers) - (SOURCE in workers)
+        count = threads or max(1, self._agent.cores // max(1, layers))
         self._processes = Processes(logs, count, sockets.path, self._folder)
         left.callback(self._processes.close)
         for name, config in workers.items():

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from coordinator.engines.launch import Launcher
-from coordinator.run import End
+from coordinator.events import End
 from coordinator.several.door import Door
 from coordinator.several.engine import SeveralEngine
+from coordinator.several.head import Head
 from coordinator.shell import run_processes
 from coordinator.train import Drive
 from coordinator.watch import Watch
@@ -29,6 +30,7 @@ class Pasted:
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         self._tell = tell
+        self._told = False
 
     def home(self) -> str:
         """Nobody knows but who opens the door."""
@@ -42,6 +44,12 @@ class Pasted:
     def gone(self) -> list[str]:
         """Of who has not come there is nothing to say."""
         return []
+
+    def misses(self, text: str) -> None:
+        """One machine must still come, as `text` explains."""
+        if not self._told:
+            self._tell(f"waiting for one more: {text}")
+        self._told = True
 
     def close(self) -> None:
         """They leave when the head says so."""
@@ -72,7 +80,8 @@ def elsewhere(
                 head.begin(folder)
                 wanted = len(pipeline.processes) - 1
                 launcher.launch(str(token), wanted)
-                if not head.gather(wanted, lambda: _in_vain(launcher, watch)):
+                at = pipeline.data.at
+                if not head.gather(wanted, at, lambda: _in_vain(launcher, watch, head, wanted, at)):
                     return End("interrupted")
                 watch.start_clock()
                 engine = SeveralEngine(head, folder, pipeline.train.threads, costs)
@@ -81,8 +90,17 @@ def elsewhere(
     return drive
 
 
-def _in_vain(launcher: Launcher, watch: Watch) -> bool:
-    """Whether the user asked for an end. Raises RunError where an agent has ended."""
+def _in_vain(launcher: Launcher, watch: Watch, head: Head, wanted: int, data: str) -> bool:
+    """Whether the user asked for an end, while machines with `wanted` slots are waited for.
+
+    Raises RunError where an agent has ended, or where all are there that were launched and none
+    is the machine `data`.
+    """
     if gone := launcher.gone():
         raise RunError("; ".join(gone))
+    if head.slots >= wanted and not head.registry.called(data):
+        text = f"data.at: {data} is none of {head.registry.described}"
+        if not isinstance(launcher, Pasted):
+            raise RunError(text)
+        launcher.misses(text)
     return watch.interrupts.count > 0

@@ -1,4 +1,4 @@
-"""Workers on the machines that joined, and the source at the head."""
+"""Workers on the machines that joined, and the source where the data are."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from coordinator.engines.processes import Processes, SocketFolder
+from coordinator.events import Exited
 from coordinator.record import LOGS, TRACE
-from coordinator.run import Exited
 from coordinator.several.agent import at_home
 from coordinator.several.head import Head
 from coordinator.several.placement import Offer, place
-from coordinator.several.registry import HEAD
 from protocol import Pipeline
 from protocol.clock import clock_name
 from protocol.messages import Launch
-from protocol.spec import SOURCE
+from protocol.spec import HEAD, SOURCE
 
 
 class SeveralEngine:
@@ -40,7 +39,8 @@ class SeveralEngine:
         """Place the workers, and have them started."""
         agents = self._head.registry.agents
         offers = [Offer(a.name, a.slots, a.wishes) for a in agents.values() if a.here]
-        placed = {SOURCE: HEAD, **place(pipeline, offers, self._costs)}
+        at = self._head.registry.called(pipeline.data.at) if pipeline.data_away else None
+        placed = {SOURCE: at.name if at else HEAD, **place(pipeline, offers, self._costs)}
         for worker, name in placed.items():
             agents[name].workers[worker] = frozenset(pipeline.processes[worker])
         configs = {worker: self._config(pipeline, worker, placed) for worker in placed}

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from coordinator.events import Exited
 from coordinator.links import Heard, Links
 from coordinator.record import REVOKED, STATUS, whole
-from coordinator.run import Exited
-from coordinator.several.registry import HEAD, Agent, Registry
+from coordinator.several.registry import Agent, Registry
 from coordinator.several.uploads import Uploads
 from protocol import Hello, Leave, Ping, ToCoordinator, ToWorker
 from protocol.keys import PLAIN, KeyPair
 from protocol.messages import Died, Enrol, Refused, ToAgent, Upload
+from protocol.spec import HEAD
 
 LOST_SECONDS: Final = 5.0
 """Without a word from an agent for so long, it is taken for dead."""
@@ -131,9 +132,14 @@ class Head:
 
     # -- agents
 
-    def gather(self, slots: int, in_vain: Callable[[], bool] = lambda: False) -> bool:
-        """Wait until agents with so many slots are there; False once it is `in_vain`."""
-        while self.slots < slots:
+    def gather(
+        self, slots: int, data: str = HEAD, in_vain: Callable[[], bool] = lambda: False
+    ) -> bool:
+        """Wait until agents with so many slots are there, and the machine `data`.
+
+        False once it is `in_vain`, which is asked between looks.
+        """
+        while self.slots < slots or not self.registry.called(data):
             if in_vain():
                 return False
             for _ in self.poll(0.1):

@@ -12,8 +12,8 @@ from typing import Final
 
 from protocol import VERSION
 from protocol.messages import Enrol, Refused, Welcome
+from protocol.spec import HEAD
 
-HEAD: Final = "head"
 MOST_SLOTS: Final = 4096
 
 
@@ -90,7 +90,7 @@ class Registry:
 
     def at_home(self, key: str, address: str, now: float) -> None:
         """The head itself starts workers too."""
-        self.agents[HEAD] = Agent(HEAD, "", address, key, 0, (), now)
+        self.agents[HEAD] = Agent(HEAD, "", address, key, 0, (), now, here=True)
         self._keys[key] = HEAD
 
     def revoke(self, name: str) -> Agent | None:
@@ -104,6 +104,18 @@ class Registry:
     def of(self, key: str) -> Agent | None:
         """The agent that has `key`."""
         return self.agents.get(self._keys.get(key, ""))
+
+    def called(self, name: str) -> Agent | None:
+        """The machine that is here and has this host name, else this name; None for none."""
+        here = [agent for agent in self.agents.values() if agent.here]
+        by_host = [agent for agent in here if agent.host == name]
+        return next(iter(by_host + [agent for agent in here if agent.name == name]), None)
+
+    @property
+    def described(self) -> str:
+        """The machines that joined, by name and host."""
+        joined = (a for a in self.agents.values() if a.name != HEAD and a.here)
+        return ", ".join(f"{agent.name} ({agent.host})" for agent in joined)
 
     def may_speak(self, name: str, key: str) -> bool:
         """Whether who has `key` may speak in the name of `name`: its own, or what lives there."""

@@ -14,9 +14,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from coordinator.record import METRICS, REVOKED, STATUS, SUMMARY
-from coordinator.several.registry import HEAD
 from coordinator.watch import alive
 from protocol import RunError, SpecError, nearest
+from protocol.spec import HEAD
 
 TAIL: Final = 1 << 20
 """Bytes at the end of the metrics in which every core has a line, of a thousand cores too."""

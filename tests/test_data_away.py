@@ -1,0 +1,287 @@
+"""Data that are on another machine than the head: the source goes to them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import cli
+from coordinator.events import Deadline, Effect, Event, Tell
+from coordinator.run import ENLIST_SECONDS, Run
+from coordinator.several.elsewhere import Pasted, _in_vain
+from coordinator.several.head import Head
+from coordinator.several.registry import Registry
+from coordinator.watch import Watch
+from protocol import (
+    VERSION,
+    Data,
+    Described,
+    Go,
+    Hello,
+    Ready,
+    RunError,
+    SpecError,
+    Start,
+    located,
+    read_pipeline,
+)
+from protocol.keys import KeyPair
+from protocol.messages import Enrol
+from tests.conftest import Dni
+from tests.several_help import BIND, Several, machines
+from tests.test_several import balanced, weights
+from tests.traced import tiny
+from workers.data import load
+
+LATE = 40.0
+AWAY = replace(tiny(), data=Data(path="mine.npz", batch=32, at="ada"))
+NAMES = ("source", "layer0", "layer1", "layer2")
+FACTS: dict[str, object] = {"shape": [64]}
+
+
+# -- the pipeline
+
+
+def test_the_data_are_at_the_head_unless_said_otherwise() -> None:
+    assert not tiny().data_away
+    assert AWAY.data_away
+    assert tiny().data == Data(name="digits", batch=32, at="head")
+
+
+@pytest.mark.parametrize("name", ["", "a\nb"])
+def test_what_cannot_be_the_name_of_a_machine_is_refused(name: str) -> None:
+    with pytest.raises(SpecError, match=r"^data\.at: "):
+        Data(name="digits", at=name)
+
+
+def test_a_path_on_another_machine_is_not_touched_here(tmp_path: Path) -> None:
+    file = tmp_path / "a.toml"
+    layers = '[[layer]]\nmodules = ["linear 10"]\n'
+    file.write_text(f'[data]\npath = "x/mine.npz"\n{layers}', "utf-8")
+    here = str(tmp_path / "x/mine.npz")
+    assert read_pipeline(file).data.path == here
+    assert read_pipeline(file, ["data.at=head"]).data.path == here
+    away = read_pipeline(file, ["data.at=node2"])
+    assert away.data.path == located(away).data.path == "x/mine.npz"
+    assert read_pipeline(file, ["data.path=y.npz", "data.at=b"]).data.path == "y.npz"
+    assert read_pipeline(file, ["data.path=y.npz"]).data.path == str(Path("y.npz").resolve())
+
+
+@pytest.mark.parametrize("engine", ["local", "inline"])
+def test_where_no_machine_joins_the_data_are_here(tmp_path: Path, engine: str) -> None:
+    with pytest.raises(SpecError, match=r"data\.at: 'ada' is another machine.* engine " + engine):
+        cli.run(AWAY, engine=engine, run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+# -- the run
+
+
+def told(run: Run, *events: Event) -> list[Effect]:
+    return [effect for event in events for effect in run.handle(event)]
+
+
+def hellos() -> list[Event]:
+    return [Hello(name, 1, VERSION, {}) for name in NAMES]
+
+
+def starts(effects: list[Effect]) -> dict[str, dict[str, object]]:
+    """The facts that each worker is to start with."""
+    tells = [e for e in effects if isinstance(e, Tell) and isinstance(e.message, Start)]
+    return {t.name: t.message.facts for t in tells if isinstance(t.message, Start)}
+
+
+def test_what_is_known_of_the_data_goes_to_all_at_once() -> None:
+    run = Run(AWAY, FACTS)
+    assert starts(told(run, *hellos())) == dict.fromkeys(NAMES, FACTS)
+    assert starts(told(run, Described("source", {"shape": [1]}))) == {}
+
+
+def test_the_source_says_first_what_the_layers_need_to_know_and_may_take_its_time() -> None:
+    run = Run(AWAY, {})
+    first = told(run, *hellos())
+    assert starts(first) == {"source": {}}
+    assert [e for e in first if isinstance(e, Deadline)] == [Deadline(None)]
+    assert told(run, Described("layer1", {"shape": [1]}), Described("stranger", {})) == []
+    then = told(run, Described("source", FACTS))
+    assert starts(then) == dict.fromkeys(NAMES[1:], FACTS)
+    assert Deadline(ENLIST_SECONDS) in then
+    assert told(run, Described("source", {"shape": [1]})) == []
+    last = told(run, *(Ready(name) for name in NAMES))
+    assert Tell("source", Go()) in last
+
+
+# -- who has them
+
+
+def there(registry: Registry, number: int, host: str) -> None:
+    """A machine joins."""
+    key = f"{number:064x}"
+    registry.enrol(Enrol(VERSION, "1", key, host, "127.0.0.1", 1, ()), "e" * 64, 0.0)
+    agent = registry.of(key)
+    assert agent is not None
+    agent.here = True
+
+
+def test_a_machine_is_known_by_its_host_first_and_then_by_its_name_in_the_run() -> None:
+    registry = Registry(NAMES[1:], "e" * 64, 9, "1", "clock")
+    registry.at_home("f" * 64, "127.0.0.1", 0.0)
+    found = registry.called("head")
+    assert found is not None
+    assert found.name == "head"
+    assert registry.called("ada") is registry.called("node1") is None
+    for number, host in enumerate(("node2", "ada", "ada"), 1):
+        there(registry, number, host)
+    names = {name: registry.called(name) for name in ("node1", "node2", "node3", "ada")}
+    assert {name: agent.name for name, agent in names.items() if agent} == {
+        "node1": "node1",
+        "node2": "node1",
+        "node3": "node3",
+        "ada": "node2",
+    }
+
+
+class Started:
+    """Machines that are all there when they have been launched."""
+
+    def home(self) -> str:
+        return "127.0.0.1"
+
+    def launch(self, token: str, slots: int) -> None:
+        pass
+
+    def gone(self) -> list[str]:
+        return []
+
+    def close(self) -> None:
+        pass
+
+
+class Patient(Watch):
+    """Nobody is impatient."""
+
+    def __init__(self) -> None:
+        self.interrupts = type("", (), {"count": 0})()
+
+
+def test_who_has_the_data_is_waited_for_where_more_can_come_and_missed_where_none_can() -> None:
+    registry = Registry(NAMES[1:], "e" * 64, 9, "1", "clock")
+    lines: list[str] = []
+    head = Head(BIND, registry, KeyPair.new(), KeyPair.new(), lines.append)
+    try:
+        there(registry, 1, "eve")
+        pasted = Pasted(lines.append)
+        assert not _in_vain(Started(), Patient(), head, 2, "ada")
+        with pytest.raises(RunError, match=r"data\.at: ada is none of node1 \(eve\)"):
+            _in_vain(Started(), Patient(), head, 1, "ada")
+        for _ in range(3):
+            assert not _in_vain(pasted, Patient(), head, 1, "ada")
+        assert lines == ["waiting for one more: data.at: ada is none of node1 (eve)"]
+        there(registry, 2, "ada")
+        assert not _in_vain(Started(), Patient(), head, 1, "ada")
+    finally:
+        head.close()
+
+
+# -- on machines
+
+
+@pytest.fixture
+def several(dni: Dni) -> Iterator[Several]:
+    with machines(dni) as found:
+        yield found
+
+
+@pytest.fixture
+def elsewhere(dni: Dni) -> Path:
+    """A folder that only one machine knows, with a copy of the digits."""
+    folder = dni.home / "elsewhere"
+    folder.mkdir()
+    digits: Any = load("digits", None)
+    arrays = {name: getattr(digits, name) for name in ("x_train", "y_train", "x_test", "y_test")}
+    np.savez(folder / "mine.npz", **arrays)
+    return folder
+
+
+WORDS = ("-o", "data.path=mine.npz", "-o", "data.at=node2")
+
+
+@pytest.mark.slow
+def test_the_source_lives_where_the_data_are_and_all_learn_what_they_would_here(
+    dni: Dni, several: Several, elsewhere: Path
+) -> None:
+    words = ("-o", "train.schedule=lockstep", "-o", "train.threads=1")
+    head = several.up(*WORDS, *words)
+    first = several.join(head, "--slots", "2")
+    dni.until(lambda: first.name == "node1", "the first is there")
+    second = several.join(head, cwd=elsewhere)
+    assert head.end(LATE) == 0, head.text
+    assert several.ends() == [0, 0]
+    assert "source" in second.text.partition("working: ")[2]
+    assert "source" not in first.text.partition("working: ")[2]
+    here = dni(
+        "run", "tiny.toml", "--run-dir", "here", "-o", "data.path=elsewhere/mine.npz", *words
+    )
+    assert here.returncode == 0, here.stderr
+    assert weights(head.folder) == weights(dni.home / "here")
+    there, local = (
+        json.loads((dni.home / f / "summary.json").read_text()) for f in ("run", "here")
+    )
+    assert there["test_error"] == local["test_error"]
+    balanced(head.folder)
+    judged = dni("evaluate", "run")
+    assert judged.returncode == 2
+    assert "data.at: they are on node2" in judged.stderr
+    dni.nothing_left()
+
+
+@pytest.mark.slow
+def test_data_that_are_not_there_end_the_run_with_the_reason(dni: Dni, several: Several) -> None:
+    head = several.up(*WORDS)
+    for _ in range(3):
+        several.join(head)
+    assert head.end(LATE) == 2
+    assert "mine.npz: no such file" in head.summary()["failure"]
+    assert several.ends() == [0, 0, 0]
+    dni.nothing_left()
+
+
+@pytest.mark.slow
+def test_layers_that_do_not_fit_the_data_are_named(
+    dni: Dni, several: Several, elsewhere: Path
+) -> None:
+    head = several.up(*WORDS, "-o", 'layer.2.modules=["linear 4"]')
+    for _ in range(3):
+        several.join(head, cwd=elsewhere)
+    assert head.end(LATE) == 2
+    assert "the last layer has 4 outputs, but labels go up to 9" in head.summary()["failure"]
+    assert several.ends() == [0, 0, 0]
+    dni.nothing_left()
+
+
+@pytest.mark.slow
+def test_who_has_the_data_is_waited_for_and_the_death_of_its_source_is_named(
+    dni: Dni, several: Several, elsewhere: Path
+) -> None:
+    head = several.up(*WORDS, "-o", "train.steps=1000000000")
+    several.join(head, "--slots", "3")
+    dni.until(lambda: "waiting for one more: data.at: node2" in head.text, "it is missed")
+    second = several.join(head, cwd=elsewhere)
+    dni.until(lambda: "source" in second.workers(), "the source has begun")
+    dni.until(lambda: head.metrics(), "it trains")
+    began = time.monotonic()
+    second.workers()["source"].send_signal(signal.SIGKILL)
+    dni.until(lambda: (head.folder / "summary.json").exists(), "the run is over")
+    assert time.monotonic() - began < 2.0
+    assert head.end(LATE) == 1
+    assert head.summary()["failure"] == "source was killed by SIGKILL"
+    assert several.ends() == [0, 0]
+    dni.nothing_left()
