@@ -85,9 +85,18 @@ def test_what_a_file_leaves_out_has_its_default(file: Path) -> None:
         (
             "data.path=some/where.npz",
             ("data",),
-            {"path": str(Path("some/where.npz").resolve()), "batch": 10, "augment": [], "at": "head"},
+            {
+                "path": str(Path("some/where.npz").resolve()),
+                "batch": 10,
+                "augment": [],
+                "at": "head",
+            },
         ),
-        ("data={name='mnist'}", ("data",), {"name": "mnist", "batch": 256, "augment": [], "at": "head"}),
+        (
+            "data={name='mnist'}",
+            ("data",),
+            {"name": "mnist", "batch": 256, "augment": [], "at": "head"},
+        ),
     ],
 )
 def test_an_override_sets_one_key(
