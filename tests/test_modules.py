@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from workers.nn import WORDS, Floats, Labels, Shape, Stack, modules
+from workers.nn import WORDS, Conditioned, Floats, Joined, Labels, Linear, Shape, Stack, modules
 from workers.nn import module as make
 from workers.optim import Adam
-from workers.synthetic import SyntheticGradient
+from workers.synthetic import Entered, SyntheticGradient
 
 CASES: tuple[tuple[Sequence[str], Shape], ...] = (
     (["linear 4"], (2, 3)),
@@ -84,9 +84,10 @@ def away_from_zero(rng: np.random.Generator, shape: Shape) -> Floats:
     return x + np.copysign(0.1, x)
 
 
-def kink_distance(stack: Stack, x: Floats) -> float:
+def kink_distance(stack: Stack, x: Entered) -> float:
     """The least absolute input of any ReLU in `stack`."""
     least = np.inf
+    x = stack.enter(x)
     for i, module in enumerate(stack.modules):
         if module.word == "relu":
             least = min(least, float(np.abs(x).min()))
@@ -95,13 +96,18 @@ def kink_distance(stack: Stack, x: Floats) -> float:
     return least
 
 
-def has_its_slopes(stack: Stack, x: Floats, difference: Difference) -> None:
-    """Assert that `backward` agrees with the finite differences by inputs and parameters."""
-    assert kink_distance(stack, x) > 1e-3
+def has_its_slopes(
+    stack: Stack, x: Floats, difference: Difference, put: Callable[[Floats], Entered] = lambda x: x
+) -> None:
+    """Assert that `backward` agrees with the finite differences by inputs and parameters.
+
+    `put` makes of `x` what the stack takes.
+    """
+    assert kink_distance(stack, put(x)) > 1e-3
 
     def forward() -> tuple[Floats, list[object]]:
         begin(stack)
-        return stack.forward(x, train=True)
+        return stack.forward(put(x), train=True)
 
     y, caches = forward()
     assert y.shape == (len(x), *stack.output)
@@ -145,8 +151,29 @@ def test_a_gradient_model_has_the_slopes_of_its_function(
     rng = np.random.default_rng(2)
     model = SyntheticGradient(shape, classes, hidden, 3, rng, Adam, "f8")
     model.stack.parameters[...] = rng.normal(size=model.stack.parameters.size)
-    guess = model.guess(rng.normal(size=(N, *shape)), answers(kind))
-    has_its_slopes(model.stack, guess.x.copy(), difference)
+    h, c = rng.normal(size=(N, *shape)), answers(kind)
+    if isinstance(x := model.guess(h, c).x, Joined):
+        has_its_slopes(model.stack, h, difference, lambda h: Joined(h, c))
+    else:
+        has_its_slopes(model.stack, x.copy(), difference)
+
+
+@pytest.mark.parametrize("shape", [(6,), (2, 3)])
+@pytest.mark.parametrize("kind", ["classes", "values"])
+def test_what_is_conditioned_is_linear_in_activations_and_labels_in_one_row(
+    shape: Shape, kind: str
+) -> None:
+    rng = np.random.default_rng(14)
+    h, c, dy = rng.normal(size=(N, *shape)), answers(kind), rng.normal(size=(N, 4))
+    row = np.concatenate((h.reshape(N, 6), np.eye(K)[c] if c.ndim == 1 else c), axis=1)
+    found = []
+    for made, x in ((Conditioned(shape, K, 4), Joined(h, c)), (Linear((6 + K,), 4), row)):
+        stack = Stack([made], np.random.default_rng(15), dtype="f8")
+        y, caches = stack.forward(x, train=True)
+        dx = stack.backward(caches, dy, need_dx=True).reshape(N, -1)[:, :6]
+        found.append((y, dx, stack.gradients, stack.parameters))
+    for one, other in zip(*found, strict=True):
+        assert_allclose(one, other, rtol=1e-12, atol=1e-12)
 
 
 @over_cases

@@ -136,6 +136,7 @@ def test_labels_are_joined_as_constant_planes(labels: Labels) -> None:
     h = rng().normal(size=(2, 2, 3, 4))
     guess = model.guess(h, labels)
     rows = np.eye(3)[labels] if labels.ndim == 1 else labels
+    assert isinstance(guess.x, np.ndarray)
     assert_array_equal(guess.x[..., :4], h)
     assert_array_equal(guess.x[..., 4:], np.broadcast_to(rows[:, None, None], (2, 2, 3, 3)))
     assert guess.value.shape == h.shape

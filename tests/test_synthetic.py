@@ -150,7 +150,7 @@ def test_a_fresh_guess_teaches_from_the_forward_that_made_it(
     model, manual = stirred(model_of(hidden, kind)), stirred(model_of(hidden, kind))
     h, truth, labels = drawn(N, FEATURES), drawn(N, FEATURES, seed=10), labels_of(kind)
     guess, same = model.guess(h, labels), manual.guess(h, labels)
-    model.teach(guess._replace(x=np.full_like(guess.x, np.nan)), truth, LR)
+    model.teach(guess._replace(x=np.full_like(h, np.nan)), truth, LR)
     manual.stack.backward(same.caches, same.value - truth, need_dx=False)
     manual.optimizer.step(manual.stack.parameters, manual.stack.gradients, LR, 1 / N)
     assert_array_equal(model.stack.parameters, manual.stack.parameters)

@@ -10,7 +10,7 @@ from protocol import COORDINATOR, Activation, Evaluated, Mark, Pipeline, Send
 from workers.layer import Layer, Rng, Sent
 from workers.nn import Floats, Loss, Stack
 from workers.optim import Optimizer
-from workers.synthetic import Guess, SyntheticGradient
+from workers.synthetic import Entered, Guess, SyntheticGradient
 
 
 class Fixed(Layer):
@@ -78,7 +78,7 @@ class Decoupled(Layer):
 
     def _taught(self, batch: int, sent: Sent, truth: Floats) -> Iterator[Send]:  # noqa: ARG002
         memory = sent.memory  # a guess or, of a batch that was not learnt from, what to guess from
-        guess = memory if isinstance(memory, Guess) else self.synthetic.of(cast(Floats, memory))
+        guess = memory if isinstance(memory, Guess) else self.synthetic.of(cast(Entered, memory))
         self.stats.compare(guess.value, truth)
         self.synthetic.teach(guess, truth, self._lr(self._synthetic_lr, sent.step))
         return iter(())

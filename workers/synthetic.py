@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from workers.nn import (
     BatchNorm,
+    Conditioned,
     Conv,
     Floats,
+    Joined,
     Labels,
     Linear,
     Module,
@@ -28,12 +30,15 @@ from workers.nn import (
 )
 from workers.optim import Optimizer
 
+Entered: TypeAlias = Floats | Joined
+"""What a model guesses from, as its `stack` takes it."""
+
 
 class Guess(NamedTuple):
     """What a model made of `x`, (n, *shape), and what it needs to learn from the truth."""
 
     value: Floats
-    x: Floats
+    x: Entered
     caches: list[object]
     version: int
 
@@ -51,7 +56,10 @@ def model_modules(shape: Shape, classes: int, hidden: Sequence[int], kernel: int
     (kernel, kernel) weights; for all else linear.
     """
     outputs = conditioned(shape, 0)[-1]
-    return _row(conditioned(shape, classes), hidden, outputs, kernel, zero=True)
+    made = _row(conditioned(shape, classes), hidden, outputs, kernel, zero=True)
+    if classes and len(shape) != 3:
+        made[0] = Conditioned(shape, classes, made[0].output[0], zero=not hidden)
+    return made
 
 
 def input_modules(inputs: Shape, shape: Shape, hidden: Sequence[int]) -> list[Module]:
@@ -86,10 +94,10 @@ class Model:
         self._shape = shape
         self.optimizer = optimizer(len(stack.parameters))
 
-    def of(self, x: Floats) -> Guess:
-        """The guess for `x` in the form that `stack` takes."""
+    def of(self, x: Entered) -> Guess:
+        """The guess for `x`."""
         value, caches = self.stack.forward(x, train=True)
-        return Guess(value.reshape(len(x), *self._shape), x, caches, self.optimizer.count)
+        return Guess(value.reshape(len(value), *self._shape), x, caches, self.optimizer.count)
 
     def teach(self, guess: Guess, truth: Floats, lr: float) -> None:
         """One step on half the squared error to the truth, the mean over the batch.
@@ -139,14 +147,15 @@ class SyntheticGradient(Model):
         modules = model_modules(shape, classes, hidden, kernel)
         super().__init__(Stack(modules, rng, dtype=dtype), shape, optimizer)
 
-    def joined(self, h: Floats, labels: Labels) -> Floats:
+    def joined(self, h: Floats, labels: Labels) -> Entered:
         """h and c as the model takes them."""
-        x = h.reshape(len(h), *self.stack.output)
-        if self._classes:
-            c = targets(labels, self._classes, x.dtype)
-            c = c.reshape(len(h), *(1 for _ in x.shape[2:]), self._classes)
-            x = np.concatenate((x, np.broadcast_to(c, (*x.shape[:-1], self._classes))), axis=-1)
-        return x
+        if not self._classes:
+            return h
+        if isinstance(self.stack.modules[0], Conditioned):
+            return Joined(h, labels)
+        c = targets(labels, self._classes, h.dtype).reshape(len(h), 1, 1, self._classes)
+        planes = np.broadcast_to(c, (*h.shape[:-1], self._classes))
+        return np.concatenate((h, planes), axis=-1)
 
     def guess(self, h: Floats, labels: Labels) -> Guess:
         """The synthetic gradient for the activation `h`, (n, *features)."""

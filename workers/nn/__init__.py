@@ -2,7 +2,7 @@
 
 from workers.nn.activation import Relu, Sigmoid, Tanh
 from workers.nn.convolution import Conv
-from workers.nn.dense import Flatten, Linear
+from workers.nn.dense import Conditioned, Flatten, Joined, Linear
 from workers.nn.grammar import WORDS, module, modules
 from workers.nn.loss import LOSSES, Judgement, Labels, Loss, targets
 from workers.nn.module import Floats, Module, Shape
@@ -16,10 +16,12 @@ __all__ = [
     "WORDS",
     "AvgPool",
     "BatchNorm",
+    "Conditioned",
     "Conv",
     "Dropout",
     "Flatten",
     "Floats",
+    "Joined",
     "Judgement",
     "Labels",
     "Linear",

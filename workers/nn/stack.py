@@ -9,6 +9,7 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
+from workers.nn.dense import Joined
 from workers.nn.module import Floats, Module, Shape, Views
 
 
@@ -45,7 +46,9 @@ class Stack:
             for name, buffer in module.buffers.items():
                 module.buffers[name] = buffer.astype(self._dtype)
 
-    def forward(self, x: npt.NDArray[np.generic], train: bool) -> tuple[Floats, list[object]]:
+    def forward(
+        self, x: npt.NDArray[np.generic] | Joined, train: bool
+    ) -> tuple[Floats, list[object]]:
         """(n, *input) to (n, *output), and what `backward` needs."""
         y = self.enter(x)
         caches: list[object] = []
@@ -54,8 +57,10 @@ class Stack:
             caches.append(cache)
         return y, caches
 
-    def enter(self, x: npt.NDArray[np.generic]) -> Floats:
+    def enter(self, x: npt.NDArray[np.generic] | Joined) -> Floats:
         """`x` as the modules take it: floats as they are, integers scaled."""
+        if isinstance(x, Joined):
+            return cast(Floats, x)  # for a first module that takes it
         if np.issubdtype(x.dtype, np.floating):
             return cast(Floats, x.astype(self._dtype, copy=False))
         entered: Floats = np.multiply(x, self._scale, dtype=self._dtype)
