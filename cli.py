@@ -64,23 +64,23 @@ def run(
     from coordinator.engines.local import local
     from coordinator.several.door import Door
     from coordinator.train import train
-    from protocol import SpecError
+    from protocol import SpecError, located
 
     wish = wish or {}
     launcher = chosen(engine, wish, options.ENGINES)
     if launcher:
         door = Door(wish[BIND]).check() if BIND in wish else None
         return _elsewhere(_plan(pipeline, run_dir, force), engine, launcher, door, tell, display)
-    if pipeline.data_away:
+    if located(pipeline).data_away:
         raise SpecError(
             f"data.at: {pipeline.data.at!r} is another machine, and none joins with engine {engine}"
         )
     plan = _plan(pipeline, run_dir, force)
-    pipeline, data, facts, costs, folder = plan
+    assert plan.known is not None
+    pipeline, (data, facts), costs, folder = plan.pipeline, plan.known, plan.costs, plan.folder
     count = threads(pipeline)
     drive: Drive
     if engine == "inline":
-        assert data is not None
         drive = partial(_inline, pipeline, data, facts, folder, count)
     else:
         drive = local(pipeline, facts, folder, count, costs)
@@ -120,18 +120,25 @@ def up(
 
 def check(pipeline: Pipeline) -> list[LayerPlan]:
     """What every layer of `pipeline` will need, as `dni check` shows. Raises UserError."""
-    from workers.build import Facts
+    from workers.build import facts_of
     from workers.check import check as plan
 
-    return plan(pipeline, Facts.of(_load(pipeline)))
+    return plan(pipeline, facts_of(_load(pipeline)))
 
 
-def evaluate(run_dir: str | Path) -> Judgement:
-    """The test error of a run's final weights, as `dni evaluate`. Raises UserError."""
+def evaluate(run_dir: str | Path, overrides: tuple[str, ...] = ()) -> Judgement:
+    """The test error of a run's final weights, as `dni evaluate`. Raises UserError.
+
+    `overrides` say where the data are now: `data.path=…`, `data.at=head`.
+    """
     from coordinator.record import read_run
+    from protocol import SpecError
     from workers.evaluate import evaluate as judge
 
-    pipeline, weights = read_run(Path(run_dir))
+    for override in overrides:
+        if not override.strip().startswith("data."):
+            raise SpecError(f"-o {override}: of a run that is over only data.… can be another")
+    pipeline, weights = read_run(Path(run_dir), overrides)
     return judge(pipeline, _load(pipeline), weights)
 
 
@@ -144,26 +151,26 @@ def replay(run_dir: str | Path, layer: int) -> Replayed:
 
 
 def _load(pipeline: Pipeline) -> Dataset:
-    from protocol import DataError
+    from protocol import DataError, located
     from workers.data import load
 
-    try:
-        return load(pipeline.data.name, pipeline.data.path)
-    except DataError as error:
-        if pipeline.data_away:
-            raise DataError(f"{error} (data.at: they are on {pipeline.data.at})") from None
-        raise
+    pipeline = located(pipeline)
+    if pipeline.data_away and pipeline.data.path is not None:
+        raise DataError(
+            f"data.at: {pipeline.data.path} is on {pipeline.data.at}; where the data are here too, "
+            "give -o data.at=head and, if it is another, -o data.path=…"
+        )
+    return load(pipeline.data.name, pipeline.data.path)
 
 
 class _Plan(NamedTuple):
     """What every run needs: its costs are the work of each layer.
 
-    Where the data are away nothing is known of them here, and so none of the costs.
+    `known` are the data and their facts. Where they are away it is None, and there are no costs.
     """
 
     pipeline: Pipeline
-    data: Dataset | None
-    facts: dict[str, object]
+    known: tuple[Dataset, dict[str, object]] | None
     costs: Mapping[str, float]
     folder: Path
 
@@ -175,18 +182,20 @@ def _plan(
     from coordinator.record import open_folder
     from coordinator.several.placement import grouped
     from protocol import located
-    from workers.build import Facts
+    from workers.build import facts_of, spelled
     from workers.check import check as plan
 
     pipeline = located(pipeline)
-    data, facts, costs = None, {}, {}
-    if not pipeline.data_away:
+    known, costs = None, {}
+    if pipeline.data_away:
+        spelled(pipeline)
+    else:
         data = _load(pipeline)
-        found = Facts.of(data)
-        facts, costs = found.as_dict(), {p.name: p.work for p in plan(pipeline, found)}
+        facts = facts_of(data)
+        known, costs = (data, facts.as_dict()), {p.name: p.work for p in plan(pipeline, facts)}
     pipeline = grouped(pipeline, workers or len(pipeline.layer), costs)
     place = Path(run_dir) if run_dir else None
-    return _Plan(pipeline, data, facts, costs, open_folder(pipeline, place, force))
+    return _Plan(pipeline, known, costs, open_folder(pipeline, place, force))
 
 
 def _elsewhere(
@@ -201,7 +210,8 @@ def _elsewhere(
     from coordinator.several.elsewhere import elsewhere
     from coordinator.train import train
 
-    pipeline, folder, costs, facts = plan.pipeline, plan.folder, plan.costs, plan.facts
+    pipeline, folder, costs = plan.pipeline, plan.folder, plan.costs
+    facts = plan.known[1] if plan.known else None
     del plan  # the source has its own data
     drive = elsewhere(pipeline, launcher, door, facts, folder, costs, tell)
     threads = pipeline.train.threads
@@ -338,12 +348,14 @@ def check_command(
     from coordinator.display import Terminal
     from coordinator.several.placement import grouped
     from coordinator.tables import plan_table
+    from protocol import located
 
     read = _read(pipeline, overrides)
     with options.about(pipeline):
         plans = check(read)
     if workers:
-        read = grouped(read, workers, {plan.name: plan.work for plan in plans})
+        known = not located(read).data_away
+        read = grouped(read, workers, {p.name: p.work for p in plans} if known else {})
     if as_json:
         found = {"threads": threads(read), "workers": read.processes}
         click.echo(json.dumps(found | {"layers": [asdict(plan) for plan in plans]}))
@@ -353,12 +365,16 @@ def check_command(
 
 @main.command("evaluate")
 @click.argument("run_dir", type=click.Path(path_type=Path))
+@options.overrides
 @options.as_json
-def evaluate_command(run_dir: Path, as_json: bool) -> None:
-    """Compute the exact test error of the final weights in RUN_DIR, in one process."""
+def evaluate_command(run_dir: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Compute the exact test error of the final weights in RUN_DIR, in one process.
+
+    -o says where the data are, if not where they were: -o data.path=elsewhere.npz.
+    """
     from coordinator.tables import judgement_line
 
-    loss, _, errors, judged, absolute = evaluate(run_dir)
+    loss, _, errors, judged, absolute = evaluate(run_dir, overrides)
     found = {"test_error": 100 * errors / judged, "test_loss": loss / judged, "errors": errors}
     found |= {"judged": judged, "absolute_error": absolute}
     click.echo(json.dumps(found) if as_json else judgement_line(found))

@@ -18,7 +18,7 @@ import contextlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, cast
@@ -172,19 +172,22 @@ def _naming(path: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 
-def pipeline_of(folder: Path) -> Pipeline:
-    """What was run in `folder`. Raises RunError where nothing was."""
+def pipeline_of(folder: Path, overrides: Iterable[str] = ()) -> Pipeline:
+    """What was run in `folder`, but for the `overrides`. Raises RunError where nothing was."""
     if not (folder / PIPELINE).is_file():
         raise RunError(f"{folder}: holds no run; a run folder has a {PIPELINE}")
-    return read_pipeline(folder / PIPELINE)
+    return read_pipeline(folder / PIPELINE, overrides)
 
 
-def read_run(folder: Path) -> tuple[Pipeline, list[dict[str, Array]]]:
-    """The pipeline that was run in `folder`, and the arrays it left, a dict a layer.
+def read_run(
+    folder: Path, overrides: Iterable[str] = ()
+) -> tuple[Pipeline, list[dict[str, Array]]]:
+    """The pipeline that was run in `folder`, but for the `overrides`, and the arrays it left, a
+    dict a layer.
 
     Raises RunError where the folder holds no run or not all of one.
     """
-    pipeline = pipeline_of(folder)
+    pipeline = pipeline_of(folder, overrides)
     found = []
     for name in pipeline.cores[1:]:
         path = folder / WEIGHTS / f"{name}.safetensors"

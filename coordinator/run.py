@@ -40,10 +40,13 @@ from protocol import (
     Pipeline,
     Ready,
     Report,
+    SpecError,
     Start,
     State,
     Stop,
+    build,
 )
+from protocol.facts import Facts
 from protocol.spec import SOURCE
 
 ENLIST_SECONDS: Final = 60.0
@@ -61,14 +64,17 @@ class Phase(Enum):
 
 
 class Run:
-    """One run of a pipeline. `facts` is what the layers need to know of the data; nothing where the
+    """One run of a pipeline. `facts` is what the layers need to know of the data; None where the
     source is to say it.
 
     Who is asked to stop has `stop_seconds` to send its weights, and as long after each that came.
     """
 
     def __init__(
-        self, pipeline: Pipeline, facts: dict[str, object], stop_seconds: float = STOP_SECONDS
+        self,
+        pipeline: Pipeline,
+        facts: dict[str, object] | None,
+        stop_seconds: float = STOP_SECONDS,
     ) -> None:
         self._stop_seconds = stop_seconds
         self.phase = Phase.ENLISTING
@@ -105,17 +111,22 @@ class Run:
         self._hellos[event.name] = event
         if len(self._hellos) == len(self._processes):
             self.phase = Phase.WIRING
-            if self._facts:
-                yield from self._wire(self._processes)
-            else:  # to read the data, and to fetch them first, may take long
+            if self._facts is None:  # to read the data, and to fetch them first, may take long
                 yield Deadline(None)
                 yield from self._wire((SOURCE,))
+            else:
+                yield from self._wire(self._processes)
 
     def _described(self, event: Described) -> Iterator[Effect]:
-        if event.name == SOURCE and not self._facts:
-            self._facts = event.facts
-            yield Deadline(ENLIST_SECONDS)
-            yield from self._wire(name for name in self._processes if name != SOURCE)
+        if event.name != SOURCE or self._facts is not None:
+            return
+        try:
+            self._facts = build(Facts, event.facts).as_dict()
+        except SpecError as error:
+            yield from self._fail(End("failed", f"{SOURCE} tells of data that cannot be: {error}"))
+            return
+        yield Deadline(ENLIST_SECONDS)
+        yield from self._wire(name for name in self._processes if name != SOURCE)
 
     def _wire(self, names: Iterable[str]) -> Iterator[Effect]:
         """Tell these workers all that they need."""
@@ -124,9 +135,12 @@ class Run:
         for name in names:
             cores = self._processes[name]
             own = {e: door for e, door in doors.items() if Edge.named(e).sender in cores}
-            yield Tell(name, Start(plan, self._facts, own))
+            yield Tell(name, Start(plan, self._facts or {}, own))
 
     def _is_ready(self, event: Ready) -> Iterator[Effect]:
+        if self._facts is None:
+            yield from self._fail(End("failed", f"{event.name} is ready without word of the data"))
+            return
         self._ready.add(event.name)
         if len(self._ready) == len(self._processes):
             self.phase = Phase.RUNNING

@@ -55,7 +55,7 @@ class Engine(Protocol):
 
 def run_processes(
     pipeline: Pipeline,
-    facts: dict[str, object],
+    facts: dict[str, object] | None,
     engine: Engine,
     watch: Watch,
     stop_seconds: float = STOP_SECONDS,

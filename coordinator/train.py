@@ -35,11 +35,11 @@ def train(
 
     Raises RunError where the folder cannot be written. A run that fails is a Result.
     """
-    try:
-        recorder = Recorder(folder, pipeline)
-    except OSError as error:
-        raise RunError(_words(error, folder)) from error
     with interrupts() as seen:
+        try:
+            recorder = Recorder(folder, pipeline)
+        except OSError as error:
+            raise RunError(_words(error, folder)) from error
         watch = Watch(recorder, display, seen)
         watch.begin(threads)
         began = _processor_seconds()

@@ -6,6 +6,7 @@ the types.
 
 from __future__ import annotations
 
+import platform
 import tomllib
 from collections.abc import Iterable
 from dataclasses import MISSING, fields, is_dataclass, replace
@@ -97,8 +98,10 @@ def read_pipeline(path: Path, overrides: Iterable[str] = ()) -> Pipeline:
 def located(pipeline: Pipeline) -> Pipeline:
     """`pipeline` with an absolute `data.path`, which means the same from every folder.
 
-    A path on another machine is left as it is.
+    A path on another machine is left as it is; the name of this one means the head.
     """
+    if pipeline.data.at == platform.node():
+        pipeline = replace(pipeline, data=replace(pipeline.data, at=HEAD))
     if pipeline.data.path is None or pipeline.data_away:
         return pipeline
     data = replace(pipeline.data, path=_absolute(Path(), pipeline.data.path))

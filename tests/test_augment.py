@@ -12,7 +12,8 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from protocol import Activation, Credit, Data, Layer, Pipeline, SpecError, Train, read_pipeline
-from workers.build import Facts, layer_modules
+from protocol.facts import Facts
+from workers.build import layer_modules
 from workers.data import Augment, Dataset
 from workers.data.augment import crop, flip
 from workers.source import Source, order

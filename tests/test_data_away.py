@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import os
+import platform
 import signal
 import time
 from collections.abc import Iterator
@@ -14,10 +17,11 @@ import numpy as np
 import pytest
 
 import cli
-from coordinator.events import Deadline, Effect, Event, Tell
+from coordinator.events import Deadline, Effect, End, Event, Tell
 from coordinator.run import ENLIST_SECONDS, Run
 from coordinator.several.elsewhere import Pasted, _in_vain
 from coordinator.several.head import Head
+from coordinator.several.placement import Offer, place
 from coordinator.several.registry import Registry
 from coordinator.watch import Watch
 from protocol import (
@@ -26,6 +30,7 @@ from protocol import (
     Described,
     Go,
     Hello,
+    Layer,
     Ready,
     RunError,
     SpecError,
@@ -33,6 +38,7 @@ from protocol import (
     located,
     read_pipeline,
 )
+from protocol.facts import Facts
 from protocol.keys import KeyPair
 from protocol.messages import Enrol
 from tests.conftest import Dni
@@ -44,7 +50,7 @@ from workers.data import load
 LATE = 40.0
 AWAY = replace(tiny(), data=Data(path="mine.npz", batch=32, at="ada"))
 NAMES = ("source", "layer0", "layer1", "layer2")
-FACTS: dict[str, object] = {"shape": [64]}
+FACTS: dict[str, object] = Facts((64,), "|u1", 0.5, 10, True, 100, 20).as_dict()
 
 
 # -- the pipeline
@@ -102,21 +108,68 @@ def starts(effects: list[Effect]) -> dict[str, dict[str, object]]:
 def test_what_is_known_of_the_data_goes_to_all_at_once() -> None:
     run = Run(AWAY, FACTS)
     assert starts(told(run, *hellos())) == dict.fromkeys(NAMES, FACTS)
-    assert starts(told(run, Described("source", {"shape": [1]}))) == {}
+    assert told(run, Described("source", FACTS)) == []
 
 
 def test_the_source_says_first_what_the_layers_need_to_know_and_may_take_its_time() -> None:
-    run = Run(AWAY, {})
+    run = Run(AWAY, None)
     first = told(run, *hellos())
     assert starts(first) == {"source": {}}
     assert [e for e in first if isinstance(e, Deadline)] == [Deadline(None)]
-    assert told(run, Described("layer1", {"shape": [1]}), Described("stranger", {})) == []
+    assert told(run, Described("layer1", FACTS), Described("stranger", FACTS)) == []
     then = told(run, Described("source", FACTS))
     assert starts(then) == dict.fromkeys(NAMES[1:], FACTS)
     assert Deadline(ENLIST_SECONDS) in then
-    assert told(run, Described("source", {"shape": [1]})) == []
+    assert told(run, Described("source", FACTS)) == []
     last = told(run, *(Ready(name) for name in NAMES))
     assert Tell("source", Go()) in last
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        {"shape": [-8, 8]},
+        {"shape": [1 << 20, 1 << 20]},
+        {"dtype": "O"},
+        {"scale": math.inf},
+        {"classes": -3},
+        {"examples": 0},
+        {"labelled": "x" * (1 << 20)},
+        {"more": 1},
+    ],
+)
+def test_data_that_cannot_be_end_the_run(wrong: dict[str, object]) -> None:
+    run = Run(AWAY, None)
+    told(run, *hellos())
+    found = told(run, Described("source", FACTS | wrong if wrong else {}))
+    (end,) = (e for e in found if isinstance(e, End))
+    assert end.outcome == "failed"
+    assert end.text.startswith("source tells of data that cannot be: ")
+    assert len(end.text) < 200
+
+
+def test_a_source_that_is_ready_without_a_word_of_its_data_ends_the_run() -> None:
+    run = Run(AWAY, None)
+    found = told(run, *hellos(), Ready("source"))
+    assert End("failed", "source is ready without word of the data") in found
+
+
+def test_words_that_no_data_would_fit_are_refused_before_anybody_is_waited_for() -> None:
+    for changed in (
+        replace(AWAY, layer=(Layer(("lienar 10",)),)),
+        replace(AWAY, layer=(Layer(("linear 10", "dropout 2")),)),
+        replace(AWAY, data=replace(AWAY.data, augment=("flap",))),
+    ):
+        with pytest.raises(SpecError, match=r"(layer\[0\]\.modules\[\d\]|data\.augment\[0\]): "):
+            cli.up(changed, BIND, tell=print)
+
+
+def test_layers_are_divided_as_if_all_cost_the_same_where_nothing_is_known() -> None:
+    offers = [Offer("a", 6, ()), Offer("b", 3, ())]
+    layers = tuple(Layer(("linear 10",)) for _ in range(6))
+    placed = place(replace(AWAY, layer=layers), offers, {})
+    assert sorted(placed.values()) == ["a"] * 3 + ["b"] * 3
 
 
 # -- who has them
@@ -131,22 +184,23 @@ def there(registry: Registry, number: int, host: str) -> None:
     agent.here = True
 
 
-def test_a_machine_is_known_by_its_host_first_and_then_by_its_name_in_the_run() -> None:
+def names(registry: Registry) -> dict[str, str]:
+    """Which machine is meant by what, where one is."""
+    asked = ("head", "ada", "eve", "node1", "node2", "node3")
+    found = {name: registry.called(name) for name in asked}
+    return {name: agent.name for name, agent in found.items() if agent}
+
+
+def test_a_machine_is_known_by_its_host_and_else_by_its_name_in_the_run() -> None:
     registry = Registry(NAMES[1:], "e" * 64, 9, "1", "clock")
     registry.at_home("f" * 64, "127.0.0.1", 0.0)
-    found = registry.called("head")
-    assert found is not None
-    assert found.name == "head"
-    assert registry.called("ada") is registry.called("node1") is None
-    for number, host in enumerate(("node2", "ada", "ada"), 1):
+    assert names(registry) == {"head": "head"}
+    for number, host in enumerate(("head", "ada", "ada"), 1):
         there(registry, number, host)
-    names = {name: registry.called(name) for name in ("node1", "node2", "node3", "ada")}
-    assert {name: agent.name for name, agent in names.items() if agent} == {
-        "node1": "node1",
-        "node2": "node1",
-        "node3": "node3",
-        "ada": "node2",
-    }
+    own = {name: name for name in ("head", "node1", "node2", "node3")}
+    assert names(registry) == own | {"ada": "node2"}
+    there(registry, 4, "node2")  # now node3 may be a host that is still to come
+    assert names(registry) == {"head": "head", "ada": "node2", "node2": "node4"}
 
 
 class Started:
@@ -239,7 +293,35 @@ def test_the_source_lives_where_the_data_are_and_all_learn_what_they_would_here(
     balanced(head.folder)
     judged = dni("evaluate", "run")
     assert judged.returncode == 2
-    assert "data.at: they are on node2" in judged.stderr
+    assert "data.at: mine.npz is on node2" in judged.stderr
+    there_now = ("-o", "data.at=head", "-o", "data.path=elsewhere/mine.npz")
+    judged = dni("evaluate", "run", "--json", *there_now)
+    assert json.loads(judged.stdout)["test_error"] == there["test_error"]
+    assert dni("evaluate", "run", "-o", "train.steps=1").returncode == 2
+    dni.nothing_left()
+
+
+@pytest.mark.slow
+def test_this_machine_by_its_own_name_is_the_head(dni: Dni) -> None:
+    done = dni("run", "tiny.toml", "--run-dir", "here", "-o", f"data.at={platform.node()}")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_the_source_reads_ends_the_run_at_once(
+    dni: Dni, several: Several, elsewhere: Path
+) -> None:
+    os.mkfifo(elsewhere / "never.npz")
+    head = several.up("-o", "data.path=never.npz", "-o", "data.at=node1")
+    machine = several.join(head, "--slots", "3", cwd=elsewhere)
+    dni.until(lambda: "node1 reads the data" in head.text, "it reads")
+    dni.until(lambda: "source" in machine.workers(), "the source is there")
+    began = time.monotonic()
+    head.process.send_signal(signal.SIGINT)
+    assert head.end(LATE) == 130
+    assert time.monotonic() - began < 4.0
+    assert "did not bring home" not in head.text
+    assert several.ends() == [0]
     dni.nothing_left()
 
 

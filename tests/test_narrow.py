@@ -35,10 +35,10 @@ from protocol import (
     narrow,
     read_pipeline,
 )
+from protocol.facts import Facts
 from protocol.halves import BLOCK, floats, halves
 from protocol.trace import weight
 from protocol.wire import INLINE
-from workers.build import Facts
 from workers.check import check
 from workers.nn import Floats
 from workers.shelf import Incoming, Outgoing

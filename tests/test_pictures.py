@@ -12,7 +12,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from cli import run
 from protocol import Data, Layer, Pipeline, SpecError, Synthetic, Train
-from workers.build import Facts, build_synthetic
+from protocol.facts import Facts
+from workers.build import build_synthetic
 from workers.check import LayerPlan, check
 from workers.nn import Conv, Floats, Labels, Module, Shape, module
 from workers.optim import Adam, Sgd

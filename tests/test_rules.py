@@ -12,7 +12,7 @@ from protocol import Core, Evaluated, Pipeline, Send, State
 from protocol import Data as DataSpec
 from protocol import Layer as LayerSpec
 from protocol import Train as TrainSpec
-from workers.build import _UPDATES, Facts, _rng, build_cores, build_stack, layer_modules
+from workers.build import _UPDATES, _rng, build_cores, build_stack, facts_of, layer_modules
 from workers.data import Dataset
 from workers.layer import Layer
 from workers.nn import LOSSES, Floats, Labels, Stack
@@ -71,7 +71,7 @@ def plain_backprop(pipeline: Pipeline) -> tuple[list[Stack], list[list[Floats]]]
 
     Also the true gradients by the output of every layer, a list a step.
     """
-    facts = Facts.of(DATA)
+    facts = facts_of(DATA)
     made = layer_modules(pipeline, facts)
     stacks = [build_stack(pipeline, facts, modules, i) for i, modules in enumerate(made)]
     optimizers: list[Optimizer] = [
@@ -153,7 +153,7 @@ def test_backprop_equals_pytorch() -> None:
     pipeline = toy("backprop")
     cores = build_cores(pipeline, DATA)
     network = torch.nn.Sequential()
-    facts = Facts.of(DATA)
+    facts = facts_of(DATA)
     for i, modules in enumerate(layer_modules(pipeline, facts)):
         named = build_stack(pipeline, facts, modules, i).named()
         linear = torch.nn.Linear(*named["0.linear.weight"].shape)

@@ -16,9 +16,10 @@ from numpy.testing import assert_array_equal
 
 from protocol import Data, Layer, Pipeline, SpecError, Start, Synthetic, Train, decode, encode
 from protocol.build import build, read_pipeline
+from protocol.facts import Facts
 from protocol.narrow import WIRES
 from protocol.spec import LOSSES, NONFINITE, OPTIMIZERS, RULES, SCHEDULES
-from workers.build import Facts, build_layer, build_synthetic, layer_modules
+from workers.build import build_layer, build_synthetic, layer_modules
 from workers.nn import Floats
 from workers.source import order
 

@@ -14,7 +14,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from protocol import Activation, Data, Gradient, Layer, Pipeline
-from workers.build import Facts, build_layer
+from protocol.facts import Facts
+from workers.build import build_layer
 from workers.nn import LOSSES, Floats, Labels, Shape
 from workers.optim import Adam, Sgd
 from workers.synthetic import SyntheticGradient

@@ -31,9 +31,9 @@ from protocol import (
     spec,
     wire,
 )
+from protocol.facts import Facts
 from protocol.messages import FromAgent, ToAgent
 from protocol.schema import DTYPES, KINDS
-from workers.build import Facts
 from workers.shell import Config
 
 DOCS: Final = Path(__file__).parents[1] / "docs"

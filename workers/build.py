@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Final
 
 import numpy as np
 
 from protocol import Core, Pipeline, SpecError
+from protocol.facts import Facts
 from workers.data import Augment, Dataset
 from workers.layer import Layer
-from workers.nn import LOSSES, Module, Shape, Stack, modules
+from workers.nn import LOSSES, Module, Shape, Stack, modules, readers
 from workers.optim import Adam, Optimizer, Sgd
 from workers.rules import Decoupled, Fixed, Locked, Top
 from workers.source import Source
@@ -32,37 +32,24 @@ _UPDATES: Final = 2
 _INPUTS: Final = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What the layers need to know of the data. `examples` counts the training set.
+def facts_of(data: Dataset) -> Facts:
+    """What is to be known of a loaded data set."""
+    return Facts(
+        shape=data.shape,
+        dtype=data.x_train.dtype.str,
+        scale=data.scale,
+        classes=data.classes,
+        labelled=data.y_train.ndim == 1,
+        examples=len(data.x_train),
+        tests=len(data.x_test),
+    )
 
-    `labelled` tells class numbers from target values; `classes` is how many there are.
-    """
 
-    shape: Shape
-    dtype: str
-    scale: float
-    classes: int
-    labelled: bool
-    examples: int
-    tests: int
-
-    @classmethod
-    def of(cls, data: Dataset) -> Facts:
-        """The facts of a loaded data set."""
-        return cls(
-            shape=data.shape,
-            dtype=data.x_train.dtype.str,
-            scale=data.scale,
-            classes=data.classes,
-            labelled=data.y_train.ndim == 1,
-            examples=len(data.x_train),
-            tests=len(data.x_test),
-        )
-
-    def as_dict(self) -> dict[str, object]:
-        """Plain lists and scalars that `Facts(**…)` takes back."""
-        return {**asdict(self), "shape": list(self.shape)}
+def spelled(pipeline: Pipeline) -> None:
+    """Look at what can be told without the data. Raises SpecError for what no data would fit."""
+    for i, layer in enumerate(pipeline.layer):
+        readers(layer.modules, f"layer[{i}]")
+    Augment(pipeline.data.augment, (MAX_BYTES, MAX_BYTES))  # the largest picture there can be
 
 
 def layer_modules(pipeline: Pipeline, facts: Facts) -> list[list[Module]]:
@@ -143,7 +130,7 @@ def _build_layer(pipeline: Pipeline, facts: Facts, index: int) -> Layer:
 
 def build_cores(pipeline: Pipeline, data: Dataset) -> list[Core]:
     """The source and all layers, in order. Raises SpecError."""
-    facts = Facts.of(data)
+    facts = facts_of(data)
     layers = [build_layer(pipeline, facts, i) for i in range(len(pipeline.layer))]
     return [Source(pipeline, data), *layers]
 

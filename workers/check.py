@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from protocol import Edge, Pipeline
+from protocol.facts import Facts
 from protocol.narrow import size
-from workers.build import Facts, condition, layer_modules
+from workers.build import condition, layer_modules
 from workers.nn import Conv, Module, Shape
 from workers.synthetic import conditioned, input_modules, model_modules
 from workers.unlocked import REMEMBERED
@@ -49,7 +50,8 @@ def check(pipeline: Pipeline, facts: Facts) -> list[LayerPlan]:
         output = made[-1].output
         has_model = i < last and pipeline.decoupled
         model = _model(pipeline, facts, output) if has_model else []
-        joint = conditioned(output, condition(pipeline, facts)) if has_model else (0,)
+        pictures = has_model and len(output) == 3  # only these are copied with their labels
+        joint = conditioned(output, condition(pipeline, facts)) if pictures else (0,)
         inputs = _inputs(pipeline, facts, shape) if i and pipeline.unlocked else []
         up = pipeline.data.batch * (math.prod(shape) * dtype.itemsize + labels)
         kept = math.prod(output) + math.prod(joint) + _outputs(model) + _outputs(inputs)

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from protocol import Pipeline, RunError
-from workers.build import Facts, build_stack, layer_modules
+from protocol.facts import Facts
+from workers.build import build_stack, facts_of, layer_modules
 from workers.data import Dataset
 from workers.nn import LOSSES, Judgement, Stack
 
@@ -21,7 +22,7 @@ def evaluate(pipeline: Pipeline, data: Dataset, weights: Sequence[Weights]) -> J
     `weights` holds each layer's arrays by name. Raises SpecError where pipeline and data do not
     fit, RunError where the weights do not fit the pipeline.
     """
-    stacks = trained_stacks(pipeline, Facts.of(data), weights)
+    stacks = trained_stacks(pipeline, facts_of(data), weights)
     judge = LOSSES[pipeline.train.loss]
     size = pipeline.data.batch
     loss, errors, judged, absolute = 0.0, 0, 0, 0.0

@@ -10,8 +10,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from protocol import Array, Pipeline, RunError, State, UserError, build
+from protocol.facts import Facts
 from protocol.payloads import SUFFIX, Call, Origin, Received, Stretched, entries, read_origin
-from workers.build import Facts, build_layer
+from workers.build import build_layer
 from workers.layer import Layer
 from workers.tape import matrix_library
 

@@ -12,6 +12,7 @@ window has batches none is written while anybody may still read it:
 
 The file lies beside the receiver's socket, in the folder that goes away with the run. The sender
 makes it when it first has something to put there; where there is no room, arrays travel as frames.
+Only a message's first array lies here, so labels are the receiver's for as long as it keeps them.
 Whatever is sent on must be copied before the credit goes out, for it may be a view of a slot:
 `workers.layer` sees to that for activations, `workers.links.put` for all that leaves the worker.
 """

@@ -19,6 +19,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast
 
@@ -51,11 +52,12 @@ from protocol import (
     build,
 )
 from protocol.clock import Estimate
+from protocol.facts import Facts
 from protocol.messages import Cause
 from protocol.spec import SOURCE
-from workers.build import Facts, build_layer
+from workers.build import build_layer, facts_of
 from workers.clock import FIRST, Clock
-from workers.data import load
+from workers.data import Dataset, load
 from workers.links import Keys, Links
 from workers.meter import Meter, metered
 from workers.source import Source
@@ -67,6 +69,8 @@ FOLDER: Final = "DNI_FOLDER"
 which are removed when the coordinator is gone. They stand there so that a worker knows them before
 the first word, which may never come."""
 REPORT_SECONDS: Final = 0.5
+LOOK_SECONDS: Final = 0.01
+"""Between looks whether the data have been read."""
 LONGEST_TEXT: Final = 20_000
 _ORPHAN_SECONDS: Final = 0.5
 
@@ -214,13 +218,30 @@ class _Worker:
     def _cores(self, name: str, start: Start, pipeline: Pipeline) -> list[Core]:
         """The cores of this worker. Raises UserError where pipeline and data do not fit."""
         if name == SOURCE:
-            data = load(pipeline.data.name, pipeline.data.path)
+            data = self._read(pipeline)
             if not start.facts:
-                self._links.tell(Described(SOURCE, Facts.of(data).as_dict()))
+                self._links.tell(Described(SOURCE, facts_of(data).as_dict()))
             return [Source(pipeline, data)]
         facts = build(Facts, start.facts)
         numbers = [pipeline.cores.index(core) - 1 for core in pipeline.processes[name]]
         return [build_layer(pipeline, facts, number) for number in numbers]
+
+    def _read(self, pipeline: Pipeline) -> Dataset:
+        """The data, which may take long to fetch: meanwhile the coordinator is listened to."""
+        found: Future[Dataset] = Future()
+
+        def read() -> None:
+            try:
+                found.set_result(load(pipeline.data.name, pipeline.data.path))
+            except BaseException as error:  # whatever it is, the thread that waits raises it
+                found.set_exception(error)
+
+        threading.Thread(target=read, daemon=True).start()
+        while not found.done():
+            for edge, message in self._links.poll(LOOK_SECONDS):
+                if edge is None and isinstance(message, Leave | Stop):
+                    raise _Leave
+        return found.result()
 
     def _compare_clocks(self) -> Estimate:
         """What time it is at the coordinator."""

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from protocol import Pipeline, SpecError, nearest
 from protocol.spec import RULES
@@ -30,7 +30,9 @@ class Cell:
     @property
     def folder(self) -> str:
         """The name of its run folder: the same for the same run, and no other's."""
-        text = json.dumps([self.engine, self.pipeline.as_dict()], sort_keys=True)
+        plan: dict[str, Any] = self.pipeline.as_dict()
+        del plan["data"]["at"]  # which is here; runs of before there was the key keep their names
+        text = json.dumps([self.engine, plan], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         seed = self.pipeline.train.seed
         return f"{self.pipeline.name}-{self.pipeline.rule}-seed{seed}-{digest}"

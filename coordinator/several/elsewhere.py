@@ -30,7 +30,7 @@ class Pasted:
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         self._tell = tell
-        self._told = False
+        self._missed = ""
 
     def home(self) -> str:
         """Nobody knows but who opens the door."""
@@ -46,10 +46,10 @@ class Pasted:
         return []
 
     def misses(self, text: str) -> None:
-        """One machine must still come, as `text` explains."""
-        if not self._told:
+        """One machine must still come, as `text` explains; it is told where it is news."""
+        if text != self._missed:
             self._tell(f"waiting for one more: {text}")
-        self._told = True
+        self._missed = text
 
     def close(self) -> None:
         """They leave when the head says so."""
@@ -59,7 +59,7 @@ def elsewhere(
     pipeline: Pipeline,
     launcher: Launcher,
     door: Door | None,
-    facts: dict[str, object],
+    facts: dict[str, object] | None,
     folder: Path,
     costs: Mapping[str, float],
     tell: Callable[[str], None],
@@ -83,6 +83,8 @@ def elsewhere(
                 at = pipeline.data.at
                 if not head.gather(wanted, at, lambda: _in_vain(launcher, watch, head, wanted, at)):
                     return End("interrupted")
+                if pipeline.data_away:
+                    tell(f"{at} reads the data")
                 watch.start_clock()
                 engine = SeveralEngine(head, folder, pipeline.train.threads, costs)
                 return run_processes(pipeline, facts, engine, watch, STOP_SECONDS)
@@ -90,16 +92,16 @@ def elsewhere(
     return drive
 
 
-def _in_vain(launcher: Launcher, watch: Watch, head: Head, wanted: int, data: str) -> bool:
+def _in_vain(launcher: Launcher, watch: Watch, head: Head, wanted: int, at: str) -> bool:
     """Whether the user asked for an end, while machines with `wanted` slots are waited for.
 
     Raises RunError where an agent has ended, or where all are there that were launched and none
-    is the machine `data`.
+    is the machine `at`.
     """
     if gone := launcher.gone():
         raise RunError("; ".join(gone))
-    if head.slots >= wanted and not head.registry.called(data):
-        text = f"data.at: {data} is none of {head.registry.described}"
+    if head.slots >= wanted and not head.registry.called(at):
+        text = f"data.at: {at} is none of {head.registry.roll}"
         if not isinstance(launcher, Pasted):
             raise RunError(text)
         launcher.misses(text)

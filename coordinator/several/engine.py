@@ -11,7 +11,7 @@ from coordinator.record import LOGS, TRACE
 from coordinator.several.agent import at_home
 from coordinator.several.head import Head
 from coordinator.several.placement import Offer, place
-from protocol import Pipeline
+from protocol import Pipeline, RunError
 from protocol.clock import clock_name
 from protocol.messages import Launch
 from protocol.spec import HEAD, SOURCE
@@ -39,8 +39,10 @@ class SeveralEngine:
         """Place the workers, and have them started."""
         agents = self._head.registry.agents
         offers = [Offer(a.name, a.slots, a.wishes) for a in agents.values() if a.here]
-        at = self._head.registry.called(pipeline.data.at) if pipeline.data_away else None
-        placed = {SOURCE: at.name if at else HEAD, **place(pipeline, offers, self._costs)}
+        at = self._head.registry.called(pipeline.data.at)
+        if at is None:
+            raise RunError(f"data.at: {pipeline.data.at} is gone")
+        placed = {SOURCE: at.name, **place(pipeline, offers, self._costs)}
         for worker, name in placed.items():
             agents[name].workers[worker] = frozenset(pipeline.processes[worker])
         configs = {worker: self._config(pipeline, worker, placed) for worker in placed}

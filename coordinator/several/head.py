@@ -133,13 +133,13 @@ class Head:
     # -- agents
 
     def gather(
-        self, slots: int, data: str = HEAD, in_vain: Callable[[], bool] = lambda: False
+        self, slots: int, at: str = HEAD, in_vain: Callable[[], bool] = lambda: False
     ) -> bool:
-        """Wait until agents with so many slots are there, and the machine `data`.
+        """Wait until agents with so many slots are there, and the machine `at`.
 
         False once it is `in_vain`, which is asked between looks.
         """
-        while self.slots < slots or not self.registry.called(data):
+        while self.slots < slots or not self.registry.called(at):
             if in_vain():
                 return False
             for _ in self.poll(0.1):
@@ -220,7 +220,7 @@ class Head:
                 "address": agent.address,
                 "slots": agent.slots,
                 "workers": {name: sorted(cores) for name, cores in agent.workers.items()},
-                "silent_seconds": round(now - agent.seen, 3),
+                "silent_seconds": 0.0 if agent.name == HEAD else round(now - agent.seen, 3),
             }
             for agent in self.registry.agents.values()
         ]

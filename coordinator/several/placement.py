@@ -26,7 +26,7 @@ def grouped(pipeline: Pipeline, count: int, costs: Mapping[str, float]) -> Pipel
     layers = pipeline.cores[1:]
     if pipeline.workers or count >= len(layers):
         return pipeline
-    each = [costs.get(name, 1.0) or 1.0 for name in layers]
+    each = [_cost((name,), costs) or 1.0 for name in layers]
     return replace(pipeline, workers=tuple(map(tuple, _parts(each, max(1, count)))))
 
 
@@ -92,4 +92,5 @@ def place(
 
 
 def _cost(cores: Sequence[str], costs: Mapping[str, float]) -> float:
-    return sum(costs.get(core, 0.0) for core in cores)
+    """What the `cores` cost together; where nothing is known, as much as there are."""
+    return sum(costs.get(core, 1.0) for core in cores)

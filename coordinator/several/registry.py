@@ -6,6 +6,7 @@ for nothing but to enrol a key of its own, and so many times; from then on it is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
@@ -15,6 +16,7 @@ from protocol.messages import Enrol, Refused, Welcome
 from protocol.spec import HEAD
 
 MOST_SLOTS: Final = 4096
+_OURS: Final = re.compile(r"node\d+")
 
 
 @dataclass(slots=True)
@@ -106,13 +108,20 @@ class Registry:
         return self.agents.get(self._keys.get(key, ""))
 
     def called(self, name: str) -> Agent | None:
-        """The machine that is here and has this host name, else this name; None for none."""
+        """The machine that is here and has this host name, else this name in the run, or None.
+
+        Where machines have hosts that are called like ours, such as node1, only these names count.
+        """
+        if name == HEAD:
+            return self.agents.get(HEAD)
         here = [agent for agent in self.agents.values() if agent.here]
-        by_host = [agent for agent in here if agent.host == name]
-        return next(iter(by_host + [agent for agent in here if agent.name == name]), None)
+        if found := [agent for agent in here if agent.host == name]:
+            return found[0]
+        alike = any(_OURS.fullmatch(agent.host) for agent in here)
+        return None if alike else next((agent for agent in here if agent.name == name), None)
 
     @property
-    def described(self) -> str:
+    def roll(self) -> str:
         """The machines that joined, by name and host."""
         joined = (a for a in self.agents.values() if a.name != HEAD and a.here)
         return ", ".join(f"{agent.name} ({agent.host})" for agent in joined)

@@ -113,7 +113,7 @@ def status_table(found: dict[str, Any]) -> Table:
             escape(agent["host"]),
             escape(agent["address"]),
             str(agent["slots"]),
-            ", ".join(agent["workers"]) or "in reserve",
+            ", ".join(agent["workers"]) or ("" if agent["name"] == HEAD else "in reserve"),
             f"{agent['silent_seconds']:.1f} s ago",
         )
     return made

@@ -3,7 +3,7 @@
 from workers.nn.activation import Relu, Sigmoid, Tanh
 from workers.nn.convolution import Conv
 from workers.nn.dense import Conditioned, Flatten, Joined, Linear
-from workers.nn.grammar import WORDS, module, modules
+from workers.nn.grammar import WORDS, module, modules, readers
 from workers.nn.loss import LOSSES, Judgement, Labels, Loss, targets
 from workers.nn.module import Floats, Module, Shape
 from workers.nn.normalisation import BatchNorm, Standardise
@@ -36,5 +36,6 @@ __all__ = [
     "Tanh",
     "module",
     "modules",
+    "readers",
     "targets",
 ]

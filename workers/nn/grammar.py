@@ -94,26 +94,50 @@ WORDS: Final[dict[str, _Word]] = {
 }
 
 
-def module(text: str, shape: Shape, key: str) -> Module:
-    """The module that `text` names, for inputs of `shape`. Raises SpecError that names `key`."""
+def reader(text: str, key: str) -> Callable[[Shape], Module]:
+    """What makes the module that `text` names, given the shape of its inputs.
+
+    Raises SpecError that names `key`, for the text at once and for the shape when that is known.
+    """
     name, *values = text.split() or [""]
     word = WORDS.get(name)
     if word is None:
         raise SpecError(f"{key}: unknown module {text!r}{nearest(name, WORDS)}")
     usage = word.usage(name)
+
+    def wrong(error: ValueError) -> SpecError:
+        return SpecError(f"{key}: {text!r:.60}: {error}; usage: {usage!r}")
+
     try:
         read = word.read(values)
-        if read is not None:
-            return word.make(shape, **read)
     except ValueError as error:
-        raise SpecError(f"{key}: {text!r:.60}: {error}; usage: {usage!r}") from None
-    raise SpecError(f"{key}: {text!r:.60} should be {usage!r}")
+        raise wrong(error) from None
+    if read is None:
+        raise SpecError(f"{key}: {text!r:.60} should be {usage!r}")
+
+    def make(shape: Shape) -> Module:
+        try:
+            return word.make(shape, **read)
+        except ValueError as error:
+            raise wrong(error) from None
+
+    return make
+
+
+def module(text: str, shape: Shape, key: str) -> Module:
+    """The module that `text` names, for inputs of `shape`. Raises SpecError that names `key`."""
+    return reader(text, key)(shape)
+
+
+def readers(texts: Sequence[str], key: str) -> list[Callable[[Shape], Module]]:
+    """The `reader` of each of `texts`."""
+    return [reader(text, f"{key}.modules[{i}]") for i, text in enumerate(texts)]
 
 
 def modules(texts: Sequence[str], shape: Shape, key: str) -> list[Module]:
     """The modules that `texts` name, each fitted to the one before it."""
     made: list[Module] = []
-    for i, text in enumerate(texts):
-        made.append(module(text, shape, f"{key}.modules[{i}]"))
+    for make in readers(texts, key):
+        made.append(make(shape))
         shape = made[-1].output
     return made
