@@ -219,7 +219,8 @@ class Enrol:
     """An agent, which starts workers on its machine, asks to be one of this run.
 
     `key` is its public key in hex, `address` the one at which its workers can be reached, `layers`
-    the names of those that it wishes for. With no `slots` it only asks whether it would be.
+    the names of those that it wishes for, `cores` how many processor cores it gives to all of its
+    workers together. With no `slots` it only asks whether it would be.
     """
 
     version: int
@@ -228,6 +229,7 @@ class Enrol:
     host: str
     address: str
     slots: int
+    cores: int
     layers: tuple[str, ...]
 
 

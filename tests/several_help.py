@@ -175,7 +175,7 @@ def standing(head: Training) -> dict[str, dict[str, Any]]:
 
 def request(keys: KeyPair, slots: int = 1) -> Enrol:
     """What a machine asks with."""
-    return Enrol(VERSION, software(), keys.public, "stranger", "127.0.0.1", slots, ())
+    return Enrol(VERSION, software(), keys.public, "stranger", "127.0.0.1", slots, 1, ())
 
 
 @contextmanager

@@ -166,7 +166,7 @@ def test_words_that_no_data_would_fit_are_refused_before_anybody_is_waited_for()
 
 
 def test_layers_are_divided_as_if_all_cost_the_same_where_nothing_is_known() -> None:
-    offers = [Offer("a", 6, ()), Offer("b", 3, ())]
+    offers = [Offer("a", 6, 2, ()), Offer("b", 3, 2, ())]
     layers = tuple(Layer(("linear 10",)) for _ in range(6))
     placed = place(replace(AWAY, layer=layers), offers, {})
     assert sorted(placed.values()) == ["a"] * 3 + ["b"] * 3
@@ -178,7 +178,7 @@ def test_layers_are_divided_as_if_all_cost_the_same_where_nothing_is_known() -> 
 def there(registry: Registry, number: int, host: str) -> None:
     """A machine joins."""
     key = f"{number:064x}"
-    registry.enrol(Enrol(VERSION, "1", key, host, "127.0.0.1", 1, ()), "e" * 64, 0.0)
+    registry.enrol(Enrol(VERSION, "1", key, host, "127.0.0.1", 1, 1, ()), "e" * 64, 0.0)
     agent = registry.of(key)
     assert agent is not None
     agent.here = True

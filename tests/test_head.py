@@ -420,7 +420,7 @@ def test_a_flood_does_not_keep_the_head_from_other_things(
     line = house.line(keys)
     house.settled(line, name)
     for number in range(100):
-        line.tell(Enrol(VERSION, "", "", "", "", number, ()))
+        line.tell(Enrol(VERSION, "", "", "", "", number, 1, ()))
     most = 0
     house.until(lambda: len(house.said) > 1, "the first came")
     while len(house.said) < 101:
@@ -447,11 +447,15 @@ def test_who_was_refused_can_still_speak_though_nobody_hears(house: House) -> No
 
 def test_what_a_machine_calls_itself_is_shown_as_it_is() -> None:
     agent = {"name": "node1", "host": "[/b][red]ada", "address": "10.0.0.2", "slots": 1}
-    found = {"endpoint": "e", "agents": [agent | {"workers": {}, "silent_seconds": 0.1}]}
+    rest = {"cores": 1, "workers": {}, "silent_seconds": 0.1}
+    head = {"name": "head", "host": "", "address": "", "slots": 0}
+    found = {"endpoint": "e", "agents": [agent | rest, head | rest]}
     console = Console(width=120, file=io.StringIO())
     with console.capture() as capture:
         console.print(status_table(found))
-    assert "[/b][red]ada" in capture.get()
+    shown = capture.get()
+    assert "[/b][red]ada" in shown
+    assert shown.count("in reserve") == 1, "which the head never is"
 
 
 def test_only_parts_that_are_wanted_keep_the_head_waiting(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_every_worker_has_a_place_and_no_machine_more_than_its_slots(
     layers: int, offered: list[tuple[int, set[int]]]
 ) -> None:
     made = [
-        Offer(f"node{i}", slots, tuple(f"layer{n}" for n in sorted(wish)))
+        Offer(f"node{i}", slots, 1, tuple(f"layer{n}" for n in sorted(wish)))
         for i, (slots, wish) in enumerate(offered)
     ]
     pipeline = deep(layers)
@@ -76,23 +76,23 @@ def test_every_worker_has_a_place_and_no_machine_more_than_its_slots(
 
 
 def test_a_worker_goes_where_it_is_wished_for() -> None:
-    here = [Offer("a", 2, ()), Offer("b", 1, ("layer1",)), Offer("c", 2, ("layer0",))]
+    here = [Offer("a", 2, 1, ()), Offer("b", 1, 1, ("layer1",)), Offer("c", 2, 1, ("layer0",))]
     assert place(deep(2), here, {"layer0": 9.0, "layer1": 1.0}) == {"layer0": "c", "layer1": "b"}
 
 
 def test_of_two_that_wish_for_the_same_the_first_has_it_and_no_one_more_than_its_slots() -> None:
-    here = [Offer("a", 1, ("layer0", "layer1")), Offer("b", 2, ("layer0", "layer1"))]
+    here = [Offer("a", 1, 1, ("layer0", "layer1")), Offer("b", 2, 1, ("layer0", "layer1"))]
     assert place(deep(3), here, {}) == {"layer0": "a", "layer1": "b", "layer2": "b"}
 
 
 def test_a_worker_of_several_layers_goes_only_where_all_of_them_are_wished_for() -> None:
     pipeline = deep(3, ((0, 1), (2,)))
-    here = [Offer("a", 1, ("layer0",)), Offer("b", 1, ("layer0", "layer1"))]
+    here = [Offer("a", 1, 1, ("layer0",)), Offer("b", 1, 1, ("layer0", "layer1"))]
     assert place(pipeline, here, {}) == {"layer0-1": "b", "layer2": "a"}
 
 
 def test_the_dearest_layers_are_kept_apart_also_from_those_that_were_wished_for() -> None:
-    here = [Offer("a", 3, ("layer0",)), Offer("b", 2, ())]
+    here = [Offer("a", 3, 1, ("layer0",)), Offer("b", 2, 1, ())]
     costs = {"layer0": 9.0, "layer1": 8.0, "layer2": 1.0}
     assert place(deep(3), here, costs) == {"layer0": "a", "layer1": "b", "layer2": "b"}
 
@@ -106,3 +106,11 @@ def test_what_is_no_list_of_layers_is_refused(text: str) -> None:
 def test_layers_are_wished_for_by_their_numbers() -> None:
     assert wishes(None) == ()
     assert wishes("2, 3") == ("layer2", "layer3")
+
+
+def test_who_has_more_cores_has_more_to_do() -> None:
+    here = [Offer("small", 6, 2, ()), Offer("large", 6, 4, ())]
+    placed = place(deep(6), here, {})
+    assert sorted(placed.values()) == ["large"] * 4 + ["small"] * 2
+    dear = place(deep(3), here, {"layer0": 6.0, "layer1": 1.0, "layer2": 1.0})
+    assert dear == {"layer0": "large", "layer1": "small", "layer2": "small"}

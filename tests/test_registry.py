@@ -21,7 +21,7 @@ def key(number: int) -> str:
 
 
 def request(number: int = 1) -> Enrol:
-    return Enrol(VERSION, "1.0", key(number), "ada", "10.0.0.2", 2, ("layer1",))
+    return Enrol(VERSION, "1.0", key(number), "ada", "10.0.0.2", 2, 8, ("layer1",))
 
 
 def registry(uses: int = 3) -> Registry:

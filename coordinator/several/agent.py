@@ -136,6 +136,7 @@ class Agent:
             host=platform.node(),
             address=self._address,
             slots=self._slots,
+            cores=self.cores,
             layers=self._layers,
         )
 

@@ -38,7 +38,7 @@ class SeveralEngine:
     def start(self, pipeline: Pipeline) -> None:
         """Place the workers, and have them started."""
         agents = self._head.registry.agents
-        offers = [Offer(a.name, a.slots, a.wishes) for a in agents.values() if a.here]
+        offers = [Offer(a.name, a.slots, a.cores, a.wishes) for a in agents.values() if a.here]
         at = self._head.registry.called(pipeline.data.at)
         if at is None:
             raise RunError(f"data.at: {pipeline.data.at} is gone")

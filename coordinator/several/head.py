@@ -219,6 +219,7 @@ class Head:
                 "host": agent.host,
                 "address": agent.address,
                 "slots": agent.slots,
+                "cores": agent.cores,
                 "workers": {name: sorted(cores) for name, cores in agent.workers.items()},
                 "silent_seconds": 0.0 if agent.name == HEAD else round(now - agent.seen, 3),
             }

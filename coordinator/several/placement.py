@@ -11,10 +11,11 @@ from protocol.spec import SOURCE
 
 
 class Offer(NamedTuple):
-    """A machine that runs so many workers, and the layers that it wishes for."""
+    """A machine that runs so many workers on so many cores, and the layers that it wishes for."""
 
     name: str
     slots: int
+    cores: int
     wishes: tuple[str, ...]
 
 
@@ -64,30 +65,34 @@ def place(
     """The machine of every worker but the source, by the workers' names.
 
     A worker goes where all of its layers are wished for, else, the dearest first, to the machine
-    with the least to do, then with the most room. Raises SpecError where there is not room for all.
+    whose cores have then the least to do each, then with the most room. Raises SpecError where
+    there is not room for all.
     """
     left = {offer.name: offer.slots for offer in offers}
+    cores = {offer.name: offer.cores for offer in offers}
     placed: dict[str, str] = {}
     loads = dict.fromkeys(left, 0.0)
     workers = {name: cores for name, cores in pipeline.processes.items() if name != SOURCE}
-    for worker, cores in workers.items():
+    for worker, held in workers.items():
         for offer in offers:
-            if left[offer.name] and set(cores) <= set(offer.wishes):
+            if left[offer.name] and set(held) <= set(offer.wishes):
                 placed[worker] = offer.name
                 left[offer.name] -= 1
-                loads[offer.name] += _cost(cores, costs)
+                loads[offer.name] += _cost(held, costs)
                 break
     rest = [worker for worker in workers if worker not in placed]
     for worker in sorted(rest, key=lambda w: -_cost(workers[w], costs)):
         free = [name for name, slots in left.items() if slots]
+        cost = _cost(workers[worker], costs)
         if not free:
             raise SpecError(
                 f"{len(workers)} workers do not fit in {sum(o.slots for o in offers)} slots"
             )
-        chosen = min(free, key=lambda name: (loads[name], -left[name]))
+        shares = {name: (loads[name] + cost) / cores[name] for name in free}
+        chosen = min(free, key=lambda name: (shares[name], -left[name]))
         placed[worker] = chosen
         left[chosen] -= 1
-        loads[chosen] += _cost(workers[worker], costs)
+        loads[chosen] += cost
     return placed
 
 

@@ -31,6 +31,7 @@ class Agent:
     address: str
     key: str
     slots: int
+    cores: int
     wishes: tuple[str, ...]
     seen: float
     here: bool = False
@@ -84,7 +85,14 @@ class Registry:
 
     def _admit(self, name: str, message: Enrol, now: float) -> Welcome:
         agent = Agent(
-            name, message.host, message.address, message.key, message.slots, message.layers, now
+            name=name,
+            host=message.host,
+            address=message.address,
+            key=message.key,
+            slots=message.slots,
+            cores=max(1, message.cores),
+            wishes=message.layers,
+            seen=now,
         )
         self.agents[name] = agent
         self._keys[message.key] = name
@@ -92,7 +100,7 @@ class Registry:
 
     def at_home(self, key: str, address: str, now: float) -> None:
         """The head itself starts workers too."""
-        self.agents[HEAD] = Agent(HEAD, "", address, key, 0, (), now, here=True)
+        self.agents[HEAD] = Agent(HEAD, "", address, key, 0, 0, (), now, here=True)
         self._keys[key] = HEAD
 
     def revoke(self, name: str) -> Agent | None:

@@ -105,7 +105,7 @@ def ways_table(found: dict[str, Any]) -> Table:
 def status_table(found: dict[str, Any]) -> Table:
     """A line a machine."""
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=f"head at {found['endpoint']}")
-    for heading in ("machine", "host", "address", "slots", "workers", "last heard of"):
+    for heading in ("machine", "host", "address", "slots", "cores", "workers", "last heard of"):
         made.add_column(heading)
     for agent in found["agents"]:
         made.add_row(
@@ -113,6 +113,7 @@ def status_table(found: dict[str, Any]) -> Table:
             escape(agent["host"]),
             escape(agent["address"]),
             str(agent["slots"]),
+            str(agent["cores"]),
             ", ".join(agent["workers"]) or ("" if agent["name"] == HEAD else "in reserve"),
             f"{agent['silent_seconds']:.1f} s ago",
         )
