@@ -158,7 +158,7 @@ def _load(pipeline: Pipeline) -> Dataset:
     if pipeline.data_away and pipeline.data.path is not None:
         raise DataError(
             f"data.at: {pipeline.data.path} is on {pipeline.data.at}; where the data are here too, "
-            "give -o data.at=head and, if it is another, -o data.path=…"
+            "give -o data.at=head -o data.path=…"
         )
     return load(pipeline.data.name, pipeline.data.path)
 

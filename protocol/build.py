@@ -31,7 +31,8 @@ def build(cls: type[T], table: object, key: str = "") -> T:
     known = [f.name for f in schema]
     for word in table:
         if word not in known:
-            raise SpecError(f"{_join(key, word)}: unknown key{nearest(word, known)}")
+            short = str(word)[:60]
+            raise SpecError(f"{_join(key, short)}: unknown key{nearest(short, known)}")
     for f in schema:
         if f.name not in table and f.default is MISSING and f.default_factory is MISSING:
             raise SpecError(f"{_join(key, f.name)}: missing")
@@ -112,7 +113,7 @@ def _locate(data: object, folder: Path) -> None:
     """Let a path in the table `data` be absolute, unless it is for another machine."""
     if not isinstance(data, dict) or not isinstance(data.get("path"), str):
         return
-    if data.get("at", HEAD) == HEAD:
+    if data.get("at", HEAD) in (HEAD, platform.node()):
         data["path"] = _absolute(folder, data["path"])
 
 

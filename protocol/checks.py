@@ -11,7 +11,7 @@ from protocol.errors import SpecError, nearest
 def one_of(key: str, value: str, known: tuple[str, ...]) -> None:
     """Refuse a `value` that is not one of the words `known`."""
     if value not in known:
-        raise SpecError(f"{key}: unknown value {value!r}{nearest(value, known)}")
+        raise SpecError(f"{key}: unknown value {value!r:.60}{nearest(value[:60], known)}")
 
 
 def at_least(key: str, value: float, least: float) -> None:

@@ -74,7 +74,8 @@ def test_a_path_on_another_machine_is_not_touched_here(tmp_path: Path) -> None:
     file.write_text(f'[data]\npath = "x/mine.npz"\n{layers}', "utf-8")
     here = str(tmp_path / "x/mine.npz")
     assert read_pipeline(file).data.path == here
-    assert read_pipeline(file, ["data.at=head"]).data.path == here
+    for at in ("head", platform.node()):
+        assert read_pipeline(file, [f"data.at={at}"]).data.path == here
     away = read_pipeline(file, ["data.at=node2"])
     assert away.data.path == located(away).data.path == "x/mine.npz"
     assert read_pipeline(file, ["data.path=y.npz", "data.at=b"]).data.path == "y.npz"
@@ -137,6 +138,8 @@ def test_the_source_says_first_what_the_layers_need_to_know_and_may_take_its_tim
         {"examples": 0},
         {"labelled": "x" * (1 << 20)},
         {"more": 1},
+        {"x" * (1 << 20): 1},
+        {"dtype": "x" * (1 << 20)},
     ],
 )
 def test_data_that_cannot_be_end_the_run(wrong: dict[str, object]) -> None:
@@ -199,8 +202,10 @@ def test_a_machine_is_known_by_its_host_and_else_by_its_name_in_the_run() -> Non
         there(registry, number, host)
     own = {name: name for name in ("head", "node1", "node2", "node3")}
     assert names(registry) == own | {"ada": "node2"}
-    there(registry, 4, "node2")  # now node3 may be a host that is still to come
-    assert names(registry) == {"head": "head", "ada": "node2", "node2": "node4"}
+    there(registry, 4, "node2.lan")
+    assert names(registry) == {"head": "head", "ada": "node2"}
+    there(registry, 5, "node2")  # now node3 may be a host that is still to come
+    assert names(registry) == {"head": "head", "ada": "node2", "node2": "node5"}
 
 
 class Started:

@@ -50,7 +50,7 @@ def check(pipeline: Pipeline, facts: Facts) -> list[LayerPlan]:
         output = made[-1].output
         has_model = i < last and pipeline.decoupled
         model = _model(pipeline, facts, output) if has_model else []
-        pictures = has_model and len(output) == 3  # only these are copied with their labels
+        pictures = has_model and pipeline.conditioned and len(output) == 3  # copied with labels
         joint = conditioned(output, condition(pipeline, facts)) if pictures else (0,)
         inputs = _inputs(pipeline, facts, shape) if i and pipeline.unlocked else []
         up = pipeline.data.batch * (math.prod(shape) * dtype.itemsize + labels)

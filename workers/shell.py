@@ -69,6 +69,8 @@ FOLDER: Final = "DNI_FOLDER"
 which are removed when the coordinator is gone. They stand there so that a worker knows them before
 the first word, which may never come."""
 REPORT_SECONDS: Final = 0.5
+SILENT_SECONDS: Final = 1.0
+"""The longest that a worker says nothing before it trains."""
 LOOK_SECONDS: Final = 0.01
 """Between looks whether the data have been read."""
 LONGEST_TEXT: Final = 20_000
@@ -237,11 +239,20 @@ class _Worker:
                 found.set_exception(error)
 
         threading.Thread(target=read, daemon=True).start()
+        due = 0.0
         while not found.done():
             for edge, message in self._links.poll(LOOK_SECONDS):
                 if edge is None and isinstance(message, Leave | Stop):
                     raise _Leave
+            if time.monotonic() >= due:
+                due = time.monotonic() + SILENT_SECONDS
+                self._keep_known()
         return found.result()
+
+    def _keep_known(self) -> None:
+        """Say a word: who is silent on a line between machines is not found after a break."""
+        if self._config.keys:
+            self._links.tell(self._clock.ask(time.monotonic_ns()))
 
     def _compare_clocks(self) -> Estimate:
         """What time it is at the coordinator."""
@@ -264,13 +275,13 @@ class _Worker:
 
     def _wait(self, word: type[Told]) -> Told:
         while True:
-            for edge, message in self._links.poll(1.0):
+            for edge, message in self._links.poll(SILENT_SECONDS):
                 if edge is None and isinstance(message, word):
                     return message
                 if edge is None and isinstance(message, Leave | Stop):
                     raise _Leave
-            if self._config.keys and word is not Pong:  # who is silent is not found after a break
-                self._links.tell(self._clock.ask(time.monotonic_ns()))
+            if word is not Pong:
+                self._keep_known()
 
     def _train(self) -> None:
         due = time.monotonic() + REPORT_SECONDS

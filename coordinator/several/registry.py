@@ -16,7 +16,7 @@ from protocol.messages import Enrol, Refused, Welcome
 from protocol.spec import HEAD
 
 MOST_SLOTS: Final = 4096
-_OURS: Final = re.compile(r"node\d+")
+_OURS: Final = re.compile(r"node\d+(\..*)?")
 
 
 @dataclass(slots=True)
