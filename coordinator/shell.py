@@ -22,6 +22,9 @@ from coordinator.watch import Watch
 from protocol import Pipeline, ToCoordinator, ToWorker
 
 TICK_SECONDS: Final = 0.1
+LAST_WORDS_SECONDS: Final = 0.1
+"""How long after its end a worker's last messages may still be under way: they come on another
+line than the word of its end, which an agent gives."""
 
 
 class Wires(Protocol):
@@ -88,13 +91,14 @@ class _Conductor:
         """Handle events until the run is over."""
         self._act(self._run.begin())
         interrupts = 0
-        exited: list[Exited] = []
+        exited: list[tuple[float, Exited]] = []
         while self._end is None:
             for message in self._links.poll(TICK_SECONDS):
                 self._handle(message)
-            for event in exited:  # a tick late: their last messages may have been under way
-                self._handle(event)
-            exited = list(self._engine.exits())
+            now = time.monotonic()
+            while exited and now - exited[0][0] >= LAST_WORDS_SECONDS:
+                self._handle(exited.pop(0)[1])
+            exited += [(now, event) for event in self._engine.exits()]
             if self._watch.interrupts.count > interrupts:
                 interrupts = self._watch.interrupts.count
                 self._handle(Interrupted())

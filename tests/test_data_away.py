@@ -335,7 +335,7 @@ def test_data_that_are_not_there_end_the_run_with_the_reason(dni: Dni, several: 
     head = several.up(*WORDS)
     for _ in range(3):
         several.join(head)
-    assert head.end(LATE) == 2
+    assert head.end(LATE) == 2, head.text
     assert "mine.npz: no such file" in head.summary()["failure"]
     assert several.ends() == [0, 0, 0]
     dni.nothing_left()
@@ -348,7 +348,7 @@ def test_layers_that_do_not_fit_the_data_are_named(
     head = several.up(*WORDS, "-o", 'layer.2.modules=["linear 4"]')
     for _ in range(3):
         several.join(head, cwd=elsewhere)
-    assert head.end(LATE) == 2
+    assert head.end(LATE) == 2, head.text
     assert "the last layer has 4 outputs, but labels go up to 9" in head.summary()["failure"]
     assert several.ends() == [0, 0, 0]
     dni.nothing_left()
