@@ -8,6 +8,7 @@ from typing import Final
 
 from protocol.checks import at_least, one_of, positive
 from protocol.errors import SpecError
+from protocol.plain import plain
 from protocol.schema import DTYPES
 
 LARGEST_EXAMPLE: Final = 1 << 31
@@ -46,4 +47,4 @@ class Facts:
 
     def as_dict(self) -> dict[str, object]:
         """Plain lists and scalars that `build` makes the same facts of."""
-        return {**asdict(self), "shape": list(self.shape)}
+        return plain(asdict(self))

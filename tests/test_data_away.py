@@ -331,25 +331,21 @@ def test_ctrl_c_while_the_source_reads_ends_the_run_at_once(
 
 
 @pytest.mark.slow
-def test_data_that_are_not_there_end_the_run_with_the_reason(dni: Dni, several: Several) -> None:
-    head = several.up(*WORDS)
-    for _ in range(3):
-        several.join(head)
-    assert head.end(LATE) == 2, head.text
-    assert "mine.npz: no such file" in head.summary()["failure"]
-    assert several.ends() == [0, 0, 0]
-    dni.nothing_left()
-
-
-@pytest.mark.slow
-def test_layers_that_do_not_fit_the_data_are_named(
-    dni: Dni, several: Several, elsewhere: Path
+@pytest.mark.parametrize(
+    ("width", "there", "why"),
+    [
+        (10, False, "mine.npz: no such file"),
+        (4, True, "the last layer has 4 outputs, but labels go up to 9"),
+    ],
+)
+def test_data_that_are_not_there_or_fit_no_layer_end_the_run_with_the_reason(
+    dni: Dni, several: Several, elsewhere: Path, width: int, there: bool, why: str
 ) -> None:
-    head = several.up(*WORDS, "-o", 'layer.2.modules=["linear 4"]')
+    head = several.up(*WORDS, "-o", f'layer.2.modules=["linear {width}"]')
     for _ in range(3):
-        several.join(head, cwd=elsewhere)
+        several.join(head, cwd=elsewhere if there else None)
     assert head.end(LATE) == 2, head.text
-    assert "the last layer has 4 outputs, but labels go up to 9" in head.summary()["failure"]
+    assert why in head.summary()["failure"]
     assert several.ends() == [0, 0, 0]
     dni.nothing_left()
 

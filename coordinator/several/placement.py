@@ -72,7 +72,7 @@ def place(
     cores = {offer.name: offer.cores for offer in offers}
     placed: dict[str, str] = {}
     loads = dict.fromkeys(left, 0.0)
-    workers = {name: cores for name, cores in pipeline.processes.items() if name != SOURCE}
+    workers = {name: held for name, held in pipeline.processes.items() if name != SOURCE}
     for worker, held in workers.items():
         for offer in offers:
             if left[offer.name] and set(held) <= set(offer.wishes):
