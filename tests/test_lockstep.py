@@ -99,7 +99,8 @@ def test_in_lockstep_random_updates_are_the_same_in_whatever_workers(
 def test_a_free_run_learns_and_its_summary_is_what_evaluate_finds(
     tmp_path: Path, rule: str
 ) -> None:
-    steps = 2000 if rule.startswith("unlocked") else 400
+    # Over four seeds on a loaded machine: dni 31-53 % after 400 steps, 12-16 % after 2,000.
+    steps = 400 if rule in ("no-bprop", "backprop", "cdni") else 2000
     result = run(digits(rule, (), "adam", "free", steps=steps), run_dir=tmp_path / "run")
     judgement = evaluate(result.folder)
     error = 100 * judgement.errors / judgement.judged
