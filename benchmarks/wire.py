@@ -27,7 +27,7 @@ import numpy as np
 import zmq
 
 from protocol import Activation, Credit
-from protocol.wire import INLINE
+from protocol.layouts import INLINE
 from workers.links import put, take
 from workers.shelf import Incoming, Outgoing
 

@@ -18,29 +18,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any, Final, Protocol, TypeAlias
 
 import msgpack
 import numpy as np
 
-from protocol import narrow
+from protocol import layouts, narrow
+from protocol.layouts import INLINE, MAX_DIMENSIONS, Form, described
 from protocol.messages import Activation, Array, Gradient, Message
 from protocol.schema import BY_CLASS, BY_KIND, DTYPES, VERSION
 
 MAX_HEADER: Final = 1 << 20
 MAX_ARRAYS: Final = 1 << 12
-INLINE: Final = 1 << 13
-"""Bytes of arrays that `encode` puts into the header; `decode` takes any number."""
-MAX_DIMENSIONS: Final = 8
-
 
 _FOREIGN: Final = ">" if sys.byteorder == "little" else "=>"
 """Of what byte order arrays must be turned round."""
 
 Frame: TypeAlias = bytes | memoryview
 Rest: TypeAlias = Callable[[], Sequence[Frame]]
-Form: TypeAlias = np.dtype[np.generic] | str
 
 
 class WireError(Exception):
@@ -50,22 +45,8 @@ class WireError(Exception):
 _packer: Final = msgpack.Packer()
 _pack: Final = _packer.pack
 _pack_length: Final = _packer.pack_array_header
-_NAMES: Final = {dtype: name for name, dtype in DTYPES.items()}
 _SIZES: Final = {name: (dtype.itemsize, 0) for name, dtype in DTYPES.items()} | narrow.SIZES
 """Of each form the bytes of an element, and of what there is once a row."""
-
-
-@lru_cache
-def _described(form: Form, shape: tuple[int, ...], size: int | None) -> bytes:
-    """What stands in a header before the data of an array of `size` bytes there, None: its place.
-
-    `form` is the array's dtype, or the name of the form in which it travels.
-    """
-    name = form if isinstance(form, str) else _NAMES.get(form)
-    if name is None or len(shape) > MAX_DIMENSIONS:
-        raise TypeError(f"an array of dtype {form} and shape {shape} cannot travel")
-    whole: bytes = msgpack.packb((name, shape, None if size is None else bytes(size)))
-    return whole[:-1] if size is None else whole[: -size or None]
 
 
 def _portable(array: Array) -> Array:
@@ -96,28 +77,35 @@ def encode(
     array of an activation or a gradient is as narrow as `wire` says, and goes to the `shelf` where
     there is one. Raises TypeError for what no peer would decode: that is our mistake, not theirs.
     """
+    if wire == narrow.FULL:
+        whole = layouts.write(message)
+        if whole is not None:
+            return [whole]
     schema = BY_CLASS[type(message)]
     arrays = schema.arrays(message)
-    parts = [schema.opening, _pack(schema.values(message)), _pack_length(len(arrays))]
+    if batch := isinstance(message, Activation | Gradient):
+        parts: list[Any] = [layouts.head(message)]
+    else:
+        parts = [schema.opening, _pack(schema.values(message))]
+    parts.append(_pack_length(len(arrays)))
     frames: list[bytes | Array] = [b""]
     room = INLINE
-    batch = isinstance(message, Activation | Gradient)
-    for array in arrays:
+    for i, array in enumerate(arrays):
         if array.dtype.byteorder in _FOREIGN or not array.flags.c_contiguous:
             array = _portable(array)
         form: Form = array.dtype
-        shape, first = array.shape, batch and len(parts) == 3
+        shape, first = array.shape, batch and i == 0
         if first and narrow.narrows(shape, array.dtype, wire):
             form, array = narrow.pack(array, wire)
         size = array.nbytes
         if size <= room:
             room -= size
-            parts += _described(form, shape, size), array
+            parts += described(form, shape, size), array
             continue
         place = shelf.put(array) if first and shelf is not None else None
         if place is None:
             frames.append(array)
-        parts += _described(form, shape, None), _pack(place)
+        parts += described(form, shape, None), _pack(place)
     frames[0] = header = b"".join(parts)
     if len(header) > MAX_HEADER or len(arrays) > MAX_ARRAYS:
         raise TypeError(f"a header of {len(header)} bytes, {len(arrays)} arrays cannot travel")
@@ -157,7 +145,10 @@ def decode(frames: Sequence[Frame], shelf: Incoming | None = None, rest: Rest = 
             return schema.make((*values, tuple(arrays)))
         if len(arrays) != schema.count:
             raise WireError(f"{schema.message.__name__} with {len(arrays)} arrays")
-        return schema.make((*values, *arrays))
+        message = schema.make((*values, *arrays))
+        if type(frames[0]) is bytes and sum(a.nbytes for a in arrays) < len(frames[0]):
+            layouts.learn(message, frames[0])
+        return message
     except WireError:
         raise
     except Exception as error:  # whatever foreign bytes provoke, it is their fault

@@ -37,8 +37,8 @@ from protocol import (
 )
 from protocol.facts import Facts
 from protocol.halves import BLOCK, floats, halves
+from protocol.layouts import INLINE
 from protocol.trace import weight
-from protocol.wire import INLINE
 from workers.check import check
 from workers.nn import Floats
 from workers.shelf import Incoming, Outgoing

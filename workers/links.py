@@ -17,6 +17,7 @@ import zmq
 
 from protocol import Edge, Message, WireError, decode, encode, zap
 from protocol.keys import PLAIN, KeyPair
+from protocol.layouts import read
 from protocol.narrow import FULL
 from workers import buffers
 from workers.complain import complain
@@ -58,7 +59,7 @@ def take(socket: zmq.Socket[bytes], shelf: Incoming | None = None) -> Message:
     """
     header = socket.recv()
     try:
-        return decode((header,), shelf, lambda: _rest(socket))
+        return read(header) or decode((header,), shelf, lambda: _rest(socket))
     except WireError:
         _rest(socket)
         raise

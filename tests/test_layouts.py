@@ -1,0 +1,186 @@
+"""What is made and read without msgpack is what is made and read with it, to the byte."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import msgpack
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from protocol import Activation, Array, Credit, Gradient, Message, WireError, decode, layouts
+from protocol.layouts import INLINE, MOST, learn, read, write
+from protocol.schema import BY_CLASS, DTYPES, VERSION
+from tests.test_wire import arrays, content
+
+X = np.arange(12, dtype=np.float32).reshape(4, 3)
+LABELS = np.arange(4)
+NUMBERS = st.integers(0, 2**63 - 1)
+KNOWN: list[Message] = [
+    Activation(1, 1, True, X, LABELS),
+    Activation(2, 1, False, X.astype(np.uint8), X),
+    Gradient(3, 3, X),
+    Gradient(4, 3, X[:0]),
+]
+known = pytest.mark.parametrize("message", KNOWN)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_known() -> None:
+    layouts._layouts.clear()
+    layouts._readers.clear()
+
+
+def made(message: Message) -> bytes:
+    frame = write(message)
+    assert frame is not None
+    return frame
+
+
+def learnt(message: Message) -> bytes:
+    """The frame of `message`, from now on read without msgpack."""
+    frame = made(message)
+    assert read(frame) is None
+    assert content(decode([frame])) == content(message)
+    return frame
+
+
+def batches() -> st.SearchStrategy[Activation | Gradient]:
+    return st.builds(Activation, NUMBERS, NUMBERS, st.booleans(), arrays(), arrays()) | st.builds(
+        Gradient, NUMBERS, NUMBERS, arrays()
+    )
+
+
+@settings(max_examples=300, deadline=None)
+@given(batches())
+def test_what_is_made_is_a_header_as_msgpack_writes_it(message: Activation | Gradient) -> None:
+    frame = write(message)
+    schema = BY_CLASS[type(message)]
+    sent = schema.arrays(message)
+    if frame is None:  # somebody must turn it round, or write its rows one behind the other
+        assert any(a.dtype.byteorder == ">" or not a.flags.c_contiguous for a in sent)
+        return
+    header = msgpack.unpackb(frame, use_list=False)
+    kind = 1 if isinstance(message, Activation) else 2
+    described = tuple((a.dtype.str, a.shape, a.tobytes()) for a in sent)
+    assert header == (VERSION, kind, schema.values(message), described)
+
+
+@settings(max_examples=300, deadline=None)
+@given(batches(), NUMBERS, NUMBERS)
+def test_what_is_read_is_what_decode_says(
+    message: Activation | Gradient, one: int, other: int
+) -> None:
+    frame = write(message)
+    if frame is None:
+        return
+    decode([frame])
+    later = made(type(message)(one, other, *message[2:]))
+    for each in (frame, later):
+        quick = read(each)
+        if quick is not None:  # None where something else of this length came first
+            assert content(quick) == content(decode([each]))
+
+
+@known
+def test_arrays_are_read_only_views_of_the_frame(message: Message) -> None:
+    frame = learnt(message)
+    quick = read(frame)
+    assert quick is not None
+    assert content(quick) == content(message)
+    for array in BY_CLASS[type(message)].arrays(quick):
+        assert not array.flags.writeable
+        assert array.size == 0 or np.shares_memory(array, np.frombuffer(frame, np.uint8))
+
+
+@known
+def test_a_frame_with_any_byte_changed_is_read_as_decode_reads_it_or_left(message: Message) -> None:
+    frame = learnt(message)
+    left = 0
+    for place in range(len(frame)):
+        for change in (1, 2, 0x80, 0xFF):
+            other = bytearray(frame)
+            other[place] ^= change
+            quick = read(bytes(other))
+            left += quick is None
+            if quick is not None:
+                assert content(quick) == content(decode([bytes(other)]))
+    data = sum(array.nbytes for array in BY_CLASS[type(message)].arrays(message))
+    assert left >= 4 * (len(frame) - data - 16) - 1  # all but data, numbers and whether it trains
+
+
+@pytest.mark.parametrize("number", [2**63, 2**64 - 1])
+@pytest.mark.parametrize("place", [0, 1])
+@known
+def test_a_number_that_is_none_is_left_and_refused(
+    message: Message, number: int, place: int
+) -> None:
+    frame = bytearray(learnt(message))
+    start = 5 + 9 * place
+    frame[start : start + 8] = number.to_bytes(8)
+    assert read(bytes(frame)) is None
+    with pytest.raises(WireError, match=str(number)):
+        decode([bytes(frame)])
+
+
+def test_two_layouts_of_one_length_are_both_read_right() -> None:
+    one, other = Gradient(1, 1, X), Gradient(1, 1, X.T.copy())
+    frame, second = learnt(one), made(other)
+    assert len(frame) == len(second)
+    for _ in range(2):
+        assert read(second) is None
+        assert content(decode([second])) == content(other)
+    assert content(read(frame) or Credit(0)) == content(one)
+
+
+def test_layouts_are_forgotten_before_they_are_many() -> None:
+    lengths = count(1)
+    for _ in range(3 * MOST):
+        message = Gradient(1, 1, np.zeros(next(lengths), np.uint8))
+        frame = learnt(message)
+        assert content(read(frame) or Credit(0)) == content(message)
+        assert len(layouts._readers) <= MOST
+        assert len(layouts._layouts) <= MOST
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros(INLINE + 1, np.uint8),
+        X.T,
+        X[:, ::2],
+        X.astype(">f4"),
+        np.zeros(2, "c8"),
+        np.zeros((1,) * 9, np.uint8),
+    ],
+    ids=["large", "transposed", "stepped", "big-endian", "complex", "of nine dimensions"],
+)
+def test_what_does_not_lie_in_a_header_as_it_is_is_left(array: Array) -> None:
+    for _ in range(2):
+        assert write(Gradient(1, 1, array)) is None
+        assert write(Activation(1, 1, True, array, LABELS)) is None
+        assert write(Activation(1, 1, True, X, array)) is None
+
+
+def test_other_messages_are_left() -> None:
+    frame = msgpack.packb([VERSION, 3, [7], []])
+    assert write(Credit(7)) is None
+    assert decode([frame]) == Credit(7)
+    assert read(frame) is None
+
+
+def test_what_another_peer_lays_out_otherwise_is_not_learnt() -> None:
+    frame = msgpack.packb([VERSION, 2, [7, 7], [["<f4", [4, 3], X.tobytes()]]])
+    message = decode([frame])
+    assert content(message) == content(Gradient(7, 7, X))
+    learn(message, frame)
+    assert read(frame) is None
+
+
+def test_every_dtype_is_read() -> None:
+    for dtype in DTYPES.values():
+        message = Gradient(1, 1, np.ones(3, dtype))
+        assert content(read(learnt(message)) or Credit(0)) == content(message)
+        layouts._readers.clear()
