@@ -4,7 +4,7 @@
 
 A sender process and this receiver, PUSH to PULL over ipc, activations of 4 KiB, 256 KiB and
 4 MiB. The raw peer sends the same bytes as one frame, once with pyzmq's copies and once without;
-ours is compared with the quicker of the two.
+ours is compared with the quicker of the two. All processes have the environment of a worker.
 
 Beside it stands the way that large arrays take between workers of one machine: a copy into a slot
 of shared memory, which the receiver reads in place. As in a run a credit frees the slots: the
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -26,6 +27,8 @@ from typing import Final
 import numpy as np
 import zmq
 
+from coordinator.blas import environment
+from coordinator.engines.processes import ALLOCATOR
 from protocol import Activation, Credit
 from protocol.layouts import INLINE
 from workers.links import put, take
@@ -81,7 +84,7 @@ def send_by_shelf(size: int, folder: Path, count: int) -> None:
 
 def rate(kind: str, size: int, seconds: float) -> float:
     """Messages a second received and, where they are ours, decoded."""
-    count = max(50, int(seconds * min(40_000, 2e9 / size)))
+    count = max(50, int(seconds * min(200_000, 4e9 / size)))
     with (
         tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder,
         zmq.Context() as context,
@@ -122,6 +125,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--send", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    wanted = {**environment(1), **ALLOCATOR}
+    if wanted != dict(os.environ):
+        os.execve(sys.executable, [sys.executable, *sys.argv], wanted)
     if options.send:
         kind, size, folder, count = options.send
         if kind == "shelf":

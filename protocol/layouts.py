@@ -2,9 +2,9 @@
 
 From batch to batch nothing changes on an edge but the numbers and the data. With every number in
 the nine bytes of a uint64 all else stays where it is, and a layout is what all else is and where.
-What is made here is a header of `protocol.wire` to the byte. What is read here is the same as one
-that would be made here in all but the numbers and the data; every other message is left to
-`protocol.wire`, which alone refuses any.
+What is written here is what `encode` would write. What is read here is like that in all but the
+numbers and the data, and is what `decode` would read; all else is left to those two, which alone
+refuse anything.
 """
 
 from __future__ import annotations
@@ -92,12 +92,14 @@ def write(message: Message) -> bytes | None:
     """The only frame of `message`; None if it is not for this module to make."""
     try:
         if isinstance(message, Activation):
-            x, labels = message.x, message.labels
+            batch, step, train, x, labels = message
             layout = _layouts.get((x.dtype, x.shape, labels.dtype, labels.shape))
             if layout is None:
                 layout = _laid_out(x, labels)
             if layout:
-                return _join((head(message), layout[0], x, layout[1], labels))
+                flag = _TRUE if train else _FALSE
+                begin = _pack_activation(_ACTIVATION, batch, _UINT64, step, flag)
+                return _join((begin, layout[0], x, layout[1], labels))
         elif isinstance(message, Gradient):
             gradient = message.gradient
             layout = _layouts.get((gradient.dtype, gradient.shape))

@@ -77,10 +77,6 @@ def encode(
     array of an activation or a gradient is as narrow as `wire` says, and goes to the `shelf` where
     there is one. Raises TypeError for what no peer would decode: that is our mistake, not theirs.
     """
-    if wire == narrow.FULL:
-        whole = layouts.write(message)
-        if whole is not None:
-            return [whole]
     schema = BY_CLASS[type(message)]
     arrays = schema.arrays(message)
     if batch := isinstance(message, Activation | Gradient):

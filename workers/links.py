@@ -17,7 +17,7 @@ import zmq
 
 from protocol import Edge, Message, WireError, decode, encode, zap
 from protocol.keys import PLAIN, KeyPair
-from protocol.layouts import read
+from protocol.layouts import read, write
 from protocol.narrow import FULL
 from workers import buffers
 from workers.complain import complain
@@ -27,6 +27,9 @@ LINGER_MS: Final = 2000
 MAX_BYTES: Final = 1 << 31
 MOST_COMPLAINTS: Final = 100
 MOST_AT_ONCE: Final = 256
+
+_send: Final = zmq.backend.Socket.send
+"""`Socket.send` without what pyzmq does before it for kinds of sockets that are not used here."""
 
 
 def put(
@@ -42,9 +45,13 @@ def put(
     Its numbers are as narrow as `wire` says. Frames are sent without a copy unless `copy`; then
     nothing is read after this returns.
     """
+    whole = write(message) if wire == FULL else None
+    if whole is not None:
+        _send(socket, whole, flags)
+        return
     frames: list[Any] = encode(message, shelf, wire)
     if len(frames) == 1:
-        socket.send(frames[0], flags)
+        _send(socket, frames[0], flags)
     elif copy:
         socket.send_multipart([bytes(frame) for frame in frames], flags)
     else:
