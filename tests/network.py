@@ -89,6 +89,7 @@ class Network:
         self.pipeline = pipeline
         self.cores = {core.name: core for core in build_cores(pipeline, DATA)}
         self._stretched = stretched
+        self._least, self._most = pipeline.window, pipeline.most_window
         self.queues: dict[Edge, deque[DataMessage]] = {edge: deque() for edge in pipeline.edges}
         self.slots = {edge: Slots(pipeline.window) for edge in pipeline.edges if slots}
         self.in_flight: dict[Edge, list[int]] = {edge: [] for edge in pipeline.edges}
@@ -137,19 +138,20 @@ class Network:
         assert isinstance(core, LayerCore)
         if edge.receiver == core.above:
             return core._flow.window
-        return core._gradients.window if isinstance(core, Unlocked) else self.pipeline.window
+        return core._gradients.window if isinstance(core, Unlocked) else self._least
 
     def widen(self, edge: Edge) -> None:
         """Let one more batch be in flight on `edge`, where that is a long way."""
         window = self.window(edge)
-        if self._stretched and window < self.pipeline.most_window:
+        if self._stretched and window < self._most:
             self.cores[edge.sender].stretch(edge.receiver, window + 1)
 
     def check(self) -> None:
         """No edge holds more than a window, and no layer keeps more than it may."""
         for edge, batches in self.in_flight.items():
-            assert self.pipeline.window <= self.window(edge) <= self.pipeline.most_window, edge
-            assert len(batches) <= self.window(edge), edge
+            window = self.window(edge)
+            assert self._least <= window <= self._most, edge
+            assert len(batches) <= window, edge
         for layer in self.layers():
             below = self.window(Edge(layer.below, layer.name))
             most = layer._flow.window
