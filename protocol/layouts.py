@@ -130,25 +130,26 @@ def learn(message: Message, frame: bytes) -> None:
         _readers[len(frame)] = _gradients(message.gradient)
 
 
-def _places(head: str, before: Layout, *arrays: Array) -> tuple[Unpack, list[int]]:
-    """How to take a frame apart into numbers and what stands before the data; where those begin."""
-    starts = []
-    for array, part in zip(arrays, before, strict=True):
-        head += f"{len(part)}s"
-        starts.append(Struct(head).size)
-        head += f"{array.nbytes}x"
-    return Struct(head).unpack_from, starts
+def _parts(head: str, before: Layout, *arrays: Array) -> Unpack:
+    """What takes a frame apart: numbers, then what stands before the data and the data in turn.
+
+    The data are copied out of the frame: within it arrays would lie at odd addresses, where numpy
+    is slower and adds up in another order.
+    """
+    for part, array in zip(before, arrays, strict=True):
+        head += f"{len(part)}s{array.nbytes}s"
+    return Struct(head).unpack
 
 
 def _activations(x: Array, labels: Array) -> Reader:
     """What reads activations with arrays like these."""
     before, between = _laid_out(x, labels)
     training, testing = _TRUE + before, _FALSE + before
-    unpack, (start, end) = _places(_ACTIVATION_HEAD[:-1], (training, between), x, labels)
+    unpack = _parts(_ACTIVATION_HEAD[:-1], (training, between), x, labels)
     x_dtype, x_shape, dtype, shape = x.dtype, x.shape, labels.dtype, labels.shape
 
     def read(frame: bytes) -> Activation | None:
-        opening, batch, uint64, step, first, second = unpack(frame)
+        opening, batch, uint64, step, first, x, second, labels = unpack(frame)
         train = first == training
         if (
             opening == _ACTIVATION
@@ -158,8 +159,8 @@ def _activations(x: Array, labels: Array) -> Reader:
             and batch >= 0
             and step >= 0
         ):
-            x = _array(x_shape, x_dtype, frame, start)
-            return _make(Activation, (batch, step, train, x, _array(shape, dtype, frame, end)))
+            x, labels = _array(x_shape, x_dtype, x), _array(shape, dtype, labels)
+            return _make(Activation, (batch, step, train, x, labels))
         return None
 
     return read
@@ -168,11 +169,11 @@ def _activations(x: Array, labels: Array) -> Reader:
 def _gradients(gradient: Array) -> Reader:
     """What reads gradients with an array like this."""
     (before,) = _laid_out(gradient)
-    unpack, (start,) = _places(_GRADIENT_HEAD, (before,), gradient)
+    unpack = _parts(_GRADIENT_HEAD, (before,), gradient)
     dtype, shape = gradient.dtype, gradient.shape
 
     def read(frame: bytes) -> Gradient | None:
-        opening, batch, uint64, credit, first = unpack(frame)
+        opening, batch, uint64, credit, first, data = unpack(frame)
         if (
             opening == _GRADIENT
             and uint64 == _UINT64
@@ -180,7 +181,7 @@ def _gradients(gradient: Array) -> Reader:
             and batch >= 0
             and credit >= 0
         ):
-            return _make(Gradient, (batch, credit, _array(shape, dtype, frame, start)))
+            return _make(Gradient, (batch, credit, _array(shape, dtype, data)))
         return None
 
     return read

@@ -91,14 +91,13 @@ def test_what_is_read_is_what_decode_says(
 
 
 @known
-def test_arrays_are_read_only_views_of_the_frame(message: Message) -> None:
-    frame = learnt(message)
-    quick = read(frame)
+def test_arrays_cannot_be_written_and_lie_as_numpy_wants_them(message: Message) -> None:
+    quick = read(learnt(message))
     assert quick is not None
     assert content(quick) == content(message)
     for array in BY_CLASS[type(message)].arrays(quick):
         assert not array.flags.writeable
-        assert array.size == 0 or np.shares_memory(array, np.frombuffer(frame, np.uint8))
+        assert array.ctypes.data % 8 == 0
 
 
 @known
