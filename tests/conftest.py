@@ -218,7 +218,7 @@ class Dni:
 
     def sockets(self) -> list[Path]:
         """The socket folders that are there now."""
-        return sorted(self.base.glob("dni-*"))
+        return sorted(self.base.glob("*dni-*"))
 
     def family(self) -> list[psutil.Process]:
         """The workers that are known to have been there and still live."""

@@ -49,9 +49,10 @@ class SocketFolder:
         _sweep(base)
         if len(os.fsencode(base)) > LONGEST_BASE:
             raise RunError(f"{base}: too long a path for sockets; set TMPDIR to a shorter one")
-        self.path = Path(tempfile.mkdtemp(prefix=f"dni-{os.getpid()}-", dir=base))
-        (self.path / LOCK).touch()
-        self._lock = _lock(self.path)
+        made = Path(tempfile.mkdtemp(prefix=f".dni-{os.getpid()}-", dir=base))
+        (made / LOCK).touch()
+        self._lock = _lock(made)
+        self.path = made.rename(made.with_name(made.name[1:]))  # now that it is locked: see _sweep
 
     def close(self) -> None:
         """Remove it with all that is in it."""
