@@ -313,9 +313,9 @@ class _Worker:
     def _next(self) -> Meter | None:
         """Whose turn it is: of those who have work who is furthest behind, else the last."""
         ready = [meter for meter in reversed(self._meters.values()) if meter.core.ready]
-        if len(ready) == 1:
-            return ready[0]
-        return min(ready, key=lambda meter: meter.core.step, default=None)
+        if len(ready) < 2:
+            return ready[0] if ready else None
+        return min(ready, key=lambda meter: meter.core.step)
 
     def _send(self, sender: str, sends: Iterator[Send]) -> None:
         for to, message in sends:

@@ -61,7 +61,7 @@ class Stack:
         """`x` as the modules take it: floats as they are, integers scaled."""
         if isinstance(x, Joined):
             return cast(Floats, x)  # for a first module that takes it
-        if np.issubdtype(x.dtype, np.floating):
+        if x.dtype.kind == "f":
             return cast(Floats, x.astype(self._dtype, copy=False))
         entered: Floats = np.multiply(x, self._scale, dtype=self._dtype)
         return entered
