@@ -74,8 +74,9 @@ class BatchNorm:
         n = len(rows)
         np.add.reduce(rows, axis=0, out=g["shift"])
         np.multiply(np.einsum("ij,ij->j", rows, centred), inverse_std, out=g["scale"])
-        dx = rows - g["shift"] / n
-        dx -= centred * (g["scale"] * inverse_std / n)
+        dx = centred * (g["scale"] * inverse_std / n)
+        np.subtract(rows, dx, out=dx)
+        dx -= g["shift"] / n
         dx *= p["scale"] * inverse_std
         return dx.reshape(dy.shape)
 
