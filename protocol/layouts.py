@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from struct import Struct
+from struct import Struct, error
 from typing import Any, Final, TypeAlias
 
 import msgpack
@@ -38,12 +38,15 @@ _NAMES: Final = {dtype: name for name, dtype in DTYPES.items()}
 _UINT64: Final = b"\xcf"
 _FALSE: Final = b"\xc2"
 _TRUE: Final = b"\xc3"
+_FLAGS: Final = {False: _FALSE, True: _TRUE}
 _ACTIVATION: Final = BY_CLASS[Activation].opening + b"\x93" + _UINT64
 _GRADIENT: Final = BY_CLASS[Gradient].opening + b"\x92" + _UINT64
 _ACTIVATION_HEAD: Final = f">{len(_ACTIVATION)}sqcqc"
 _GRADIENT_HEAD: Final = f">{len(_GRADIENT)}sqcq"
 _pack_activation: Final = Struct(_ACTIVATION_HEAD).pack
 _pack_gradient: Final = Struct(_GRADIENT_HEAD).pack
+_REFUSED: Final = (TypeError, KeyError, error)
+"""What is raised where a message holds what cannot travel."""
 
 _join: Final[Callable[[tuple[Any, ...]], bytes]] = b"".join
 _array: Final = np.ndarray
@@ -80,12 +83,31 @@ def _laid_out(*arrays: Array) -> Layout:
     return layout
 
 
+def _begin_activation(batch: int, step: int, train: bool) -> bytes:
+    if batch | step < 0:
+        raise TypeError
+    return _pack_activation(_ACTIVATION, batch, _UINT64, step, _FLAGS[train])
+
+
+def _begin_gradient(batch: int, credit: int) -> bytes:
+    if batch | credit < 0:
+        raise TypeError
+    return _pack_gradient(_GRADIENT, batch, _UINT64, credit)
+
+
 def head(message: Activation | Gradient) -> bytes:
-    """How a header of `message` begins, up to what tells of its arrays."""
-    if isinstance(message, Activation):
-        flag = _TRUE if message.train else _FALSE
-        return _pack_activation(_ACTIVATION, message.batch, _UINT64, message.step, flag)
-    return _pack_gradient(_GRADIENT, message.batch, _UINT64, message.credit)
+    """How a header of `message` begins, up to what tells of its arrays.
+
+    Raises TypeError for numbers that cannot travel.
+    """
+    try:
+        if isinstance(message, Activation):
+            return _begin_activation(message.batch, message.step, message.train)
+        return _begin_gradient(message.batch, message.credit)
+    except _REFUSED:
+        numbers = message[: -len(BY_CLASS[type(message)].arrays(message))]
+        name = type(message).__name__
+        raise TypeError(f"{name} with fields {numbers!r:.80} cannot travel") from None
 
 
 def write(message: Message) -> bytes | None:
@@ -97,17 +119,16 @@ def write(message: Message) -> bytes | None:
             if layout is None:
                 layout = _laid_out(x, labels)
             if layout:
-                flag = _TRUE if train else _FALSE
-                begin = _pack_activation(_ACTIVATION, batch, _UINT64, step, flag)
+                begin = _begin_activation(batch, step, train)
                 return _join((begin, layout[0], x, layout[1], labels))
         elif isinstance(message, Gradient):
-            gradient = message.gradient
+            batch, credit, gradient = message
             layout = _layouts.get((gradient.dtype, gradient.shape))
             if layout is None:
                 layout = _laid_out(gradient)
             if layout:
-                return _join((head(message), layout[0], gradient))
-    except TypeError:  # an array that does not lie in memory as it travels, or cannot travel
+                return _join((_begin_gradient(batch, credit), layout[0], gradient))
+    except _REFUSED:  # what cannot travel, or an array that does not lie in memory as it travels
         return None
     return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
+from typing import Any
 
 import msgpack
 import numpy as np
@@ -167,6 +168,37 @@ def test_what_does_not_lie_in_a_header_as_it_is_is_left(array: Array) -> None:
         assert write(Gradient(1, 1, array)) is None
         assert write(Activation(1, 1, True, array, LABELS)) is None
         assert write(Activation(1, 1, True, X, array)) is None
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_two_arrays_lie_in_a_header_up_to_its_room(more: int) -> None:
+    message = Activation(1, 1, True, np.zeros(INLINE - 32, np.uint8), np.zeros(32 + more, np.uint8))
+    frame, frames = write(message), encode(message)
+    assert len(frames) == 1 + more
+    assert frame == (None if more else frames[0])
+
+
+@pytest.mark.parametrize("number", [-1, 2**63, 2**64, -(2**63) - 1, 1.0, "1", None])
+@pytest.mark.parametrize("place", [0, 1])
+@known
+def test_a_number_that_cannot_travel_is_refused_to_its_sender(
+    message: Message, number: int, place: int
+) -> None:
+    made(message)
+    assert isinstance(message, Activation | Gradient)
+    bad: dict[str, Any] = {message._fields[place]: number}
+    other = message._replace(**bad)
+    assert write(other) is None
+    with pytest.raises(TypeError, match=f"{type(message).__name__} with fields .*cannot travel"):
+        encode(other)
+
+
+@pytest.mark.parametrize("train", [None, "x", 2, []])
+def test_a_flag_that_cannot_travel_is_refused_to_its_sender(train: bool) -> None:
+    other = Activation(1, 1, train, X, LABELS)
+    assert write(other) is None
+    with pytest.raises(TypeError, match=r"Activation with fields .*cannot travel"):
+        encode(other)
 
 
 def test_other_messages_are_left() -> None:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-
-from coordinator.engines.processes import LOCK, SocketFolder
 
 if TYPE_CHECKING:
     from tests.conftest import Dni
@@ -68,18 +64,3 @@ def test_two_runs_in_lockstep_at_once_equal_each_run_alone(dni: Dni) -> None:
 
 def test_two_free_runs_at_once_both_complete(dni: Dni) -> None:
     both(dni, dict.fromkeys(("one", "two"), ("-o", f"train.steps={STEPS}")))
-
-
-def test_no_folder_is_swept_while_it_is_made(dni: Dni, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(dni.base))
-
-    def one_after_the_other(_: int) -> int:
-        there = 0
-        for _ in range(100):
-            with closing(SocketFolder()) as folder:
-                there += (folder.path / LOCK).exists()
-        return there
-
-    with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(one_after_the_other, range(4))) == [100] * 4
-    assert not dni.sockets()

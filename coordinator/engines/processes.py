@@ -27,6 +27,8 @@ KILL_SECONDS: Final = 0.4
 LONGEST_BASE: Final = 60
 """Bytes; a socket's path has at most 107, and the folder's and the socket's names want theirs."""
 LOCK: Final = "lock"
+MAKING_SECONDS: Final = 60
+"""A folder for sockets is made and locked in far less; one of this age has lost its owner."""
 LOG_LINES: Final = 12
 ALLOCATOR: Final = {
     "MALLOC_MMAP_THRESHOLD_": "33554432",
@@ -50,9 +52,12 @@ class SocketFolder:
         if len(os.fsencode(base)) > LONGEST_BASE:
             raise RunError(f"{base}: too long a path for sockets; set TMPDIR to a shorter one")
         made = Path(tempfile.mkdtemp(prefix=f".dni-{os.getpid()}-", dir=base))
-        (made / LOCK).touch()
-        self._lock = _lock(made)
-        self.path = made.rename(made.with_name(made.name[1:]))  # now that it is locked: see _sweep
+        try:
+            self._lock = _lock(made)
+            self.path = made.rename(made.with_name(made.name[1:]))  # is locked now: see _sweep
+        except BaseException:
+            shutil.rmtree(made, ignore_errors=True)
+            raise
 
     def close(self) -> None:
         """Remove it with all that is in it."""
@@ -133,7 +138,7 @@ def _base() -> Path:
 
 def _lock(folder: Path) -> int | None:
     """Hold the lock of `folder` for as long as the descriptor is open; None where another does."""
-    descriptor = os.open(folder / LOCK, os.O_RDWR)
+    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -144,8 +149,10 @@ def _lock(folder: Path) -> int | None:
 
 def _sweep(base: Path) -> None:
     """Remove what runs left that were killed together with all their workers."""
-    for folder in base.glob("dni-*-*"):
+    for folder in (*base.glob("dni-*-*"), *base.glob(".dni-*-*")):
         with contextlib.suppress(OSError):
+            if folder.name[0] == "." and time.time() - folder.stat().st_mtime < MAKING_SECONDS:
+                continue
             descriptor = _lock(folder)
             if descriptor is not None:
                 shutil.rmtree(folder, ignore_errors=True)
