@@ -15,7 +15,7 @@ from protocol import Data, Layer, Pipeline, SpecError, Synthetic, Train
 from protocol.facts import Facts
 from workers.build import build_synthetic
 from workers.check import LayerPlan, check
-from workers.nn import Conv, Floats, Labels, Module, Shape, module
+from workers.nn import Conv, Floats, Labels, Module, Shape, convolution, module
 from workers.optim import Adam, Sgd
 from workers.synthetic import SyntheticGradient, model_modules
 
@@ -96,6 +96,23 @@ def test_the_first_weights_are_spread_as_in_pytorch() -> None:
     assert bound * 0.99 < np.abs(made["weight"]).max() <= bound
     assert np.abs(made["bias"]).max() <= bound
     assert not any(each.any() for each in Conv(PICTURE, 5, 5, zero=True).initial(rng()).values())
+
+
+@pytest.mark.parametrize("length", [26, 801, 3000])
+@pytest.mark.parametrize("columns", [1, 32, 33])
+@pytest.mark.parametrize("rows", [0, 11, 48, 97, 100])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_product_of_few_rows_at_a_time_is_the_product(
+    length: int, columns: int, rows: int, turned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = rng().integers(-9, 9, (length, rows) if turned else (rows, length)).astype("f4")
+    left = left.T if turned else left
+    right = rng().integers(-9, 9, (length, columns)).astype("f4")
+    for small in (False, True):
+        monkeypatch.setattr(convolution, "_small_products", lambda small=small: small)
+        out = np.full((rows, columns), np.nan, "f4")
+        convolution._product(left, right, out)
+        assert_array_equal(out, left @ right)  # whole numbers: in whatever order they are added
 
 
 def rng() -> np.random.Generator:
