@@ -3,8 +3,7 @@
 From batch to batch nothing changes on an edge but the numbers and the data. With every number in
 the nine bytes of a uint64 all else stays where it is, and a layout is what all else is and where.
 What is written here is what `encode` would write. What is read here is like that in all but the
-numbers and the data, and is what `decode` would read; all else is left to those two, which alone
-refuse anything.
+numbers and the data, and is what `decode` would read; all else is left to those two.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ _ACTIVATION_HEAD: Final = f">{len(_ACTIVATION)}sqcqc"
 _GRADIENT_HEAD: Final = f">{len(_GRADIENT)}sqcq"
 _pack_activation: Final = Struct(_ACTIVATION_HEAD).pack
 _pack_gradient: Final = Struct(_GRADIENT_HEAD).pack
-_REFUSED: Final = (TypeError, KeyError, error)
+_REFUSED: Final = (TypeError, KeyError, OverflowError, error)
 """What is raised where a message holds what cannot travel."""
 
 _join: Final[Callable[[tuple[Any, ...]], bytes]] = b"".join
@@ -105,9 +104,9 @@ def head(message: Activation | Gradient) -> bytes:
             return _begin_activation(message.batch, message.step, message.train)
         return _begin_gradient(message.batch, message.credit)
     except _REFUSED:
-        numbers = message[: -len(BY_CLASS[type(message)].arrays(message))]
+        *fields, last = message._fields[: -len(BY_CLASS[type(message)].arrays(message))]
         name = type(message).__name__
-        raise TypeError(f"{name} with fields {numbers!r:.80} cannot travel") from None
+        raise TypeError(f"{name} with such {', '.join(fields)} or {last} cannot travel") from None
 
 
 def write(message: Message) -> bytes | None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import threadpoolctl
 from numpy.testing import assert_allclose, assert_array_equal
 
 from cli import run
@@ -113,6 +115,32 @@ def test_a_product_of_few_rows_at_a_time_is_the_product(
         out = np.full((rows, columns), np.nan, "f4")
         convolution._product(left, right, out)
         assert_array_equal(out, left @ right)  # whole numbers: in whatever order they are added
+
+
+@pytest.mark.parametrize("columns", [3, 32, 33])
+def test_few_columns_are_multiplied_by_few_rows_at_a_time(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes: list[Shape] = []
+
+    def matmul(left: Floats, right: Floats, out: Floats) -> None:
+        shapes.append(left.shape)
+        np.matmul(left, right, out=out)
+
+    monkeypatch.setattr(convolution, "_small_products", lambda: True)
+    monkeypatch.setattr(convolution, "np", SimpleNamespace(matmul=matmul))
+    left, right = np.ones((97, 26), "f4"), np.ones((26, columns), "f4")
+    convolution._product(left, right, np.empty((97, columns), "f4"))
+    assert shapes == ([(2, 48, 26), (1, 26)] if columns == 32 else [(97, 26)])
+
+
+@pytest.mark.parametrize(("architecture", "small"), [("SkylakeX", True), ("Haswell", False)])
+def test_small_products_are_those_of_avx512(
+    architecture: str, small: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pools = [{"user_api": "openmp"}, {"user_api": "blas", "architecture": architecture}]
+    monkeypatch.setattr(threadpoolctl, "threadpool_info", lambda: pools)
+    assert convolution._small_products.__wrapped__() is small
 
 
 def rng() -> np.random.Generator:

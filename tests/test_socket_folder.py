@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from coordinator.engines import processes
 from coordinator.engines.processes import LOCK, MAKING_SECONDS, SocketFolder
+from protocol import RunError
 
 if TYPE_CHECKING:
     from tests.conftest import Dni
@@ -43,9 +45,45 @@ def test_a_folder_is_not_left_by_who_was_interrupted_while_making_it(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Path, "rename", interrupted)
+    open_before = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises(KeyboardInterrupt):
         SocketFolder()
     assert not list(base.iterdir())
+    assert len(list(Path("/proc/self/fd").iterdir())) == open_before
+
+
+@pytest.mark.parametrize("how", ["locked", "gone"])
+def test_a_folder_that_was_swept_while_it_was_made_is_told(
+    base: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    def swept(folder: Path, make: bool = False) -> None:  # noqa: ARG001
+        if how == "gone":
+            folder.rmdir()
+            raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(processes, "_lock", swept)
+    with pytest.raises(RunError, match=r"\.dni-.*: (swept away|No such file)"):
+        SocketFolder()
+    assert not list(base.iterdir())
+
+
+@pytest.mark.parametrize("name", ["dni-1-abc", "dni-join-abc", "dni-notes-2024", ".dni-my-own"])
+def test_what_is_not_ours_is_not_swept(base: Path, name: str) -> None:
+    folder = base / name
+    folder.mkdir()
+    os.utime(folder, (0, 0))
+    SocketFolder().close()
+    assert folder.exists()
+
+
+def test_no_lock_is_made_where_a_link_leads(base: Path, tmp_path: Path) -> None:
+    folder, elsewhere = base / ".dni-1-abc", tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / LOCK).symlink_to(elsewhere)
+    os.utime(folder, (0, 0))
+    SocketFolder().close()
+    assert folder.exists()
+    assert not elsewhere.exists()
 
 
 @pytest.mark.parametrize("locked", [False, True], ids=["before its lock", "after its lock"])

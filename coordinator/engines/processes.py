@@ -52,11 +52,18 @@ class SocketFolder:
         if len(os.fsencode(base)) > LONGEST_BASE:
             raise RunError(f"{base}: too long a path for sockets; set TMPDIR to a shorter one")
         made = Path(tempfile.mkdtemp(prefix=f".dni-{os.getpid()}-", dir=base))
+        self.path = made.with_name(made.name[1:])  # once it is locked: see _sweep
+        self._lock: int | None = None
         try:
-            self._lock = _lock(made)
-            self.path = made.rename(made.with_name(made.name[1:]))  # is locked now: see _sweep
-        except BaseException:
+            self._lock = _lock(made, make=True)
+            if self._lock is None:
+                raise RunError(f"{made}: swept away while it was made; is the clock right?")
+            made.rename(self.path)
+        except BaseException as error:
             shutil.rmtree(made, ignore_errors=True)
+            self.close()
+            if isinstance(error, OSError):
+                raise RunError(f"{made}: {error.strerror}") from error
             raise
 
     def close(self) -> None:
@@ -136,9 +143,10 @@ def _base() -> Path:
     return Path(tempfile.gettempdir())
 
 
-def _lock(folder: Path) -> int | None:
+def _lock(folder: Path, make: bool = False) -> int | None:
     """Hold the lock of `folder` for as long as the descriptor is open; None where another does."""
-    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    flags = os.O_RDWR | os.O_NOFOLLOW | (os.O_CREAT if make else 0)
+    descriptor = os.open(folder / LOCK, flags, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -148,12 +156,18 @@ def _lock(folder: Path) -> int | None:
 
 
 def _sweep(base: Path) -> None:
-    """Remove what runs left that were killed together with all their workers."""
-    for folder in (*base.glob("dni-*-*"), *base.glob(".dni-*-*")):
+    """Remove what runs left that were killed together with all their workers.
+
+    Folders have their names once they are locked: one without a lock is somebody else's, and a
+    hidden one without is being made, if it is not too old for that.
+    """
+    for folder in (*base.glob("dni-[0-9]*-*"), *base.glob(".dni-[0-9]*-*")):
         with contextlib.suppress(OSError):
-            if folder.name[0] == "." and time.time() - folder.stat().st_mtime < MAKING_SECONDS:
+            status, hidden = folder.lstat(), folder.name[0] == "."
+            young = time.time() - status.st_mtime < MAKING_SECONDS
+            if status.st_uid != os.getuid() or (hidden and young):
                 continue
-            descriptor = _lock(folder)
+            descriptor = _lock(folder, make=hidden)
             if descriptor is not None:
                 shutil.rmtree(folder, ignore_errors=True)
                 os.close(descriptor)

@@ -39,7 +39,7 @@ class Module(Protocol):
         """From the gradient by the output, (n, *output), to that by the input, (n, *input).
 
         Writes the parameters' gradients, summed over the batch, into `g`. Where `need_dx` is
-        False the result is unspecified and may be `dy`.
+        False the result is unspecified and may be `dy`, and sums may be made in another order.
         """
 
 
