@@ -228,8 +228,8 @@ class Links:
                 self._answer_door(self._door)
                 continue
             edge, shelf = self._inboxes[socket]
-            for _ in range(MOST_AT_ONCE):
-                if not cast(int, _get(socket, _EVENTS)) & _POLLIN:
+            for taken in range(MOST_AT_ONCE):  # the first is there, as the poller has just said
+                if taken and not cast(int, _get(socket, _EVENTS)) & _POLLIN:
                     break
                 try:
                     yield edge, take(socket, shelf)
