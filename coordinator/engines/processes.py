@@ -59,7 +59,7 @@ class SocketFolder:
             if self._lock is None:
                 raise RunError(f"{made}: swept away while it was made; is the clock right?")
             made.rename(self.path)
-        except BaseException as error:
+        except BaseException as error:  # whatever it is, Ctrl-C too, no folder is left
             shutil.rmtree(made, ignore_errors=True)
             self.close()
             if isinstance(error, OSError):
