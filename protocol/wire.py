@@ -18,13 +18,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgpack
 import numpy as np
 
 from protocol import layouts, narrow
-from protocol.layouts import INLINE, MAX_DIMENSIONS, Form, described
+from protocol.layouts import INLINE, MAX_DIMENSIONS, Form, Incoming, Outgoing, described
 from protocol.messages import Activation, Array, Gradient, Message
 from protocol.schema import BY_CLASS, BY_KIND, DTYPES, VERSION
 
@@ -52,20 +52,6 @@ _SIZES: Final = {name: (dtype.itemsize, 0) for name, dtype in DTYPES.items()} | 
 def _portable(array: Array) -> Array:
     """A copy of `array` that is contiguous and little-endian."""
     return array.astype(array.dtype.newbyteorder("<"), order="C")
-
-
-class Outgoing(Protocol):
-    """Memory that the receiver can read; see `workers.shelf`."""
-
-    def put(self, array: Array) -> int | None:
-        """Copy `array` there; where it begins, or None where there is no room."""
-
-
-class Incoming(Protocol):
-    """Memory that the sender can write."""
-
-    def view(self, start: int, size: int) -> memoryview:
-        """Read-only bytes of it. Raises WireError where there are none such."""
 
 
 def encode(
@@ -101,7 +87,7 @@ def encode(
         place = shelf.put(array) if first and shelf is not None else None
         if place is None:
             frames.append(array)
-        parts += described(form, shape, None), _pack(place)
+        parts += described(form, shape, None), layouts.place(place)
     frames[0] = header = b"".join(parts)
     if len(header) > MAX_HEADER or len(arrays) > MAX_ARRAYS:
         raise TypeError(f"a header of {len(header)} bytes, {len(arrays)} arrays cannot travel")
@@ -142,8 +128,12 @@ def decode(frames: Sequence[Frame], shelf: Incoming | None = None, rest: Rest = 
         if len(arrays) != schema.count:
             raise WireError(f"{schema.message.__name__} with {len(arrays)} arrays")
         message = schema.make((*values, *arrays))
-        if type(frames[0]) is bytes and sum(a.nbytes for a in arrays) < len(frames[0]):
-            layouts.learn(message, frames[0])
+        if arrays and type(frames[0]) is bytes:
+            place = described[0][2]
+            if type(place) is int:
+                layouts.learn(message, frames[0], place)
+            elif sum(a.nbytes for a in arrays) < len(frames[0]):
+                layouts.learn(message, frames[0])
         return message
     except WireError:
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
@@ -227,3 +228,109 @@ def test_every_dtype_is_read() -> None:
         message = Gradient(1, 1, np.ones(3, dtype))
         assert content(read(learnt(message)) or Credit(0)) == content(message)
         layouts._readers.clear()
+
+
+class Shelf:
+    """Both ends of one, in this process."""
+
+    def __init__(self) -> None:
+        self.memory = bytearray()
+
+    def put(self, array: Array) -> int:
+        start = len(self.memory)
+        self.memory += array.tobytes()
+        return start
+
+    def view(self, start: int, size: int) -> memoryview:
+        if not 0 <= start <= start + size <= len(self.memory):
+            raise WireError("nothing is there")
+        return memoryview(bytes(self.memory))[start : start + size]
+
+
+LARGE = np.arange(INLINE, dtype=np.float32).reshape(-1, 16)
+PLACED: list[Activation | Gradient] = [
+    Activation(1, 2, True, LARGE, LABELS),
+    Activation(2, 2, False, LARGE.astype(np.uint16), LABELS[:0]),
+    Gradient(3, 1, LARGE),
+]
+placed = pytest.mark.parametrize("message", PLACED)
+
+
+@placed
+def test_what_goes_to_a_shelf_is_written_and_read_as_it_is_without(
+    message: Activation | Gradient,
+) -> None:
+    ours, theirs = Shelf(), Shelf()
+    for number in range(3):
+        later = message._replace(batch=number)
+        frame = write(later, ours)
+        assert frame is not None
+        assert [frame] == encode(later, theirs)
+        assert ours.memory == theirs.memory
+        quick = read(frame, ours)
+        assert (quick is None) == (number == 0)
+        assert content(decode([frame], ours)) == content(later)
+        assert content(quick or later) == content(later)
+
+
+@placed
+def test_what_lies_on_no_shelf_is_left_and_refused(message: Activation | Gradient) -> None:
+    shelf = Shelf()
+    assert write(message) is None
+    frame = write(message, shelf)
+    assert frame is not None
+    decode([frame], shelf)
+    assert read(frame) is None
+    for refused in (decode, lambda frames, shelf: read(frames[0], shelf)):
+        with pytest.raises(WireError, match="nothing is there"):
+            refused([frame], Shelf())
+    with pytest.raises(WireError):
+        decode([frame])
+
+
+@placed
+def test_a_frame_with_a_place_and_any_byte_changed_is_read_as_decode_reads_it(
+    message: Activation | Gradient,
+) -> None:
+    shelf = Shelf()
+    shelf.put(LARGE)
+    frame = write(message, shelf)
+    assert frame is not None
+    decode([frame], shelf)
+    assert read(frame, shelf) is not None
+
+    def said(by: Callable[[bytes], Message | None], frame: bytes) -> object:
+        try:
+            message = by(frame)
+        except WireError:
+            return WireError
+        return message and content(message)
+
+    for place in range(len(frame)):
+        for change in (1, 2, 0x80, 0xFF):
+            other = bytearray(frame)
+            other[place] ^= change
+            quick = said(lambda frame: read(frame, shelf), bytes(other))
+            if quick is not None:
+                assert quick == said(lambda frame: decode([frame], shelf), bytes(other))
+
+
+@pytest.mark.parametrize(
+    "labels", [LABELS[::2], LABELS.astype(">i4"), np.zeros(INLINE + 1, np.uint8)]
+)
+def test_nothing_is_put_on_a_shelf_for_a_message_that_is_left(labels: Array) -> None:
+    shelf = Shelf()
+    for _ in range(2):
+        assert write(Activation(1, 1, True, LARGE, labels), shelf) is None
+    assert write(Activation(-1, 1, True, LARGE, LABELS), shelf) is None
+    assert write(Gradient(1, 2**64, LARGE), shelf) is None
+    assert not shelf.memory
+
+
+def test_where_a_shelf_has_no_room_the_array_is_left_for_a_frame() -> None:
+    class Full(Shelf):
+        def put(self, array: Array) -> None:  # type: ignore[override]  # noqa: ARG002
+            return None
+
+    assert write(Gradient(1, 1, LARGE), Full()) is None
+    assert len(encode(Gradient(1, 1, LARGE), Full())) == 2
