@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import msgpack
 import numpy as np
@@ -12,8 +15,8 @@ import zmq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol import Activation, Credit, Gradient, Message, WireError, encode
-from workers.links import put, take
+from protocol import Activation, Credit, Edge, Go, Gradient, Message, WireError, encode
+from workers.links import LOOK_SECONDS, Links, put, take
 
 Sockets = tuple[zmq.Socket[bytes], zmq.Socket[bytes]]
 
@@ -108,3 +111,49 @@ def test_a_large_array_is_taken_as_it_was_sent(sockets: Sockets, copy: bool) -> 
     assert isinstance(message, Gradient)
     assert not message.gradient.flags.writeable
     np.testing.assert_array_equal(message.gradient, LARGE.T)
+
+
+class Asked:
+    """A poller that counts how often it is asked."""
+
+    def __init__(self, poller: zmq.Poller) -> None:
+        self.poller = poller
+        self.times = 0
+
+    def poll(self, milliseconds: int) -> list[tuple[Any, int]]:
+        self.times += 1
+        return self.poller.poll(milliseconds)
+
+
+def test_who_is_busy_hears_its_edges_at_once_and_all_else_soon(tmp_path: Path) -> None:
+    lifeline, held = os.pipe()
+    control = f"ipc://{tmp_path}/control"
+    with zmq.Context() as context, context.socket(zmq.DEALER) as head:
+        head.bind(control)
+        links = Links(control, lifeline)
+        links._poller = asked = Asked(links._poller)  # type: ignore[assignment]
+        edge = Edge("source", "layer0")
+        door = links.bind(edge, f"ipc://{tmp_path}/inbox")
+        links.connect(edge, door, window=2)
+
+        def heard() -> tuple[Edge | None, Message]:
+            until = time.monotonic() + 5
+            while time.monotonic() < until:
+                for found in links.poll(0):
+                    return found
+            raise AssertionError("nothing came")
+
+        for number in range(100):
+            links.send(edge, Credit(number))
+            assert heard() == (edge, Credit(number))
+        put(head, Go())
+        assert heard() == (None, Go())
+        before, until = asked.times, time.monotonic() + 10 * LOOK_SECONDS
+        while time.monotonic() < until:
+            assert list(links.poll(0)) == []
+        assert 1 <= asked.times - before <= 11
+        os.close(held)
+        with pytest.raises(EOFError):
+            heard()
+        links.close(flush=False)
+    os.close(lifeline)

@@ -30,6 +30,8 @@ LOCK: Final = "lock"
 MAKING_SECONDS: Final = 60
 """A folder for sockets is made and locked in far less; one of this age has lost its owner."""
 LOG_LINES: Final = 12
+WORKER: Final = ("-P", "-m", "cli", "worker")
+"""What Python is told to be a worker; its name comes behind."""
 ALLOCATOR: Final = {
     "MALLOC_MMAP_THRESHOLD_": "33554432",
     "MALLOC_TRIM_THRESHOLD_": "1073741824",
@@ -89,7 +91,7 @@ class Processes:
         """Start the worker `name`; `config` is that of `workers.shell`."""
         with self._log(name).open("wb") as log:
             worker = subprocess.Popen(
-                [sys.executable, "-P", "-m", "cli", "worker", name],
+                [sys.executable, *WORKER, name],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,

@@ -1,0 +1,65 @@
+"""What tracing costs, measured with it on and off in turn within one run.
+
+    python -m benchmarks.switched [--runs 5] [--steps 12800]
+
+Whole runs in turn differ by a tenth on a noisy machine, from whatever cause. Here it is switched on
+and off after every 160 batches of one run, which takes a second or so, in all workers at once, and
+two blocks with it are compared with the two without it between them. The network of
+examples/mnist-fcn4.toml on random pixels, with cdni. Prints each run's share of the rate that is
+left, and that of all with its standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+from pathlib import Path
+from unittest.mock import patch
+
+from benchmarks.switched_worker import on
+from benchmarks.trace import pipeline, pixels
+from cli import run
+from coordinator.engines import processes
+
+
+def shares(folder: Path, data: Path, steps: int) -> list[float]:
+    """Of each four blocks of a run the rate with tracing, as a share of that without."""
+    worker = ("-m", "benchmarks.switched_worker")
+    with patch.object(processes, "WORKER", worker):
+        done = run(pipeline(data, steps, "ring"), run_dir=folder)
+    if done.summary["outcome"] != "completed":
+        raise SystemExit(f"{done.summary['failure']}")
+    lines = (done.folder / "logs" / "layer3.log").read_text("utf-8").splitlines()
+    taken = [int(line.split()[2]) for line in lines if line.startswith("block ")]
+    found = []
+    for first in range(4, len(taken) - 3, 4):  # the first four warm up
+        four = range(first, first + 4)
+        with_it = sum(taken[i] for i in four if on(i))
+        found.append(sum(taken[i] for i in four if not on(i)) / with_it)
+    return found
+
+
+def main() -> None:
+    """Run several times, and print what is left of the rate."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=12800)
+    options = parser.parse_args()
+    for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
+        os.environ.pop(name, None)
+    everything: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        data = pixels(Path(folder))
+        for number in range(options.runs):
+            found = shares(Path(folder) / str(number), data, options.steps)
+            everything += found
+            print(f"{len(found)} fours: {statistics.mean(found):.4f}", flush=True)
+    spread = statistics.stdev(everything) / len(everything) ** 0.5
+    mean, median = statistics.mean(everything), statistics.median(everything)
+    print(f"on/off: mean {mean:.4f} ± {spread:.4f}, median {median:.4f}")
+
+
+if __name__ == "__main__":
+    main()

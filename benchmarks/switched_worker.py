@@ -1,0 +1,75 @@
+"""A worker of benchmarks.switched: its tracing goes on and off while it trains.
+
+    python -m benchmarks.switched_worker NAME
+
+By the batches that it worked on, as `on` says, so that all workers of a pipeline are of one mind
+but for the few batches that some are ahead. What is off costs as much as `trace.mode = "off"`.
+The top layer prints the nanoseconds from the batch `FIRST` of each block to its `LAST`.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from typing import Final
+from unittest.mock import patch
+
+from protocol import Core, Send
+from protocol.core import Silence
+from workers import meter, shell
+from workers.rules import Top
+from workers.tape import Tape
+from workers.trace import Trace
+
+BLOCK: Final = 160
+FIRST, LAST = 16, BLOCK - 16
+"""Within a block, away from its ends by more than layers can be ahead of one another."""
+
+
+def on(block: int) -> bool:
+    """On, off, off, on, and so again: what changes evenly with time favours neither."""
+    return block % 4 in (0, 3)
+
+
+class SwitchedMeter(meter.Meter):
+    """A meter that has a trace in every other block."""
+
+    def __init__(self, core: Core, trace: Trace | None = None, tape: Tape | None = None) -> None:
+        super().__init__(core, trace, tape)
+        self._kept = trace
+        self._seen = -1
+        self._since = 0
+
+    def work(self) -> Iterator[Send]:
+        """The same, with whatever is due at this step before it."""
+        step = self.core.step
+        if step != self._seen:
+            self._seen = step
+            self._come_to(step)
+        return super().work()
+
+    def _come_to(self, step: int) -> None:
+        block, place = divmod(step, BLOCK)
+        if place == 0:
+            self._switch(on(block))
+        elif place == FIRST:
+            self._since = time.monotonic_ns()
+        elif place == LAST and isinstance(self.core, Top):
+            print("block", block, time.monotonic_ns() - self._since, flush=True)
+
+    def _switch(self, to: bool) -> None:
+        trace = self._kept
+        if trace is None:
+            return
+        if self._trace is not None:
+            trace.ended()
+        trace._waiting = [BLOCK] * len(trace._waiting)  # of what came meanwhile it knows nothing
+        trace._newest = 0, 0, 0
+        self._trace = trace if to else None
+        self.core.journal = trace if to else Silence()
+
+
+if __name__ == "__main__":
+    with patch.object(meter, "Meter", SwitchedMeter):
+        sys.exit(shell.main())
