@@ -24,7 +24,9 @@ INLINE: Final = 1 << 13
 """Bytes of arrays that are put into a header; any number is taken."""
 MAX_DIMENSIONS: Final = 8
 MOST: Final = 256
-"""Layouts known at once, of what is sent and of what is received."""
+"""Layouts known at once, of what is sent and, by their lengths, of what is received."""
+ALIKE: Final = 4
+"""Layouts of one length that are read."""
 
 DType: TypeAlias = np.dtype[np.generic]
 Form: TypeAlias = DType | str
@@ -35,7 +37,7 @@ class Outgoing(Protocol):
     """Memory that the receiver can read; see `workers.shelf`."""
 
     def put(self, array: Array) -> int | None:
-        """Copy `array` there; where it begins, or None where there is no room."""
+        """Copy `array` there; where it begins, or None where there is no room: then nothing is."""
 
 
 class Incoming(Protocol):
@@ -79,8 +81,8 @@ _array: Final = np.ndarray
 _make: Final = tuple.__new__
 
 _layouts: Final[dict[tuple[object, ...], Layout]] = {}
-_readers: Final[dict[int, Reader]] = {}
-"""By the length of the frame; the first of a length stays."""
+_readers: Final[dict[int, tuple[Reader, ...]]] = {}
+"""By the length of the frame; the first few of a length stay."""
 
 
 @lru_cache
@@ -184,8 +186,11 @@ def read(frame: bytes, shelf: Incoming | None = None) -> Message | None:
 
     Raises WireError where its array is not on the `shelf`.
     """
-    reader = _readers.get(len(frame))
-    return reader(frame, shelf) if reader else None
+    for reader in _readers.get(len(frame), ()):
+        message = reader(frame, shelf)
+        if message is not None:
+            return message
+    return None
 
 
 class _There(NamedTuple):
@@ -204,14 +209,15 @@ def learn(message: Message, frame: bytes, start: int | None = None) -> None:
     `start` is where its first array lies on a shelf.
     """
     shelf = None if start is None else _There(start)
-    if len(frame) in _readers or write(message, shelf) != frame:
+    known = _readers.get(len(frame), ())
+    if len(known) == ALIKE or write(message, shelf) != frame:
         return
     if len(_readers) >= MOST:
         _readers.clear()
     if isinstance(message, Activation):
-        _readers[len(frame)] = _activations(message.x, message.labels)
+        _readers[len(frame)] = *known, _activations(message.x, message.labels)
     elif isinstance(message, Gradient):
-        _readers[len(frame)] = _gradients(message.gradient)
+        _readers[len(frame)] = *known, _gradients(message.gradient)
 
 
 def _parts(head: str, layout: Layout, *arrays: Array) -> Unpack:

@@ -128,7 +128,7 @@ def decode(frames: Sequence[Frame], shelf: Incoming | None = None, rest: Rest = 
         if len(arrays) != schema.count:
             raise WireError(f"{schema.message.__name__} with {len(arrays)} arrays")
         message = schema.make((*values, *arrays))
-        if arrays and type(frames[0]) is bytes:
+        if arrays and type(frames[0]) is bytes and described[0][0] in DTYPES:
             place = described[0][2]
             if type(place) is int:
                 layouts.learn(message, frames[0], place)

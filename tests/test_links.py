@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,16 +127,18 @@ class Asked:
         return self.poller.poll(milliseconds)
 
 
-def test_who_is_busy_hears_its_edges_at_once_and_all_else_soon(tmp_path: Path) -> None:
+def test_who_is_busy_hears_its_edges_at_once_and_all_else_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lifeline, held = os.pipe()
     control = f"ipc://{tmp_path}/control"
     with zmq.Context() as context, context.socket(zmq.DEALER) as head:
         head.bind(control)
         links = Links(control, lifeline)
-        links._poller = asked = Asked(links._poller)  # type: ignore[assignment]
         edge = Edge("source", "layer0")
         door = links.bind(edge, f"ipc://{tmp_path}/inbox")
         links.connect(edge, door, window=2)
+        links._poller = asked = Asked(links._poller)  # type: ignore[assignment]
 
         def heard() -> tuple[Edge | None, Message]:
             until = time.monotonic() + 5
@@ -143,9 +147,14 @@ def test_who_is_busy_hears_its_edges_at_once_and_all_else_soon(tmp_path: Path) -
                     return found
             raise AssertionError("nothing came")
 
-        for number in range(100):
-            links.send(edge, Credit(number))
-            assert heard() == (edge, Credit(number))
+        with monkeypatch.context() as patch:
+            patch.setattr("workers.links.LOOK_SECONDS", 3600)
+            assert list(links.poll(0)) == []
+            for number in range(100):
+                links.send(edge, Credit(number))
+                assert heard() == (edge, Credit(number))
+            assert asked.times == 1
+        links._look = 0
         put(head, Go())
         assert heard() == (None, Go())
         before, until = asked.times, time.monotonic() + 10 * LOOK_SECONDS
@@ -157,3 +166,25 @@ def test_who_is_busy_hears_its_edges_at_once_and_all_else_soon(tmp_path: Path) -
             heard()
         links.close(flush=False)
     os.close(lifeline)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads have no files here")
+@pytest.mark.parametrize("lockstep", [False, True])
+def test_all_threads_take_long_turns_but_in_lockstep(lockstep: bool) -> None:
+    program = (
+        "import os, threading, time, zmq\n"
+        "from workers.shell import _take_long_turns\n"
+        "context = zmq.Context(); socket = context.socket(zmq.PULL)\n"
+        "threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
+        f"_take_long_turns({lockstep})\n"
+        "tasks = {int(task) for task in os.listdir('/proc/self/task')} - {os.getpid()}\n"
+        "print(*(os.sched_getscheduler(task) == os.SCHED_BATCH for task in (0, *tasks)))\n"
+        "context.destroy(0)\n"
+    )
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", program]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    first, *others = printed.stdout.split()
+    assert first == "True"
+    assert len(others) >= 3
+    assert set(others) == {str(not lockstep)}

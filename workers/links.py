@@ -29,7 +29,7 @@ MAX_BYTES: Final = 1 << 31
 MOST_COMPLAINTS: Final = 100
 MOST_AT_ONCE: Final = 256
 LOOK_SECONDS: Final = 0.01
-"""The longest that a busy worker hears of nothing but its edges."""
+"""The longest that a busy worker hears only what is urgent."""
 
 _send: Final = zmq.backend.Socket.send
 """`Socket.send` without what pyzmq does before it for kinds of sockets that are not used here."""
@@ -145,7 +145,7 @@ class Links:
             self._poller.register(self._door, zmq.POLLIN)
         self._inboxes: dict[zmq.Socket[bytes], tuple[Edge | None, Incoming | None]] = {}
         self._outlets: dict[Edge, tuple[zmq.Socket[bytes], Outgoing | None]] = {}
-        self._edges: list[zmq.Socket[bytes]] = []
+        self._urgent: list[zmq.Socket[bytes]] = []
         self._look = 0.0
         self._shared = False
         self._dropped = 0
@@ -173,8 +173,8 @@ class Links:
 
     def _listen(self, socket: zmq.Socket[bytes], edge: Edge | None, shelf: Incoming | None) -> None:
         self._inboxes[socket] = edge, shelf
-        if edge is not None:
-            self._edges.append(socket)
+        if edge is not None or self._keys:  # between machines the coordinator says what time it is
+            self._urgent.append(socket)
         self._poller.register(socket, zmq.POLLIN)
 
     def bind(self, edge: Edge, endpoint: str) -> str:
@@ -225,12 +225,12 @@ class Links:
     def _readable(self, seconds: float) -> list[Any]:
         """What has something to say, after waiting for at most `seconds` for the first.
 
-        To ask the poller takes a system call. Who has other work asks the inboxes of the edges
-        alone, which takes none, and the poller no sooner than `LOOK_SECONDS` after the last time.
+        The poller makes a system call for each socket and one more for all. Who has other work asks
+        the urgent ones alone, and the poller no sooner than `LOOK_SECONDS` after the last time.
         """
         now = time.monotonic()
         if not seconds and now < self._look:
-            return [inbox for inbox in self._edges if cast(int, _get(inbox, _EVENTS)) & _POLLIN]
+            return [inbox for inbox in self._urgent if cast(int, _get(inbox, _EVENTS)) & _POLLIN]
         found = [which for which, _ in self._poller.poll(int(seconds * 1000))]
         self._look = (time.monotonic() if seconds else now) + LOOK_SECONDS
         return found
@@ -248,7 +248,7 @@ class Links:
                 self._answer_door(self._door)
                 continue
             edge, shelf = self._inboxes[socket]
-            for taken in range(MOST_AT_ONCE):  # the first is there, as the poller has just said
+            for taken in range(MOST_AT_ONCE):  # the first is there
                 if taken and not cast(int, _get(socket, _EVENTS)) & _POLLIN:
                     break
                 try:

@@ -147,17 +147,24 @@ def _outlive() -> None:
     os._exit(1)
 
 
-def _take_long_turns(locked: bool) -> None:
+def _take_long_turns(lockstep: bool) -> None:
     """Let nobody who wakes up take the processor from another worker in the middle of a batch.
 
-    Where cores are short that spares the caches, for each worker has its own weights. ZeroMQ's
-    threads do so too, and a message waits for a moment; but not where everybody waits for it.
+    Where cores are short that spares the caches, for each worker has its own weights. The thread
+    that computes takes long turns, and all others of this worker, ZeroMQ's too: a message waits for
+    a moment. Not so in lockstep, where everybody waits for it.
     """
+    _take_long_turn(0)
+    if not lockstep:
+        with contextlib.suppress(OSError):
+            for task in Path("/proc/self/task").iterdir():
+                _take_long_turn(int(task.name))
+
+
+def _take_long_turn(thread: int) -> None:
     with contextlib.suppress(AttributeError, OSError):
-        tasks = (task.name for task in Path("/proc/self/task").iterdir())
-        for thread in (0,) if locked else map(int, tasks):
-            if os.sched_getscheduler(thread) == os.SCHED_OTHER:
-                os.sched_setscheduler(thread, os.SCHED_BATCH, os.sched_param(0))
+        if os.sched_getscheduler(thread) == os.SCHED_OTHER:
+            os.sched_setscheduler(thread, os.SCHED_BATCH, os.sched_param(0))
 
 
 class _Worker:
