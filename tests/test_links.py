@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -166,25 +164,3 @@ def test_who_is_busy_hears_its_edges_at_once_and_all_else_soon(
             heard()
         links.close(flush=False)
     os.close(lifeline)
-
-
-@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads have no files here")
-@pytest.mark.parametrize("lockstep", [False, True])
-def test_all_threads_take_long_turns_but_in_lockstep(lockstep: bool) -> None:
-    program = (
-        "import os, threading, time, zmq\n"
-        "from workers.shell import _take_long_turns\n"
-        "context = zmq.Context(); socket = context.socket(zmq.PULL)\n"
-        "threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
-        f"_take_long_turns({lockstep})\n"
-        "tasks = {int(task) for task in os.listdir('/proc/self/task')} - {os.getpid()}\n"
-        "print(*(os.sched_getscheduler(task) == os.SCHED_BATCH for task in (0, *tasks)))\n"
-        "context.destroy(0)\n"
-    )
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", program]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-    first, *others = printed.stdout.split()
-    assert first == "True"
-    assert len(others) >= 3
-    assert set(others) == {str(not lockstep)}

@@ -21,7 +21,6 @@ import traceback
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import numpy as np
@@ -147,24 +146,15 @@ def _outlive() -> None:
     os._exit(1)
 
 
-def _take_long_turns(lockstep: bool) -> None:
-    """Let nobody who wakes up take the processor from another worker in the middle of a batch.
+def _take_long_turns() -> None:
+    """Let no worker that wakes up take the processor from another in the middle of a batch.
 
-    Where cores are short that spares the caches, for each worker has its own weights. The thread
-    that computes takes long turns, and all others of this worker, ZeroMQ's too: a message waits for
-    a moment. Not so in lockstep, where everybody waits for it.
+    Where cores are short that spares the caches, for each has its own weights. ZeroMQ's threads go
+    on as they did: with them messages come late and together, and gradients are dropped for it.
     """
-    _take_long_turn(0)
-    if not lockstep:
-        with contextlib.suppress(OSError):
-            for task in Path("/proc/self/task").iterdir():
-                _take_long_turn(int(task.name))
-
-
-def _take_long_turn(thread: int) -> None:
     with contextlib.suppress(AttributeError, OSError):
-        if os.sched_getscheduler(thread) == os.SCHED_OTHER:
-            os.sched_setscheduler(thread, os.SCHED_BATCH, os.sched_param(0))
+        if os.sched_getscheduler(0) == os.SCHED_OTHER:
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 class _Worker:
@@ -222,7 +212,7 @@ class _Worker:
                     meter.far(way.receiver, Way(pipeline.window, pipeline.most_window))
             self._meters[core.name] = meter
         gc.freeze()  # all that is here stays: it need not be looked through again and again
-        _take_long_turns(pipeline.lockstep)
+        _take_long_turns()
         links.tell(Ready(name))
         if name == SOURCE:
             self._wait(Go)  # the layers do not: a batch may well be quicker than the word
