@@ -20,10 +20,12 @@ from unittest.mock import patch
 
 from benchmarks.switched_worker import BLOCK, on
 from benchmarks.trace import pipeline, pixels
+from benchmarks.turns import conclude
 from cli import run
 from coordinator.engines import processes
 
 FEWEST = 12 * BLOCK
+"""Steps: four blocks to warm up, and twice four to compare."""
 
 
 def shares(folder: Path, data: Path, steps: int) -> list[float]:
@@ -61,9 +63,7 @@ def main() -> None:
             found = shares(Path(folder) / str(number), data, options.steps)
             everything += found
             print(f"{len(found)} fours: {statistics.mean(found):.4f}", flush=True)
-    spread = statistics.stdev(everything) / len(everything) ** 0.5
-    mean, median = statistics.mean(everything), statistics.median(everything)
-    print(f"on/off: mean {mean:.4f} ± {spread:.4f}, median {median:.4f}")
+    conclude("on", "off", everything)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 
 def compare(first: str, second: str, rounds: int, rate: Callable[[str], float]) -> None:
@@ -19,6 +19,11 @@ def compare(first: str, second: str, rounds: int, rate: Callable[[str], float]) 
         ratios.append(rates[first] / rates[second])
         said = ", ".join(f"{kind} {rates[kind]:,.0f}" for kind in (first, second))
         print(f"{said} samples/s: {ratios[-1]:.3f}", flush=True)
-    spread = statistics.stdev(ratios) / rounds**0.5 if rounds > 1 else 0.0
+    conclude(first, second, ratios)
+
+
+def conclude(first: str, second: str, ratios: Sequence[float]) -> None:
+    """Print the mean of `ratios`, its standard error and the median."""
+    spread = statistics.stdev(ratios) / len(ratios) ** 0.5 if len(ratios) > 1 else 0.0
     mean, median = statistics.mean(ratios), statistics.median(ratios)
     print(f"{first}/{second}: mean {mean:.3f} ± {spread:.3f}, median {median:.3f}")
