@@ -1,6 +1,6 @@
 """Test error on MNIST over several seeds, asynchronous, a process a layer.
 
-DNI_DATA=… python benchmarks/mnist.py [--rules cdni backprop] [--steps 3000] [--seeds 3]
+DNI_DATA=… python -m benchmarks.mnist [--rules cdni backprop] [--steps 3000] [--seeds 3]
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from cli import run
+from benchmarks.whole import figure, whole
 from protocol import read_pipeline
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "mnist-fcn4.toml"
@@ -29,14 +29,14 @@ def main() -> None:
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for rule in options.rules:
-            summaries = []
+            results = []
             for seed in range(options.seeds):
                 settings = [f"rule={rule}", f"train.seed={seed}", f"train.steps={options.steps}"]
                 settings += [f"train.lr_drops={drops}", "train.eval_every=0"]
-                result = run(read_pipeline(EXAMPLE, settings), run_dir=f"{folder}/{rule}{seed}")
-                summaries.append(result.summary)
-            errors = [float(str(summary["test_error"])) for summary in summaries]
-            rates = [float(str(summary["samples_per_second"])) for summary in summaries]
+                pipeline = read_pipeline(EXAMPLE, settings)
+                results.append(whole(pipeline, f"{folder}/{rule}{seed}"))
+            errors = [figure(result, "test_error") for result in results]
+            rates = [figure(result, "samples_per_second") for result in results]
             found[rule] = {"test_error": errors, "samples_per_second": rates}
             print(
                 f"{rule:9s} {options.steps} steps: test error {statistics.mean(errors):.2f} % "

@@ -1,6 +1,6 @@
 """What narrow messages cost and bring: error, speed, and bytes on the edges, by their width.
 
-    DNI_DATA=… python benchmarks/narrow.py [--wires float32 int8] [--steps 1500] [--rounds 1]
+    DNI_DATA=… python -m benchmarks.narrow [--wires float32 int8] [--steps 1500] [--rounds 1]
 
 First what it takes to make frames of an activation of 256 x 256 numbers, and an activation of the
 frames. Then examples/mnist-fcn4.toml, cdni, a process a layer, with each width in turn. On one
@@ -19,7 +19,7 @@ from typing import Final
 
 import numpy as np
 
-from cli import run
+from benchmarks.whole import figure, whole
 from coordinator.traces.books import books
 from coordinator.traces.run import Traces
 from protocol import Activation, decode, encode, read_pipeline
@@ -44,10 +44,10 @@ def trained(wire: str, steps: int, seed: int, folder: Path) -> tuple[float, floa
     drops = [steps * 60 // 100, steps * 85 // 100]
     settings = ["rule=cdni", f"wire={wire}", f"train.steps={steps}", f"train.lr_drops={drops}"]
     settings += [f"train.seed={seed}", "train.eval_every=0"]
-    result = run(read_pipeline(EXAMPLE, settings), run_dir=folder)
+    result = whole(read_pipeline(EXAMPLE, settings), folder)
     accounts = [a for a in books(Traces(folder)) if "source" not in a.edge]
     sent = sum(a.bytes for a in accounts if a.kind in ("activation", "gradient"))
-    error, rate = (float(str(result.summary[key])) for key in ("test_error", "samples_per_second"))
+    error, rate = (figure(result, key) for key in ("test_error", "samples_per_second"))
     return error, rate, sent / steps / 1000
 
 

@@ -1,6 +1,6 @@
 """Resident memory over a long run, and the coordinator's share of the processor time.
 
-DNI_DATA=… python benchmarks/steady.py [--steps 20000]
+DNI_DATA=… python -m benchmarks.steady [--steps 20000]
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
-from cli import run
+from benchmarks.whole import figure, whole
 from protocol import read_pipeline
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "mnist-fcn4.toml"
@@ -25,7 +25,7 @@ def main() -> None:
     options = parser.parse_args()
     settings = [f"train.steps={options.steps}", "train.lr_drops=[]", "train.eval_every=0"]
     with tempfile.TemporaryDirectory() as folder:
-        result = run(read_pipeline(EXAMPLE, settings), run_dir=f"{folder}/run")
+        result = whole(read_pipeline(EXAMPLE, settings), f"{folder}/run")
         lines = [json.loads(line) for line in (result.folder / "metrics.jsonl").open()]
     memory: dict[str, dict[int, float]] = defaultdict(dict)
     for line in lines:
@@ -37,7 +37,7 @@ def main() -> None:
         first, last = by_step[early], by_step[steps[-1]]
         print(f"{name}: {first:.1f} MiB at step {early}, {last:.1f} MiB at step {steps[-1]}")
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    own = float(str(result.summary["coordinator_cpu_seconds"]))
+    own = figure(result, "coordinator_cpu_seconds")
     share = own / (own + children.ru_utime + children.ru_stime)
     print(f"coordinator: {own:.2f} s of processor time, {share:.2%} of all")
 

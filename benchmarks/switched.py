@@ -21,7 +21,7 @@ from unittest.mock import patch
 from benchmarks.switched_worker import BLOCK, on
 from benchmarks.trace import pipeline, pixels
 from benchmarks.turns import conclude
-from cli import run
+from benchmarks.whole import whole
 from coordinator.engines import processes
 
 FEWEST = 12 * BLOCK
@@ -32,9 +32,7 @@ def shares(folder: Path, data: Path, steps: int) -> list[float]:
     """Of each four blocks of a run the rate with tracing, as a share of that without."""
     worker = ("-m", "benchmarks.switched_worker")
     with patch.object(processes, "WORKER", worker):
-        done = run(pipeline(data, steps, "ring"), run_dir=folder)
-    if done.summary["outcome"] != "completed":
-        raise SystemExit(f"{done.summary['failure']}")
+        done = whole(pipeline(data, steps, "ring"), folder)
     lines = (done.folder / "logs" / "layer3.log").read_text("utf-8").splitlines()
     blocks = (line.split()[1:] for line in lines if line.startswith("block "))
     taken = {int(block): int(nanoseconds) for block, nanoseconds in blocks}

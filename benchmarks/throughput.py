@@ -1,6 +1,6 @@
 """Samples a second, ours over processes against PyTorch in one process, in turn in one run.
 
-    python benchmarks/throughput.py [--rounds 5] [--steps 800] [--json FILE]
+    python -m benchmarks.throughput [--rounds 5] [--steps 800] [--json FILE]
 
 The 4-layer network of examples/mnist-fcn4.toml, batch 256, on all cores; random pixels, for the
 speed does not depend on them. Locked back-propagation is measured with all cores inside a step and
@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cli import run
+from benchmarks.whole import figure, whole
 from protocol import Data, Layer, Pipeline, Train
 
 HERE = Path(__file__).parent
@@ -59,12 +59,7 @@ def our_rate(rule: str, train: Train, data: Path, scratch: Path) -> float:
         train=train,
         layer=(HIDDEN, HIDDEN, HIDDEN, Layer((f"linear {CLASSES}",))),
     )
-    summary = run(pipeline, run_dir=scratch / f"{rule}-{time.time_ns()}").summary
-    if summary["outcome"] != "completed":
-        raise SystemExit(f"{rule}: {summary['failure']}")
-    rate = summary["samples_per_second"]
-    assert isinstance(rate, float)
-    return rate
+    return figure(whole(pipeline, scratch / f"{rule}-{time.time_ns()}"), "samples_per_second")
 
 
 def multiplications(rule: str) -> list[tuple[int, int, int]]:

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.turns import compare
-from cli import run
+from benchmarks.whole import figure, whole
 from protocol import Data, Layer, Pipeline, Trace, Train
 from protocol import trace as form
 from protocol.trace import Opening
@@ -58,8 +58,8 @@ def cost(folder: Path, rounds: int, steps: int) -> None:
     data, numbers = pixels(folder), itertools.count()
 
     def rate(mode: str) -> float:
-        done = run(pipeline(data, steps, mode), run_dir=folder / f"{next(numbers)}-{mode}")
-        return float(str(done.summary["samples_per_second"]))
+        done = whole(pipeline(data, steps, mode), folder / f"{next(numbers)}-{mode}")
+        return figure(done, "samples_per_second")
 
     compare("ring", "off", rounds, rate)
 
@@ -101,7 +101,7 @@ def measured(*words: str) -> str:
 
 def read(folder: Path, events: int) -> None:
     """Make the large trace, and run the commands on it."""
-    done = run(pipeline(pixels(folder), READ_STEPS, "full"), run_dir=folder / "run")
+    done = whole(pipeline(pixels(folder), READ_STEPS, "full"), folder / "run")
     files = sorted((done.folder / "trace").glob(f"*{form.SUFFIX}"))
     once = sum(Opening.unpack(f.read_bytes()[: form.ORIGIN_AT]).records for f in files)
     count = sum(repeat(path, -(-events // once)) for path in files)

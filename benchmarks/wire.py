@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -91,30 +92,43 @@ def rate(kind: str, size: int, seconds: float) -> float:
         context.socket(zmq.PULL) as socket,
         context.socket(zmq.PUSH) as back,
     ):
+        socket.linger = back.linger = 0  # who is ended on the way waits for nobody
         socket.rcvhwm = WINDOW
         socket.rcvtimeo = 10_000
         socket.bind(f"ipc://{folder}/wire")
         back.bind(f"ipc://{folder}/credits")
-        shelf = Incoming(Path(folder, "shelf"))
         command = [sys.executable, __file__, "--send", kind, str(size), folder, str(count)]
-        sender = subprocess.Popen(command, stdin=subprocess.PIPE)
-        began = 0.0
-        for number in range(count):
-            if number == count // 10:
-                began = time.perf_counter()
-            if kind == "ours":
-                take(socket)
-            elif kind == "shelf":
-                take(socket, shelf=shelf)
-                if (number + 1) % (WINDOW // 2) == 0:
-                    put(back, Credit(number + 1))
-            elif kind == "raw copying":
-                socket.recv()
-            else:
-                socket.recv(copy=False)
-        elapsed = time.perf_counter() - began
-        sender.communicate()
+        with subprocess.Popen(command, stdin=subprocess.PIPE) as sender:
+            try:
+                elapsed = receive(kind, socket, back, Incoming(Path(folder, "shelf")), count)
+            finally:
+                sender.kill()
     return (count - count // 10) / elapsed
+
+
+def receive(
+    kind: str,
+    socket: zmq.Socket[bytes],
+    back: zmq.Socket[bytes],
+    shelf: Incoming,
+    count: int,
+) -> float:
+    """Receive `count` messages; seconds from the tenth part on."""
+    began = 0.0
+    for number in range(count):
+        if number == count // 10:
+            began = time.perf_counter()
+        if kind == "ours":
+            take(socket)
+        elif kind == "shelf":
+            take(socket, shelf=shelf)
+            if (number + 1) % (WINDOW // 2) == 0:
+                put(back, Credit(number + 1))
+        elif kind == "raw copying":
+            socket.recv()
+        else:
+            socket.recv(copy=False)
+    return time.perf_counter() - began
 
 
 def main() -> None:
@@ -128,6 +142,7 @@ def main() -> None:
     wanted = {**environment(1), **ALLOCATOR}
     if wanted != dict(os.environ):
         os.execve(sys.executable, [sys.executable, *sys.argv], wanted)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if options.send:
         kind, size, folder, count = options.send
         if kind == "shelf":
