@@ -143,7 +143,7 @@ def measure(case: Case, rounds: int) -> dict[str, float]:
 
 def settle(keep: bool) -> None:
     """Begin anew in the environment of a worker with one thread, unless this is it."""
-    wanted = {**environment(1), **ALLOCATOR}
+    wanted = ALLOCATOR | environment(1)
     if not keep:
         wanted = {name: value for name, value in wanted.items() if name not in KERNELS}
     if wanted != dict(os.environ):

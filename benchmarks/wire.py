@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--send", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    wanted = {**environment(1), **ALLOCATOR}
+    wanted = ALLOCATOR | environment(1)
     if wanted != dict(os.environ):
         os.execve(sys.executable, [sys.executable, *sys.argv], wanted)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

@@ -17,7 +17,7 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Iterator
-from typing import NamedTuple, TypeAlias, cast
+from typing import Final, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
@@ -43,6 +43,9 @@ from workers.optim import Optimizer, learning_rate
 from workers.stats import Stats
 
 Rng: TypeAlias = np.random.Generator
+
+CHECK_EVERY: Final = 250
+"""Updates between looks whether all that is kept is finite."""
 
 
 class Sent(NamedTuple):
@@ -258,6 +261,7 @@ class Layer:
             case Mark():
                 if message.mark == "drain":
                     self._credit_every = 1  # no more come behind
+                    self._check()
                 yield from self._pass(message)
                 self.finished = message.mark == "end"
             case Activation(train=True):
@@ -343,6 +347,8 @@ class Layer:
             lr = self._lr(self._settings.lr, step)
             self.optimizer.step(self.stack.parameters, self.stack.gradients, lr, 1 / len(dy))
             self.stats.updates += 1
+            if self.stats.updates % CHECK_EVERY == 0:
+                self._check()
         return dx
 
     def _chosen(self) -> bool:
@@ -358,6 +364,16 @@ class Layer:
         square = float(np.vdot(array, array))
         if not math.isfinite(square) and not np.isfinite(array).all():
             self._finite(square, what)
+
+    def _check(self) -> None:
+        """Raise NonFiniteError where anything that is kept is not finite.
+
+        What is sent need not show it: of a second moment that is infinite no step comes any more,
+        and the loss stays where it is.
+        """
+        for name, array in self._named().items():
+            if self._fail_on_nonfinite and not np.isfinite(array).all():
+                raise NonFiniteError(f"{name} is not finite")
 
     def _finite(self, number: float, what: str) -> float:
         """`number`; raises NonFiniteError where it left the range of float32."""
