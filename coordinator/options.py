@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +50,9 @@ trace = click.option(
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else.")
 
 
+_NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
 class _Mistake(click.ClickException):
     """A user's mistake: one line and exit status 2."""
 
@@ -66,6 +70,11 @@ class Commands(click.Group):
                 return super().invoke(ctx)
             except UserError as error:
                 raise _Mistake(str(error)) from None
+            except OSError as error:
+                if error.errno not in _NO_ROOM:
+                    raise
+                where = error.filename or "not all was printed"
+                raise click.ClickException(f"{where}: {error.strerror}") from None
         except KeyboardInterrupt:
             raise click.exceptions.Exit(130) from None
 

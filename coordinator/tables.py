@@ -44,12 +44,23 @@ def exit_status(result: Ended) -> int:
 
 
 def end_of_run(console: Terminal, result: Result, as_json: bool) -> int:
-    """Show how a run ended; the exit status."""
-    with suppress(OSError):  # the run is done, whoever can read of it
-        if as_json:
-            print(json.dumps(result.summary))
+    """Show how a run ended; the exit status, which is 1 where JSON was lost.
+
+    The run is done, whoever can read of it; a reader who went away wants no more.
+    """
+    lost = ""
+    if as_json:
+        try:
+            print(json.dumps(result.summary), flush=True)
+        except BrokenPipeError:
+            pass
+        except OSError as error:
+            lost = f"error: the summary was not printed: {error.strerror}"
+    with suppress(OSError):
         show_result(console, result)
-    return exit_status(result)
+        if lost:
+            console.say(lost)
+    return exit_status(result) or int(bool(lost))
 
 
 def show_result(console: Terminal, result: Result) -> None:

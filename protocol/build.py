@@ -14,6 +14,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Final, TypeVar, cast, get_args, get_origin, get_type_hints
 
+from protocol.checks import is_path
 from protocol.errors import SpecError, nearest
 from protocol.spec import HEAD, Pipeline
 
@@ -119,6 +120,8 @@ def _locate(data: object, folder: Path) -> None:
 
 def _absolute(folder: Path, path: str) -> str:
     """`path` as seen from `folder`; what cannot be a path is left to `Data` to refuse."""
+    if not is_path(path):
+        return path
     try:
         return str((folder / Path(path).expanduser()).resolve())
     except (ValueError, RuntimeError):

@@ -34,7 +34,7 @@ def fraction(key: str, value: float) -> None:
 
 def is_path(text: str) -> bool:
     """Whether `text` can be a path at all."""
-    return "\0" not in text and text == text.encode("utf-8", "replace").decode()
+    return text != "" and "\0" not in text and text == text.encode("utf-8", "replace").decode()
 
 
 def each_of(

@@ -211,6 +211,19 @@ def test_check_shows_how_the_layers_are_divided_among_so_many_workers(dni: Dni) 
     assert shown.count("layer1-2") == 2
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "synthetic.hidden=[99999999999]",
+        'layer.0.modules=["linear 900000000","batchnorm","linear 16"]',
+    ],
+)
+def test_check_makes_no_room_for_what_it_plans(dni: Dni, key: str) -> None:
+    known = ("-o", "data.batch=1", "-o", key)
+    layers = json.loads(dni("check", "tiny.toml", *known, "--json").stdout)["layers"]
+    assert layers[0]["memory_mb"] > 1e5
+
+
 def test_check_is_readable_on_a_pipe(dni: Dni) -> None:
     shown = dni("check", "tiny.toml")
     for word in ("modules", "parameters", "gradient model", "up KiB", "linear 16"):

@@ -111,6 +111,15 @@ def test_a_folder_lacking_an_idx_file_is_told_which(tmp_path: Path) -> None:
     assert "t10k-labels-idx1-ubyte[.gz] is missing; did you mean 't10k-label-idx1-ubyte'?" in text
 
 
+def test_no_file_with_a_part_of_its_own_is_taken_for_the_missing_one(tmp_path: Path) -> None:
+    folder = idx_folder(tmp_path / "own", arrays(), lambda name: name)
+    labels = folder / "t10k-labels-idx1-ubyte"
+    labels.unlink()
+    assert refusal(lambda: load(path=folder)).endswith("t10k-labels-idx1-ubyte[.gz] is missing")
+    labels.mkdir()
+    assert refusal(lambda: load(path=folder)).endswith("ubyte: is a folder, not a file")
+
+
 def test_a_gzip_bomb_is_refused_by_the_claim_in_its_header(tmp_path: Path) -> None:
     folder = idx_folder(tmp_path / "own", arrays(), lambda name: f"{name}.gz")
     path = folder / "train-images-idx3-ubyte.gz"

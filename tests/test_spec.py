@@ -131,7 +131,7 @@ BIG = st.integers(1, 10**6)
 BIGS = st.lists(BIG, max_size=3).map(tuple)
 RATES = st.floats(1e-9, 10)
 WORDS = st.lists(st.text(min_size=1), min_size=1, max_size=3).map(tuple)
-PATHS = st.text().filter(lambda text: "\0" not in text)
+PATHS = st.text(min_size=1).filter(lambda text: "\0" not in text)
 TRAINS = st.builds(
     Train,
     steps=BIG,
@@ -222,6 +222,7 @@ MISTAKES = {
     "data.batch=0": ("data.batch", "0"),
     "data={batch=3}": ("data", "name or path"),
     "data={name='a', path='b'}": ("data", "name or path"),
+    "data={path=''}": ("data.path", "''"),
     "train.seed=18446744073709551616": ("train.seed",),
     "train.steps=9223372036854775808": ("train.steps",),
     f"train.lr={'9' * 400}": ("train.lr",),

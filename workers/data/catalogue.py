@@ -105,7 +105,11 @@ def load(name: str | None = None, path: str | Path | None = None) -> Dataset:
         raise DataError(f"data: give either a name or a path; {given} was given")
     if path is not None:
         return files.load(Path(path))
-    return _LOADERS[_known(name)]()
+    try:
+        known = _known(name)
+    except DataError as error:
+        raise DataError(f"data.name: {error}") from None
+    return _LOADERS[known]()
 
 
 def get(name: str, progress: Progress | None = None) -> Path | None:
@@ -127,7 +131,7 @@ def get(name: str, progress: Progress | None = None) -> Path | None:
 def _known(name: str | None) -> str:
     if name not in _ENTRIES:
         raise DataError(
-            f"data: there is no data set {name!r}{nearest(str(name), _ENTRIES)}; "
-            f"a file of your own is given as a path"
+            f"there is no data set {name!r}; a file of your own is data.path"
+            f"{nearest(str(name), _ENTRIES)}"
         )
     return name

@@ -56,8 +56,11 @@ def _folder(path: Path) -> dict[str, NDArray[np.generic]]:
         )
     for key, file in idx.NAMES.items():
         if key not in found:
+            if (path / file).is_dir():
+                raise DataError(f"{path / file}: is a folder, not a file")
             names = (child.name for child in path.iterdir())
-            raise DataError(f"{path}: {file}[.gz] is missing{_close(file, names)}")
+            strange = (n for n in names if n.removesuffix(".gz") not in idx.NAMES.values())
+            raise DataError(f"{path}: {file}[.gz] is missing{_close(file, strange)}")
     return {key: _idx(file) for key, file in found.items()}
 
 

@@ -30,9 +30,10 @@ class BatchNorm:
     def __init__(self, shape: Shape) -> None:
         self.output = shape
         self._channels = shape[-1]
+        # of which the stack makes arrays; a plan makes none, however wide
         self.buffers: dict[str, Floats] = {
-            "running_mean": np.zeros(self._channels),
-            "running_var": np.ones(self._channels),
+            "running_mean": np.broadcast_to(np.float64(0), self._channels),
+            "running_var": np.broadcast_to(np.float64(1), self._channels),
         }
         self.parameters: dict[str, Shape] = {"scale": shape[-1:], "shift": shape[-1:]}
 
