@@ -9,19 +9,21 @@
     trace/<layer>.messages   what a layer was told, where trace.mode is payloads
     status.json, revoked     of a run on several machines: who is there, and who is no more to be
 
-Whole files are written beside their place and renamed, so a reader never sees half of one.
+Whole files are written beside their place and renamed, so a reader never sees half of one. While a
+run goes on it holds the lock of its metrics.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, cast
+from typing import IO, Any, Final, cast
 
 import tomli_w
 from safetensors import SafetensorError
@@ -44,7 +46,8 @@ REVOKED: Final = "revoked"
 def open_folder(pipeline: Pipeline, folder: Path | None, force: bool) -> Path:
     """A fresh folder for a run. Raises RunError where it cannot be had.
 
-    With `force` a folder that an earlier run left is emptied; no other one ever is.
+    With `force` a folder that an earlier run left is emptied; no other one ever is, nor that of a
+    run that is under way.
     """
     try:
         if folder is None:
@@ -82,10 +85,32 @@ def _clear(folder: Path, force: bool) -> None:
         raise RunError(f"{folder}: holds something that is not a run; choose another --run-dir")
     if not force:
         raise RunError(f"{folder}: holds a run already; choose another --run-dir or give --force")
+    if _under_way(folder):
+        raise RunError(f"{folder}: a run is under way there; choose another --run-dir")
     for name in (PIPELINE, METRICS, SUMMARY, STATUS, REVOKED):
         (folder / name).unlink(missing_ok=True)
     for name in (WEIGHTS, LOGS, TRACE):
         shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def _under_way(folder: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError), (folder / METRICS).open("rb") as metrics:
+        return not _locked(metrics)
+    return False
+
+
+def _locked(file: IO[Any]) -> bool:
+    """Hold the lock of `file` while it is open; False where another does.
+
+    Where the file system knows no locks nobody holds any.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 class Recorder:
@@ -102,6 +127,7 @@ class Recorder:
         text = tomli_w.dumps(pipeline.as_dict())
         whole(folder / PIPELINE, lambda path: path.write_text(text, "utf-8"))
         self._metrics = (folder / METRICS).open("w", encoding="utf-8")
+        _locked(self._metrics)
 
     def start_clock(self) -> None:
         """The run begins now."""
