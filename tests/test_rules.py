@@ -114,6 +114,9 @@ class Oracle:
     def guess(self, h: Floats, labels: Labels) -> Guess:  # noqa: ARG002
         return Guess(next(self._truths), h, [], 0)
 
+    def named(self, prefix: str) -> dict[str, Floats]:  # noqa: ARG002
+        return {}
+
     def teach(self, guess: Guess, truth: Floats, lr: float) -> None:  # noqa: ARG002
         self.error = max(self.error, float(np.abs(guess.value - truth).max()))
 
