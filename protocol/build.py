@@ -124,7 +124,7 @@ def _absolute(folder: Path, path: str) -> str:
         return path
     try:
         return str((folder / Path(path).expanduser()).resolve())
-    except (ValueError, RuntimeError):
+    except RuntimeError:  # no such home
         return path
 
 

@@ -371,8 +371,10 @@ class Layer:
         What is sent need not show it: of a second moment that is infinite no step comes any more,
         and the loss stays where it is.
         """
+        if not self._fail_on_nonfinite:
+            return
         for name, array in self._named().items():
-            if self._fail_on_nonfinite and not np.isfinite(array).all():
+            if not np.isfinite(array).all():
                 raise NonFiniteError(f"{name} is not finite")
 
     def _finite(self, number: float, what: str) -> float:
