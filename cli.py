@@ -240,7 +240,7 @@ def _inline(
 
 
 @click.group(cls=options.Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="dni")
+@click.version_option(package_name="dni-train")
 def main() -> None:
     """Train a network whose layers are processes that never wait for each other."""
 

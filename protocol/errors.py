@@ -29,3 +29,11 @@ def nearest(word: str, words: Iterable[str]) -> str:
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; known: {', '.join(known)}"
+
+
+def install_hint(extra: str) -> str:
+    """How to install what the optional `extra` needs, such as "plot".
+
+    The name `dni` belongs to another package on the public index, so no hint names it there.
+    """
+    return f"run pip install '.[{extra}]' in the checkout of dni"

@@ -36,7 +36,7 @@ class Data:
 
     `augment` says how training pictures are varied, such as `("flip", "crop 4")`; `workers.data`
     knows the words. `at` names the machine that has the data, by its host name or as it is called
-    in the run, such as "node2"; the source lives there, and `path` is a path there.
+    in the run, such as "host2"; the source lives there, and `path` is a path there.
     """
 
     name: str | None = None

@@ -42,7 +42,7 @@ class Machine:
     @property
     def name(self) -> str:
         """How the head calls it; empty before it has."""
-        found = re.search(r" as (node\d+);", self.text)
+        found = re.search(r" as (host\d+);", self.text)
         return found[1] if found else ""
 
     def workers(self) -> dict[str, psutil.Process]:

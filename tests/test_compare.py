@@ -210,6 +210,6 @@ def test_without_matplotlib_all_but_the_picture_is_there(dni: Dni) -> None:
     environment = dni.sitecustomize("sys.modules['matplotlib'] = None\n")
     done = dni(*WORDS, "--rules", "cdni", "--seeds", "1", environment=environment)
     assert done.returncode == 0, done.stderr
-    assert "pip install 'dni[plot]'" in done.stdout
+    assert "pip install '.[plot]'" in done.stdout
     assert (dni.home / "out" / "comparison.csv").is_file()
     assert not (dni.home / "out" / "comparison.png").exists()

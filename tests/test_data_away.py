@@ -76,7 +76,7 @@ def test_a_path_on_another_machine_is_not_touched_here(tmp_path: Path) -> None:
     assert read_pipeline(file).data.path == here
     for at in ("head", platform.node()):
         assert read_pipeline(file, [f"data.at={at}"]).data.path == here
-    away = read_pipeline(file, ["data.at=node2"])
+    away = read_pipeline(file, ["data.at=host2"])
     assert away.data.path == located(away).data.path == "x/mine.npz"
     assert read_pipeline(file, ["data.path=y.npz", "data.at=b"]).data.path == "y.npz"
     assert read_pipeline(file, ["data.path=y.npz"]).data.path == str(Path("y.npz").resolve())
@@ -189,7 +189,7 @@ def there(registry: Registry, number: int, host: str) -> None:
 
 def names(registry: Registry) -> dict[str, str]:
     """Which machine is meant by what, where one is."""
-    asked = ("head", "ada", "eve", "node1", "node2", "node3")
+    asked = ("head", "ada", "eve", "host1", "host2", "host3")
     found = {name: registry.called(name) for name in asked}
     return {name: agent.name for name, agent in found.items() if agent}
 
@@ -200,12 +200,12 @@ def test_a_machine_is_known_by_its_host_and_else_by_its_name_in_the_run() -> Non
     assert names(registry) == {"head": "head"}
     for number, host in enumerate(("head", "ada", "ada"), 1):
         there(registry, number, host)
-    own = {name: name for name in ("head", "node1", "node2", "node3")}
-    assert names(registry) == own | {"ada": "node2"}
-    there(registry, 4, "node2.lan")
-    assert names(registry) == {"head": "head", "ada": "node2"}
-    there(registry, 5, "node2")  # now node3 may be a host that is still to come
-    assert names(registry) == {"head": "head", "ada": "node2", "node2": "node5"}
+    own = {name: name for name in ("head", "host1", "host2", "host3")}
+    assert names(registry) == own | {"ada": "host2"}
+    there(registry, 4, "host2.lan")
+    assert names(registry) == {"head": "head", "ada": "host2"}
+    there(registry, 5, "host2")  # now host3 may be a host that is still to come
+    assert names(registry) == {"head": "head", "ada": "host2", "host2": "host5"}
 
 
 class Started:
@@ -239,11 +239,11 @@ def test_who_has_the_data_is_waited_for_where_more_can_come_and_missed_where_non
         there(registry, 1, "eve")
         pasted = Pasted(lines.append)
         assert not _in_vain(Started(), Patient(), head, 2, "ada")
-        with pytest.raises(RunError, match=r"data\.at: ada is none of node1 \(eve\)"):
+        with pytest.raises(RunError, match=r"data\.at: ada is none of host1 \(eve\)"):
             _in_vain(Started(), Patient(), head, 1, "ada")
         for _ in range(3):
             assert not _in_vain(pasted, Patient(), head, 1, "ada")
-        assert lines == ["waiting for one more: data.at: ada is none of node1 (eve)"]
+        assert lines == ["waiting for one more: data.at: ada is none of host1 (eve)"]
         there(registry, 2, "ada")
         assert not _in_vain(Started(), Patient(), head, 1, "ada")
     finally:
@@ -270,7 +270,7 @@ def elsewhere(dni: Dni) -> Path:
     return folder
 
 
-WORDS = ("-o", "data.path=mine.npz", "-o", "data.at=node2")
+WORDS = ("-o", "data.path=mine.npz", "-o", "data.at=host2")
 
 
 @pytest.mark.slow
@@ -280,7 +280,7 @@ def test_the_source_lives_where_the_data_are_and_all_learn_what_they_would_here(
     words = ("-o", "train.schedule=lockstep", "-o", "train.threads=1")
     head = several.up(*WORDS, *words)
     first = several.join(head, "--slots", "2")
-    dni.until(lambda: first.name == "node1", "the first is there")
+    dni.until(lambda: first.name == "host1", "the first is there")
     second = several.join(head, cwd=elsewhere)
     assert head.end(LATE) == 0, head.text
     assert several.ends() == [0, 0]
@@ -298,7 +298,7 @@ def test_the_source_lives_where_the_data_are_and_all_learn_what_they_would_here(
     balanced(head.folder)
     judged = dni("evaluate", "run")
     assert judged.returncode == 2
-    assert "data.at: mine.npz is on node2" in judged.stderr
+    assert "data.at: mine.npz is on host2" in judged.stderr
     there_now = ("-o", "data.at=head", "-o", "data.path=elsewhere/mine.npz")
     judged = dni("evaluate", "run", "--json", *there_now)
     assert json.loads(judged.stdout)["test_error"] == there["test_error"]
@@ -317,9 +317,9 @@ def test_ctrl_c_while_the_source_reads_ends_the_run_at_once(
     dni: Dni, several: Several, elsewhere: Path
 ) -> None:
     os.mkfifo(elsewhere / "never.npz")
-    head = several.up("-o", "data.path=never.npz", "-o", "data.at=node1")
+    head = several.up("-o", "data.path=never.npz", "-o", "data.at=host1")
     machine = several.join(head, "--slots", "3", cwd=elsewhere)
-    dni.until(lambda: "node1 reads the data" in head.text, "it reads")
+    dni.until(lambda: "host1 reads the data" in head.text, "it reads")
     dni.until(lambda: "source" in machine.workers(), "the source is there")
     began = time.monotonic()
     head.process.send_signal(signal.SIGINT)
@@ -356,7 +356,7 @@ def test_who_has_the_data_is_waited_for_and_the_death_of_its_source_is_named(
 ) -> None:
     head = several.up(*WORDS, "-o", "train.steps=1000000000")
     several.join(head, "--slots", "3")
-    dni.until(lambda: "waiting for one more: data.at: node2" in head.text, "it is missed")
+    dni.until(lambda: "waiting for one more: data.at: host2" in head.text, "it is missed")
     second = several.join(head, cwd=elsewhere)
     dni.until(lambda: "source" in second.workers(), "the source has begun")
     dni.until(lambda: head.metrics(), "it trains")

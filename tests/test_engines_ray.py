@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import ENDLESS, LAYERS, PATIENCE, Dni
 
-pytest.importorskip("ray", reason="Ray is not installed; pip install 'dni[ray]'")
+pytest.importorskip("ray", reason="Ray is not installed; pip install '.[ray]'")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
@@ -44,7 +44,7 @@ def test_three_layers_train_in_actors_and_nothing_is_left(dni: Dni, address: str
     words = ("--engine", "ray", "--address", address)
     ran = dni("run", "tiny.toml", "--run-dir", "run", *words)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "node3: " in ran.stdout
+    assert "host3: " in ran.stdout
     assert "dni1:" not in ran.stdout + ran.stderr
     dni.until(lambda: not agents(), "the agents are gone")
     dni.nothing_left()

@@ -54,7 +54,7 @@ def test_the_script_hands_its_input_to_the_command() -> None:
 def test_a_job_trains_and_goes(dni: Dni) -> None:
     ran = dni("run", "tiny.toml", "--run-dir", "run", "--engine", "slurm")
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "node3: " in ran.stdout
+    assert "host3: " in ran.stdout
     assert "dni1:" not in ran.stdout + ran.stderr
     nothing_left(dni)
 

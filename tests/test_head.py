@@ -128,7 +128,7 @@ def test_fifty_machines_at_once_are_all_enrolled_and_none_twice(house: House) ->
     for thread in threads:
         thread.start()
     house.until(lambda: not any(thread.is_alive() for thread in threads), "all have an answer")
-    assert sorted(welcomes) == sorted(f"node{n}" for n in range(1, 51))
+    assert sorted(welcomes) == sorted(f"host{n}" for n in range(1, 51))
     assert set(house.registry.agents) == {HEAD, *welcomes}
     assert len({agent.key for agent in house.registry.agents.values()}) == 51
 
@@ -446,7 +446,7 @@ def test_who_was_refused_can_still_speak_though_nobody_hears(house: House) -> No
 
 
 def test_what_a_machine_calls_itself_is_shown_as_it_is() -> None:
-    agent = {"name": "node1", "host": "[/b][red]ada", "address": "10.0.0.2", "slots": 1}
+    agent = {"name": "host1", "host": "[/b][red]ada", "address": "10.0.0.2", "slots": 1}
     rest = {"cores": 1, "workers": {}, "silent_seconds": 0.1}
     head = {"name": "head", "host": "", "address": "", "slots": 0}
     found = {"endpoint": "e", "agents": [agent | rest, head | rest]}
@@ -463,13 +463,13 @@ def test_only_parts_that_are_wanted_keep_the_head_waiting(tmp_path: Path) -> Non
     uploads = Uploads(print)
     uploads.at = 0.0
     refused = (
-        part("node1", "layer1.trace", b"another's"),
-        part("node1", "layer0.exe", b"of no kind"),
-        part("node1", "layer0.trace", b"not the first", offset=3),
+        part("host1", "layer1.trace", b"another's"),
+        part("host1", "layer0.exe", b"of no kind"),
+        part("host1", "layer0.trace", b"not the first", offset=3),
     )
     for message in refused:
         uploads.take(tmp_path, message, {"layer0"})
     assert uploads.at == 0.0
-    uploads.take(tmp_path, part("node1", "layer0.trace", b"its own"), {"layer0"})
+    uploads.take(tmp_path, part("host1", "layer0.trace", b"its own"), {"layer0"})
     assert uploads.at > 0.0
     assert [path.name for path in (tmp_path / "trace").iterdir()] == ["layer0.trace"]

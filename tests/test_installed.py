@@ -113,5 +113,5 @@ def test_the_installed_command_knows_its_version(installed: Path) -> None:
         text=True,
         check=True,
     )
-    (info,) = installed.glob("dni-*.dist-info")
-    assert info.name.removeprefix("dni-").removesuffix(".dist-info") in shown.stdout
+    (info,) = installed.glob("dni_train-*.dist-info")
+    assert info.name.removeprefix("dni_train-").removesuffix(".dist-info") in shown.stdout

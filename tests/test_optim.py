@@ -89,7 +89,7 @@ def test_sgd_adds_up_gradients_with_momentum(size: int, dtype: str, tight: float
 
 @pytest.fixture(scope="module")
 def torch() -> ModuleType:
-    found: ModuleType = pytest.importorskip("torch", reason="the peer; pip install 'dni[torch]'")
+    found: ModuleType = pytest.importorskip("torch", reason="the peer; pip install '.[torch]'")
     return found
 
 

@@ -61,7 +61,7 @@ def test_every_worker_has_a_place_and_no_machine_more_than_its_slots(
     layers: int, offered: list[tuple[int, set[int]]]
 ) -> None:
     made = [
-        Offer(f"node{i}", slots, 1, tuple(f"layer{n}" for n in sorted(wish)))
+        Offer(f"host{i}", slots, 1, tuple(f"layer{n}" for n in sorted(wish)))
         for i, (slots, wish) in enumerate(offered)
     ]
     pipeline = deep(layers)

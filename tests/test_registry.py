@@ -39,11 +39,11 @@ def refusal(made: Registry, asked: Enrol, by: str = TOKEN) -> str:
 def test_who_has_the_token_is_enrolled_under_a_key_of_its_own() -> None:
     made = registry()
     assert not made.allowed(key(1))
-    assert made.enrol(request(1), TOKEN, 5.0) == Welcome("node1", "clock")
-    assert made.enrol(request(2), TOKEN, 6.0) == Welcome("node2", "clock")
+    assert made.enrol(request(1), TOKEN, 5.0) == Welcome("host1", "clock")
+    assert made.enrol(request(2), TOKEN, 6.0) == Welcome("host2", "clock")
     agent = made.of(key(1))
     assert agent is not None
-    assert (agent.name, agent.slots, agent.wishes, agent.seen) == ("node1", 2, ("layer1",), 5.0)
+    assert (agent.name, agent.slots, agent.wishes, agent.seen) == ("host1", 2, ("layer1",), 5.0)
     assert not agent.here
     assert made.allowed(key(1))
     assert made.allowed(key(2))
@@ -62,7 +62,7 @@ def test_a_token_is_good_for_so_many_machines_and_then_does_not_even_connect() -
 def test_a_refusal_uses_nothing_up() -> None:
     made = registry(uses=1)
     refusal(made, replace(request(), slots=MOST_SLOTS + 1))
-    assert made.enrol(request(), TOKEN, 0.0) == Welcome("node1", "clock")
+    assert made.enrol(request(), TOKEN, 0.0) == Welcome("host1", "clock")
 
 
 @pytest.mark.parametrize("other", [key(1), key(9), HOME, ""])
@@ -77,7 +77,7 @@ def test_the_same_key_cannot_be_enrolled_twice_nor_after_it_was_revoked() -> Non
     made = registry()
     made.enrol(request(), TOKEN, 0.0)
     assert "enrolled before" in refusal(made, request())
-    made.revoke("node1")
+    made.revoke("host1")
     assert "enrolled before" in refusal(made, request())
     assert set(made.agents) == {HEAD}
 
@@ -109,20 +109,20 @@ def test_who_has_no_slots_only_asks() -> None:
     made = registry(uses=1)
     assert made.enrol(replace(request(), slots=0), TOKEN, 0.0) == Welcome("", "clock")
     assert set(made.agents) == {HEAD}
-    assert made.enrol(request(), TOKEN, 0.0) == Welcome("node1", "clock")
+    assert made.enrol(request(), TOKEN, 0.0) == Welcome("host1", "clock")
 
 
 def test_who_is_revoked_may_neither_connect_nor_speak_and_its_name_is_not_given_again() -> None:
     made = registry()
     made.enrol(request(1), TOKEN, 0.0)
-    assert made.may_speak("node1", key(1))
-    gone = made.revoke("node1")
+    assert made.may_speak("host1", key(1))
+    gone = made.revoke("host1")
     assert gone is not None
-    assert gone.name == "node1"
+    assert gone.name == "host1"
     assert not made.allowed(key(1))
-    assert not made.may_speak("node1", key(1))
-    assert made.revoke("node1") is None
-    assert made.enrol(request(2), TOKEN, 0.0) == Welcome("node2", "clock")
+    assert not made.may_speak("host1", key(1))
+    assert made.revoke("host1") is None
+    assert made.enrol(request(2), TOKEN, 0.0) == Welcome("host2", "clock")
 
 
 def test_the_head_cannot_be_revoked() -> None:
@@ -135,9 +135,9 @@ def test_everybody_speaks_for_itself_and_what_lives_in_it_alone() -> None:
     made = registry()
     made.enrol(request(1), TOKEN, 0.0)
     made.enrol(request(2), TOKEN, 0.0)
-    made.agents["node1"].workers["layer0-1"] = frozenset({"layer0", "layer1"})
-    made.agents["node2"].workers["layer2"] = frozenset({"layer2"})
-    names = ("node1", "node2", HEAD, "source", "layer0-1", *CORES, "")
+    made.agents["host1"].workers["layer0-1"] = frozenset({"layer0", "layer1"})
+    made.agents["host2"].workers["layer2"] = frozenset({"layer2"})
+    names = ("host1", "host2", HEAD, "source", "layer0-1", *CORES, "")
     heard = {
         (name, number)
         for name in names
@@ -145,9 +145,9 @@ def test_everybody_speaks_for_itself_and_what_lives_in_it_alone() -> None:
         if made.may_speak(name, key(number))
     }
     assert heard == {
-        *((name, 1) for name in ("node1", "layer0-1", "layer0", "layer1")),
-        *((name, 2) for name in ("node2", "layer2")),
+        *((name, 1) for name in ("host1", "layer0-1", "layer0", "layer1")),
+        *((name, 2) for name in ("host2", "layer2")),
     }
-    assert not made.may_speak("node1", "")
-    assert made.living_on("node1") == {"layer0-1", "layer0", "layer1"}
+    assert not made.may_speak("host1", "")
+    assert made.living_on("host1") == {"layer0-1", "layer0", "layer1"}
     assert made.living_on("nobody") == set()

@@ -160,7 +160,7 @@ def test_who_comes_late_is_in_reserve_and_can_be_seen(dni: Dni, several: Several
     assert up["mb_per_second"] > 0
     table = dni("status", "run").stdout
     assert "in reserve" in table
-    assert all(name in table for name in ("node1", "node2", "node3", "node4", "layer2"))
+    assert all(name in table for name in ("host1", "host2", "host3", "host4", "layer2"))
     assert dni("stop", "run").returncode == 0
     assert head.end(LATE) == 130
     assert several.ends() == [0, 0, 0, 0]
@@ -182,7 +182,7 @@ def test_machines_that_are_the_same_have_one_clock(several: Several) -> None:
 
 @pytest.mark.parametrize("word", ["status", "stop", "revoke"])
 def test_a_run_that_is_over_or_local_has_no_machines(dni: Dni, several: Several, word: str) -> None:
-    name = ("node1",) if word == "revoke" else ()
+    name = ("host1",) if word == "revoke" else ()
     assert dni("run", "tiny.toml", "--run-dir", "local").returncode == 0
     said = dni(word, "local", *name)
     assert said.returncode == 2
@@ -221,12 +221,12 @@ def test_what_an_earlier_run_revoked_and_who_was_there_is_forgotten(
     dni: Dni, several: Several
 ) -> None:
     (dni.home / "run").mkdir()
-    for name, text in (("pipeline.toml", ""), ("revoked", "node1\n"), ("status.json", "{}")):
+    for name, text in (("pipeline.toml", ""), ("revoked", "host1\n"), ("status.json", "{}")):
         (dni.home / "run" / name).write_text(text, "utf-8")
     head = several.up("--force", "--workers", "1")
     several.join(head)
     assert head.end(LATE) == 0, head.text
-    assert set(standing(head)) == {"head", "node1"}
+    assert set(standing(head)) == {"head", "host1"}
 
 
 def test_nobody_but_the_head_prints_a_token_and_it_only_once(dni: Dni, several: Several) -> None:
@@ -246,9 +246,9 @@ def test_no_layer_is_given_to_a_machine_that_enrolled_and_never_came_back(
     several: Several,
 ) -> None:
     head = several.up("--joins", "4")
-    assert enrolled(several, head, KeyPair.new()) == "node1"
+    assert enrolled(several, head, KeyPair.new()) == "host1"
     for _ in LAYERS:
         several.join(head)
     assert head.end(LATE) == 0, head.text
     assert several.ends() == [0, 0, 0]
-    assert "node1: " not in head.text
+    assert "host1: " not in head.text

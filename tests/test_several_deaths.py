@@ -108,7 +108,7 @@ def test_ctrl_c_while_waiting_for_machines_ends_a_run_that_never_began(
 ) -> None:
     head = several.up()
     machine = several.join(head)
-    dni.until(lambda: "node1: " in head.text, "one is there")
+    dni.until(lambda: "host1: " in head.text, "one is there")
     head.signal(signal.SIGINT)
     assert head.end(LATE) == 130
     assert machine.process.wait(LATE) == 0

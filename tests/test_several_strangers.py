@@ -74,13 +74,13 @@ def refused(several: Several, head: Training, keys: KeyPair) -> None:
     before = head.text.count("no key that is enrolled here")
     with speaking(head, keys) as line:
         line.tell(request(KeyPair.new()))
-        line.tell(Ping("node9", 1))
+        line.tell(Ping("host9", 1))
         several.dni.until(
             lambda: head.text.count("no key that is enrolled here") > before, "it is refused"
         )
         assert list(line.hear(0.3)) == []
     assert "refused 127.0.0.1 at the head: no key that is enrolled here" in head.text
-    assert "node9" not in standing(head)
+    assert "host9" not in standing(head)
 
 
 def test_who_has_no_key_of_this_run_is_not_let_in(several: Several) -> None:
@@ -116,7 +116,7 @@ def test_a_reserve_that_is_revoked_is_out_within_a_second(several: Several) -> N
     assert time.monotonic() - began < 3.0
     assert "is out: its key was revoked" in head.text
     assert "the head refuses: its key was revoked" in late.text
-    assert "no such machine" in several.dni("revoke", "run", "node77").stderr
+    assert "no such machine" in several.dni("revoke", "run", "host77").stderr
     assert several.dni("revoke", "run", "head").returncode == 2
     undisturbed(several, head)
 

@@ -49,7 +49,7 @@ def answers(kind: str) -> Labels:
 
 @pytest.fixture(scope="module")
 def torch() -> ModuleType:
-    found: ModuleType = pytest.importorskip("torch", reason="the peer; pip install 'dni[torch]'")
+    found: ModuleType = pytest.importorskip("torch", reason="the peer; pip install '.[torch]'")
     return found
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from coordinator.compare.results import Group, Point
 from coordinator.record import whole
 from protocol import RunError
+from protocol.errors import install_hint
 
 PICTURE: Final = "comparison.png"
 COLOURS: Final = {
@@ -28,7 +29,7 @@ def draw(groups: Sequence[Group], out: Path) -> Path:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
-        raise RunError("the picture needs matplotlib: pip install 'dni[plot]'") from None
+        raise RunError(f"the picture needs matplotlib: {install_hint('plot')}") from None
     networks = list(dict.fromkeys(group.network for group in groups))
     figure = Figure(figsize=(11, 0.6 + 3.8 * len(networks)), layout="constrained")
     FigureCanvasAgg(figure)

@@ -26,6 +26,8 @@ from protocol.messages import Died, Enrol, Launch, Refused, ToAgent, Upload, Wel
 from protocol.spec import SOURCE
 from protocol.token import INSECURE, Token
 
+DISTRIBUTION: Final = "dni-train"
+"""The name under which pip knows this program."""
 ENROL_SECONDS: Final = 10.0
 PING_SECONDS: Final = 0.5
 LOST_SECONDS: Final = 10.0
@@ -37,7 +39,7 @@ FLUSH_SECONDS: Final = 5.0
 
 def software() -> str:
     """The version of this program."""
-    return version("dni")
+    return version(DISTRIBUTION)
 
 
 def address_towards(endpoint: str) -> str:

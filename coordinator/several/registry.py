@@ -16,7 +16,7 @@ from protocol.messages import Enrol, Refused, Welcome
 from protocol.spec import HEAD
 
 MOST_SLOTS: Final = 4096
-_OURS: Final = re.compile(r"node\d+(\..*)?")
+_OURS: Final = re.compile(r"host\d+(\..*)?")
 
 
 @dataclass(slots=True)
@@ -80,7 +80,7 @@ class Registry:
             return Welcome("", self._clock)
         self._uses -= 1
         self._count += 1
-        name = f"node{self._count}"
+        name = f"host{self._count}"
         return self._admit(name, message, now)
 
     def _admit(self, name: str, message: Enrol, now: float) -> Welcome:
@@ -118,7 +118,7 @@ class Registry:
     def called(self, name: str) -> Agent | None:
         """The machine that is here and has this host name, else this name in the run, or None.
 
-        Where machines have hosts that are called like ours, such as node1, only these names count.
+        Where machines have hosts that are called like ours, such as host1, only these names count.
         """
         if name == HEAD:
             return self.agents.get(HEAD)
