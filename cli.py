@@ -12,7 +12,7 @@ import json
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import click
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from coordinator.engines.launch import Launcher
     from coordinator.events import End
     from coordinator.several.door import Door
+    from coordinator.several.gather import Policy, Question
     from coordinator.train import Drive, Result
     from coordinator.watch import Display, Watch
     from protocol import Pipeline
@@ -60,9 +61,10 @@ def run(
     """
     from coordinator.blas import threads
     from coordinator.display import NoDisplay
-    from coordinator.engines.launch import BIND, chosen
+    from coordinator.engines.launch import BIND, chosen, start_timeout
     from coordinator.engines.local import local
     from coordinator.several.door import Door
+    from coordinator.several.gather import LaunchedHosts
     from coordinator.train import train
     from protocol import SpecError, located
 
@@ -70,7 +72,9 @@ def run(
     launcher = chosen(engine, wish, options.ENGINES)
     if launcher:
         door = Door(wish[BIND]).check() if BIND in wish else None
-        return _elsewhere(_plan(pipeline, run_dir, force), engine, launcher, door, tell, display)
+        policy = partial(LaunchedHosts, launcher, start_timeout(wish, launcher), tell)
+        plan = _plan(pipeline, run_dir, force)
+        return _elsewhere(plan, engine, launcher, door, tell, display, policy)
     if located(pipeline).data_away:
         raise SpecError(
             f"data.at: {pipeline.data.at!r} is another machine, and none joins with engine {engine}"
@@ -93,7 +97,9 @@ def up(
     bind: str,
     *,
     tell: Callable[[str], None],
-    workers: int | None = None,
+    workers: int | Literal["auto"] | None = None,
+    wait: float | None = None,
+    question: Question | None = None,
     joins: int | None = None,
     advertise: str | None = None,
     insecure: bool = False,
@@ -104,18 +110,26 @@ def up(
     """Train `pipeline` on the machines that join at `bind`, as `dni up` does.
 
     `tell` gets the line to paste on them and what there is to say of them. Training begins when
-    there is room for `workers` (a layer each, unless there are fewer); `joins` machines may join.
-    They come to `advertise` where that is not `bind`. Nothing is encrypted if `insecure`.
-    Raises UserError for what the user can mend.
+    there are slots for `workers`: one a layer, that many, or with "auto" for all that have joined
+    once no host has come for `wait` seconds (30). Without "auto" `question` is put then, or else
+    the run fails where a `wait` is given. `joins` hosts may join. They come to `advertise` where
+    that is not `bind`. Nothing is encrypted if `insecure`. Raises UserError for what the user can
+    mend.
     """
     from coordinator.several.door import Door
     from coordinator.several.elsewhere import Pasted
+    from coordinator.several.gather import PastedHosts
+    from protocol import SpecError
 
     door = Door(bind, advertise, joins, insecure).check()
-    where = Pasted(tell)
-    return _elsewhere(
-        _plan(pipeline, run_dir, force, workers), "several", where, door, tell, display
-    )
+    share = workers == "auto"
+    if share and pipeline.workers:
+        raise SpecError(
+            "--workers auto: the pipeline divides its layers itself, by the key workers"
+        )
+    policy = partial(PastedHosts, tell, share=share, seconds=wait, question=question)
+    plan = _plan(pipeline, run_dir, force, None if workers == "auto" else workers)
+    return _elsewhere(plan, "several", Pasted(tell), door, tell, display, policy)
 
 
 def check(pipeline: Pipeline) -> list[LayerPlan]:
@@ -180,7 +194,7 @@ def _plan(
 ) -> _Plan:
     """All of it, with the layers in so many `workers`. Raises UserError where they do not fit."""
     from coordinator.record import open_folder
-    from coordinator.several.placement import grouped
+    from coordinator.several.placement import divided
     from protocol import located
     from workers.build import facts_of, spelled
     from workers.check import check as plan
@@ -193,7 +207,7 @@ def _plan(
         data = _load(pipeline)
         facts = facts_of(data)
         known, costs = (data, facts.as_dict()), {p.name: p.work for p in plan(pipeline, facts)}
-    pipeline = grouped(pipeline, workers or len(pipeline.layer), costs)
+    pipeline = divided(pipeline, workers, costs)
     place = Path(run_dir) if run_dir else None
     return _Plan(pipeline, known, costs, open_folder(pipeline, place, force))
 
@@ -205,6 +219,7 @@ def _elsewhere(
     door: Door | None,
     tell: Callable[[str], None],
     display: Display | None,
+    policy: Callable[[], Policy],
 ) -> Result:
     from coordinator.display import NoDisplay
     from coordinator.several.elsewhere import elsewhere
@@ -213,7 +228,7 @@ def _elsewhere(
     pipeline, folder, costs = plan.pipeline, plan.folder, plan.costs
     facts = plan.known[1] if plan.known else None
     del plan  # the source has its own data
-    drive = elsewhere(pipeline, launcher, door, facts, folder, costs, tell)
+    drive = elsewhere(pipeline, launcher, door, facts, folder, costs, tell, policy)
     threads = pipeline.train.threads
     return train(pipeline, folder, name, threads, drive, display or NoDisplay())
 
@@ -346,16 +361,15 @@ def check_command(
 
     from coordinator.blas import threads
     from coordinator.display import Terminal
-    from coordinator.several.placement import grouped
+    from coordinator.several.placement import divided
     from coordinator.tables import plan_table
     from protocol import located
 
     read = _read(pipeline, overrides)
     with options.about(pipeline):
         plans = check(read)
-    if workers:
-        known = not located(read).data_away
-        read = grouped(read, workers, {p.name: p.work for p in plans} if known else {})
+    known = not located(read).data_away
+    read = divided(read, workers, {p.name: p.work for p in plans} if known else {})
     if as_json:
         found = {"threads": threads(read), "workers": read.processes}
         click.echo(json.dumps(found | {"layers": [asdict(plan) for plan in plans]}))

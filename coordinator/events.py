@@ -38,7 +38,7 @@ class Expired:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """The run cannot be recorded any more; `text` says why."""
+    """The run cannot go on, though all workers are there; `text` says why."""
 
     text: str
 

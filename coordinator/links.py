@@ -19,6 +19,7 @@ from protocol.messages import (
     Evaluated,
     Failed,
     FromAgent,
+    Goodbye,
     Hello,
     Ready,
     Report,
@@ -121,7 +122,7 @@ class Links:
     def poll(self, seconds: float) -> Iterator[ToCoordinator]:
         """The same, of workers alone."""
         for _, _, message in self.hear(seconds):
-            if not isinstance(message, Enrol | Died | Upload | Ping):
+            if not isinstance(message, Enrol | Died | Upload | Ping | Goodbye):
                 yield message
 
     def _answer_door(self) -> None:
@@ -159,6 +160,7 @@ class Links:
                     | State(name=name)
                     | Died(name=name)
                     | Upload(name=name)
+                    | Goodbye(name=name)
                 ) if self._is_own(name, heard):
                     yield heard
                 case _:

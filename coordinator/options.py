@@ -65,9 +65,12 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             from protocol import UserError
+            from protocol.errors import LostError
 
             try:
                 return super().invoke(ctx)
+            except LostError as error:
+                raise click.ClickException(str(error)) from None
             except UserError as error:
                 raise _Mistake(str(error)) from None
             except OSError as error:

@@ -41,6 +41,8 @@ LOGS: Final = "logs"
 TRACE: Final = "trace"
 STATUS: Final = "status.json"
 REVOKED: Final = "revoked"
+LOCK_TRIES: Final = 100
+LOCK_SECONDS: Final = 0.005
 
 
 def open_folder(pipeline: Pipeline, folder: Path | None, force: bool) -> Path:
@@ -85,7 +87,7 @@ def _clear(folder: Path, force: bool) -> None:
         raise RunError(f"{folder}: holds something that is not a run; choose another --run-dir")
     if not force:
         raise RunError(f"{folder}: holds a run already; choose another --run-dir or give --force")
-    if _under_way(folder):
+    if under_way(folder):
         raise RunError(f"{folder}: a run is under way there; choose another --run-dir")
     for name in (PIPELINE, METRICS, SUMMARY, STATUS, REVOKED):
         (folder / name).unlink(missing_ok=True)
@@ -93,24 +95,34 @@ def _clear(folder: Path, force: bool) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
 
 
-def _under_way(folder: Path) -> bool:
-    with contextlib.suppress(FileNotFoundError), (folder / METRICS).open("rb") as metrics:
-        return not _locked(metrics)
-    return False
+def under_way(folder: Path, unknown: bool = False) -> bool:
+    """Whether a process records a run in `folder`, by the lock of its metrics.
 
-
-def _locked(file: IO[Any]) -> bool:
-    """Hold the lock of `file` while it is open; False where another does.
-
-    Where the file system knows no locks nobody holds any.
+    `unknown` where there are no metrics, or the file system has no locks.
     """
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    with contextlib.suppress(OSError), (folder / METRICS).open("rb") as metrics:
+        try:
+            fcntl.flock(metrics, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
         return False
-    except OSError:
-        pass
-    return True
+    return unknown
+
+
+def _lock(file: IO[Any]) -> None:
+    """Hold the lock of `file` while it is open, where the file system has locks.
+
+    `under_way` may hold it for a moment.
+    """
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOCK_SECONDS)
+        except OSError:
+            return
+        else:
+            return
 
 
 class Recorder:
@@ -119,19 +131,20 @@ class Recorder:
     def __init__(self, folder: Path, pipeline: Pipeline) -> None:
         self.folder = folder
         self.tally = Tally(pipeline)
-        self.start_clock()
         (folder / LOGS).mkdir(exist_ok=True)
         (folder / WEIGHTS).mkdir(exist_ok=True)
         if pipeline.trace.mode != "off":
             (folder / TRACE).mkdir(exist_ok=True)
-        text = tomli_w.dumps(pipeline.as_dict())
-        whole(folder / PIPELINE, lambda path: path.write_text(text, "utf-8"))
+        self.start(pipeline)
         self._metrics = (folder / METRICS).open("w", encoding="utf-8")
-        _locked(self._metrics)
+        _lock(self._metrics)
 
-    def start_clock(self) -> None:
-        """The run begins now."""
+    def start(self, pipeline: Pipeline) -> None:
+        """Training begins now, with the layers divided among workers as in `pipeline`."""
         self._began = time.monotonic()
+        self.tally.pipeline = pipeline
+        text = tomli_w.dumps(pipeline.as_dict())
+        whole(self.folder / PIPELINE, lambda path: path.write_text(text, "utf-8"))
 
     @property
     def seconds(self) -> float:

@@ -49,8 +49,8 @@ class Engine(Protocol):
     def start(self, pipeline: Pipeline) -> None:
         """Start the workers of `pipeline.processes`, each with an inbox for every edge into it."""
 
-    def exits(self) -> Iterator[Exited]:
-        """The workers that ended since the last call."""
+    def exits(self) -> Iterator[Exited | Broken]:
+        """The workers that ended since the last call, and why else the run cannot go on."""
 
     def close(self) -> None:
         """See to it that nothing is left of any worker."""
@@ -91,7 +91,7 @@ class _Conductor:
         """Handle events until the run is over."""
         self._act(self._run.begin())
         interrupts = 0
-        exited: list[tuple[float, Exited]] = []
+        exited: list[tuple[float, Exited | Broken]] = []
         while self._end is None:
             for message in self._links.poll(TICK_SECONDS):
                 self._handle(message)

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from coordinator.record import Recorder
 from coordinator.tally import Tally
-from protocol import Evaluated, Report, State
+from protocol import Evaluated, Pipeline, Report, State
 
 REFRESH_SECONDS: Final = 0.25
 SIGNALS: Final = ("SIGINT", "SIGTERM", "SIGHUP")
@@ -88,9 +88,9 @@ class Watch:
         """The run starts."""
         self._show(lambda tally: self._display.begin(tally, threads))
 
-    def start_clock(self) -> None:
-        """All machines are here; to wait for them was no part of the run."""
-        self._recorder.start_clock()
+    def start(self, pipeline: Pipeline) -> None:
+        """All hosts are here: training begins, with the layers divided as in `pipeline`."""
+        self._recorder.start(pipeline)
 
     def end(self) -> None:
         """Nothing more comes."""

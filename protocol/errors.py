@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Final
+
+DISTRIBUTION: Final = "dni-train"
+"""The name under which pip knows this program; `dni` is another package on the public index."""
 
 
 class UserError(Exception):
@@ -22,6 +26,10 @@ class RunError(UserError):
     """A run folder that is missing, in the way, or not complete."""
 
 
+class LostError(UserError):
+    """What this process works for is gone; nothing that the user gave is wrong."""
+
+
 def nearest(word: str, words: Iterable[str]) -> str:
     """`"; did you mean 'x'?"` for the known word nearest to `word`, else the list of them."""
     known = list(words)
@@ -32,8 +40,5 @@ def nearest(word: str, words: Iterable[str]) -> str:
 
 
 def install_hint(extra: str) -> str:
-    """How to install what the optional `extra` needs, such as "plot".
-
-    The name `dni` belongs to another package on the public index, so no hint names it there.
-    """
+    """How to install what the optional `extra` needs, such as "plot"."""
     return f"run pip install '.[{extra}]' in the checkout of dni"

@@ -280,9 +280,16 @@ class Upload:
     data: Array = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Goodbye:
+    """An agent is interrupted and wants to leave; the head answers Leave when it may."""
+
+    name: str
+
+
 DataMessage: TypeAlias = Activation | Gradient | Credit | Mark
 ToCoordinator: TypeAlias = Hello | Described | Ready | Report | Evaluated | Failed | State | Ping
 ToWorker: TypeAlias = Start | Go | Stop | Leave | Pong
-FromAgent: TypeAlias = Enrol | Died | Upload | Ping
+FromAgent: TypeAlias = Enrol | Died | Upload | Ping | Goodbye
 ToAgent: TypeAlias = Welcome | Refused | Launch | Leave | Pong
 Message: TypeAlias = DataMessage | ToCoordinator | ToWorker | FromAgent | ToAgent

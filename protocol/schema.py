@@ -23,6 +23,7 @@ from protocol.messages import (
     Evaluated,
     Failed,
     Go,
+    Goodbye,
     Gradient,
     Hello,
     Launch,
@@ -66,6 +67,7 @@ KINDS: Final[dict[int, type[Message]]] = {
     35: Launch,
     36: Died,
     37: Upload,
+    38: Goodbye,
 }
 DTYPES: Final = {
     name: np.dtype(name)

@@ -19,11 +19,12 @@ import pytest
 import cli
 from coordinator.events import Deadline, Effect, End, Event, Tell
 from coordinator.run import ENLIST_SECONDS, Run
-from coordinator.several.elsewhere import Pasted, _in_vain
+from coordinator.several.elsewhere import Pasted
+from coordinator.several.gather import LaunchedHosts, PastedHosts, gather
 from coordinator.several.head import Head
 from coordinator.several.placement import Offer, place
 from coordinator.several.registry import Registry
-from coordinator.watch import Watch
+from coordinator.watch import Interrupts
 from protocol import (
     VERSION,
     Data,
@@ -181,7 +182,7 @@ def test_layers_are_divided_as_if_all_cost_the_same_where_nothing_is_known() -> 
 def there(registry: Registry, number: int, host: str) -> None:
     """A machine joins."""
     key = f"{number:064x}"
-    registry.enrol(Enrol(VERSION, "1", key, host, "127.0.0.1", 1, 1, ()), "e" * 64, 0.0)
+    registry.enrol(Enrol(VERSION, "1", key, host, "127.0.0.1", 1, 1, ()), "e" * 64, 1e12)
     agent = registry.of(key)
     assert agent is not None
     agent.here = True
@@ -208,44 +209,24 @@ def test_a_machine_is_known_by_its_host_and_else_by_its_name_in_the_run() -> Non
     assert names(registry) == {"head": "head", "ada": "host2", "host2": "host5"}
 
 
-class Started:
-    """Machines that are all there when they have been launched."""
-
-    def home(self) -> str:
-        return "127.0.0.1"
-
-    def launch(self, token: str, slots: int) -> None:
-        pass
-
-    def gone(self) -> list[str]:
-        return []
-
-    def close(self) -> None:
-        pass
-
-
-class Patient(Watch):
-    """Nobody is impatient."""
-
-    def __init__(self) -> None:
-        self.interrupts = type("", (), {"count": 0})()
-
-
 def test_who_has_the_data_is_waited_for_where_more_can_come_and_missed_where_none_can() -> None:
     registry = Registry(NAMES[1:], "e" * 64, 9, "1", "clock")
     lines: list[str] = []
     head = Head(BIND, registry, KeyPair.new(), KeyPair.new(), lines.append)
     try:
         there(registry, 1, "eve")
-        pasted = Pasted(lines.append)
-        assert not _in_vain(Started(), Patient(), head, 2, "ada")
+        launched = LaunchedHosts(Pasted(lines.append), None, lines.append)
         with pytest.raises(RunError, match=r"data\.at: ada is none of host1 \(eve\)"):
-            _in_vain(Started(), Patient(), head, 1, "ada")
-        for _ in range(3):
-            assert not _in_vain(pasted, Patient(), head, 1, "ada")
+            gather(head, 1, "ada", Interrupts(), launched)
+        assert lines == []
+
+        def comes(text: str) -> None:
+            lines.append(text)
+            there(registry, 2, "ada")
+
+        assert gather(head, 1, "ada", Interrupts(), PastedHosts(comes)) == 1
         assert lines == ["waiting for one more: data.at: ada is none of host1 (eve)"]
-        there(registry, 2, "ada")
-        assert not _in_vain(Started(), Patient(), head, 1, "ada")
+        assert gather(head, 1, "ada", Interrupts(), launched) == 1
     finally:
         head.close()
 

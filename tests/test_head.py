@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from coordinator import links
+from coordinator.events import Exited
 from coordinator.links import Line
 from coordinator.several import head as heads
 from coordinator.several.agent import Agent, software
@@ -350,7 +351,7 @@ def test_who_was_there_when_a_worker_died_is_still_waited_for_and_heard(house: H
     agent, worker = house.line(keys), house.line(keys)
     agent.tell(Died(name, "layer0", 1, 0, "words"))
     house.settled(agent, name)
-    assert [(e.name, e.status, e.words) for e in house.head.exits()] == [("layer0", 1, "words")]
+    assert list(house.head.exits()) == [Exited("layer0", 1, "words")]
     last = Failed("layer0", 3, "error", "its last words")
     worker.tell(last)  # type: ignore[arg-type]
     house.until(lambda: house.heard == [last], "the worker was heard, though late")
@@ -372,7 +373,9 @@ def test_a_silent_machine_is_out_and_told_so_but_not_where_it_was_the_head_that_
     assert name in house.registry.agents
     agent.seen -= heads.LOST_SECONDS + 1
     house.until(lambda: name not in house.registry.agents, "it is out")
-    assert [gone.name for gone in house.head.exits()] == ["layer0"]
+    (gone,) = house.head.exits()
+    assert isinstance(gone, Exited)
+    assert gone.name == "layer0"
     assert house.answer(line) == Refused("nothing was heard of it for 5 s")
 
 
@@ -449,7 +452,7 @@ def test_what_a_machine_calls_itself_is_shown_as_it_is() -> None:
     agent = {"name": "host1", "host": "[/b][red]ada", "address": "10.0.0.2", "slots": 1}
     rest = {"cores": 1, "workers": {}, "silent_seconds": 0.1}
     head = {"name": "head", "host": "", "address": "", "slots": 0}
-    found = {"endpoint": "e", "agents": [agent | rest, head | rest]}
+    found = {"endpoint": "e", "state": "training", "agents": [agent | rest, head | rest]}
     console = Console(width=120, file=io.StringIO())
     with console.capture() as capture:
         console.print(status_table(found))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.several.placement import Offer, grouped, place
+from coordinator.several.placement import Offer, divided, grouped, place
 from coordinator.several.words import wishes
 from protocol import Data, Layer, Pipeline, SpecError
 from protocol.spec import SOURCE
@@ -41,9 +41,19 @@ def test_layers_are_grouped_so_that_the_dearest_worker_is_as_cheap_as_can_be(
     assert dearest(made, costs) == best
 
 
-def test_a_pipeline_that_says_who_shares_a_worker_stays_as_it_is() -> None:
+def test_a_pipeline_that_divides_its_layers_itself_is_not_divided_otherwise() -> None:
     pipeline = deep(3, ((0, 2), (1,)))
-    assert grouped(pipeline, 1, {}) is pipeline
+    assert divided(pipeline, None, {}) is pipeline
+    assert divided(pipeline, 2, {}) is pipeline
+    for count in (1, 3):
+        with pytest.raises(SpecError, match=f"--workers: {count}, but the pipeline divides"):
+            divided(pipeline, count, {})
+
+
+@pytest.mark.parametrize(("layers", "count"), [(1, 2), (3, 4), (4, 4096)])
+def test_more_workers_than_layers_are_refused(layers: int, count: int) -> None:
+    with pytest.raises(SpecError, match=f"--workers: {count} is more than the {layers} layers"):
+        divided(deep(layers), count, {})
 
 
 def test_layers_of_unknown_cost_are_grouped_evenly() -> None:

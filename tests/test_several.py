@@ -134,6 +134,48 @@ def test_fewer_workers_than_layers_share_them(dni: Dni, several: Several) -> Non
     dni.nothing_left()
 
 
+@pytest.mark.parametrize("words", [("--wait", "2"), ("--joins", "1"), ("--wait", "1.5")])
+def test_layers_are_spread_over_the_slots_that_joined(
+    dni: Dni, several: Several, words: tuple[str, ...]
+) -> None:
+    head = several.up("--workers", "auto", *words)
+    machine = several.join(head, "--slots", "2")
+    dni.until(lambda: "waiting" in dni("status", "run").stdout or head.metrics(), "it is shown")
+    assert head.end(LATE) == 0, head.text
+    assert several.ends() == [0]
+    assert "2 of 3 slots joined: host1 (2); need 1 more\n" in head.text
+    assert "training with 2 workers: layers share" in head.text
+    assert [line for line in machine.text.splitlines() if "working" in line] == [
+        "working: layer0, layer1-2"
+    ]
+    judged = dni("evaluate", "run", "--json")
+    assert json.loads(judged.stdout)["test_error"] == pytest.approx(head.summary()["test_error"])
+    balanced(head.folder)
+    dni.nothing_left()
+
+
+def test_a_head_that_waits_says_so_and_can_be_stopped(dni: Dni, several: Several) -> None:
+    head = several.up()
+    several.join(head, "--slots", "2")
+    dni.until(
+        lambda: "2 of 3 slots joined: host1 (2); need 1 more, or --workers 2" in head.text, ""
+    )
+    shown = dni("status", "run").stdout
+    assert "waiting: 2 of 3 slots joined" in shown
+    assert "in reserve" not in shown
+    assert dni("stop", "run").returncode == 0
+    assert head.end(LATE) == 130
+    assert several.ends() == [0]
+
+
+@pytest.mark.parametrize("workers", ["4", "0", "many", "-1"])
+def test_a_number_of_workers_that_cannot_be_is_refused(dni: Dni, workers: str) -> None:
+    said = dni("up", "tiny.toml", "--bind", BIND, "--workers", workers)
+    assert said.returncode == 2
+    assert "Traceback" not in said.stderr
+    assert "--workers" in said.stderr
+
+
 def test_who_comes_late_is_in_reserve_and_can_be_seen(dni: Dni, several: Several) -> None:
     head, at = several.train()
     late = several.reserve(head)

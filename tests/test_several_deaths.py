@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import time
 from collections.abc import Iterator
@@ -81,7 +82,7 @@ def test_all_go_by_themselves_when_the_head_is_killed(dni: Dni, several: Several
     head, _ = several.train()
     head.process.kill()
     head.process.wait(LATE)
-    assert several.ends() == [2, 2, 2]
+    assert several.ends() == [1, 1, 1]
     for machine in several.machines:
         assert "nothing was heard of the head for 10 s" in machine.text
         assert "Traceback" not in machine.text
@@ -130,15 +131,69 @@ def test_ctrl_c_while_workers_start_does_not_wait_for_them(dni: Dni, several: Se
     over(dni, head, "interrupted", "layer0", "layer1", "layer2")
 
 
-def test_ctrl_c_at_a_machine_ends_the_run_that_needs_it(dni: Dni, several: Several) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_host_hands_in_its_weights_and_the_run_ends(
+    dni: Dni, several: Several, number: signal.Signals
+) -> None:
     head, at = several.train()
     victim = at["layer2"]
-    os.killpg(victim.process.pid, signal.SIGINT)
-    assert victim.process.wait(LATE) == 130
+    began = time.monotonic()
+    os.killpg(victim.process.pid, number)
+    assert victim.process.wait(LATE) == 128 + number
     assert head.end(LATE) == 1
-    assert f"layer2 is gone: {victim.name}" in head.summary()["failure"]
+    assert time.monotonic() - began < 5.0
+    left = f"{victim.name} ({platform.node()}) was interrupted and leaves with layer2"
+    assert head.summary()["failure"] == left
+    assert "interrupted: handing in layer2; Ctrl-C again leaves at once" in victim.text
+    assert sorted(several.ends()) == [0, 0, 128 + number]
+    assert (head.folder / "trace" / "layer2.trace").exists()
+    over(dni, head, "failed")
+
+
+def test_a_host_that_is_interrupted_twice_leaves_at_once(dni: Dni, several: Several) -> None:
+    head, at = several.train()
+    victim = at["layer2"]
+    os.kill(head.process.pid, signal.SIGSTOP)
+    began = time.monotonic()
+    for _ in range(2):
+        victim.process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+    assert victim.process.wait(LATE) == 130
+    assert time.monotonic() - began < 8.0
+    os.kill(head.process.pid, signal.SIGCONT)
+    assert head.end(LATE) == 1
     several.ends()
     over(dni, head, "failed", "layer2")
+
+
+def test_a_host_in_reserve_that_is_interrupted_leaves_and_the_run_goes_on(
+    dni: Dni, several: Several
+) -> None:
+    head, _ = several.train()
+    late = several.reserve(head)
+    late.process.send_signal(signal.SIGINT)
+    assert late.process.wait(LATE) == 130
+    dni.until(lambda: f"{late.name} ({platform.node()}) has left" in head.text, "it is said")
+    assert head.process.poll() is None
+    assert dni("stop", "run").returncode == 0
+    assert head.end(LATE) == 130
+    several.ends()
+    over(dni, head, "interrupted")
+
+
+def test_a_host_that_is_interrupted_while_others_are_waited_for_makes_room(
+    dni: Dni, several: Several
+) -> None:
+    head = several.up()
+    first = several.join(head, "--slots", "2")
+    dni.until(lambda: "2 of 3 slots joined: host1 (2); need 1 more" in head.text, "it has come")
+    first.process.send_signal(signal.SIGINT)
+    assert first.process.wait(LATE) == 130
+    dni.until(lambda: "0 of 3 slots joined; need 3 more" in head.text, "it has gone")
+    several.join(head, "--slots", "3")
+    assert head.end(LATE) == 0, head.text
+    several.ends()
+    over(dni, head, "completed")
 
 
 def test_a_reserve_that_goes_does_not_disturb(dni: Dni, several: Several) -> None:

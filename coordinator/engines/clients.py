@@ -8,6 +8,7 @@ reaches this process alone.
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import tempfile
 import time
@@ -20,6 +21,10 @@ from protocol import RunError
 LEAVE_SECONDS: Final = 5.0
 """How long a client may take to end after its input has closed."""
 KILL_SECONDS: Final = 1.0
+MOST_OUTPUT: Final = 1 << 20
+"""Bytes of a client's output that are looked at."""
+JOINED: Final = "joined tcp://"
+"""How the line of an agent begins that says that it has joined."""
 
 
 class _Client(NamedTuple):
@@ -61,6 +66,17 @@ class Clients:
             if client.process.poll() is not None
         ]
 
+    def waiting(self, look: str) -> list[str]:
+        """The clients whose agents have not joined, with what they printed last.
+
+        `look` is what a person can look at; `{name}` in it is the client's name.
+        """
+        return [
+            f"{name}: no agent has joined; {_words(client.output)}; {look.format(name=name)}"
+            for name, client in self._clients.items()
+            if not _joined(client.output)
+        ]
+
     def close(self) -> None:
         """Close the lifelines; end those who do not leave by themselves."""
         for client in self._clients.values():
@@ -84,6 +100,17 @@ def _end(process: subprocess.Popen[bytes], seconds: float) -> None:
     process.wait()
 
 
+def _text(output: IO[bytes]) -> str:
+    """The end of what was printed; read where the client's own position in the file stays."""
+    size = os.fstat(output.fileno()).st_size
+    end = os.pread(output.fileno(), MOST_OUTPUT, max(0, size - MOST_OUTPUT))
+    return end.decode("utf-8", "replace")
+
+
 def _words(output: IO[bytes]) -> str:
-    output.seek(0)
-    return last_words(output.read().decode("utf-8", "replace"))
+    return last_words(_text(output))
+
+
+def _joined(output: IO[bytes]) -> bool:
+    """Whether an agent has printed that it joined."""
+    return any(line.startswith(JOINED) for line in _text(output).splitlines())

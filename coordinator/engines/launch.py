@@ -9,19 +9,27 @@ its options, and which gives a `Launcher`.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Collection, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final, Protocol, TypeAlias
 
 from protocol import RunError, nearest
+from protocol.errors import DISTRIBUTION, install_hint
 
 GROUP: Final = "dni.engines"
 BIND: Final = "bind"
 """The option of all engines: where the head listens."""
+START_TIMEOUT: Final = "start_timeout"
+"""The option of all engines: seconds that agents have to join."""
 
 
 class Launcher(Protocol):
     """Where agents are started. Another engine needs these words and nothing else."""
+
+    start_timeout: float | None
+    """Seconds that agents have to join where the user does not say; None for as many as it takes,
+    such as in a queue."""
 
     def home(self) -> str:
         """The address of this machine at which agents reach it. Raises RunError."""
@@ -36,6 +44,12 @@ class Launcher(Protocol):
     def gone(self) -> list[str]:
         """Who has ended, each with its last words; called ten times a second, so never slow."""
 
+    def waiting(self) -> list[str]:
+        """What keeps agents from joining, as far as is known, each with what to look at.
+
+        Called a few times a minute while agents are missing.
+        """
+
     def close(self) -> None:
         """See to it that nothing is left of any agent. Called once, also after a failed launch."""
 
@@ -49,7 +63,8 @@ def chosen(name: str, options: Mapping[str, str], own: Collection[str]) -> Launc
     Raises RunError where it cannot be had, or an option is not known.
     """
     if name not in own:
-        return launcher(name, {key: options[key] for key in options if key != BIND}, own)
+        own_options = {key: options[key] for key in options.keys() - {BIND, START_TIMEOUT}}
+        return launcher(name, own_options, own)
     if options:
         raise RunError(f"engine {name}: has no option {next(iter(options))!r}")
     return None
@@ -74,11 +89,27 @@ def launcher(name: str, options: Mapping[str, str], own: Collection[str] = ()) -
     return make(**options)
 
 
+def start_timeout(options: Mapping[str, str], launcher: Launcher) -> float | None:
+    """Seconds that agents have to join, None for ever. Raises RunError where it is no number."""
+    text = options.get(START_TIMEOUT)
+    if text is None:
+        return launcher.start_timeout
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise RunError(f"--start-timeout: {text!r} is not a number of seconds above 0")
+    return seconds
+
+
 def _loaded(point: EntryPoint) -> Make:
     try:
         made: Make = point.load()
     except ImportError as error:
-        raise RunError(f"engine {point.name}: cannot be loaded: {error}") from None
+        own = point.dist is not None and point.dist.name == DISTRIBUTION
+        hint = f"; {install_hint(point.name)}" if own else ""
+        raise RunError(f"engine {point.name}: cannot be loaded: {error}{hint}") from None
     return made
 
 

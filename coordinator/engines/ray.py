@@ -23,6 +23,10 @@ LEAVE_SECONDS: Final = 5.0
 class _Slot:
     """What an actor does on its node; `JOIN` there names the Python of the actor."""
 
+    def placed(self) -> bool:
+        """Answers once the cluster has found a place for the actor."""
+        return True
+
     def live(self, token: str) -> str:
         """Be an agent until it ends; how, and its last words."""
         agent = subprocess.Popen(
@@ -40,11 +44,14 @@ class _Slot:
 class Ray:
     """An actor with one processor for each worker, in the cluster at `address`. See `Launcher`."""
 
+    start_timeout: float | None = 120.0
+
     def __init__(self, address: str = "auto") -> None:
         self._address = address
         self._own = False
         self._actors: list[Any] = []
         self._lives: list[Any] = []
+        self._placed: list[Any] = []
 
     def home(self) -> str:
         """The address by which Ray knows this machine."""
@@ -58,7 +65,8 @@ class Ray:
         try:
             ray.init(address=self._address, log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise RunError(f"ray: {last_words(str(error))}") from None
+            start = "start one with `ray start --head`, or name one with --address"
+            raise RunError(f"ray: {last_words(str(error))}; {start}") from None
         self._own = True
 
     def launch(self, token: str, slots: int) -> None:
@@ -71,6 +79,7 @@ class Ray:
         for _ in range(slots):
             actor = make.remote()
             self._actors.append(actor)
+            self._placed.append(actor.placed.remote())
             self._lives.append(actor.live.remote(token))
 
     def gone(self) -> list[str]:
@@ -79,6 +88,18 @@ class Ray:
             return []
         over, _ = ray.wait(self._lives, num_returns=len(self._lives), timeout=0)
         return [f"ray actor {self._lives.index(life)}: {_words(life)}" for life in over]
+
+    def waiting(self) -> list[str]:
+        """How many actors have a place, and what the cluster has free."""
+        if not self._placed:
+            return []
+        placed, missing = ray.wait(self._placed, num_returns=len(self._placed), timeout=0)
+        if not missing:
+            return ["ray: all actors are placed, not all agents have joined; look at `ray logs`"]
+        have = ray.cluster_resources().get("CPU", 0)
+        free = ray.available_resources().get("CPU", 0)
+        places = f"{len(placed)} of {len(self._placed)} actors are placed"
+        return [f"ray: {places}, {free:g} of {have:g} processors are free; look at `ray status`"]
 
     def close(self) -> None:
         """Kill the actors that do not end by themselves; their agents end with them."""

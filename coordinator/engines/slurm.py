@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shlex
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -23,9 +25,13 @@ from protocol import RunError
 POLL_SECONDS: Final = 2.0
 ASK_SECONDS: Final = 10.0
 LEAVE_SECONDS: Final = 5.0
+CANCEL_TRIES: Final = 3
+CANCEL_SECONDS: Final = 1.0
 CONTROLLER_PORT: Final = 6817
 HERE: Final = shlex.join((sys.executable, "-P", "-m", "cli"))
 """What starts dni on a node that sees the same files as this machine, as is usual with Slurm."""
+_NUMBER: Final = re.compile(r"^(\d+)(?:;(\S+))?\s*$", re.MULTILINE)
+"""What `sbatch --parsable` prints; lines of the site's own may come before."""
 _OVER: Final = frozenset(
     {
         "BOOT_FAIL",
@@ -59,6 +65,9 @@ class Slurm:
     `remote_command` is what a shell on a node runs.
     """
 
+    start_timeout: float | None = None
+    """A job may stay in the queue for as long as it takes."""
+
     def __init__(self, sbatch_args: str = "", remote_command: str = HERE) -> None:
         words = shlex.split(sbatch_args)
         inside = "SLURM_JOB_ID" in os.environ
@@ -80,8 +89,12 @@ class Slurm:
         """The step or job, where it has ended, with its last words."""
         return self._agents.gone()
 
+    def waiting(self) -> list[str]:
+        """What Slurm says of the step or job whose agents have not all joined."""
+        return self._agents.waiting()
+
     def close(self) -> None:
-        """Cancel what is left."""
+        """Cancel what is left. Raises RunError where Slurm does not let it."""
         self._agents.close()
 
 
@@ -118,23 +131,39 @@ class _Step:
     def gone(self) -> list[str]:
         return self._clients.gone()
 
+    def waiting(self) -> list[str]:
+        return self._clients.waiting("the allocation may be in use: look at `squeue --steps`")
+
     def close(self) -> None:
         self._clients.close()
 
 
 class _Job:
-    """A job of our own. What its tasks print is in a file of the current folder until the end."""
+    """A job of our own. What its tasks print is in a file of the current folder until the end.
+
+    The job carries a comment that no other job has, so that it is found and cancelled even where
+    sbatch did not say its number.
+    """
 
     def __init__(self, words: list[str], remote_command: str) -> None:
         self._words = words
         self._remote = remote_command
         self._job = ""
+        self._cluster: tuple[str, ...] = ()
+        self._mark = f"dni-{secrets.token_hex(8)}"
+        self._submitted = False
         self._due = 0.0
 
     def launch(self, token: str, slots: int) -> None:
         own = ["--parsable", "--job-name=dni", f"--ntasks={slots}", "--output=dni-slurm-%j.out"]
         text = script(token, self._remote)
-        self._job = _asked("sbatch", *own, *self._words, text=text).strip().partition(";")[0]
+        self._submitted = True
+        said = _asked("sbatch", *own, f"--comment={self._mark}", *self._words, text=text)
+        found = _NUMBER.findall(said)
+        if not found:
+            raise RunError(f"sbatch: printed no job number but {said.strip()!r:.200}")
+        self._job, cluster = found[-1]
+        self._cluster = (f"--clusters={cluster}",) if cluster else ()
 
     def gone(self) -> list[str]:
         now = time.monotonic()
@@ -148,10 +177,18 @@ class _Job:
             return [f"slurm job {self._job}: will not start: {reason}"]
         return []
 
+    def waiting(self) -> list[str]:
+        state, reason = self._state()
+        why = f" ({reason})" if reason not in ("", "None") else ""
+        look = f"look at `squeue --jobs={self._job}`"
+        if state == "RUNNING":
+            look = f"{self._output}: {self._words_of_tasks()}"
+        return [f"slurm job {self._job}: {state}{why}; {look}"]
+
     def _state(self) -> tuple[str, str]:
         """What Slurm calls the job's state, and why; COMPLETED where it has forgotten the job."""
         try:
-            said = _asked("scontrol", "--oneliner", "show", "job", self._job)
+            said = _asked("scontrol", *self._cluster, "--oneliner", "show", "job", self._job)
         except RunError as error:
             return "COMPLETED" if "Invalid job id" in str(error) else "UNKNOWN", ""
         found = re.search(r"\bJobState=(\w+) Reason=(\w+)", said)
@@ -172,12 +209,37 @@ class _Job:
 
     def close(self) -> None:
         if not self._job:
+            self._cancel_by_mark()
             return
         patience = 0.0 if self._state()[0] == "PENDING" else LEAVE_SECONDS
         if not self._over_within(patience):
-            _asked("scancel", self._job)
+            self._cancel(self._job)
             self._over_within(LEAVE_SECONDS)
         self._output.unlink(missing_ok=True)
+
+    def _cancel(self, job: str) -> None:
+        """Cancel, and try again where the controller is busy. Raises RunError."""
+        command = ("scancel", *self._cluster, job)
+        for _ in range(CANCEL_TRIES - 1):
+            with suppress(RunError):
+                _asked(*command)
+                return
+            time.sleep(CANCEL_SECONDS)
+        try:
+            _asked(*command)
+        except RunError as error:
+            left = f"job {job} is left in the queue; run {' '.join(command)}"
+            raise RunError(f"slurm: {left}: {error}") from None
+
+    def _cancel_by_mark(self) -> None:
+        """Cancel the job that sbatch may have submitted without saying so."""
+        if not self._submitted:
+            return
+        with suppress(RunError):
+            jobs = _asked("squeue", "--me", "--noheader", "--format=%i %k")
+            for job, _, comment in (line.strip().partition(" ") for line in jobs.splitlines()):
+                if comment.strip() == self._mark:
+                    self._cancel(job)
 
     def _over_within(self, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
@@ -198,11 +260,12 @@ def _asked(program: str, *words: str, text: str = "") -> str:
             text=True,
             check=False,
             timeout=ASK_SECONDS,
+            start_new_session=True,  # Ctrl-C is for this process to handle
         )
     except OSError as error:
         raise RunError(f"{program}: {error.strerror}") from None
     except subprocess.TimeoutExpired:
         raise RunError(f"{program}: no answer within {ASK_SECONDS:.0f} s") from None
     if asked.returncode:
-        raise RunError(last_words(asked.stderr))
+        raise RunError(f"{program}: {last_words(asked.stderr or asked.stdout)}")
     return asked.stdout

@@ -29,6 +29,8 @@ class Ssh:
     `ssh_args` are further words for ssh.
     """
 
+    start_timeout: float | None = 120.0
+
     def __init__(self, hosts: str, remote_command: str = "dni", ssh_args: str = "") -> None:
         self._hosts = _read(hosts)
         self._remote = remote_command
@@ -44,7 +46,11 @@ class Ssh:
         """Where ssh would go for `host`, by its configuration."""
         try:
             asked = subprocess.run(
-                [*self._ssh, "-G", "--", host], capture_output=True, text=True, check=False
+                [*self._ssh, "-G", "--", host],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
             )
         except OSError as error:
             raise RunError(f"ssh: {error.strerror}") from None
@@ -63,6 +69,13 @@ class Ssh:
     def gone(self) -> list[str]:
         """The hosts whose agents have ended, with their last words."""
         return self._clients.gone()
+
+    def waiting(self) -> list[str]:
+        """The hosts from which no agent has joined; see `Launcher`."""
+        return self._clients.waiting(
+            f"ssh is connecting or `{self._remote} join -` never read the token: try `ssh {{name}} "
+            f"{self._remote} --version`, and look whether a start-up file there reads its input"
+        )
 
     def close(self) -> None:
         """End the agents and the programs that lead to them."""

@@ -10,6 +10,7 @@ import click
 
 _OPTIONS: Final = {
     "bind": "tcp://ADDRESS:PORT to listen at.  [default: where agents find this machine]",
+    "start_timeout": "Seconds that agents have to join.  [default: 120; slurm: no limit]",
     "hosts": "ssh: the machines, such as a,b,c.",
     "remote_command": "ssh, slurm: what starts dni there.  [default: dni; slurm: as here]",
     "ssh_args": "ssh: further words for ssh.",

@@ -21,13 +21,12 @@ from coordinator.links import Line
 from coordinator.record import LOGS, TRACE
 from coordinator.watch import Interrupts, interrupts
 from protocol import VERSION, Leave, Ping, RunError
+from protocol.errors import DISTRIBUTION, LostError
 from protocol.keys import KeyPair
-from protocol.messages import Died, Enrol, Launch, Refused, ToAgent, Upload, Welcome
+from protocol.messages import Died, Enrol, Goodbye, Launch, Refused, ToAgent, Upload, Welcome
 from protocol.spec import SOURCE
 from protocol.token import INSECURE, Token
 
-DISTRIBUTION: Final = "dni-train"
-"""The name under which pip knows this program."""
 ENROL_SECONDS: Final = 10.0
 PING_SECONDS: Final = 0.5
 LOST_SECONDS: Final = 10.0
@@ -35,6 +34,10 @@ TICK_SECONDS: Final = 0.1
 PART: Final = 1 << 20
 """Bytes of a file that travel in one message."""
 FLUSH_SECONDS: Final = 5.0
+HAND_IN_SECONDS: Final = 30.0
+"""How long an interrupted agent waits for its workers to hand in their weights."""
+BYE_SECONDS: Final = 2.0
+"""The same of one without workers."""
 
 
 def software() -> str:
@@ -160,6 +163,7 @@ class _Member:
         self._processes: Processes | None = None
         self._working: set[str] = set()
         self._over = False
+        self._patience: float | None = None
 
     def live(self) -> int:
         """Do what the head says; 0 when it says that all is over."""
@@ -174,15 +178,26 @@ class _Member:
                     answered = time.monotonic()
                     self._obey(message)
                 self._bury()
-                if self._interrupts.count:
-                    return 128 + self._interrupts.signal
+                if self._must_go():
+                    break
                 if self._agent.deserted():
-                    raise RunError("the line over which this was started has closed")
+                    raise LostError("the line over which this was started has closed")
                 if time.monotonic() - answered > LOST_SECONDS:
-                    raise RunError(f"nothing was heard of the head for {LOST_SECONDS:.0f} s")
-            return 0
+                    raise LostError(f"nothing was heard of the head for {LOST_SECONDS:.0f} s")
+            return 128 + self._interrupts.signal if self._interrupts.count else 0
         finally:
             self._left_behind.close()
+
+    def _must_go(self) -> bool:
+        """Whether this process leaves at once: after an interrupt, once the head had its time."""
+        count = self._interrupts.count
+        if count and self._patience is None:
+            self._patience = time.monotonic() + (HAND_IN_SECONDS if self._working else BYE_SECONDS)
+            self._line.tell(Goodbye(self._name))
+            if self._working:
+                held = ", ".join(sorted(self._working))
+                self._agent.tell(f"interrupted: handing in {held}; Ctrl-C again leaves at once")
+        return count > 1 or (self._patience is not None and time.monotonic() > self._patience)
 
     def _obey(self, message: ToAgent) -> None:
         match message:
@@ -191,7 +206,7 @@ class _Member:
             case Leave():
                 self._over = True
             case Refused(text=text):
-                raise RunError(f"the head refuses: {text}")
+                raise LostError(f"the head refuses: {text}")
             case _:
                 pass
 

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -84,9 +84,13 @@ def status_command(run: str, as_json: bool) -> None:
         click.echo(json.dumps(found))
     else:
         console = Terminal()
+        if found["state"] == "waiting":
+            slots = sum(agent["slots"] for agent in found["agents"])
+            console.say(f"waiting: {slots} of {found['slots_wanted']} slots joined")
         console.print(status_table(found))
-        console.print(layers_table(found))
-        console.print(ways_table(found))
+        if found["layers"]:
+            console.print(layers_table(found))
+            console.print(ways_table(found))
 
 
 @click.command("stop")
@@ -110,6 +114,22 @@ def revoke_command(run: str, name: str) -> None:
     revoke(run_folder(run), name)
 
 
+class WorkerCount(click.ParamType):  # type: ignore[type-arg]  # click 8.1 has no parameter
+    """A number of workers, or the word auto."""
+
+    name = "INTEGER|auto"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | str:
+        """The number, or "auto"; anything else is refused."""
+        if value == "auto":
+            return "auto"
+        if str(value).isdecimal() and int(value) > 0:
+            return int(value)
+        self.fail(f"{value!r} is neither a number above 0 nor auto", param, ctx)
+
+
 _WHERE: Final = (
     click.option(
         "--bind",
@@ -118,7 +138,18 @@ _WHERE: Final = (
         help="Where machines join: an address of this one that they can reach.",
     ),
     click.option(
-        "--workers", type=click.IntRange(1), help="Begin with so many.  [default: one a layer]"
+        "--workers",
+        type=WorkerCount(),
+        help="Number of worker slots to wait for before training starts; auto: as many as join, "
+        "and layers share.  [default: one per layer]",
+    ),
+    click.option(
+        "--wait",
+        type=click.FloatRange(0, min_open=True),
+        metavar="SECONDS",
+        help="After so long without a new host: with --workers auto train with what has joined; "
+        "else ask for that on a terminal, and give up elsewhere.  [default: 30 with auto and on a "
+        "terminal; else wait on]",
     ),
     click.option(
         "--joins",
@@ -163,12 +194,15 @@ def several_commands(
     ) -> None:
         """Train the PIPELINE file on other machines: print the line to paste there, and wait."""
         from coordinator.display import Terminal, choose
+        from coordinator.several.words import terminal_question
         from coordinator.tables import end_of_run
 
         console = Terminal(stderr=as_json)
         made = read(pipeline, overrides)
+        question = terminal_question(console.say) if console.is_terminal else None
         with options.about(pipeline):
-            result = up(made, tell=console.say, display=choose(console), **where)
+            display = choose(console)
+            result = up(made, tell=console.say, display=display, question=question, **where)
         ctx.exit(end_of_run(console, result, as_json))
 
     others = (join_command, doctor_command, status_command, stop_command, revoke_command)

@@ -11,7 +11,8 @@ from coordinator.engines.launch import Launcher
 from coordinator.events import End
 from coordinator.several.door import Door
 from coordinator.several.engine import SeveralEngine
-from coordinator.several.head import Head
+from coordinator.several.gather import Policy, gather
+from coordinator.several.placement import grouped
 from coordinator.shell import run_processes
 from coordinator.train import Drive
 from coordinator.watch import Watch
@@ -28,9 +29,10 @@ class Pasted:
     `tell` is called with that line.
     """
 
+    start_timeout: float | None = None
+
     def __init__(self, tell: Callable[[str], None]) -> None:
         self._tell = tell
-        self._missed = ""
 
     def home(self) -> str:
         """Nobody knows but who opens the door."""
@@ -39,17 +41,16 @@ class Pasted:
     def launch(self, token: str, slots: int) -> None:
         """Ask for it."""
         self._tell(f"dni join {token}")
-        self._tell(f"waiting for {slots} workers; paste the line above on each machine")
+        some = "" if slots == 1 else "; --slots N behind it gives N of them a place there"
+        self._tell(f"waiting for {slots} workers; paste the line above on each host{some}")
 
     def gone(self) -> list[str]:
         """Of who has not come there is nothing to say."""
         return []
 
-    def misses(self, text: str) -> None:
-        """One machine must still come, as `text` explains; it is told where it is news."""
-        if text != self._missed:
-            self._tell(f"waiting for one more: {text}")
-        self._missed = text
+    def waiting(self) -> list[str]:
+        """It is for people to know."""
+        return []
 
     def close(self) -> None:
         """They leave when the head says so."""
@@ -63,11 +64,13 @@ def elsewhere(
     folder: Path,
     costs: Mapping[str, float],
     tell: Callable[[str], None],
+    policy: Callable[[], Policy],
 ) -> Drive:
     """What trains `pipeline` with agents of `launcher`, which is closed at the end.
 
     The head is behind `door`, else at any port of the address at which the agents find it. `tell`
-    is called with what there is to say of them.
+    is called with what there is to say of them. The wait for them is by the `policy` that is made
+    when it begins.
     """
 
     def drive(watch: Watch) -> End:
@@ -77,32 +80,18 @@ def elsewhere(
             if not token.secure:
                 tell(INSECURE)
             with closing(head):
-                head.begin(folder)
                 wanted = len(pipeline.processes) - 1
+                head.begin(folder, wanted)
                 launcher.launch(str(token), wanted)
                 at = pipeline.data.at
-                if not head.gather(wanted, at, lambda: _in_vain(launcher, watch, head, wanted, at)):
+                workers = gather(head, wanted, at, watch.interrupts, policy())
+                if workers is None:
                     return End("interrupted")
+                divided = grouped(pipeline, workers, costs)
                 if pipeline.data_away:
                     tell(f"{at} reads the data")
-                watch.start_clock()
+                watch.start(divided)
                 engine = SeveralEngine(head, folder, pipeline.train.threads, costs)
-                return run_processes(pipeline, facts, engine, watch, STOP_SECONDS)
+                return run_processes(divided, facts, engine, watch, STOP_SECONDS)
 
     return drive
-
-
-def _in_vain(launcher: Launcher, watch: Watch, head: Head, wanted: int, at: str) -> bool:
-    """Whether the user asked for an end, while machines with `wanted` slots are waited for.
-
-    Raises RunError where an agent has ended, or where all are there that were launched and none
-    is the machine `at`.
-    """
-    if gone := launcher.gone():
-        raise RunError("; ".join(gone))
-    if head.slots >= wanted and not head.registry.called(at):
-        text = f"data.at: {at} is none of {head.registry.roll}"
-        if not isinstance(launcher, Pasted):
-            raise RunError(text)
-        launcher.misses(text)
-    return watch.interrupts.count > 0

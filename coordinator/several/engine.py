@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from coordinator.engines.processes import Processes, SocketFolder
-from coordinator.events import Exited
+from coordinator.events import Broken, Exited
 from coordinator.record import LOGS, TRACE
 from coordinator.several.agent import at_home
 from coordinator.several.head import Head
@@ -73,8 +73,8 @@ class SeveralEngine:
                 inboxes[str(edge)] = f"tcp://{agents[placed[worker]].address}:*"
         return {"name": worker, "inboxes": inboxes, "peers": peers, "clock": clock_name()}
 
-    def exits(self) -> Iterator[Exited]:
-        """The workers that ended since the last call."""
+    def exits(self) -> Iterator[Exited | Broken]:
+        """The workers that ended since the last call, and who has to leave."""
         yield from self._head.exits()
         yield from self._processes.exits()
 

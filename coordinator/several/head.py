@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -11,14 +10,15 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from coordinator.events import Exited
+from coordinator.events import Broken, Exited
 from coordinator.links import Heard, Links
 from coordinator.record import REVOKED, STATUS, whole
+from coordinator.several.owner import Owner
 from coordinator.several.registry import Agent, Registry
 from coordinator.several.uploads import Uploads
 from protocol import Hello, Leave, Ping, ToCoordinator, ToWorker
 from protocol.keys import PLAIN, KeyPair
-from protocol.messages import Died, Enrol, Refused, ToAgent, Upload
+from protocol.messages import Died, Enrol, Goodbye, Refused, ToAgent, Upload
 from protocol.spec import HEAD
 
 LOST_SECONDS: Final = 5.0
@@ -58,7 +58,9 @@ class Head:
         own = urlsplit(self.endpoint).hostname or ""
         registry.at_home(home.public, own, time.monotonic())
         self._folder: Path | None = None
-        self._died: list[Exited] = []
+        self._wanted = 0
+        self._owner = Owner.current()
+        self._died: list[Exited | Broken] = []
         self._uploads = Uploads(tell)
         self._due = 0.0
         self._looked = time.monotonic()
@@ -69,9 +71,10 @@ class Head:
         """Where agents come to."""
         return self._links.endpoint
 
-    def begin(self, folder: Path) -> None:
-        """The run is recorded in `folder`."""
+    def begin(self, folder: Path, wanted: int = 0) -> None:
+        """The run is recorded in `folder`; training begins when `wanted` slots have joined."""
         self._folder = folder
+        self._wanted = wanted
 
     # -- as the line to the workers
 
@@ -94,12 +97,14 @@ class Head:
                     self._uploads.take(self._folder, message, own)
                 case Ping(name=name):
                     self._arrived(name)
+                case Goodbye(name=name):
+                    self._let_go(name)
                 case message:
                     yield message
         self._look_after()
 
-    def exits(self) -> Iterator[Exited]:
-        """The workers that ended since the last call, and those of whom nothing is heard."""
+    def exits(self) -> Iterator[Exited | Broken]:
+        """The workers that ended since the last call, and the hosts that have to leave."""
         died, self._died = self._died, []
         yield from died
 
@@ -132,25 +137,6 @@ class Head:
 
     # -- agents
 
-    def gather(
-        self, slots: int, at: str = HEAD, in_vain: Callable[[], bool] = lambda: False
-    ) -> bool:
-        """Wait until agents with so many slots are there, and the machine `at`.
-
-        False once it is `in_vain`, which is asked between looks.
-        """
-        while self.slots < slots or not self.registry.called(at):
-            if in_vain():
-                return False
-            for _ in self.poll(0.1):
-                pass
-        return True
-
-    @property
-    def slots(self) -> int:
-        """How many workers the agents here can run."""
-        return sum(agent.slots for agent in self.registry.agents.values() if agent.here)
-
     def _enrol(self, heard: Heard, message: Enrol) -> None:
         """Let a machine in, or not. Once it knows its name, so does who asks for the status."""
         answer = self.registry.enrol(message, heard.key, time.monotonic())
@@ -174,6 +160,21 @@ class Head:
         if agent is not None and message.worker in agent.workers:
             status = -message.signal if message.signal else message.status
             self._died.append(Exited(message.worker, status, message.words))
+
+    def _let_go(self, name: str) -> None:
+        """An agent was interrupted. If it has workers the run ends, so that all hand in weights."""
+        agent = self.registry.agents.get(name)
+        if agent is None or name == HEAD:
+            return
+        if agent.workers:
+            held = ", ".join(agent.workers)
+            text = f"{name} ({agent.host}) was interrupted and leaves with {held}"
+            self._tell(f"{text}: the run ends")
+            self._died.append(Broken(text))
+        else:
+            self.registry.revoke(name)
+            self._tell(f"{name} ({agent.host}) has left")
+            self.send(name, Leave())
 
     def _look_after(self) -> None:
         """Now and then: who is silent, who is revoked, and how things stand for who asks."""
@@ -225,6 +226,14 @@ class Head:
             }
             for agent in self.registry.agents.values()
         ]
-        text = json.dumps({"pid": os.getpid(), "endpoint": self.endpoint, "agents": agents})
+        begun = any(agent.workers for agent in self.registry.agents.values())
+        status = {
+            "owner": self._owner.as_dict(),
+            "endpoint": self.endpoint,
+            "state": "training" if begun else "waiting",
+            "slots_wanted": self._wanted,
+            "agents": agents,
+        }
+        text = json.dumps(status)
         with suppress(OSError):  # of a full disk the recorder tells
             whole(self._folder / STATUS, lambda part: part.write_text(text, "utf-8"))

@@ -22,13 +22,31 @@ class Offer(NamedTuple):
 def grouped(pipeline: Pipeline, count: int, costs: Mapping[str, float]) -> Pipeline:
     """`pipeline` in at most `count` workers, neighbours together, the dearest as cheap as can be.
 
-    One that says itself who shares a worker stays as it is.
+    One that is in no more workers already stays as it is.
     """
     layers = pipeline.cores[1:]
-    if pipeline.workers or count >= len(layers):
+    if count >= len(pipeline.processes) - 1:
         return pipeline
     each = [_cost((name,), costs) or 1.0 for name in layers]
     return replace(pipeline, workers=tuple(map(tuple, _parts(each, max(1, count)))))
+
+
+def divided(pipeline: Pipeline, count: int | None, costs: Mapping[str, float]) -> Pipeline:
+    """`pipeline` in exactly `count` workers, as --workers asks for; None leaves it as it is.
+
+    Raises SpecError where there are fewer layers, or the pipeline says itself which layers share.
+    """
+    if count is None:
+        return pipeline
+    layers = len(pipeline.layer)
+    if count > layers:
+        raise SpecError(f"--workers: {count} is more than the {layers} layers")
+    if pipeline.workers and count != len(pipeline.workers):
+        raise SpecError(
+            f"--workers: {count}, but the pipeline divides its layers into {len(pipeline.workers)} "
+            "workers itself; leave --workers out, or the key workers"
+        )
+    return grouped(pipeline, count, costs)
 
 
 def _parts(costs: Sequence[float], count: int) -> list[list[int]]:

@@ -129,10 +129,14 @@ class Registry:
         return None if alike else next((agent for agent in here if agent.name == name), None)
 
     @property
-    def roll(self) -> str:
-        """The machines that joined, by name and host."""
-        joined = (a for a in self.agents.values() if a.name != HEAD and a.here)
-        return ", ".join(f"{agent.name} ({agent.host})" for agent in joined)
+    def joined(self) -> list[Agent]:
+        """The hosts that are here, in the order in which they came; the head is none of them."""
+        return [agent for agent in self.agents.values() if agent.name != HEAD and agent.here]
+
+    @property
+    def closed(self) -> bool:
+        """Whether no further host may enrol, and all that did are here."""
+        return self._uses <= 0 and all(agent.here for agent in self.agents.values())
 
     def may_speak(self, name: str, key: str) -> bool:
         """Whether who has `key` may speak in the name of `name`: its own, or what lives there."""

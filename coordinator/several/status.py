@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,8 +12,8 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from coordinator.record import METRICS, REVOKED, STATUS, SUMMARY
-from coordinator.watch import alive
+from coordinator.record import METRICS, REVOKED, STATUS, SUMMARY, under_way
+from coordinator.several.owner import Owner
 from protocol import RunError, SpecError, nearest
 from protocol.spec import HEAD
 
@@ -23,14 +22,23 @@ TAIL: Final = 1 << 20
 
 
 def status(folder: Path) -> dict[str, Any]:
-    """What the head wrote last. Raises RunError where it wrote nothing, or is gone."""
-    try:
-        found: dict[str, Any] = json.loads((folder / STATUS).read_text("utf-8"))
-    except (OSError, ValueError):
-        raise RunError(f"{folder}: holds no run on several machines that goes on") from None
-    if (folder / SUMMARY).exists() or not alive(found["pid"]):
+    """What the head wrote last. Raises RunError where it wrote nothing, or is not to be seen."""
+    found, owner = _written(folder)
+    if (folder / SUMMARY).exists():
         raise RunError(f"{folder}: the run is over")
+    if owner.elsewhere:
+        raise RunError(f"{folder}: the head of this run is {owner.elsewhere}; run dni there")
+    if not owner.alive or not under_way(folder, unknown=True):
+        raise RunError(f"{folder}: the run is over; its head ended without a summary")
     return found | {"layers": list(_layers(folder).values())}
+
+
+def _written(folder: Path) -> tuple[dict[str, Any], Owner]:
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads((folder / STATUS).read_text("utf-8"))
+        if isinstance(found, dict) and (owner := Owner.read(found.get("owner"))):
+            return found, owner
+    raise RunError(f"{folder}: holds no run on several machines that goes on")
 
 
 def _layers(folder: Path) -> dict[str, dict[str, Any]]:
@@ -48,7 +56,10 @@ def _layers(folder: Path) -> dict[str, dict[str, Any]]:
 
 def stop(folder: Path) -> None:
     """Let the head end the run. Raises RunError where there is none."""
-    os.kill(status(folder)["pid"], signal.SIGINT)
+    status(folder)
+    _, owner = _written(folder)
+    if not owner.interrupt():
+        raise RunError(f"{folder}: the run is over")
 
 
 def revoke(folder: Path, name: str) -> None:
@@ -107,6 +118,7 @@ def status_table(found: dict[str, Any]) -> Table:
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=f"head at {found['endpoint']}")
     for heading in ("machine", "host", "address", "slots", "cores", "workers", "last heard of"):
         made.add_column(heading)
+    idle = "waiting" if found["state"] == "waiting" else "in reserve"
     for agent in found["agents"]:
         made.add_row(
             agent["name"],
@@ -114,7 +126,7 @@ def status_table(found: dict[str, Any]) -> Table:
             escape(agent["address"]),
             str(agent["slots"]),
             str(agent["cores"]),
-            ", ".join(agent["workers"]) or ("" if agent["name"] == HEAD else "in reserve"),
+            ", ".join(agent["workers"]) or ("" if agent["name"] == HEAD else idle),
             f"{agent['silent_seconds']:.1f} s ago",
         )
     return made

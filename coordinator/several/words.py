@@ -1,10 +1,12 @@
-"""What the words of `dni join` take from the command line and from standard input."""
+"""What `dni join` and `dni up` take from the command line and from standard input."""
 
 from __future__ import annotations
 
 import os
 import select
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 
 from protocol import SpecError
 from protocol.spec import layer_name
@@ -25,3 +27,45 @@ def input_ended() -> bool:
     here = sys.stdin.fileno()
     readable, _, _ = select.select([here], [], [], 0)
     return bool(readable) and not os.read(here, 4096)
+
+
+def terminal_question(tell: Callable[[str], None]) -> TerminalQuestion | None:
+    """What asks on the terminal by way of `tell`; None where standard input is not a terminal."""
+    try:
+        return TerminalQuestion(tell) if sys.stdin.isatty() else None
+    except (AttributeError, ValueError):  # standard input is closed
+        return None
+
+
+class TerminalQuestion:
+    """A yes-or-no question, answered by a line on the terminal. See `gather.Question`."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._open = False
+
+    def ask(self, text: str) -> None:
+        """Put the question; what was typed before is no answer to it."""
+        self._line()
+        self._open = True
+        self._tell(f"{text} [y/N]")
+
+    def answer(self) -> bool | None:
+        """Whether the answer is yes; None as long as there is none, and after a no."""
+        line = self._line() if self._open else None
+        if line is None:
+            return None
+        self._open = False
+        agreed = line.strip().lower() in ("y", "yes")
+        if not agreed:
+            self._tell("waiting on; Ctrl-C ends the run")
+        return agreed
+
+    def _line(self) -> str | None:
+        """What was typed; None where nothing was. A process in the background may not read."""
+        here = sys.stdin.fileno()
+        with suppress(OSError):
+            readable, _, _ = select.select([here], [], [], 0)
+            if readable and os.tcgetpgrp(here) == os.getpgrp():
+                return os.read(here, 4096).decode("utf-8", "replace")
+        return None

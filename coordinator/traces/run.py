@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from coordinator.record import SUMMARY, TRACE, pipeline_of
+from coordinator.record import SUMMARY, TRACE, pipeline_of, under_way
 from coordinator.traces.clocks import Clock, clock
 from coordinator.traces.events import Events, Keep, Work
 from coordinator.traces.files import TraceFile
@@ -58,8 +58,9 @@ class Traces:
 
     @property
     def running(self) -> bool:
-        """Whether the run goes on: it has no summary yet, and one of its workers is there."""
-        return self.summary is None and any(map(_alive, self.files.values()))
+        """Whether the run goes on: it is recorded, and one of its workers is there."""
+        recorded = self.summary is None and under_way(self.folder, unknown=True)
+        return recorded and any(map(_alive, self.files.values()))
 
     @property
     def edges(self) -> tuple[Edge, ...]:

@@ -1,0 +1,117 @@
+"""Which process a run belongs to, so that no other one is taken for it.
+
+A process id alone says little: the process may be dead and its id another's, it may be on another
+host that sees the same folder, in another container, or from before a reboot.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from protocol.clock import clock_name
+
+_PROC: Final = Path("/proc")
+_START_FIELD: Final = 19
+"""Where `starttime` is in /proc/<pid>/stat, counted behind the process's name (see proc(5))."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A process: its id, and what makes the id mean something.
+
+    `boot` names the time since the host's last boot, `namespace` the process ids that are counted
+    together, `started` when the process began, in ticks of that boot. Empty or 0 where the
+    system does not say.
+    """
+
+    pid: int
+    host: str
+    boot: str
+    namespace: str
+    started: int
+
+    @classmethod
+    def current(cls) -> Owner:
+        """This process."""
+        pid = os.getpid()
+        return cls(pid, platform.node(), clock_name(), _namespace(), _started(pid))
+
+    @classmethod
+    def read(cls, table: object) -> Owner | None:
+        """The owner that `as_dict` wrote; None where `table` is no such."""
+        kinds = {"pid": int, "host": str, "boot": str, "namespace": str, "started": int}
+        if not isinstance(table, dict) or table.keys() != kinds.keys():
+            return None
+        if any(type(table[key]) is not kind for key, kind in kinds.items()) or table["pid"] <= 0:
+            return None
+        return cls(**table)
+
+    def as_dict(self) -> dict[str, object]:
+        """What `read` makes the same of."""
+        return asdict(self)
+
+    @property
+    def elsewhere(self) -> str:
+        """Where the process is, if it cannot be seen from here; else empty."""
+        if self.host != platform.node():
+            return f"on the host {self.host!r}"
+        if self.boot == clock_name() and self.namespace != _namespace():
+            return "in another container of this host"
+        return ""
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs; False where it is `elsewhere`."""
+        if self.elsewhere or self.boot != clock_name():
+            return False
+        return _exists(self.pid) and self.started == _started(self.pid)
+
+    def interrupt(self) -> bool:
+        """Send SIGINT to the process, and to no other; False where it is not alive."""
+        if not hasattr(os, "pidfd_open"):
+            alive = self.alive
+            if alive:
+                os.kill(self.pid, signal.SIGINT)
+            return alive
+        with suppress(ProcessLookupError), closing(_Handle(self.pid)) as handle:
+            if self.alive:  # asked while the handle holds the id, so that it is this process's
+                signal.pidfd_send_signal(handle.number, signal.SIGINT)
+                return True
+        return False
+
+
+class _Handle:
+    def __init__(self, pid: int) -> None:
+        self.number = os.pidfd_open(pid)
+
+    def close(self) -> None:
+        os.close(self.number)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
+
+
+def _namespace() -> str:
+    with suppress(OSError):
+        return str((_PROC / "self/ns/pid").readlink())
+    return ""
+
+
+def _started(pid: int) -> int:
+    with suppress(OSError, ValueError, IndexError):
+        text = (_PROC / str(pid) / "stat").read_text("utf-8", "replace")
+        return int(text.rpartition(")")[2].split()[_START_FIELD])
+    return 0
