@@ -143,7 +143,7 @@ def test_layers_are_spread_over_the_slots_that_joined(
     dni.until(lambda: "waiting" in dni("status", "run").stdout or head.metrics(), "it is shown")
     assert head.end(LATE) == 0, head.text
     assert several.ends() == [0]
-    assert "2 of 3 slots joined: host1 (2); need 1 more\n" in head.text
+    assert "2 of 3 slots joined: host1 (2); need 1 more" in head.text
     assert "training with 2 workers: layers share" in head.text
     assert [line for line in machine.text.splitlines() if "working" in line] == [
         "working: layer0, layer1-2"

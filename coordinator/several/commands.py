@@ -125,9 +125,9 @@ class WorkerCount(click.ParamType):  # type: ignore[type-arg]  # click 8.1 has n
         """The number, or "auto"; anything else is refused."""
         if value == "auto":
             return "auto"
-        if str(value).isdecimal() and int(value) > 0:
-            return int(value)
-        self.fail(f"{value!r} is neither a number above 0 nor auto", param, ctx)
+        if not str(value).isdecimal() or int(value) == 0:
+            self.fail(f"{value!r} is neither a number above 0 nor auto", param, ctx)
+        return int(value)
 
 
 _WHERE: Final = (
