@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
+from coordinator.engines import slurm
 from coordinator.engines.slurm import script, task
+from protocol import RunError
 from tests.conftest import Dni
+from tests.fake_slurm import FakeSlurm
 
 
 def _answers() -> bool:
@@ -47,6 +52,90 @@ def test_the_script_hands_its_input_to_the_command() -> None:
     ran = subprocess.run(["sh"], input=text, text=True, capture_output=True, check=True)
     assert ran.stdout == "join - --slots 1 --cores 1\ndni1:abc\n"
     assert task("dni")[:2] == ["sh", "-c"]
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
+    """A Slurm that answers what it is told to; the current folder is empty."""
+    for name in ("bin", "here"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(slurm, "LEAVE_SECONDS", 0.1)
+    monkeypatch.setattr(slurm, "CANCEL_SECONDS", 0.01)
+    return FakeSlurm(tmp_path / "bin")
+
+
+@pytest.mark.parametrize(
+    ("printed", "job", "cluster"),
+    [
+        ("4711\n", "4711", []),
+        ("4711;east\n", "4711", ["--clusters=east"]),
+        ("Welcome to the cluster\n--> Verifying 12 hosts...OK\n4711\n", "4711", []),
+        ("99 bottles\n4711\n\n", "4711", []),
+        ("7\n4711\nbye\n", "4711", []),
+    ],
+)
+def test_the_job_number_is_found_in_what_a_site_prints_and_cancelled(
+    fake: FakeSlurm, printed: str, job: str, cluster: list[str]
+) -> None:
+    fake.answers("sbatch", printed)
+    engine = slurm.Slurm()
+    engine.launch("dni1:abc", 3)
+    assert engine.gone() == []
+    assert engine.waiting() == [
+        f"slurm job {job}: PENDING (Priority); look at `squeue --jobs={job}`"
+    ]
+    engine.close()
+    assert fake.asked("scancel") == [[*cluster, job]]
+    assert all(words[: len(cluster)] == cluster for words in fake.asked("scontrol"))
+
+
+@pytest.mark.parametrize("printed", ["", "Welcome\n", "job 4711\n", "4711 submitted\n"])
+def test_a_job_whose_number_sbatch_does_not_print_is_found_by_its_comment_and_cancelled(
+    fake: FakeSlurm, printed: str
+) -> None:
+    fake.answers("sbatch", printed)
+    fake.answers("squeue", "17 somebody's\n4711 MARK\n")
+    engine = slurm.Slurm()
+    with pytest.raises(RunError, match="sbatch: printed no job number but"):
+        engine.launch("dni1:abc", 3)
+    engine.close()
+    assert fake.asked("scancel") == [["4711"]]
+
+
+def test_a_job_that_sbatch_refuses_is_said_and_nothing_is_cancelled(fake: FakeSlurm) -> None:
+    fake.answers("sbatch", "", 1, "sbatch: error: Invalid partition\n")
+    engine = slurm.Slurm()
+    with pytest.raises(RunError, match="Invalid partition"):
+        engine.launch("dni1:abc", 3)
+    engine.close()
+    assert fake.asked("scancel") == []
+
+
+def test_a_job_that_cannot_be_cancelled_is_named_with_what_to_do(fake: FakeSlurm) -> None:
+    fake.answers("sbatch", "4711\n")
+    fake.answers("scancel", "", 1, "scancel: error: timed out\n")
+    engine = slurm.Slurm()
+    engine.launch("dni1:abc", 3)
+    with pytest.raises(RunError, match=r"job 4711 is left in the queue; run scancel 4711: .*timed"):
+        engine.close()
+    assert len(fake.asked("scancel")) == slurm.CANCEL_TRIES
+
+
+def test_a_run_whose_job_stays_in_the_queue_says_so_and_ends_in_time(
+    dni: Dni, fake: FakeSlurm
+) -> None:
+    fake.answers("sbatch", "Welcome\n4711\n")
+    words = ("--engine", "slurm", "--start-timeout", "6")
+    ran = dni("run", "tiny.toml", *words, environment={"PATH": os.environ["PATH"]})
+    assert ran.returncode == 2
+    job = "slurm job 4711: PENDING (Priority); look at `squeue --jobs=4711`"
+    assert f"waited 5 s for agents: 0 of 3 slots joined; need 3 more; {job}\n" in ran.stdout
+    assert f"need 3 more; {job} (--start-timeout 6)\n" in ran.stdout
+    assert fake.asked("scancel") == [["4711"]]
+    dni.nothing_left()
 
 
 @needs_slurm

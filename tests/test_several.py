@@ -158,7 +158,8 @@ def test_a_head_that_waits_says_so_and_can_be_stopped(dni: Dni, several: Several
     head = several.up()
     several.join(head, "--slots", "2")
     dni.until(
-        lambda: "2 of 3 slots joined: host1 (2); need 1 more, or --workers 2" in head.text, ""
+        lambda: "2 of 3 slots joined: host1 (2); need 1 more, or --workers 2" in head.text,
+        "it says who has joined",
     )
     shown = dni("status", "run").stdout
     assert "waiting: 2 of 3 slots joined" in shown

@@ -1,0 +1,63 @@
+"""Programs at whose other end an agent runs: what they printed, and whether the agent joined."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from coordinator.engines.clients import Clients
+from tests.conftest import wait_until
+
+SILENT = "import sys; sys.stdin.read()"
+SAYS = "import sys; print({!r}, flush=True); sys.stdin.read()"
+
+
+@pytest.fixture
+def clients() -> Iterator[Clients]:
+    made = Clients()
+    with closing(made):
+        yield made
+
+
+def start(clients: Clients, name: str, code: str) -> None:
+    clients.start(name, [sys.executable, "-c", code], "token")
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (SILENT, "a: no agent has joined; it said nothing; look at a"),
+        (SAYS.format("Permission?"), "a: no agent has joined; Permission?; look at a"),
+        (SAYS.format("one\ntwo"), "a: no agent has joined; two; look at a"),
+    ],
+)
+def test_a_client_whose_agent_does_not_join_is_named_with_what_it_printed(
+    clients: Clients, code: str, said: str
+) -> None:
+    start(clients, "a", code)
+    wait_until(lambda: clients.waiting("look at {name}") == [said], "it has printed that")
+    assert clients.gone() == []
+
+
+def test_a_client_whose_agent_joined_is_not_waited_for(clients: Clients) -> None:
+    start(clients, "a", SAYS.format("Welcome!\njoined tcp://10.0.0.1:5701 as host1; waiting"))
+    start(clients, "b", SILENT)
+    wait_until(lambda: len(clients.waiting("")) == 1, "one has joined")
+    assert clients.waiting("")[0].startswith("b: ")
+
+
+def test_to_look_at_what_a_client_printed_does_not_disturb_what_it_prints_next(
+    clients: Clients,
+) -> None:
+    code = "import sys, time\nfor n in range(200): print('line', n, flush=True)\nsys.exit(3)"
+    start(clients, "a", code)
+
+    def over() -> list[str]:
+        clients.waiting("")
+        return clients.gone()
+
+    wait_until(over, "it has ended")
+    assert clients.gone() == ["a: ended with status 3: line 199"]
