@@ -274,6 +274,7 @@ def _read(path: Path | None, overrides: tuple[str, ...]) -> Pipeline:
 @engine_wishes
 @options.run_dir
 @options.force
+@options.deterministic
 @options.trace
 @options.as_json
 @click.pass_context
@@ -285,16 +286,20 @@ def run_command(
     wish: Mapping[str, str],
     run_dir: Path | None,
     force: bool,
+    deterministic: bool,
     trace: str | None,
     as_json: bool,
 ) -> None:
-    """Train the PIPELINE file, or the embedded example where none is given."""
+    """Train the PIPELINE file, or the embedded example where none is given.
+
+    Layers do not wait for each other, so two runs with the same train.seed differ a little:
+    --deterministic makes them equal, bit for bit, and slower.
+    """
     from coordinator.display import Terminal, choose
     from coordinator.tables import end_of_run
 
     console = Terminal(stderr=as_json)
-    traced = (f"trace.mode={trace}",) if trace else ()
-    read = _read(pipeline, overrides + traced)
+    read = _read(pipeline, options.with_options(overrides, deterministic, trace))
     with options.about(pipeline):
         result = run(
             read,
@@ -313,6 +318,7 @@ def run_command(
 @options.overrides
 @wishes
 @options.engine
+@options.deterministic
 @options.as_json
 @click.pass_context
 def compare_command(
@@ -321,6 +327,7 @@ def compare_command(
     overrides: tuple[str, ...],
     wish: Wishes,
     engine: str,
+    deterministic: bool,
     as_json: bool,
 ) -> None:
     """Run the PIPELINE file with several rules and seeds, and put the results side by side.
@@ -334,8 +341,11 @@ def compare_command(
     from coordinator.tables import exit_status
     from protocol import SpecError, located
 
+    overrides = options.with_options(overrides, deterministic)
     if wish.table1 and (pipeline or overrides):
-        raise SpecError("--table1: brings its own pipelines; give no file and no -o")
+        raise SpecError(
+            "--table1: brings its own pipelines; give no file, no -o and no --deterministic"
+        )
     console = Terminal(stderr=as_json)
     read = None if wish.table1 else located(_read(pipeline, overrides))
     cells, out = wish.cells(read, engine)

@@ -47,7 +47,21 @@ trace = click.option(
     help="What to record of the messages: what became of the newest, of all, these and the "
     "messages themselves, or nothing.  [default: the pipeline's trace.mode, ring]",
 )
+deterministic = click.option(
+    "--deterministic",
+    is_flag=True,
+    help="One batch at a time (train.schedule=lockstep), so that a run can be repeated exactly. "
+    "Without it the same seed gives a slightly different result each time.",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else.")
+
+
+def with_options(
+    overrides: tuple[str, ...], deterministic: bool, trace: str | None = None
+) -> tuple[str, ...]:
+    """`overrides`, and what other options set of a pipeline."""
+    more = (f"trace.mode={trace}",) if trace else ()
+    return (*overrides, *more, *(("train.schedule=lockstep",) if deterministic else ()))
 
 
 _NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

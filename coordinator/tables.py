@@ -16,6 +16,7 @@ from rich.table import Table
 from coordinator.blas import threads
 from coordinator.display import Terminal, blas_threads, layer_table
 from coordinator.events import End
+from coordinator.program import next_steps
 from coordinator.train import Result
 from protocol import Pipeline
 
@@ -79,6 +80,8 @@ def show_result(console: Terminal, result: Result) -> None:
     if result.end.text:
         console.say(f"error: {result.end.text}")
     console.say(f"files: {result.folder}")
+    if result.end.outcome == "completed":
+        console.say(next_steps(result.folder))
 
 
 def plan_table(pipeline: Pipeline, plans: Sequence[Row]) -> Table:

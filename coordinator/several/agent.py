@@ -38,6 +38,9 @@ HAND_IN_SECONDS: Final = 30.0
 """How long an interrupted agent waits for its workers to hand in their weights."""
 BYE_SECONDS: Final = 2.0
 """The same of one without workers."""
+DESERTED_SECONDS: Final = 1.5
+"""Silence after which a head is taken for dead once the line to who started the agent is closed."""
+DESERTED: Final = "the line over which this was started has closed"
 
 
 def software() -> str:
@@ -163,41 +166,51 @@ class _Member:
         self._processes: Processes | None = None
         self._working: set[str] = set()
         self._over = False
-        self._patience: float | None = None
+        self._answered = time.monotonic()
+        self._deserted = False
+        self._until: float | None = None
 
     def live(self) -> int:
-        """Do what the head says; 0 when it says that all is over."""
-        answered = due = time.monotonic()
+        """Do what the head says until all is over; the exit status.
+
+        Raises LostError where the head, or who started this process, is gone.
+        """
+        due = time.monotonic()
         try:
-            while not self._over:
+            while not self._over and not self._must_go():
                 now = time.monotonic()
                 if now >= due:
                     due = now + PING_SECONDS
                     self._line.tell(Ping(self._name, time.monotonic_ns()))
                 for message in self._line.hear(TICK_SECONDS):
-                    answered = time.monotonic()
+                    self._answered = time.monotonic()
                     self._obey(message)
                 self._bury()
-                if self._must_go():
-                    break
-                if self._agent.deserted():
-                    raise LostError("the line over which this was started has closed")
-                if time.monotonic() - answered > LOST_SECONDS:
-                    raise LostError(f"nothing was heard of the head for {LOST_SECONDS:.0f} s")
-            return 128 + self._interrupts.signal if self._interrupts.count else 0
         finally:
             self._left_behind.close()
+        if self._deserted:
+            raise LostError(DESERTED)
+        return 128 + self._interrupts.signal if self._interrupts.count else 0
 
     def _must_go(self) -> bool:
-        """Whether this process leaves at once: after an interrupt, once the head had its time."""
-        count = self._interrupts.count
-        if count and self._patience is None:
-            self._patience = time.monotonic() + (HAND_IN_SECONDS if self._working else BYE_SECONDS)
-            self._line.tell(Goodbye(self._name))
-            if self._working:
-                held = ", ".join(sorted(self._working))
-                self._agent.tell(f"interrupted: handing in {held}; Ctrl-C again leaves at once")
-        return count > 1 or (self._patience is not None and time.monotonic() > self._patience)
+        """Whether this process leaves at once. Raises LostError where the head is gone."""
+        silent = time.monotonic() - self._answered
+        if self._deserted and silent > DESERTED_SECONDS:
+            raise LostError(DESERTED)
+        if silent > LOST_SECONDS:
+            raise LostError(f"nothing was heard of the head for {LOST_SECONDS:.0f} s")
+        self._deserted = self._deserted or self._agent.deserted()
+        if self._until is None and (self._interrupts.count or self._deserted):
+            self._until = time.monotonic() + (HAND_IN_SECONDS if self._working else BYE_SECONDS)
+            self._say_goodbye()
+        late = self._until is not None and time.monotonic() > self._until
+        return late or self._interrupts.count > 1
+
+    def _say_goodbye(self) -> None:
+        self._line.tell(Goodbye(self._name))
+        if self._working:
+            held = ", ".join(sorted(self._working))
+            self._agent.tell(f"interrupted: handing in {held}; Ctrl-C again leaves at once")
 
     def _obey(self, message: ToAgent) -> None:
         match message:

@@ -182,6 +182,7 @@ def several_commands(
     @_where
     @options.run_dir
     @options.force
+    @options.deterministic
     @options.as_json
     @click.pass_context
     def up_command(
@@ -189,6 +190,7 @@ def several_commands(
         /,
         pipeline: Path | None,
         overrides: tuple[str, ...],
+        deterministic: bool,
         as_json: bool,
         **where: object,
     ) -> None:
@@ -198,7 +200,7 @@ def several_commands(
         from coordinator.tables import end_of_run
 
         console = Terminal(stderr=as_json)
-        made = read(pipeline, overrides)
+        made = read(pipeline, options.with_options(overrides, deterministic))
         question = terminal_question(console.say) if console.is_terminal else None
         with options.about(pipeline):
             display = choose(console)

@@ -1,0 +1,72 @@
+"""Lines that a person can copy name the program as it can be called."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from coordinator.program import next_steps, program
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program that was called by its path; the current folder is that above its own."""
+    folder = tmp_path / "a venv" / "bin"
+    folder.mkdir(parents=True)
+    path = folder / "dni"
+    path.touch(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(path)])
+    monkeypatch.setenv("PATH", os.defpath)
+    return path
+
+
+def test_a_program_that_is_on_the_path_is_called_by_its_name(
+    installed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(installed.parent))
+    assert program() == "dni"
+
+
+def test_a_program_below_the_current_folder_is_called_by_its_relative_path(
+    installed: Path,
+) -> None:
+    assert installed.is_file()
+    assert program() == "'a venv/bin/dni'"
+
+
+def test_a_program_elsewhere_is_called_by_its_whole_path(
+    installed: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    assert program() == f"'{installed}'"
+
+
+def test_another_installation_on_the_path_is_not_taken_for_this_one(
+    installed: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "dni").touch(0o755)
+    monkeypatch.setenv("PATH", str(other))
+    assert installed.is_file()
+    assert program() == "'a venv/bin/dni'"
+
+
+@pytest.mark.parametrize("called", ["", "-c", "/usr/lib/python3/cli.py", "/nowhere/dni"])
+def test_a_program_that_was_called_otherwise_has_its_usual_name(
+    monkeypatch: pytest.MonkeyPatch, called: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", [called])
+    assert program() == "dni"
+
+
+@pytest.mark.parametrize(("run", "word"), [("runs/a", "runs/a"), ("my run", "'my run'")])
+def test_the_next_steps_can_be_copied(monkeypatch: pytest.MonkeyPatch, run: str, word: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["-c"])
+    said = next_steps(Path(run))
+    assert said == f"next: dni evaluate {word} | dni trace stats {word} | dni --help"
