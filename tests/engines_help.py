@@ -17,7 +17,7 @@ from typing import Final
 from tests.conftest import COMMAND, wait_until
 
 SSHD: Final = shutil.which("sshd", path=f"{os.environ.get('PATH')}:/usr/sbin")
-PASSED: Final = ("XDG_RUNTIME_DIR", "TMPDIR", "DNI_CACHE")
+PASSED: Final = ("XDG_RUNTIME_DIR", "TMPDIR", "DNI_CACHE", "PATH")
 REMOTE: Final = shlex.join(COMMAND)
 
 

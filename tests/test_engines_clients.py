@@ -49,6 +49,22 @@ def test_a_client_whose_agent_joined_is_not_waited_for(clients: Clients) -> None
     assert clients.waiting("")[0].startswith("b: ")
 
 
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (1, "a: ended with status 1: no"),
+        (127, "a: ended with status 127; --remote-command says what starts dni there: no"),
+        (255, "a: ended with status 255: no"),
+    ],
+)
+def test_a_client_that_ended_says_how_and_a_command_that_is_not_found_how_to_name_it(
+    clients: Clients, status: int, said: str
+) -> None:
+    start(clients, "a", f"import sys; print('no', flush=True); sys.exit({status})")
+    wait_until(clients.gone, "it has ended")
+    assert clients.gone() == [said]
+
+
 def test_to_look_at_what_a_client_printed_does_not_disturb_what_it_prints_next(
     clients: Clients,
 ) -> None:

@@ -21,6 +21,8 @@ from protocol import RunError
 LEAVE_SECONDS: Final = 5.0
 """How long a client may take to end after its input has closed."""
 KILL_SECONDS: Final = 1.0
+NOT_FOUND: Final = 127
+"""The exit status of a shell that does not find a command."""
 MOST_OUTPUT: Final = 1 << 20
 """Bytes of a client's output that are looked at."""
 JOINED: Final = "joined tcp://"
@@ -61,7 +63,7 @@ class Clients:
     def gone(self) -> list[str]:
         """The clients that have ended, how, and their last words."""
         return [
-            f"{name}: ended with status {client.process.returncode}: {_words(client.output)}"
+            f"{name}: {_ending(client.process.returncode)}: {_words(client.output)}"
             for name, client in self._clients.items()
             if client.process.poll() is not None
         ]
@@ -98,6 +100,12 @@ def _end(process: subprocess.Popen[bytes], seconds: float) -> None:
         except subprocess.TimeoutExpired:
             end()
     process.wait()
+
+
+def _ending(status: int) -> str:
+    if status == NOT_FOUND:
+        return "ended with status 127; --remote-command says what starts dni there"
+    return f"ended with status {status}"
 
 
 def _text(output: IO[bytes]) -> str:
