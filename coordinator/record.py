@@ -18,12 +18,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Final, cast
+from typing import Final, cast
 
 import tomli_w
 from safetensors import SafetensorError
@@ -43,69 +42,13 @@ STATUS: Final = "status.json"
 REVOKED: Final = "revoked"
 
 
-def open_folder(pipeline: Pipeline, folder: Path | None, force: bool) -> Path:
-    """A fresh folder for a run. Raises RunError where it cannot be had.
-
-    With `force` a folder that an earlier run left is emptied; no other one ever is, nor that of a
-    run that is under way.
-    """
-    try:
-        if folder is None:
-            return _numbered(Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{pipeline.name}")
-        if folder.exists():
-            _clear(folder, force)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / PIPELINE).touch(exist_ok=False)  # of two runs at once one gets it
-        return folder
-    except FileExistsError:
-        raise RunError(f"{folder}: another run was quicker; choose another --run-dir") from None
-    except OSError as error:
-        raise RunError(f"{error.filename}: {error.strerror}; choose another --run-dir") from None
-
-
-def _numbered(wish: Path) -> Path:
-    """`wish` or, where another run was quicker, `wish-2` and so on."""
-    wish.parent.mkdir(parents=True, exist_ok=True)
-    number = 1
-    while True:
-        folder = wish if number == 1 else wish.with_name(f"{wish.name}-{number}")
-        try:
-            folder.mkdir()
-            return folder
-        except FileExistsError:
-            number += 1
-
-
-def _clear(folder: Path, force: bool) -> None:
-    if not folder.is_dir():
-        raise RunError(f"{folder}: is not a folder; choose another --run-dir")
-    if not any(folder.iterdir()):
-        return
-    if not (folder / PIPELINE).is_file():
-        raise RunError(f"{folder}: holds something that is not a run; choose another --run-dir")
-    if not force:
-        raise RunError(f"{folder}: holds a run already; choose another --run-dir or give --force")
-    if _under_way(folder):
-        raise RunError(f"{folder}: a run is under way there; choose another --run-dir")
-    for name in (PIPELINE, METRICS, SUMMARY, STATUS, REVOKED):
-        (folder / name).unlink(missing_ok=True)
-    for name in (WEIGHTS, LOGS, TRACE):
-        shutil.rmtree(folder / name, ignore_errors=True)
-
-
-def _under_way(folder: Path) -> bool:
-    with contextlib.suppress(FileNotFoundError), (folder / METRICS).open("rb") as metrics:
-        return not _locked(metrics)
-    return False
-
-
-def _locked(file: IO[Any]) -> bool:
-    """Hold the lock of `file` while it is open; False where another does.
+def lock(descriptor: int) -> bool:
+    """Hold the lock of a file or folder while it is open; False where another process does.
 
     Where the file system knows no locks nobody holds any.
     """
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
@@ -127,7 +70,7 @@ class Recorder:
         text = tomli_w.dumps(pipeline.as_dict())
         whole(folder / PIPELINE, lambda path: path.write_text(text, "utf-8"))
         self._metrics = (folder / METRICS).open("w", encoding="utf-8")
-        _locked(self._metrics)
+        lock(self._metrics.fileno())
 
     def start_clock(self) -> None:
         """The run begins now."""
@@ -155,10 +98,14 @@ class Recorder:
         data = save(arrays, facts)
         whole(path, lambda part: part.write_bytes(data))
 
-    def finish(self, end: End, extra: dict[str, object]) -> dict[str, object]:
-        """Write the summary, close, and return the summary."""
+    def close(self) -> None:
+        """Write nothing more."""
         with contextlib.suppress(OSError):  # on a full disk, of which `add` has told
             self._metrics.close()
+
+    def finish(self, end: End, extra: dict[str, object]) -> dict[str, object]:
+        """Write the summary, close, and return the summary."""
+        self.close()
         summary = self.tally.summary(end.outcome, self.seconds) | extra
         summary["failure"] = end.text or None
         text = json.dumps(summary, indent=2) + "\n"

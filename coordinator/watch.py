@@ -9,9 +9,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Final, Protocol
 
+from coordinator.folder import RunFolder
 from coordinator.record import Recorder
 from coordinator.tally import Tally
 from protocol import Evaluated, Report, State
@@ -50,18 +52,33 @@ class Interrupts:
 
 @contextmanager
 def interrupts() -> Iterator[Interrupts]:
-    """Signals are counted instead of obeyed; outside the main thread nothing is changed."""
+    """Signals are counted instead of obeyed; outside the main thread nothing is changed.
+
+    A signal that is ignored stays ignored, as `nohup` and a shell's `&` want it. A handler that was
+    not installed from Python stays too: it could not be put back.
+    """
     seen = Interrupts()
     if threading.current_thread() is not threading.main_thread():
         yield seen
         return
     known = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
-    before = [(number, signal.signal(number, seen._note)) for number in known]
+    counted = [number for number in known if signal.getsignal(number) not in (signal.SIG_IGN, None)]
+    before = [(number, signal.signal(number, seen._note)) for number in counted]
     try:
         yield seen
     finally:
         for number, handler in before:
             signal.signal(number, handler)
+
+
+def interrupt(pid: int) -> None:
+    """Ask a process to end as Ctrl-C does: with SIGTERM where it ignores SIGINT."""
+    ignored = 0
+    with contextlib.suppress(OSError):
+        lines = Path(f"/proc/{pid}/status").read_text("ascii", "replace").splitlines()
+        masks = [line.split()[1] for line in lines if line.startswith("SigIgn:")]
+        ignored = int(masks[0], 16) >> (signal.SIGINT - 1) & 1 if masks else 0
+    os.kill(pid, signal.SIGTERM if ignored else signal.SIGINT)
 
 
 def alive(pid: int) -> bool:
@@ -78,8 +95,11 @@ def alive(pid: int) -> bool:
 class Watch:
     """All watchers together."""
 
-    def __init__(self, recorder: Recorder, display: Display, seen: Interrupts) -> None:
+    def __init__(
+        self, folder: RunFolder, recorder: Recorder, display: Display, seen: Interrupts
+    ) -> None:
         self.interrupts = seen
+        self._folder = folder
         self._recorder = recorder
         self._display = display
         self._due = 0.0
@@ -87,6 +107,15 @@ class Watch:
     def begin(self, threads: int) -> None:
         """The run starts."""
         self._show(lambda tally: self._display.begin(tally, threads))
+
+    @property
+    def folder(self) -> Path:
+        """Where the run leaves its files."""
+        return self._folder.path
+
+    def start(self) -> None:
+        """The workers have started: from here on a failure is one of the run, and recorded."""
+        self._folder.keep()
 
     def start_clock(self) -> None:
         """All machines are here; to wait for them was no part of the run."""

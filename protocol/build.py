@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar, cast, get_args, get_origin, get_type_hin
 
 from protocol.checks import is_path
 from protocol.errors import SpecError, nearest
+from protocol.paths import user_path
 from protocol.spec import HEAD, Pipeline
 
 T = TypeVar("T")
@@ -122,10 +123,7 @@ def _absolute(folder: Path, path: str) -> str:
     """`path` as seen from `folder`; what cannot be a path is left to `Data` to refuse."""
     if not is_path(path):
         return path
-    try:
-        return str((folder / Path(path).expanduser()).resolve())
-    except RuntimeError:  # no such home
-        return path
+    return str((folder / user_path(path, "data.path")).resolve())
 
 
 def _override(table: dict[str, Any], override: str) -> list[str]:

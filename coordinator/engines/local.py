@@ -75,15 +75,11 @@ class LocalEngine:
 
 
 def local(
-    pipeline: Pipeline,
-    facts: dict[str, object],
-    folder: Path,
-    threads: int,
-    costs: Mapping[str, float],
+    pipeline: Pipeline, facts: dict[str, object], threads: int, costs: Mapping[str, float]
 ) -> Drive:
     """What trains `pipeline` on this machine, with so many threads a worker."""
 
     def drive(watch: Watch) -> End:
-        return run_processes(pipeline, facts, LocalEngine(folder, threads, costs), watch)
+        return run_processes(pipeline, facts, LocalEngine(watch.folder, threads, costs), watch)
 
     return drive

@@ -30,7 +30,7 @@ LOCK: Final = "lock"
 MAKING_SECONDS: Final = 60
 """A folder for sockets is made and locked in far less; one of this age has lost its owner."""
 LOG_LINES: Final = 12
-WORKER: Final = ("-P", "-m", "cli", "worker")
+WORKER: Final = ("-P", "-m", "dni_command", "worker")
 """What Python is told to be a worker; its name comes behind."""
 ALLOCATOR: Final = {
     "MALLOC_MMAP_THRESHOLD_": "33554432",

@@ -24,7 +24,7 @@ POLL_SECONDS: Final = 2.0
 ASK_SECONDS: Final = 10.0
 LEAVE_SECONDS: Final = 5.0
 CONTROLLER_PORT: Final = 6817
-HERE: Final = shlex.join((sys.executable, "-P", "-m", "cli"))
+HERE: Final = shlex.join((sys.executable, "-P", "-m", "dni_command"))
 """What starts dni on a node that sees the same files as this machine, as is usual with Slurm."""
 _OVER: Final = frozenset(
     {

@@ -202,7 +202,7 @@ class _Member:
         logs.mkdir()
         trace.mkdir()
         layers = len(workers) - (SOURCE in workers)
-        count = threads or max(1, self._agent.cores // max(1, layers))
+        count = threads or blas.asked()[0] or max(1, self._agent.cores // max(1, layers))
         self._processes = Processes(logs, count, sockets.path, self._folder)
         left.callback(self._processes.close)
         for name, config in workers.items():

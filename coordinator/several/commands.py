@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from coordinator import options
+from coordinator.parameters import run_argument
 
 if TYPE_CHECKING:
     from coordinator.train import Result
@@ -71,15 +72,14 @@ def doctor_command(ctx: click.Context, token: str, address: str | None, as_json:
 
 
 @click.command("status")
-@click.argument("run", metavar="RUN")
+@run_argument()
 @options.as_json
-def status_command(run: str, as_json: bool) -> None:
+def status_command(run: Path, as_json: bool) -> None:
     """Show who is there in RUN, which layer is where, and how it goes."""
     from coordinator.display import Terminal
     from coordinator.several.status import layers_table, status, status_table, ways_table
-    from coordinator.traces.words import run_folder
 
-    found = status(run_folder(run))
+    found = status(run)
     if as_json:
         click.echo(json.dumps(found))
     else:
@@ -90,24 +90,22 @@ def status_command(run: str, as_json: bool) -> None:
 
 
 @click.command("stop")
-@click.argument("run", metavar="RUN")
-def stop_command(run: str) -> None:
+@run_argument()
+def stop_command(run: Path) -> None:
     """End RUN as Ctrl-C at its head does: weights are saved."""
     from coordinator.several.status import stop
-    from coordinator.traces.words import run_folder
 
-    stop(run_folder(run))
+    stop(run)
 
 
 @click.command("revoke")
-@click.argument("run", metavar="RUN")
+@run_argument()
 @click.argument("name")
-def revoke_command(run: str, name: str) -> None:
+def revoke_command(run: Path, name: str) -> None:
     """Take back the key of the machine NAME of RUN: it is refused from now on."""
     from coordinator.several.status import revoke
-    from coordinator.traces.words import run_folder
 
-    revoke(run_folder(run), name)
+    revoke(run, name)
 
 
 _WHERE: Final = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from pathlib import Path
 from typing import Final
 
 from coordinator.engines.launch import Launcher
@@ -60,7 +59,6 @@ def elsewhere(
     launcher: Launcher,
     door: Door | None,
     facts: dict[str, object] | None,
-    folder: Path,
     costs: Mapping[str, float],
     tell: Callable[[str], None],
 ) -> Drive:
@@ -77,7 +75,7 @@ def elsewhere(
             if not token.secure:
                 tell(INSECURE)
             with closing(head):
-                head.begin(folder)
+                head.begin(watch.folder)
                 wanted = len(pipeline.processes) - 1
                 launcher.launch(str(token), wanted)
                 at = pipeline.data.at
@@ -86,7 +84,7 @@ def elsewhere(
                 if pipeline.data_away:
                     tell(f"{at} reads the data")
                 watch.start_clock()
-                engine = SeveralEngine(head, folder, pipeline.train.threads, costs)
+                engine = SeveralEngine(head, watch.folder, pipeline.train.threads, costs)
                 return run_processes(pipeline, facts, engine, watch, STOP_SECONDS)
 
     return drive

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from coordinator.record import METRICS, REVOKED, STATUS, SUMMARY
-from coordinator.watch import alive
+from coordinator.watch import alive, interrupt
 from protocol import RunError, SpecError, nearest
 from protocol.spec import HEAD
 
@@ -48,7 +47,7 @@ def _layers(folder: Path) -> dict[str, dict[str, Any]]:
 
 def stop(folder: Path) -> None:
     """Let the head end the run. Raises RunError where there is none."""
-    os.kill(status(folder)["pid"], signal.SIGINT)
+    interrupt(status(folder)["pid"])
 
 
 def revoke(folder: Path, name: str) -> None:
