@@ -79,6 +79,7 @@ def run(
             f"data.at: {pipeline.data.at!r} is another machine, and none joins with engine {engine}"
         )
     plan = _plan(pipeline, run_dir, force)
+    _show_notes(pipeline, tell)
     assert plan.known is not None
     pipeline, (data, facts), costs, folder = plan.pipeline, plan.known, plan.costs, plan.folder
     count = threads(pipeline)
@@ -158,6 +159,14 @@ def replay(run_dir: str | Path, layer: int) -> Replayed:
     return again(pipeline_of(Path(run_dir)), Path(run_dir) / TRACE, layer)
 
 
+def _show_notes(pipeline: Pipeline, tell: Callable[[str], None]) -> None:
+    """Tell what is no mistake in `pipeline`, but perhaps not meant: a line each."""
+    from protocol import notes
+
+    for note in notes(pipeline):
+        tell(f"note: {note}")
+
+
 def _load(pipeline: Pipeline) -> Dataset:
     from protocol import DataError, located
     from workers.data import load
@@ -219,6 +228,7 @@ def _elsewhere(
     from coordinator.train import train
 
     pipeline, folder, costs = plan.pipeline, plan.folder, plan.costs
+    _show_notes(pipeline, tell)
     facts = plan.known[1] if plan.known else None
     del plan  # the source has its own data
     drive = elsewhere(pipeline, launcher, door, facts, costs, tell)
@@ -331,6 +341,8 @@ def compare_command(
     console = Terminal(stderr=as_json)
     read = None if wish.table1 else located(_read(pipeline, overrides))
     cells, out = wish.cells(read, engine)
+    if read:
+        _show_notes(read, console.say)
     display = choose(console) if console.is_terminal else NoDisplay()
     with options.about(pipeline):
         train = partial(run, force=True, display=display)
@@ -360,6 +372,7 @@ def check_command(
     read = _read(pipeline, overrides)
     with options.about(pipeline):
         plans = check(read)
+    _show_notes(read, Terminal(stderr=as_json).say)
     if workers:
         known = not located(read).data_away
         read = grouped(read, workers, {p.name: p.work for p in plans} if known else {})

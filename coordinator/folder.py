@@ -48,7 +48,8 @@ def run_folder(word: str, key: str = "run") -> Path:
     found = [run for run in runs if run.name.endswith(name)] or runs * (name == NEWEST)
     if not found:
         raise RunError(
-            f"{short(word)}: no such folder, and no run under {RUNS}/ whose name ends so"
+            f"{short(word)}: no such folder, and no run under {RUNS}/ whose name ends so; "
+            f"a run folder holds a {PIPELINE}"
         )
     return max(found, key=lambda run: (run / PIPELINE).stat().st_mtime)
 

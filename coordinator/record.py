@@ -19,7 +19,7 @@ import contextlib
 import fcntl
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, cast
@@ -145,7 +145,7 @@ def _naming(path: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 
-def pipeline_of(folder: Path, overrides: Iterable[str] = ()) -> Pipeline:
+def pipeline_of(folder: Path, overrides: Collection[str] = ()) -> Pipeline:
     """What was run in `folder`, but for the `overrides`. Raises RunError where nothing was."""
     if not (folder / PIPELINE).is_file():
         raise RunError(f"{folder}: holds no run; a run folder has a {PIPELINE}")
@@ -153,7 +153,7 @@ def pipeline_of(folder: Path, overrides: Iterable[str] = ()) -> Pipeline:
 
 
 def read_run(
-    folder: Path, overrides: Iterable[str] = ()
+    folder: Path, overrides: Collection[str] = ()
 ) -> tuple[Pipeline, list[dict[str, Array]]]:
     """The pipeline that was run in `folder`, but for the `overrides`, and the arrays it left, a
     dict a layer.

@@ -7,6 +7,7 @@ other end, it closes when this process dies, however it dies.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -43,36 +44,57 @@ gives such, for with several workers a core each finds its pages' addresses forg
 
 
 class SocketFolder:
-    """A folder that only the user can enter, gone when it is closed. Raises RunError.
+    """A folder that only the user can enter, gone when it is closed.
 
-    Its lock tells whether its owner lives; what owners left that were killed is swept away.
+    It lies in the first of `_bases` that will do; RunError says what is wrong with each where none
+    does. Its lock tells whether its owner lives; what owners left that were killed is swept away.
     """
 
     def __init__(self) -> None:
-        base = _base()
-        _sweep(base)
-        if len(os.fsencode(base)) > LONGEST_BASE:
-            raise RunError(f"{base}: too long a path for sockets; set TMPDIR to a shorter one")
-        made = Path(tempfile.mkdtemp(prefix=f".dni-{os.getpid()}-", dir=base))
-        self.path = made.with_name(made.name[1:])  # once it is locked: see _sweep
         self._lock: int | None = None
+        wrong = []
+        for base in _bases():
+            try:
+                self.path = self._make(base)
+                return
+            except OSError as error:
+                wrong.append(f"{error.filename or base}: {error.strerror}")
+        raise RunError(
+            f"no folder for sockets: {'; '.join(wrong)}; set TMPDIR to a folder that can be "
+            f"written to and whose path has at most {LONGEST_BASE} bytes"
+        )
+
+    def _make(self, base: Path) -> Path:
+        """The folder, in `base`. Raises OSError where `base` will not do."""
+        if len(os.fsencode(base)) > LONGEST_BASE:
+            raise OSError(errno.ENAMETOOLONG, "too long a path for sockets", str(base))
+        _sweep(base)
+        made = Path(tempfile.mkdtemp(prefix=f".dni-{os.getpid()}-", dir=base))
+        path = made.with_name(made.name[1:])  # once it is locked: see _sweep
         try:
             self._lock = _lock(made, make=True)
             if self._lock is None:
-                raise RunError(f"{made}: swept away while it was made; is the clock right?")
-            made.rename(self.path)
+                why = "swept away while it was made; is the clock right?"
+                raise OSError(errno.EBUSY, why, str(made))
+            made.rename(path)
         except BaseException as error:  # whatever it is, Ctrl-C too, no folder is left
-            shutil.rmtree(made, ignore_errors=True)
-            self.close()
+            for folder in (made, path):
+                shutil.rmtree(folder, ignore_errors=True)
+            self._unlock()
             if isinstance(error, OSError):
-                raise RunError(f"{made}: {error.strerror}") from error
+                raise OSError(error.errno, error.strerror, str(made)) from error
             raise
+        return path
 
     def close(self) -> None:
         """Remove it with all that is in it."""
         shutil.rmtree(self.path, ignore_errors=True)
+        self._unlock()
+
+    def _unlock(self) -> None:
         if self._lock is not None:
             os.close(self._lock)
+        self._lock = None
 
 
 class Processes:
@@ -137,12 +159,16 @@ class Processes:
             self._forget(name)
 
 
-def _base() -> Path:
-    """Where folders for sockets and shared memory go: into memory, where there is such a place."""
-    for place in (os.environ.get("XDG_RUNTIME_DIR"), "/dev/shm"):
-        if place and os.access(place, os.W_OK | os.X_OK):
-            return Path(place)
-    return Path(tempfile.gettempdir())
+def _bases() -> Iterator[Path]:
+    """Where folders for sockets and shared memory may go: into memory first, where that can be.
+
+    An XDG_RUNTIME_DIR that is not absolute is no such place (freedesktop.org's specification).
+    """
+    for place in (os.environ.get("XDG_RUNTIME_DIR", ""), "/dev/shm"):
+        if Path(place).is_absolute():
+            yield Path(place)
+    with contextlib.suppress(FileNotFoundError):  # there is none that can be written to
+        yield Path(tempfile.gettempdir())
 
 
 def _lock(folder: Path, make: bool = False) -> int | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -37,13 +36,11 @@ def join_command(
 ) -> None:
     """Run workers on this machine for the head that printed TOKEN (- reads it from a pipe)."""
     from coordinator.several.agent import Agent
-    from coordinator.several.words import input_ended, wishes
-    from protocol.token import Token
+    from coordinator.several.words import input_ended, read_token, wishes
 
-    text = sys.stdin.readline() if token == "-" else token
     deserted = input_ended if lifeline else bool
     layer_names = wishes(layers)
-    agent = Agent(Token.read(text), slots, layer_names, address, click.echo, cores, deserted)
+    agent = Agent(read_token(token), slots, layer_names, address, click.echo, cores, deserted)
     ctx.exit(agent.join())
 
 
@@ -55,11 +52,10 @@ def join_command(
 def doctor_command(ctx: click.Context, token: str, address: str | None, as_json: bool) -> None:
     """Look whether this machine could join with TOKEN (- reads it from a pipe); joins nothing."""
     from coordinator.several.doctor import examine
-    from protocol.token import Token
+    from coordinator.several.words import read_token
 
-    text = sys.stdin.readline() if token == "-" else token
     findings = []
-    for finding in examine(Token.read(text), address):
+    for finding in examine(read_token(token), address):
         findings.append(finding)
         if not as_json:
             word = "well" if finding.well else "NOT WELL"
