@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from dataclasses import dataclass, field
 from typing import Final
 
 import msgpack
 
-from protocol.errors import SpecError
+from protocol.endpoint import ANY_PORT, Endpoint
+from protocol.errors import RunError, SpecError
 
 PREFIX: Final = "dni1:"
 KEY_BYTES: Final = 32
@@ -28,7 +28,6 @@ INSECURE: Final = (
     "INSECURE: nothing of this run is encrypted; who can read it on its way can read data and "
     "weights, join, and change what is learnt"
 )
-_ADDRESS: Final = re.compile(r"tcp://(\[[0-9a-fA-F:]+\]|[^:/\[\]\s]+):(\d{1,5})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,5 +76,7 @@ class Token:
 
 
 def _is_address(value: object) -> bool:
-    found = _ADDRESS.fullmatch(value) if isinstance(value, str) else None
-    return found is not None and int(found[2]) < 1 << 16
+    try:
+        return isinstance(value, str) and Endpoint.read(value, "token").port != ANY_PORT
+    except RunError:
+        return False

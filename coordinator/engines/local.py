@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from coordinator.descriptors import ensure, of_head, of_workers
 from coordinator.engines.processes import Processes, SocketFolder
 from coordinator.events import End, Exited
 from coordinator.links import Links
@@ -80,6 +81,7 @@ def local(
     """What trains `pipeline` on this machine, with so many threads a worker."""
 
     def drive(watch: Watch) -> End:
+        ensure((of_head(len(pipeline.processes)), of_workers(pipeline)))
         return run_processes(pipeline, facts, LocalEngine(watch.folder, threads, costs), watch)
 
     return drive

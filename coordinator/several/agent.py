@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,14 +10,15 @@ from contextlib import ExitStack, closing, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, cast
-from urllib.parse import urlsplit
 
 import numpy as np
 
 from coordinator import blas
+from coordinator.descriptors import ensure, of_head, of_worker
 from coordinator.engines.processes import Processes, SocketFolder
 from coordinator.links import Line
 from coordinator.record import LOGS, TRACE
+from coordinator.several.addresses import address_towards, own, reachable
 from coordinator.watch import Interrupts, interrupts
 from protocol import VERSION, Leave, Ping, RunError
 from protocol.keys import KeyPair
@@ -38,17 +38,6 @@ FLUSH_SECONDS: Final = 5.0
 def software() -> str:
     """The version of this program."""
     return version("dni")
-
-
-def address_towards(endpoint: str) -> str:
-    """This machine's address on the way to `endpoint`. Raises RunError where there is no way."""
-    parts = urlsplit(endpoint)
-    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as probe:
-        try:
-            probe.connect((parts.hostname, parts.port))
-        except OSError as error:
-            raise RunError(f"{endpoint}: {error.strerror}") from None
-        return cast(str, probe.getsockname()[0])
 
 
 def at_home(
@@ -84,8 +73,8 @@ class Agent:
         self.cores = cores or blas.cores()
         self.deserted = deserted
         self._keys = KeyPair.new()
-        self._endpoint = token.addresses[0]
-        self._address = address or address_towards(self._endpoint)
+        self._endpoint = reachable(token.addresses)
+        self._address = own(address, "--address") if address else address_towards(self._endpoint)
         self._slots = slots
         self._layers = layers
         self._head = token.head.hex()
@@ -194,6 +183,8 @@ class _Member:
                 pass
 
     def _launch(self, workers: dict[str, dict[str, Any]], threads: int) -> None:
+        needs = [of_worker(len(config["inboxes"]), 1) for config in workers.values()]
+        ensure((of_head(len(workers)), *needs))
         left = self._left_behind
         sockets = left.enter_context(closing(SocketFolder()))
         folder = tempfile.TemporaryDirectory(prefix="dni-join-", ignore_cleanup_errors=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from typing import Final
 
+from coordinator.descriptors import ensure, of_head, of_workers
 from coordinator.engines.launch import Launcher
 from coordinator.events import End
 from coordinator.several.door import Door
@@ -15,6 +16,7 @@ from coordinator.shell import run_processes
 from coordinator.train import Drive
 from coordinator.watch import Watch
 from protocol import Pipeline, RunError
+from protocol.endpoint import ANY_PORT, Endpoint
 from protocol.token import INSECURE
 
 STOP_SECONDS: Final = 10.0
@@ -70,7 +72,9 @@ def elsewhere(
 
     def drive(watch: Watch) -> End:
         with closing(launcher):
-            where = door or Door(f"tcp://{launcher.home()}:*")
+            count = len(pipeline.processes)
+            ensure((of_head(count, 2 * count), of_workers(pipeline)))
+            where = door or Door(str(Endpoint(launcher.home(), ANY_PORT)))
             head, token = where.opened(pipeline, tell)
             if not token.secure:
                 tell(INSECURE)

@@ -13,6 +13,7 @@ from coordinator.several.head import Head
 from coordinator.several.placement import Offer, place
 from protocol import Pipeline, RunError
 from protocol.clock import clock_name
+from protocol.endpoint import ANY_PORT, Endpoint
 from protocol.messages import Launch
 from protocol.spec import HEAD, SOURCE
 
@@ -70,7 +71,7 @@ class SeveralEngine:
             other = ends[0] if ends[1] == worker else ends[1]
             peers[str(edge)] = agents[placed[other]].key
             if ends[1] == worker:
-                inboxes[str(edge)] = f"tcp://{agents[placed[worker]].address}:*"
+                inboxes[str(edge)] = str(Endpoint(agents[placed[worker]].address, ANY_PORT))
         return {"name": worker, "inboxes": inboxes, "peers": peers, "clock": clock_name()}
 
     def exits(self) -> Iterator[Exited]:
