@@ -78,10 +78,13 @@ class LocalEngine:
 def local(
     pipeline: Pipeline, facts: dict[str, object], threads: int, costs: Mapping[str, float]
 ) -> Drive:
-    """What trains `pipeline` on this machine, with so many threads a worker."""
+    """What trains `pipeline` on this machine, with so many threads a worker.
+
+    Raises RunError where the system does not let processes open what they need.
+    """
+    ensure((of_head(len(pipeline.processes)), of_workers(pipeline)))
 
     def drive(watch: Watch) -> End:
-        ensure((of_head(len(pipeline.processes)), of_workers(pipeline)))
         return run_processes(pipeline, facts, LocalEngine(watch.folder, threads, costs), watch)
 
     return drive

@@ -97,6 +97,7 @@ class Agent:
 
     def enrol(self) -> Welcome:
         """Ask the head to be one of the run. Raises RunError where it refuses or is silent."""
+        ensure((of_head(0),))
         line = Line(self._endpoint, KeyPair.of(self._token.secret), self._head)
         try:
             line.tell(self._request())

@@ -67,13 +67,14 @@ def elsewhere(
     """What trains `pipeline` with agents of `launcher`, which is closed at the end.
 
     The head is behind `door`, else at any port of the address at which the agents find it. `tell`
-    is called with what there is to say of them.
+    is called with what there is to say of them. Raises RunError where the system does not let
+    processes open what they need.
     """
+    count = len(pipeline.processes)
+    ensure((of_head(count, 2 * count), of_workers(pipeline)))
 
     def drive(watch: Watch) -> End:
         with closing(launcher):
-            count = len(pipeline.processes)
-            ensure((of_head(count, 2 * count), of_workers(pipeline)))
             where = door or Door(str(Endpoint(launcher.home(), ANY_PORT)))
             head, token = where.opened(pipeline, tell)
             if not token.secure:
