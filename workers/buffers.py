@@ -53,9 +53,10 @@ def listener(endpoint: str) -> int:
 
 def _number(host: str, port: int, family: int) -> tuple[object, ...]:
     """The address of a socket at `host`, which is a number. Raises OSError where it is a name."""
-    flags = socket.AI_NUMERICHOST
-    found = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, flags=flags)
-    return found[0][4]
+    numeric = socket.AI_NUMERICHOST
+    found = socket.getaddrinfo(host, None, family, socket.SOCK_STREAM, flags=numeric)
+    number, _, *scope = found[0][4]
+    return number, port, *scope
 
 
 def _given(asking: socket.socket, option: int) -> int:
