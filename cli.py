@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import click
 
+import dni_command
 from coordinator import options
 from coordinator.compare.wishes import Wishes, wishes
 from coordinator.engines.commands import manifest_group
 from coordinator.engines.wishes import engine_wishes
+from coordinator.parameters import run_argument
 from coordinator.several.commands import several_commands
 from coordinator.traces.commands import trace_group
 from coordinator.traces.outlets import replay_command
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from coordinator.engines.launch import Launcher
     from coordinator.events import End
+    from coordinator.folder import RunFolder
     from coordinator.several.door import Door
     from coordinator.several.gather import Policy, Question
     from coordinator.train import Drive, Result
@@ -80,14 +83,15 @@ def run(
             f"data.at: {pipeline.data.at!r} is another machine, and none joins with engine {engine}"
         )
     plan = _plan(pipeline, run_dir, force)
+    _show_notes(pipeline, tell)
     assert plan.known is not None
     pipeline, (data, facts), costs, folder = plan.pipeline, plan.known, plan.costs, plan.folder
     count = threads(pipeline)
     drive: Drive
     if engine == "inline":
-        drive = partial(_inline, pipeline, data, facts, folder, count)
+        drive = partial(_inline, pipeline, data, facts, count)
     else:
-        drive = local(pipeline, facts, folder, count, costs)
+        drive = local(pipeline, facts, count, costs)
     del data, plan  # the source has its own
     return train(pipeline, folder, engine, count, drive, display or NoDisplay())
 
@@ -145,6 +149,9 @@ def evaluate(run_dir: str | Path, overrides: tuple[str, ...] = ()) -> Judgement:
 
     `overrides` say where the data are now: `data.path=…`, `data.at=head`.
     """
+    from threadpoolctl import threadpool_limits
+
+    from coordinator import blas
     from coordinator.record import read_run
     from protocol import SpecError
     from workers.evaluate import evaluate as judge
@@ -153,7 +160,9 @@ def evaluate(run_dir: str | Path, overrides: tuple[str, ...] = ()) -> Judgement:
         if not override.strip().startswith("data."):
             raise SpecError(f"-o {override}: of a run that is over only data.… can be another")
     pipeline, weights = read_run(Path(run_dir), overrides)
-    return judge(pipeline, _load(pipeline), weights)
+    data = _load(pipeline)
+    with threadpool_limits(blas.asked()[0] or blas.cores()):
+        return judge(pipeline, data, weights)
 
 
 def replay(run_dir: str | Path, layer: int) -> Replayed:
@@ -162,6 +171,14 @@ def replay(run_dir: str | Path, layer: int) -> Replayed:
     from workers.replay import replay as again
 
     return again(pipeline_of(Path(run_dir)), Path(run_dir) / TRACE, layer)
+
+
+def _show_notes(pipeline: Pipeline, tell: Callable[[str], None]) -> None:
+    """Tell what is no mistake in `pipeline`, but perhaps not meant: a line each."""
+    from protocol import notes
+
+    for note in notes(pipeline):
+        tell(f"note: {note}")
 
 
 def _load(pipeline: Pipeline) -> Dataset:
@@ -186,20 +203,21 @@ class _Plan(NamedTuple):
     pipeline: Pipeline
     known: tuple[Dataset, dict[str, object]] | None
     costs: Mapping[str, float]
-    folder: Path
+    folder: RunFolder
 
 
 def _plan(
     pipeline: Pipeline, run_dir: str | Path | None, force: bool, workers: int | None = None
 ) -> _Plan:
     """All of it, with the layers in so many `workers`. Raises UserError where they do not fit."""
-    from coordinator.record import open_folder
+    from coordinator.folder import RunFolder
     from coordinator.several.placement import divided
     from protocol import located
     from workers.build import facts_of, spelled
     from workers.check import check as plan
 
     pipeline = located(pipeline)
+    folder = RunFolder(pipeline.name, run_dir or None, force)
     known, costs = None, {}
     if pipeline.data_away:
         spelled(pipeline)
@@ -208,8 +226,7 @@ def _plan(
         facts = facts_of(data)
         known, costs = (data, facts.as_dict()), {p.name: p.work for p in plan(pipeline, facts)}
     pipeline = divided(pipeline, workers, costs)
-    place = Path(run_dir) if run_dir else None
-    return _Plan(pipeline, known, costs, open_folder(pipeline, place, force))
+    return _Plan(pipeline, known, costs, folder)
 
 
 def _elsewhere(
@@ -226,9 +243,10 @@ def _elsewhere(
     from coordinator.train import train
 
     pipeline, folder, costs = plan.pipeline, plan.folder, plan.costs
+    _show_notes(pipeline, tell)
     facts = plan.known[1] if plan.known else None
     del plan  # the source has its own data
-    drive = elsewhere(pipeline, launcher, door, facts, folder, costs, tell, policy)
+    drive = elsewhere(pipeline, launcher, door, facts, costs, tell, policy)
     threads = pipeline.train.threads
     return train(pipeline, folder, name, threads, drive, display or NoDisplay())
 
@@ -237,7 +255,6 @@ def _inline(
     pipeline: Pipeline,
     data: Dataset,
     facts: Mapping[str, object],
-    folder: Path,
     threads: int,
     watch: Watch,
 ) -> End:
@@ -247,7 +264,7 @@ def _inline(
     from workers.meter import metered
 
     cores = build_cores(pipeline, data)
-    meters = (metered(core, pipeline, facts, folder / TRACE) for core in cores)
+    meters = (metered(core, pipeline, facts, watch.folder / TRACE) for core in cores)
     return run_inline(meters, threads, watch)
 
 
@@ -349,6 +366,8 @@ def compare_command(
     console = Terminal(stderr=as_json)
     read = None if wish.table1 else located(_read(pipeline, overrides))
     cells, out = wish.cells(read, engine)
+    if read:
+        _show_notes(read, console.say)
     display = choose(console) if console.is_terminal else NoDisplay()
     with options.about(pipeline):
         train = partial(run, force=True, display=display)
@@ -378,6 +397,7 @@ def check_command(
     read = _read(pipeline, overrides)
     with options.about(pipeline):
         plans = check(read)
+    _show_notes(read, Terminal(stderr=as_json).say)
     known = not located(read).data_away
     read = divided(read, workers, {p.name: p.work for p in plans} if known else {})
     if as_json:
@@ -388,17 +408,19 @@ def check_command(
 
 
 @main.command("evaluate")
-@click.argument("run_dir", type=click.Path(path_type=Path))
+@run_argument()
 @options.overrides
 @options.as_json
-def evaluate_command(run_dir: Path, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Compute the exact test error of the final weights in RUN_DIR, in one process.
+def evaluate_command(run: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Compute the exact test error of the final weights of RUN, in one process.
+
+    RUN is a run folder, the end of a name in runs/, or newest.
 
     -o says where the data are, if not where they were: -o data.path=elsewhere.npz.
     """
     from coordinator.tables import judgement_line
 
-    loss, _, errors, judged, absolute = evaluate(run_dir, overrides)
+    loss, _, errors, judged, absolute = evaluate(run, overrides)
     found = {"test_error": 100 * errors / judged, "test_loss": loss / judged, "errors": errors}
     found |= {"judged": judged, "absolute_error": absolute}
     click.echo(json.dumps(found) if as_json else judgement_line(found))
@@ -454,4 +476,4 @@ def worker_command(ctx: click.Context, name: str) -> None:  # noqa: ARG001  it i
 
 
 if __name__ == "__main__":
-    main(prog_name="dni")
+    dni_command.main()

@@ -11,8 +11,9 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from coordinator.blas import reason
 from coordinator.tally import Tally, busy
-from protocol import Report
+from protocol import Pipeline, Report
 
 PLAIN_SECONDS: Final = 5.0
 PIPE_COLUMNS: Final = 120
@@ -44,11 +45,13 @@ def _figures(tally: Tally) -> str:
     return f"loss {loss}  test error {error}  {tally.samples_per_second:,.0f} samples/s"
 
 
-def blas_threads(count: int) -> str:
-    """How many threads a worker computes with; 0 for what its own machine has."""
+def blas_threads(pipeline: Pipeline, count: int) -> str:
+    """How many threads a worker computes with, and why; 0 for what its own machine has."""
     if not count:
-        return "its machine's BLAS threads"
-    return f"{count} BLAS {'thread' if count == 1 else 'threads'}"
+        return "its machine's BLAS threads a worker"
+    why = reason(pipeline)
+    text = f"{count} BLAS {'thread' if count == 1 else 'threads'} a worker"
+    return f"{text} ({why})" if why else text
 
 
 def _heading(tally: Tally, threads: int) -> str:
@@ -56,7 +59,7 @@ def _heading(tally: Tally, threads: int) -> str:
     return (
         f"{p.name}: {p.rule}, {p.train.schedule}, {len(p.layer)} layers, "
         f"batch {p.data.batch}, {p.train.steps} steps, "
-        f"{blas_threads(threads)} a worker"
+        f"{blas_threads(p, threads)}"
     )
 
 

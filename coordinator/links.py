@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, TypeAlias, cast
 import zmq
 
 from protocol import Ping, Pong, ToCoordinator, ToWorker, WireError, decode, encode, zap
+from protocol.endpoint import is_v6
 from protocol.keys import KeyPair
 from protocol.messages import (
     Described,
@@ -78,6 +79,7 @@ class Links:
         self._router.set_hwm(0)
         self._router.maxmsgsize = MAX_BYTES
         self._router.handshake_ivl = HANDSHAKE_MS
+        self._router.ipv6 = is_v6(endpoint)
         try:
             if keys:
                 self._door.bind(zap.ENDPOINT)
@@ -196,6 +198,7 @@ class Line:
         self._socket.linger = LINGER_MS
         self._socket.set_hwm(0)
         self._socket.maxmsgsize = MAX_BYTES
+        self._socket.ipv6 = is_v6(endpoint)
         keys.knock(self._socket, head)
         self._socket.connect(endpoint)
 

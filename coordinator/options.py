@@ -10,11 +10,11 @@ from typing import Any, Final
 
 import click
 
+from coordinator.parameters import UserPath
+
 ENGINES: Final = ("local", "inline")
 
-pipeline_argument = click.argument(
-    "pipeline", type=click.Path(path_type=Path, dir_okay=False), required=False
-)
+pipeline_argument = click.argument("pipeline", type=UserPath(dir_okay=False), required=False)
 overrides = click.option(
     "-o",
     "overrides",
@@ -37,7 +37,7 @@ any_engine = click.option(
 )
 run_dir = click.option(
     "--run-dir",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="Where the run leaves its files.  [default: runs/<time>-<name>]",
 )
 force = click.option("--force", is_flag=True, help="Overwrite the run that is in --run-dir.")
@@ -76,8 +76,12 @@ class _Mistake(click.ClickException):
 class Commands(click.Group):
     """Turns the mistakes of users into one line, and Ctrl-C into exit status 130."""
 
+    def make_context(self, *arguments: Any, **words: Any) -> click.Context:
+        with _ctrl_c():
+            return super().make_context(*arguments, **words)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with _ctrl_c():
             from protocol import UserError
             from protocol.errors import LostError
 
@@ -92,8 +96,15 @@ class Commands(click.Group):
                     raise
                 where = error.filename or "not all was printed"
                 raise click.ClickException(f"{where}: {error.strerror}") from None
-        except KeyboardInterrupt:
-            raise click.exceptions.Exit(130) from None
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[None]:
+    """Ctrl-C is exit status 130; click alone prints 'Aborted!' and exits with 1."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(130) from None
 
 
 @contextmanager

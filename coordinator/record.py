@@ -18,12 +18,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Final, cast
+from typing import Final, cast
 
 import tomli_w
 from safetensors import SafetensorError
@@ -45,54 +44,18 @@ LOCK_TRIES: Final = 100
 LOCK_SECONDS: Final = 0.005
 
 
-def open_folder(pipeline: Pipeline, folder: Path | None, force: bool) -> Path:
-    """A fresh folder for a run. Raises RunError where it cannot be had.
+def lock(descriptor: int) -> bool:
+    """Hold the lock of a file or folder while it is open; False where another process does.
 
-    With `force` a folder that an earlier run left is emptied; no other one ever is, nor that of a
-    run that is under way.
+    Where the file system knows no locks nobody holds any.
     """
     try:
-        if folder is None:
-            return _numbered(Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{pipeline.name}")
-        if folder.exists():
-            _clear(folder, force)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / PIPELINE).touch(exist_ok=False)  # of two runs at once one gets it
-        return folder
-    except FileExistsError:
-        raise RunError(f"{folder}: another run was quicker; choose another --run-dir") from None
-    except OSError as error:
-        raise RunError(f"{error.filename}: {error.strerror}; choose another --run-dir") from None
-
-
-def _numbered(wish: Path) -> Path:
-    """`wish` or, where another run was quicker, `wish-2` and so on."""
-    wish.parent.mkdir(parents=True, exist_ok=True)
-    number = 1
-    while True:
-        folder = wish if number == 1 else wish.with_name(f"{wish.name}-{number}")
-        try:
-            folder.mkdir()
-            return folder
-        except FileExistsError:
-            number += 1
-
-
-def _clear(folder: Path, force: bool) -> None:
-    if not folder.is_dir():
-        raise RunError(f"{folder}: is not a folder; choose another --run-dir")
-    if not any(folder.iterdir()):
-        return
-    if not (folder / PIPELINE).is_file():
-        raise RunError(f"{folder}: holds something that is not a run; choose another --run-dir")
-    if not force:
-        raise RunError(f"{folder}: holds a run already; choose another --run-dir or give --force")
-    if under_way(folder):
-        raise RunError(f"{folder}: a run is under way there; choose another --run-dir")
-    for name in (PIPELINE, METRICS, SUMMARY, STATUS, REVOKED):
-        (folder / name).unlink(missing_ok=True)
-    for name in (WEIGHTS, LOGS, TRACE):
-        shutil.rmtree(folder / name, ignore_errors=True)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def under_way(folder: Path, unknown: bool = False) -> bool:
@@ -109,22 +72,6 @@ def under_way(folder: Path, unknown: bool = False) -> bool:
     return unknown
 
 
-def _lock(file: IO[Any]) -> None:
-    """Hold the lock of `file` while it is open, where the file system has locks.
-
-    `under_way` may hold it for a moment.
-    """
-    for _ in range(LOCK_TRIES):
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(LOCK_SECONDS)
-        except OSError:
-            return
-        else:
-            return
-
-
 class Recorder:
     """Writes a run's folder. Every method raises OSError where the disk does not let it."""
 
@@ -137,7 +84,10 @@ class Recorder:
             (folder / TRACE).mkdir(exist_ok=True)
         self.start(pipeline)
         self._metrics = (folder / METRICS).open("w", encoding="utf-8")
-        _lock(self._metrics)
+        for _ in range(LOCK_TRIES):
+            if lock(self._metrics.fileno()):
+                break
+            time.sleep(LOCK_SECONDS)  # `under_way` holds it for a moment
 
     def start(self, pipeline: Pipeline) -> None:
         """Training begins now, with the layers divided among workers as in `pipeline`."""
@@ -168,10 +118,14 @@ class Recorder:
         data = save(arrays, facts)
         whole(path, lambda part: part.write_bytes(data))
 
-    def finish(self, end: End, extra: dict[str, object]) -> dict[str, object]:
-        """Write the summary, close, and return the summary."""
+    def close(self) -> None:
+        """Write nothing more."""
         with contextlib.suppress(OSError):  # on a full disk, of which `add` has told
             self._metrics.close()
+
+    def finish(self, end: End, extra: dict[str, object]) -> dict[str, object]:
+        """Write the summary, close, and return the summary."""
+        self.close()
         summary = self.tally.summary(end.outcome, self.seconds) | extra
         summary["failure"] = end.text or None
         text = json.dumps(summary, indent=2) + "\n"
@@ -211,7 +165,7 @@ def _naming(path: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 
-def pipeline_of(folder: Path, overrides: Iterable[str] = ()) -> Pipeline:
+def pipeline_of(folder: Path, overrides: Collection[str] = ()) -> Pipeline:
     """What was run in `folder`, but for the `overrides`. Raises RunError where nothing was."""
     if not (folder / PIPELINE).is_file():
         raise RunError(f"{folder}: holds no run; a run folder has a {PIPELINE}")
@@ -219,7 +173,7 @@ def pipeline_of(folder: Path, overrides: Iterable[str] = ()) -> Pipeline:
 
 
 def read_run(
-    folder: Path, overrides: Iterable[str] = ()
+    folder: Path, overrides: Collection[str] = ()
 ) -> tuple[Pipeline, list[dict[str, Array]]]:
     """The pipeline that was run in `folder`, but for the `overrides`, and the arrays it left, a
     dict a layer.

@@ -71,6 +71,7 @@ def run_processes(
         links = engine.links(pipeline)
         try:
             engine.start(pipeline)
+            watch.start()
             return _Conductor(Run(pipeline, facts, stop_seconds), engine, links, watch).conduct()
         finally:
             links.close()

@@ -88,7 +88,7 @@ def plan_table(pipeline: Pipeline, plans: Sequence[Row]) -> Table:
     """What `dni check` shows of the layers' plans."""
     title = (
         f"{pipeline.name}: {pipeline.rule}, batch {pipeline.data.batch}, window {pipeline.window}, "
-        f"{blas_threads(threads(pipeline))} a worker"
+        f"{blas_threads(pipeline, threads(pipeline))}"
     )
     caption = (
         "model: parameters of the gradient model; up, down: bytes a batch on the edge below; "

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from coordinator.events import End
+from coordinator.folder import RunFolder
 from coordinator.record import Recorder
 from coordinator.watch import Display, Watch, interrupts
 from protocol import Pipeline, RunError, UserError
@@ -29,24 +30,26 @@ class Result:
 
 
 def train(
-    pipeline: Pipeline, folder: Path, engine: str, threads: int, drive: Drive, display: Display
+    pipeline: Pipeline, folder: RunFolder, engine: str, threads: int, drive: Drive, display: Display
 ) -> Result:
     """Drive a run of `pipeline` and record it in `folder`; `engine` is what `drive` is called.
 
-    Raises RunError where the folder cannot be written. A run that fails is a Result.
+    A run that fails is a Result. Raises UserError where its workers cannot even be started; then
+    the folder is as it was before.
     """
     with interrupts() as seen:
-        try:
-            recorder = Recorder(folder, pipeline)
-        except OSError as error:
-            raise RunError(_words(error, folder)) from error
-        watch = Watch(recorder, display, seen)
+        recorder = _recorder(folder, pipeline)
+        watch = Watch(folder, recorder, display, seen)
         watch.begin(threads)
         began = _processor_seconds()
         try:
             end = drive(watch)
         except (OSError, UserError) as error:
-            end = End("failed", _words(error, folder), user=isinstance(error, UserError))
+            if not folder.begun:
+                recorder.close()
+                folder.undo()
+                raise _mistake(error, folder.path) from error
+            end = End("failed", _words(error, folder.path), user=isinstance(error, UserError))
         finally:
             watch.end()
         own = _processor_seconds() - began
@@ -54,9 +57,23 @@ def train(
             extra = {"engine": engine, "threads": threads, "coordinator_cpu_seconds": own}
             summary = recorder.finish(end, extra)
         except OSError as error:
-            end = End("failed", _words(error, folder))
+            end = End("failed", _words(error, folder.path))
             summary = recorder.tally.summary(end.outcome, recorder.seconds)
-    return Result(folder, summary, end, seen.signal, recorder)
+        if folder.replaces:  # interrupted before there was anything to keep
+            folder.undo()
+    return Result(folder.path, summary, end, seen.signal, recorder)
+
+
+def _recorder(folder: RunFolder, pipeline: Pipeline) -> Recorder:
+    try:
+        return Recorder(folder.open(), pipeline)
+    except OSError as error:
+        folder.undo()
+        raise _mistake(error, folder.path) from error
+
+
+def _mistake(error: OSError | UserError, folder: Path) -> UserError:
+    return error if isinstance(error, UserError) else RunError(_words(error, folder))
 
 
 def _words(error: OSError | UserError, folder: Path) -> str:

@@ -9,9 +9,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Final, Protocol
 
+from coordinator.folder import RunFolder
 from coordinator.record import Recorder
 from coordinator.tally import Tally
 from protocol import Evaluated, Pipeline, Report, State
@@ -50,13 +52,18 @@ class Interrupts:
 
 @contextmanager
 def interrupts() -> Iterator[Interrupts]:
-    """Signals are counted instead of obeyed; outside the main thread nothing is changed."""
+    """Signals are counted instead of obeyed; outside the main thread nothing is changed.
+
+    A signal that is ignored stays ignored, as `nohup` and a shell's `&` want it. A handler that was
+    not installed from Python stays too: it could not be put back.
+    """
     seen = Interrupts()
     if threading.current_thread() is not threading.main_thread():
         yield seen
         return
     known = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
-    before = [(number, signal.signal(number, seen._note)) for number in known]
+    counted = [number for number in known if signal.getsignal(number) not in (signal.SIG_IGN, None)]
+    before = [(number, signal.signal(number, seen._note)) for number in counted]
     try:
         yield seen
     finally:
@@ -78,8 +85,11 @@ def alive(pid: int) -> bool:
 class Watch:
     """All watchers together."""
 
-    def __init__(self, recorder: Recorder, display: Display, seen: Interrupts) -> None:
+    def __init__(
+        self, folder: RunFolder, recorder: Recorder, display: Display, seen: Interrupts
+    ) -> None:
         self.interrupts = seen
+        self._folder = folder
         self._recorder = recorder
         self._display = display
         self._due = 0.0
@@ -88,8 +98,17 @@ class Watch:
         """The run starts."""
         self._show(lambda tally: self._display.begin(tally, threads))
 
-    def start(self, pipeline: Pipeline) -> None:
-        """All hosts are here: training begins, with the layers divided as in `pipeline`."""
+    @property
+    def folder(self) -> Path:
+        """Where the run leaves its files."""
+        return self._folder.path
+
+    def start(self) -> None:
+        """The workers have started: from here on a failure is one of the run, and recorded."""
+        self._folder.keep()
+
+    def hosts_joined(self, pipeline: Pipeline) -> None:
+        """The wait for hosts is over; layers are divided among workers as in `pipeline`."""
         self._recorder.start(pipeline)
 
     def end(self) -> None:

@@ -27,6 +27,7 @@ from protocol.messages import (
     ToCoordinator,
     ToWorker,
 )
+from protocol.notes import notes
 from protocol.schema import VERSION
 from protocol.spec import Data, Edge, Layer, Pipeline, Synthetic, Trace, Train
 from protocol.wire import WireError, decode, encode
@@ -78,5 +79,6 @@ __all__ = [
     "encode",
     "located",
     "nearest",
+    "notes",
     "read_pipeline",
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
 from types import UnionType
@@ -16,7 +16,9 @@ from typing import Any, Final, TypeVar, cast, get_args, get_origin, get_type_hin
 
 from protocol.checks import is_path
 from protocol.errors import SpecError, nearest
+from protocol.paths import user_path
 from protocol.spec import HEAD, Pipeline
+from protocol.text import read_text
 
 T = TypeVar("T")
 LONGEST_LIST: Final = 1000
@@ -70,19 +72,18 @@ def _convert(hint: Any, value: object, key: str) -> object:
     return value
 
 
-def read_pipeline(path: Path, overrides: Iterable[str] = ()) -> Pipeline:
+def read_pipeline(path: Path, overrides: Collection[str] = ()) -> Pipeline:
     """The pipeline in the TOML file `path`, with `a.b=value` overrides.
 
     A relative `data.path` in the file starts from the file's folder, one in an override from the
     current folder, one on another machine from the folder in which that joined. Raises SpecError
     that names the file and the key.
     """
+    text = read_text(path)
+    if not text.strip() and not overrides:
+        raise SpecError(f"{path}: is empty; data: missing, layer: missing")
     try:
-        table = tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise SpecError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: cannot be read: {error}") from None
+        table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, and numbers out of all reason
         raise SpecError(f"{path}: not TOML: {error}") from None
     table.setdefault("name", path.stem)
@@ -122,10 +123,7 @@ def _absolute(folder: Path, path: str) -> str:
     """`path` as seen from `folder`; what cannot be a path is left to `Data` to refuse."""
     if not is_path(path):
         return path
-    try:
-        return str((folder / Path(path).expanduser()).resolve())
-    except RuntimeError:  # no such home
-        return path
+    return str((folder / user_path(path, "data.path")).resolve())
 
 
 def _override(table: dict[str, Any], override: str) -> list[str]:

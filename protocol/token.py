@@ -10,22 +10,24 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from dataclasses import dataclass, field
 from typing import Final
 
 import msgpack
 
-from protocol.errors import SpecError
+from protocol.endpoint import ANY_PORT, Endpoint
+from protocol.errors import RunError, SpecError
 
 PREFIX: Final = "dni1:"
 KEY_BYTES: Final = 32
 LONGEST: Final = 4096
+COMMAND: Final = "dnijoin"
+"""What goes before the token where a whole line is pasted, without its space."""
+_AROUND: Final = "'\"`\ufeff"
 INSECURE: Final = (
     "INSECURE: nothing of this run is encrypted; who can read it on its way can read data and "
     "weights, join, and change what is learnt"
 )
-_ADDRESS: Final = re.compile(r"tcp://(\[[0-9a-fA-F:]+\]|[^:/\[\]\s]+):(\d{1,5})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,14 @@ class Token:
 
     @classmethod
     def read(cls, text: str) -> Token:
-        """The token that `str` wrote. Raises SpecError where `text` is none."""
-        text = "".join(text.split())
+        """The token that `str` wrote, as a user pastes it. Raises SpecError where `text` is none.
+
+        White space, quotes, a byte order mark and the words of the command do no harm.
+        """
+        text = "".join(text.split()).strip(_AROUND)
+        text = text.removeprefix(COMMAND).strip(_AROUND)
+        if not text:
+            raise SpecError(f"token: empty; paste all of the line that begins with {PREFIX}")
         if not text.startswith(PREFIX) or len(text) > LONGEST:
             raise SpecError(f"token: {text[:20]!r} does not begin with {PREFIX}")
         body = text.removeprefix(PREFIX)
@@ -68,5 +76,7 @@ class Token:
 
 
 def _is_address(value: object) -> bool:
-    found = _ADDRESS.fullmatch(value) if isinstance(value, str) else None
-    return found is not None and int(found[2]) < 1 << 16
+    try:
+        return isinstance(value, str) and Endpoint.read(value, "token").port != ANY_PORT
+    except RunError:
+        return False

@@ -48,7 +48,8 @@ def test_a_listener_has_the_address_that_it_was_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["192.0.2.1:*", "127.0.0.1:x", "127.0.0.1:70000", "nobody", ":*", "1234", "[::1]:*"]
+    "address",
+    ["192.0.2.1:*", "127.0.0.1:x", "127.0.0.1:70000", "nobody", ":*", "1234", "[2001:db8::1]:*"],
 )
 def test_an_address_that_is_no_number_of_ours_gives_no_listener(address: str) -> None:
     assert buffers.listener(f"tcp://{address}") == -1

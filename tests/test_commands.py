@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 
 import cli
 from coordinator import options
-from coordinator.record import open_folder
+from coordinator.folder import RunFolder
 from protocol import read_pipeline
 
 if TYPE_CHECKING:
@@ -175,8 +175,7 @@ def test_runs_started_at_the_same_moment_get_different_folders(
     dni: Dni, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(dni.home)
-    pipeline = read_pipeline(dni.home / "tiny.toml")
-    assert len({open_folder(pipeline, None, False) for _ in range(20)}) == 20
+    assert len({RunFolder("tiny", None, False).open() for _ in range(20)}) == 20
 
 
 # -- dni check, dni evaluate, dni data

@@ -130,8 +130,9 @@ def test_an_agent_that_ends_before_it_joins_ends_the_run(
 ) -> None:
     ran = dni("run", "tiny.toml", "--run-dir", "run", *server.words(hosts, remote))
     assert ran.returncode == 2
-    assert f"error: {said}" in ran.stdout
-    assert ran.stdout.count("error: ") == 1
+    assert ran.stderr.startswith(f"Error: {said}")
+    assert ran.stderr.count("\n") == 1
+    assert not (dni.home / "run").exists()
     assert "Traceback" not in ran.stdout + ran.stderr
     until_nothing_left(dni)
 

@@ -236,7 +236,7 @@ question.ask("well?")
 deadline = time.monotonic() + 20
 while time.monotonic() < deadline and (answer := question.answer()) is None:
     time.sleep(0.01)
-print("answered", input_before, answer, flush=True)
+print("answered", input_before, answer, "end", flush=True)
 """
 
 
@@ -260,8 +260,8 @@ def terminal() -> Iterator[Callable[[str], str]]:
 
         wait_until(lambda: read("[y/N]"), "it asks")
         os.write(fd, answer.encode())
-        wait_until(lambda: read("answered") or "waiting on" in text, "it has read the answer")
-        if "answered" not in text:
+        wait_until(lambda: read("end") or "waiting on" in text, "it has read the answer")
+        if "end" not in text:
             os.kill(pid, 9)
         os.waitpid(pid, 0)
         return text

@@ -55,13 +55,13 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_wheel_holds_the_four_parts_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_holds_the_parts_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     top = {name.partition("/")[0] for name in names}
     info = {name for name in top if name.endswith(".dist-info")}
     assert len(info) == 1
-    assert top - info == {"cli.py", *PACKAGES}
+    assert top - info == {"cli.py", "dni_command.py", *PACKAGES}
 
 
 def test_the_wheel_holds_every_source_and_data_file(wheel: Path) -> None:

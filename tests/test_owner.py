@@ -34,7 +34,7 @@ def other() -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def owner_of(process: subprocess.Popen[str]) -> Owner:
+def owner_of(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> Owner:
     table = Owner.current().as_dict() | {"pid": process.pid}
     started = int(Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19])
     found = Owner.read(table | {"started": started})

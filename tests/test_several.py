@@ -249,7 +249,7 @@ def test_a_run_that_is_over_or_local_has_no_machines(dni: Dni, several: Several,
         ("tcp://0.0.0.0:*", "every address"),
         ("tcp://*:5701", "every address"),
         ("tcp://203.0.113.7:*", "203.0.113.7"),
-        ("tcp://127.0.0.1:99999", "not tcp://ADDRESS:PORT"),
+        ("tcp://127.0.0.1:99999", "port must be a number up to 65535"),
     ],
 )
 def test_an_address_that_cannot_be_had_is_refused_in_a_line(dni: Dni, bind: str, why: str) -> None:

@@ -1,8 +1,12 @@
-"""The folder for sockets: nobody takes it from who is alive, and none is left by who is not."""
+"""Folders of a process: nobody takes one from who is alive, and none is left by who is not."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -10,8 +14,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coordinator.engines import processes
-from coordinator.engines.processes import LOCK, MAKING_SECONDS, SocketFolder
+from coordinator.engines import folders
+from coordinator.engines.folders import (
+    LOCK,
+    MAKING_SECONDS,
+    OwnFolder,
+    file_folder,
+    socket_folder,
+)
 from protocol import RunError
 
 if TYPE_CHECKING:
@@ -28,7 +38,7 @@ def test_no_folder_is_swept_while_it_is_made(base: Path) -> None:
     def one_after_the_other(_: int) -> int:
         there = 0
         for _ in range(100):
-            with closing(SocketFolder()) as folder:
+            with closing(socket_folder()) as folder:
                 there += (folder.path / LOCK).exists()
         return there
 
@@ -47,7 +57,7 @@ def test_a_folder_is_not_left_by_who_was_interrupted_while_making_it(
     monkeypatch.setattr(Path, "rename", interrupted)
     open_before = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises(KeyboardInterrupt):
-        SocketFolder()
+        socket_folder()
     assert not list(base.iterdir())
     assert len(list(Path("/proc/self/fd").iterdir())) == open_before
 
@@ -61,9 +71,9 @@ def test_a_folder_that_was_swept_while_it_was_made_is_told(
             folder.rmdir()
             raise FileNotFoundError(2, "No such file or directory")
 
-    monkeypatch.setattr(processes, "_lock", swept)
+    monkeypatch.setattr(folders, "_lock", swept)
     with pytest.raises(RunError, match=r"\.dni-.*: (swept away|No such file)"):
-        SocketFolder()
+        socket_folder()
     assert not list(base.iterdir())
 
 
@@ -72,7 +82,7 @@ def test_what_is_not_ours_is_not_swept(base: Path, name: str) -> None:
     folder = base / name
     folder.mkdir()
     os.utime(folder, (0, 0))
-    SocketFolder().close()
+    socket_folder().close()
     assert folder.exists()
 
 
@@ -81,7 +91,7 @@ def test_no_lock_is_made_where_a_link_leads(base: Path, tmp_path: Path) -> None:
     folder.mkdir()
     (folder / LOCK).symlink_to(elsewhere)
     os.utime(folder, (0, 0))
-    SocketFolder().close()
+    socket_folder().close()
     assert folder.exists()
     assert not elsewhere.exists()
 
@@ -92,9 +102,24 @@ def test_a_folder_whose_maker_was_killed_is_swept_later(base: Path, locked: bool
     folder.mkdir()
     if locked:
         (folder / LOCK).touch()
-    SocketFolder().close()
+    socket_folder().close()
     assert folder.exists()  # its maker may just be making it
     long_ago = folder.stat().st_mtime - MAKING_SECONDS - 1
     os.utime(folder, (long_ago, long_ago))
-    SocketFolder().close()
+    socket_folder().close()
+    assert not list(base.iterdir())
+
+
+@pytest.mark.parametrize("make", ["file_folder", "socket_folder"])
+@pytest.mark.parametrize("sweeps", [file_folder, socket_folder])
+def test_what_a_killed_process_left_is_swept_by_the_next_one_that_makes_a_folder(
+    base: Path, monkeypatch: pytest.MonkeyPatch, make: str, sweeps: Callable[[], OwnFolder]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(base))
+    code = f"from coordinator.engines.folders import {make}; import os; {make}(); os._exit(9)"
+    environment = {**os.environ, "TMPDIR": str(base)}
+    killed = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
+    assert killed.returncode == 9
+    assert len(list(base.iterdir())) == 1
+    sweeps().close()
     assert not list(base.iterdir())

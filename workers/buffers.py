@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final
+
+from protocol.endpoint import host_of, is_v6
 
 LARGEST: Final = 1 << 26
 """Bytes to ask for; the kernel gives what it will."""
@@ -29,11 +30,15 @@ def listener(endpoint: str) -> int:
     """A file descriptor that listens at `endpoint`, such as tcp://10.0.0.1:*, * for any port.
 
     What it accepts receives into a large buffer that still grows. -1 where there is no such thing,
-    for addresses other than IPv4 numbers too; then the endpoint is as good or bad as ever.
+    for names too; then the endpoint is as good or bad as ever.
     """
-    host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
-    with contextlib.suppress(OSError, ValueError, OverflowError), socket.socket() as listening:
-        address = str(IPv4Address(host)), 0 if port == "*" else int(port)
+    family = socket.AF_INET6 if is_v6(endpoint) else socket.AF_INET
+    with (
+        contextlib.suppress(OSError, ValueError, OverflowError),
+        socket.socket(family) as listening,
+    ):
+        port = endpoint.rpartition(":")[2]
+        address = _number(host_of(endpoint), 0 if port == "*" else int(port), family)
         usual = listening.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         if _given(listening, socket.SO_RCVBUF) <= usual:
             return -1
@@ -44,6 +49,14 @@ def listener(endpoint: str) -> int:
         listening.setblocking(False)
         return listening.detach()
     return -1
+
+
+def _number(host: str, port: int, family: int) -> tuple[object, ...]:
+    """The address of a socket at `host`, which is a number. Raises OSError where it is a name."""
+    numeric = socket.AI_NUMERICHOST
+    found = socket.getaddrinfo(host, None, family, socket.SOCK_STREAM, flags=numeric)
+    number, _, *scope = found[0][4]
+    return number, port, *scope
 
 
 def _given(asking: socket.socket, option: int) -> int:

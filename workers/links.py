@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple, cast
 import zmq
 
 from protocol import Edge, Message, WireError, decode, encode, zap
+from protocol.endpoint import is_v6, rescoped
 from protocol.keys import PLAIN, KeyPair
 from protocol.layouts import read, write
 from protocol.narrow import FULL
@@ -133,14 +134,15 @@ class Links:
         self._lifeline = lifeline
         self._poller = zmq.Poller()
         self._poller.register(lifeline, zmq.POLLIN)
-        self._line = self._socket(zmq.DEALER)
+        self._control = control
+        self._line = self._socket(zmq.DEALER, control)
         self._line.linger = LINGER_MS
         if keys:
             keys.pair.knock(self._line, keys.coordinator)
         self._line.connect(control)
         self._door: zmq.Socket[bytes] | None = None
         if keys:
-            self._door = self._socket(zmq.REP)
+            self._door = self._socket(zmq.REP, zap.ENDPOINT)
             self._door.bind(zap.ENDPOINT)
             self._poller.register(self._door, zmq.POLLIN)
         self._inboxes: dict[zmq.Socket[bytes], tuple[Edge | None, Incoming | None]] = {}
@@ -151,8 +153,10 @@ class Links:
         self._dropped = 0
         self._listen(self._line, None, None)
 
-    def _socket(self, kind: int) -> zmq.Socket[bytes]:
+    def _socket(self, kind: int, endpoint: str) -> zmq.Socket[bytes]:
+        """A socket that is to be bound or connected to `endpoint`."""
         socket: zmq.Socket[bytes] = self._context.socket(kind)
+        socket.ipv6 = is_v6(endpoint)
         socket.linger = 0
         socket.set_hwm(0)
         socket.maxmsgsize = MAX_BYTES
@@ -179,7 +183,7 @@ class Links:
 
     def bind(self, edge: Edge, endpoint: str) -> str:
         """Open the inbox at the end of `edge`; returns the address under which it is reached."""
-        inbox = self._socket(zmq.PULL)
+        inbox = self._socket(zmq.PULL, endpoint)
         if endpoint.startswith("tcp:"):
             inbox.use_fd = buffers.listener(endpoint)
         if self._keys:
@@ -192,7 +196,8 @@ class Links:
 
     def connect(self, edge: Edge, endpoint: str, window: int) -> None:
         """Open the way along `edge`, on which `window` batches may be in flight."""
-        outlet = self._socket(zmq.PUSH)
+        endpoint = rescoped(endpoint, self._control)
+        outlet = self._socket(zmq.PUSH, endpoint)
         if endpoint.startswith("tcp:"):
             outlet.sndbuf = buffers.sending()
         if self._keys:

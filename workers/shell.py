@@ -103,9 +103,9 @@ class _Leave(Exception):  # noqa: N818  not an error
 
 def main() -> int:
     """Be a worker. The exit status is 0 after an orderly end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the coordinator hears it, and tells us
     np.seterr(all="ignore")  # the layers look for non-finite numbers themselves
     line = sys.stdin.buffer.readline()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the coordinator hears it, and tells us
     if not line:  # the coordinator died before it could say anything
         _remove_folder()
         return 1

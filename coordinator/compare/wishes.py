@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from coordinator.parameters import UserPath
+
 if TYPE_CHECKING:
     from coordinator.compare.cells import Cell
     from protocol import Pipeline
@@ -29,13 +31,13 @@ _OPTIONS: Final = (
     click.option("--quick", is_flag=True, help="With --table1: a twentieth of the steps."),
     click.option(
         "--cifar10",
-        type=click.Path(path_type=Path, exists=True),
+        type=UserPath(exists=True),
         help="With --table1: these pictures in place of the canonical CIFAR-10.",
     ),
     click.option("--only", default="", help="With --table1: networks whose name starts so."),
     click.option(
         "--out",
-        type=click.Path(path_type=Path, file_okay=False),
+        type=UserPath(file_okay=False),
         help="Where runs and results go.  [default: runs/compare-<name>]",
     ),
 )

@@ -48,6 +48,7 @@ def run_inline(made: Iterable[Metered], threads: int, watch: Watch) -> End:
     """
     with threadpool_limits(threads), np.errstate(all="ignore"):
         workers = list(made)
+        watch.start()
         try:
             end = _turns(workers, watch)
         except OSError as error:

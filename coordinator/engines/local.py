@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from coordinator.engines.processes import Processes, SocketFolder
+from coordinator.descriptors import ensure, of_head, of_workers
+from coordinator.engines.folders import socket_folder
+from coordinator.engines.processes import Processes
 from coordinator.events import End, Exited
 from coordinator.links import Links
 from coordinator.record import LOGS, TRACE
@@ -28,7 +30,7 @@ class LocalEngine:
         """`run` is the run's folder; `costs` the work of each layer a batch, in any unit."""
         self._costs = costs
         self._trace = str((run / TRACE).resolve())
-        self._folder = SocketFolder()
+        self._folder = socket_folder()
         self._processes = Processes(run / LOGS, threads, self._folder.path)
         self._control = self._endpoint("control")
 
@@ -75,15 +77,15 @@ class LocalEngine:
 
 
 def local(
-    pipeline: Pipeline,
-    facts: dict[str, object],
-    folder: Path,
-    threads: int,
-    costs: Mapping[str, float],
+    pipeline: Pipeline, facts: dict[str, object], threads: int, costs: Mapping[str, float]
 ) -> Drive:
-    """What trains `pipeline` on this machine, with so many threads a worker."""
+    """What trains `pipeline` on this machine, with so many threads a worker.
+
+    Raises RunError where the system does not let processes open what they need.
+    """
+    ensure((of_head(len(pipeline.processes)), of_workers(pipeline)))
 
     def drive(watch: Watch) -> End:
-        return run_processes(pipeline, facts, LocalEngine(folder, threads, costs), watch)
+        return run_processes(pipeline, facts, LocalEngine(watch.folder, threads, costs), watch)
 
     return drive

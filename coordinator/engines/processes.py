@@ -1,4 +1,4 @@
-"""Workers as processes of this machine, and the folder in which their sockets lie.
+"""Workers as processes of this machine.
 
 A worker's standard input is its lifeline: it brings the configuration and, as nobody else holds its
 other end, it closes when this process dies, however it dies.
@@ -7,13 +7,10 @@ other end, it closes when this process dies, however it dies.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,16 +18,10 @@ from typing import Final
 
 from coordinator import blas
 from coordinator.events import Exited
-from protocol import RunError
 
 KILL_SECONDS: Final = 0.4
-LONGEST_BASE: Final = 60
-"""Bytes; a socket's path has at most 107, and the folder's and the socket's names want theirs."""
-LOCK: Final = "lock"
-MAKING_SECONDS: Final = 60
-"""A folder for sockets is made and locked in far less; one of this age has lost its owner."""
 LOG_LINES: Final = 12
-WORKER: Final = ("-P", "-m", "cli", "worker")
+WORKER: Final = ("-P", "-m", "dni_command", "worker")
 """What Python is told to be a worker; its name comes behind."""
 ALLOCATOR: Final = {
     "MALLOC_MMAP_THRESHOLD_": "33554432",
@@ -40,39 +31,6 @@ ALLOCATOR: Final = {
 """Lets glibc keep the memory of arrays that come and go with every batch, instead of returning
 it to the kernel and faulting it in again page by page; and have it in huge pages where the kernel
 gives such, for with several workers a core each finds its pages' addresses forgotten."""
-
-
-class SocketFolder:
-    """A folder that only the user can enter, gone when it is closed. Raises RunError.
-
-    Its lock tells whether its owner lives; what owners left that were killed is swept away.
-    """
-
-    def __init__(self) -> None:
-        base = _base()
-        _sweep(base)
-        if len(os.fsencode(base)) > LONGEST_BASE:
-            raise RunError(f"{base}: too long a path for sockets; set TMPDIR to a shorter one")
-        made = Path(tempfile.mkdtemp(prefix=f".dni-{os.getpid()}-", dir=base))
-        self.path = made.with_name(made.name[1:])  # once it is locked: see _sweep
-        self._lock: int | None = None
-        try:
-            self._lock = _lock(made, make=True)
-            if self._lock is None:
-                raise RunError(f"{made}: swept away while it was made; is the clock right?")
-            made.rename(self.path)
-        except BaseException as error:  # whatever it is, Ctrl-C too, no folder is left
-            shutil.rmtree(made, ignore_errors=True)
-            self.close()
-            if isinstance(error, OSError):
-                raise RunError(f"{made}: {error.strerror}") from error
-            raise
-
-    def close(self) -> None:
-        """Remove it with all that is in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        if self._lock is not None:
-            os.close(self._lock)
 
 
 class Processes:
@@ -135,41 +93,3 @@ class Processes:
                 worker.kill()
                 worker.wait()
             self._forget(name)
-
-
-def _base() -> Path:
-    """Where folders for sockets and shared memory go: into memory, where there is such a place."""
-    for place in (os.environ.get("XDG_RUNTIME_DIR"), "/dev/shm"):
-        if place and os.access(place, os.W_OK | os.X_OK):
-            return Path(place)
-    return Path(tempfile.gettempdir())
-
-
-def _lock(folder: Path, make: bool = False) -> int | None:
-    """Hold the lock of `folder` for as long as the descriptor is open; None where another does."""
-    flags = os.O_RDWR | os.O_NOFOLLOW | (os.O_CREAT if make else 0)
-    descriptor = os.open(folder / LOCK, flags, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-def _sweep(base: Path) -> None:
-    """Remove what runs left that were killed together with all their workers.
-
-    Folders have their names once they are locked: one without a lock is somebody else's, and a
-    hidden one without is being made, if it is not too old for that.
-    """
-    for folder in (*base.glob("dni-[0-9]*-*"), *base.glob(".dni-[0-9]*-*")):
-        with contextlib.suppress(OSError):
-            status, hidden = folder.lstat(), folder.name[0] == "."
-            young = time.time() - status.st_mtime < MAKING_SECONDS
-            if status.st_uid != os.getuid() or (hidden and young):
-                continue
-            descriptor = _lock(folder, make=hidden)
-            if descriptor is not None:
-                shutil.rmtree(folder, ignore_errors=True)
-                os.close(descriptor)

@@ -16,7 +16,7 @@ import ray
 from coordinator.engines.launch import last_words
 from protocol import RunError
 
-JOIN: Final = (sys.executable, "-P", "-m", "cli", "join", "-", "--lifeline", "--cores", "1")
+JOIN: Final = (sys.executable, "-P", "-m", "dni_command", "join", "-", "--lifeline", "--cores", "1")
 LEAVE_SECONDS: Final = 5.0
 
 

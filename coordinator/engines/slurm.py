@@ -19,16 +19,17 @@ from typing import Final
 
 from coordinator.engines.clients import Clients
 from coordinator.engines.launch import last_words
-from coordinator.several.agent import address_towards
+from coordinator.several.addresses import address_towards
 from protocol import RunError
+from protocol.endpoint import Endpoint
 
 POLL_SECONDS: Final = 2.0
 ASK_SECONDS: Final = 10.0
 LEAVE_SECONDS: Final = 5.0
 CANCEL_TRIES: Final = 3
 CANCEL_SECONDS: Final = 1.0
-CONTROLLER_PORT: Final = 6817
-HERE: Final = shlex.join((sys.executable, "-P", "-m", "cli"))
+CONTROLLER_PORT: Final = "6817"
+HERE: Final = shlex.join((sys.executable, "-P", "-m", "dni_command"))
 """What starts dni on a node that sees the same files as this machine, as is usual with Slurm."""
 _NUMBER: Final = re.compile(r"^(\d+)(?:;(\S+))?\s*$", re.MULTILINE)
 """What `sbatch --parsable` prints; lines of the site's own may come before."""
@@ -79,7 +80,7 @@ class Slurm:
         found = re.search(r"^SlurmctldHost\[0\]\s*=\s*([^\s(]+)(?:\((.+)\))?", said, re.MULTILINE)
         if not found:
             raise RunError("slurm: scontrol names no controller; say --bind")
-        return address_towards(f"tcp://{found[2] or found[1]}:{CONTROLLER_PORT}")
+        return address_towards(str(Endpoint(found[2] or found[1], CONTROLLER_PORT)))
 
     def launch(self, token: str, slots: int) -> None:
         """Start so many tasks, each an agent with one slot."""

@@ -10,8 +10,9 @@ from typing import Final
 
 from coordinator.engines.clients import Clients
 from coordinator.engines.launch import last_words
-from coordinator.several.agent import address_towards
+from coordinator.several.addresses import address_towards, is_loopback
 from protocol import RunError
+from protocol.endpoint import Endpoint
 
 OPTIONS: Final = (
     *("-o", "BatchMode=yes"),  # nobody is there to be asked
@@ -40,7 +41,7 @@ class Ssh:
     def home(self) -> str:
         """This machine's address on the way to the hosts; that of its loopback if to no other."""
         found = [address_towards(self._endpoint(host)) for host in dict.fromkeys(self._hosts)]
-        return next((address for address in found if not address.startswith("127.")), found[0])
+        return next((address for address in found if not is_loopback(address)), found[0])
 
     def _endpoint(self, host: str) -> str:
         """Where ssh would go for `host`, by its configuration."""
@@ -58,7 +59,7 @@ class Ssh:
             raise RunError(f"{host}: {last_words(asked.stderr)}")
         pairs = (line.partition(" ") for line in asked.stdout.splitlines())
         said = {key: value for key, _, value in pairs}
-        return f"tcp://{_bracketed(said['hostname'])}:{said['port']}"
+        return str(Endpoint(said["hostname"], said["port"]))
 
     def launch(self, token: str, slots: int) -> None:
         """Start an agent on every host, the first with one slot more where they do not divide."""
@@ -93,7 +94,3 @@ def _read(hosts: str) -> list[str]:
         if not _HOST.fullmatch(name):
             raise RunError(f"--hosts: {name!r} is no host; give names such as a,b,c")
     return names
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import platform
-import socket
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, cast
-from urllib.parse import urlsplit
 
 import numpy as np
 
 from coordinator import blas
-from coordinator.engines.processes import Processes, SocketFolder
+from coordinator.descriptors import ensure, of_head, of_worker
+from coordinator.engines.folders import file_folder, socket_folder
+from coordinator.engines.processes import Processes
 from coordinator.links import Line
 from coordinator.record import LOGS, TRACE
+from coordinator.several.addresses import address_towards, own, reachable
 from coordinator.watch import Interrupts, interrupts
 from protocol import VERSION, Leave, Ping, RunError
 from protocol.errors import DISTRIBUTION, LostError
@@ -46,17 +46,6 @@ DESERTED: Final = "the line over which this was started has closed"
 def software() -> str:
     """The version of this program."""
     return version(DISTRIBUTION)
-
-
-def address_towards(endpoint: str) -> str:
-    """This machine's address on the way to `endpoint`. Raises RunError where there is no way."""
-    parts = urlsplit(endpoint)
-    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as probe:
-        try:
-            probe.connect((parts.hostname, parts.port))
-        except OSError as error:
-            raise RunError(f"{endpoint}: {error.strerror}") from None
-        return cast(str, probe.getsockname()[0])
 
 
 def at_home(
@@ -92,8 +81,8 @@ class Agent:
         self.cores = cores or blas.cores()
         self.deserted = deserted
         self._keys = KeyPair.new()
-        self._endpoint = token.addresses[0]
-        self._address = address or address_towards(self._endpoint)
+        self._endpoint = reachable(token.addresses)
+        self._address = own(address, "--address") if address else address_towards(self._endpoint)
         self._slots = slots
         self._layers = layers
         self._head = token.head.hex()
@@ -116,6 +105,7 @@ class Agent:
 
     def enrol(self) -> Welcome:
         """Ask the head to be one of the run. Raises RunError where it refuses or is silent."""
+        ensure((of_head(0),))
         line = Line(self._endpoint, KeyPair.of(self._token.secret), self._head)
         try:
             line.tell(self._request())
@@ -224,15 +214,16 @@ class _Member:
                 pass
 
     def _launch(self, workers: dict[str, dict[str, Any]], threads: int) -> None:
+        needs = [of_worker(len(config["inboxes"]), 1) for config in workers.values()]
+        ensure((of_head(len(workers)), *needs))
         left = self._left_behind
-        sockets = left.enter_context(closing(SocketFolder()))
-        folder = tempfile.TemporaryDirectory(prefix="dni-join-", ignore_cleanup_errors=True)
-        self._folder = Path(left.enter_context(folder))
+        sockets = left.enter_context(closing(socket_folder()))
+        self._folder = left.enter_context(closing(file_folder())).path
         logs, trace = self._folder / LOGS, self._folder / TRACE
         logs.mkdir()
         trace.mkdir()
         layers = len(workers) - (SOURCE in workers)
-        count = threads or max(1, self._agent.cores // max(1, layers))
+        count = threads or blas.asked()[0] or max(1, self._agent.cores // max(1, layers))
         self._processes = Processes(logs, count, sockets.path, self._folder)
         left.callback(self._processes.close)
         for name, config in workers.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from coordinator import options
+from coordinator.parameters import run_argument
 
 if TYPE_CHECKING:
     from coordinator.train import Result
@@ -36,13 +36,11 @@ def join_command(
 ) -> None:
     """Run workers on this machine for the head that printed TOKEN (- reads it from a pipe)."""
     from coordinator.several.agent import Agent
-    from coordinator.several.words import input_ended, wishes
-    from protocol.token import Token
+    from coordinator.several.words import input_ended, read_token, wishes
 
-    text = sys.stdin.readline() if token == "-" else token
     deserted = input_ended if lifeline else bool
     layer_names = wishes(layers)
-    agent = Agent(Token.read(text), slots, layer_names, address, click.echo, cores, deserted)
+    agent = Agent(read_token(token), slots, layer_names, address, click.echo, cores, deserted)
     ctx.exit(agent.join())
 
 
@@ -54,11 +52,10 @@ def join_command(
 def doctor_command(ctx: click.Context, token: str, address: str | None, as_json: bool) -> None:
     """Look whether this machine could join with TOKEN (- reads it from a pipe); joins nothing."""
     from coordinator.several.doctor import examine
-    from protocol.token import Token
+    from coordinator.several.words import read_token
 
-    text = sys.stdin.readline() if token == "-" else token
     findings = []
-    for finding in examine(Token.read(text), address):
+    for finding in examine(read_token(token), address):
         findings.append(finding)
         if not as_json:
             word = "well" if finding.well else "NOT WELL"
@@ -71,15 +68,14 @@ def doctor_command(ctx: click.Context, token: str, address: str | None, as_json:
 
 
 @click.command("status")
-@click.argument("run", metavar="RUN")
+@run_argument()
 @options.as_json
-def status_command(run: str, as_json: bool) -> None:
+def status_command(run: Path, as_json: bool) -> None:
     """Show who is there in RUN, which layer is where, and how it goes."""
     from coordinator.display import Terminal
     from coordinator.several.status import layers_table, status, status_table, ways_table
-    from coordinator.traces.words import run_folder
 
-    found = status(run_folder(run))
+    found = status(run)
     if as_json:
         click.echo(json.dumps(found))
     else:
@@ -94,24 +90,22 @@ def status_command(run: str, as_json: bool) -> None:
 
 
 @click.command("stop")
-@click.argument("run", metavar="RUN")
-def stop_command(run: str) -> None:
+@run_argument()
+def stop_command(run: Path) -> None:
     """End RUN as Ctrl-C at its head does: weights are saved."""
     from coordinator.several.status import stop
-    from coordinator.traces.words import run_folder
 
-    stop(run_folder(run))
+    stop(run)
 
 
 @click.command("revoke")
-@click.argument("run", metavar="RUN")
+@run_argument()
 @click.argument("name")
-def revoke_command(run: str, name: str) -> None:
+def revoke_command(run: Path, name: str) -> None:
     """Take back the key of the machine NAME of RUN: it is refused from now on."""
     from coordinator.several.status import revoke
-    from coordinator.traces.words import run_folder
 
-    revoke(run_folder(run), name)
+    revoke(run, name)
 
 
 class WorkerCount(click.ParamType):  # type: ignore[type-arg]  # click 8.1 has no parameter

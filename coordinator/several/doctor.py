@@ -7,11 +7,12 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
 
-from coordinator.several.agent import Agent, address_towards
+from coordinator.several.addresses import address_towards, listening, reachable, why
+from coordinator.several.agent import Agent
 from protocol import RunError
 from protocol.clock import clock_name
+from protocol.endpoint import Endpoint
 from protocol.token import Token
 
 CONNECT_SECONDS: Final = 5.0
@@ -39,7 +40,7 @@ def examine(token: Token, address: str | None) -> Iterator[Finding]:
     if not reached:
         return
     try:
-        own = address or address_towards(token.addresses[0])
+        own = address or address_towards(reachable(token.addresses))
     except RunError as error:
         yield Finding("own address", False, str(error), "name it with --address")
         return
@@ -50,10 +51,10 @@ def examine(token: Token, address: str | None) -> Iterator[Finding]:
 
 def _reach(endpoint: str) -> Finding:
     """Whether anybody listens there."""
-    parts = urlsplit(endpoint)
+    host, port = Endpoint.read(endpoint, "token")
     began = time.monotonic()
     try:
-        with closing(socket.create_connection((parts.hostname, parts.port), CONNECT_SECONDS)):
+        with closing(socket.create_connection((host, int(port)), CONNECT_SECONDS)):
             spent = 1e3 * (time.monotonic() - began)
             return Finding("head", True, f"{endpoint} answers within {spent:.1f} ms")
     except OSError as error:
@@ -64,12 +65,11 @@ def _reach(endpoint: str) -> Finding:
 def _listen(address: str) -> Finding:
     """Whether workers could listen at `address`."""
     try:
-        with closing(socket.create_server((address, 0))) as server:
-            port = server.getsockname()[1]
-            return Finding("listening", True, f"{address}, any port such as {port}")
+        found = f"{address}, any port such as {listening(address)}"
+        return Finding("listening", True, found)
     except OSError as error:
         mend = "give an address of this machine with --address"
-        return Finding("listening", False, f"{address}: {error.strerror}", mend)
+        return Finding("listening", False, f"{address}: {why(error)}", mend)
 
 
 def _ask(token: Token, address: str) -> Iterator[Finding]:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
+from coordinator.several.addresses import bindable, why
 from coordinator.several.agent import software
 from coordinator.several.head import Head
 from coordinator.several.registry import Registry
-from protocol import Pipeline, RunError, SpecError
+from protocol import Pipeline, RunError
 from protocol.clock import clock_name
+from protocol.endpoint import ANY_PORT, Endpoint, unspecified
 from protocol.keys import KeyPair
 from protocol.token import Token
-
-EVERYWHERE: Final = ("*", "0.0.0.0", "[::]")
-_ENDPOINT: Final = re.compile(r"tcp://(\[[0-9a-fA-F:]+\]|[^:/\s]+):(\d{1,5}|\*)")
 
 
 class Door(NamedTuple):
@@ -31,36 +29,33 @@ class Door(NamedTuple):
     insecure: bool = False
 
     def check(self) -> Door:
-        """Itself. Raises SpecError where it is not at one address that others can reach."""
-        where = _host("--bind", self.bind)
-        if where in EVERYWHERE:
-            raise SpecError(f"--bind: {where} is every address; name one that others can reach")
-        if self.advertise is not None:
-            _host("--advertise", self.advertise)
-            if self.advertise.endswith(":*"):
-                raise SpecError(f"--advertise: {self.advertise!r} names no port")
-        return self
+        """The same with the address by number and as it is written, so that all is known early.
+
+        Raises RunError for what is no single address, or cannot be had.
+        """
+        bind = bindable(Endpoint.read(self.bind, "--bind"), "--bind")
+        if self.advertise is None:
+            return self._replace(bind=str(bind))
+        known = Endpoint.read(self.advertise, "--advertise")
+        if known.port == ANY_PORT:
+            raise RunError(f"--advertise: {self.advertise!r} names no port")
+        if unspecified(known.host):
+            raise RunError(f"--advertise: {known.host} is every address; name one")
+        return self._replace(bind=str(bind), advertise=str(known))
 
     def opened(self, pipeline: Pipeline, tell: Callable[[str], None]) -> tuple[Head, Token]:
         """A head that listens, and the token for those who join.
 
-        Raises SpecError for addresses that are none, RunError where `bind` cannot be had.
+        Raises RunError for addresses that are none, or cannot be had.
         """
-        self.check()
+        bind, advertise, *_ = self.check()
         keys, enrolment, home = (KeyPair.new() for _ in range(3))
         uses = self.joins or 2 * (len(pipeline.processes) - 1)
         cores = pipeline.cores[1:]
         registry = Registry(cores, enrolment.public, uses, software(), clock_name())
         try:
-            head = Head(self.bind, registry, keys, home, tell, self.insecure)
+            head = Head(bind, registry, keys, home, tell, self.insecure)
         except OSError as error:
-            raise RunError(f"--bind: {self.bind}: {error.strerror}") from None
-        addresses = (self.advertise or head.endpoint,)
+            raise RunError(f"--bind: {self.bind}: {why(error)}") from None
+        addresses = (advertise or head.endpoint,)
         return head, Token(addresses, bytes.fromhex(head.public), bytes.fromhex(enrolment.secret))
-
-
-def _host(option: str, endpoint: str) -> str:
-    found = _ENDPOINT.fullmatch(endpoint)
-    if not found or (found[2] != "*" and int(found[2]) >= 1 << 16):
-        raise SpecError(f"{option}: {endpoint!r} is not tcp://ADDRESS:PORT")
-    return found[1]

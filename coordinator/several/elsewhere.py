@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from pathlib import Path
 from typing import Final
 
+from coordinator.descriptors import ensure, of_head, of_workers
 from coordinator.engines.launch import Launcher
 from coordinator.events import End
 from coordinator.several.door import Door
@@ -17,6 +17,7 @@ from coordinator.shell import run_processes
 from coordinator.train import Drive
 from coordinator.watch import Watch
 from protocol import Pipeline, RunError
+from protocol.endpoint import ANY_PORT, Endpoint
 from protocol.token import INSECURE
 
 STOP_SECONDS: Final = 10.0
@@ -61,7 +62,6 @@ def elsewhere(
     launcher: Launcher,
     door: Door | None,
     facts: dict[str, object] | None,
-    folder: Path,
     costs: Mapping[str, float],
     tell: Callable[[str], None],
     policy: Callable[[], Policy],
@@ -70,18 +70,20 @@ def elsewhere(
 
     The head is behind `door`, else at any port of the address at which the agents find it. `tell`
     is called with what there is to say of them. The wait for them is by the `policy` that is made
-    when it begins.
+    when it begins. Raises RunError where the system does not let processes open what they need.
     """
+    count = len(pipeline.processes)
+    ensure((of_head(count, 2 * count), of_workers(pipeline)))
 
     def drive(watch: Watch) -> End:
         with closing(launcher):
-            where = door or Door(f"tcp://{launcher.home()}:*")
+            where = door or Door(str(Endpoint(launcher.home(), ANY_PORT)))
             head, token = where.opened(pipeline, tell)
             if not token.secure:
                 tell(INSECURE)
             with closing(head):
                 wanted = len(pipeline.processes) - 1
-                head.begin(folder, wanted)
+                head.begin(watch.folder, wanted)
                 launcher.launch(str(token), wanted)
                 at = pipeline.data.at
                 workers = gather(head, wanted, at, watch.interrupts, policy())
@@ -90,8 +92,8 @@ def elsewhere(
                 divided = grouped(pipeline, workers, costs)
                 if pipeline.data_away:
                     tell(f"{at} reads the data")
-                watch.start(divided)
-                engine = SeveralEngine(head, folder, pipeline.train.threads, costs)
+                watch.hosts_joined(divided)
+                engine = SeveralEngine(head, watch.folder, pipeline.train.threads, costs)
                 return run_processes(divided, facts, engine, watch, STOP_SECONDS)
 
     return drive

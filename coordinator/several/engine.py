@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from coordinator.engines.processes import Processes, SocketFolder
+from coordinator.engines.folders import socket_folder
+from coordinator.engines.processes import Processes
 from coordinator.events import Broken, Exited
 from coordinator.record import LOGS, TRACE
 from coordinator.several.agent import at_home
@@ -13,6 +14,7 @@ from coordinator.several.head import Head
 from coordinator.several.placement import Offer, place
 from protocol import Pipeline, RunError
 from protocol.clock import clock_name
+from protocol.endpoint import ANY_PORT, Endpoint
 from protocol.messages import Launch
 from protocol.spec import HEAD, SOURCE
 
@@ -28,7 +30,7 @@ class SeveralEngine:
         self._trace = str((run / TRACE).resolve())
         self._threads = threads
         self._costs = costs
-        self._folder = SocketFolder()
+        self._folder = socket_folder()
         self._processes = Processes(run / LOGS, 1, self._folder.path)
 
     def links(self, pipeline: Pipeline) -> Head:  # noqa: ARG002
@@ -70,7 +72,7 @@ class SeveralEngine:
             other = ends[0] if ends[1] == worker else ends[1]
             peers[str(edge)] = agents[placed[other]].key
             if ends[1] == worker:
-                inboxes[str(edge)] = f"tcp://{agents[placed[worker]].address}:*"
+                inboxes[str(edge)] = str(Endpoint(agents[placed[worker]].address, ANY_PORT))
         return {"name": worker, "inboxes": inboxes, "peers": peers, "clock": clock_name()}
 
     def exits(self) -> Iterator[Exited | Broken]:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from coordinator.events import Broken, Exited
 from coordinator.links import Heard, Links
@@ -17,6 +16,7 @@ from coordinator.several.owner import Owner
 from coordinator.several.registry import Agent, Registry
 from coordinator.several.uploads import Uploads
 from protocol import Hello, Leave, Ping, ToCoordinator, ToWorker
+from protocol.endpoint import host_of
 from protocol.keys import PLAIN, KeyPair
 from protocol.messages import Died, Enrol, Goodbye, Refused, ToAgent, Upload
 from protocol.spec import HEAD
@@ -55,7 +55,7 @@ class Head:
         self.home = home
         self._tell = tell
         self._links = Links(endpoint, registry.may_speak, keys, registry.allowed, plain)
-        own = urlsplit(self.endpoint).hostname or ""
+        own = host_of(self.endpoint)
         registry.at_home(home.public, own, time.monotonic())
         self._folder: Path | None = None
         self._wanted = 0

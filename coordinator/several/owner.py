@@ -73,15 +73,15 @@ class Owner:
         return _exists(self.pid) and self.started == _started(self.pid)
 
     def interrupt(self) -> bool:
-        """Send SIGINT to the process, and to no other; False where it is not alive."""
+        """Ask the process, and no other, to end as Ctrl-C does; False where it is not alive."""
         if not hasattr(os, "pidfd_open"):
             alive = self.alive
             if alive:
-                os.kill(self.pid, signal.SIGINT)
+                os.kill(self.pid, _signal(self.pid))
             return alive
         with suppress(ProcessLookupError), closing(_Handle(self.pid)) as handle:
             if self.alive:  # asked while the handle holds the id, so that it is this process's
-                signal.pidfd_send_signal(handle.number, signal.SIGINT)
+                signal.pidfd_send_signal(handle.number, _signal(self.pid))
                 return True
         return False
 
@@ -92,6 +92,16 @@ class _Handle:
 
     def close(self) -> None:
         os.close(self.number)
+
+
+def _signal(pid: int) -> signal.Signals:
+    """SIGINT; SIGTERM for a process that ignores SIGINT, as `nohup` and a shell's `&` leave it."""
+    with suppress(OSError, ValueError, IndexError):
+        text = (_PROC / str(pid) / "status").read_text("ascii", "replace")
+        masks = [line.split()[1] for line in text.splitlines() if line.startswith("SigIgn:")]
+        if int(masks[0], 16) >> (signal.SIGINT - 1) & 1:
+            return signal.SIGTERM
+    return signal.SIGINT
 
 
 def _exists(pid: int) -> bool:

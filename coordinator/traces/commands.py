@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import click
 
 from coordinator import options
+from coordinator.parameters import run_argument
 from coordinator.traces.asking import (
     choice,
     console,
@@ -14,7 +16,6 @@ from coordinator.traces.asking import (
     kind_option,
     layer_option,
     print_json,
-    run_argument,
 )
 from coordinator.traces.outlets import export_command, timeline_command
 
@@ -24,23 +25,22 @@ SHOWN = 100
 
 @click.group("trace")
 def trace_group() -> None:
-    """Inspect what became of every message of RUN: a run folder, or the end of a name in runs/.
+    """Inspect what became of every message of RUN, which may still be going on.
 
-    Also of a run that is still going on.
+    RUN is a run folder, the end of a name in runs/, or newest.
     """
 
 
 @trace_group.command("stats")
-@run_argument
+@run_argument()
 @options.as_json
-def stats_command(run: str, as_json: bool) -> None:
+def stats_command(run: Path, as_json: bool) -> None:
     """Show an edge a line: messages, delays, staleness, what was dropped and lost."""
     from coordinator.traces.run import Traces
     from coordinator.traces.show import stats_json, stats_table
     from coordinator.traces.stats import stats
-    from coordinator.traces.words import run_folder
 
-    traces = Traces(run_folder(run))
+    traces = Traces(run)
     rows = stats(traces)
     with console(traces) as screen:
         if as_json:
@@ -53,7 +53,7 @@ def stats_command(run: str, as_json: bool) -> None:
 
 
 @trace_group.command("messages")
-@run_argument
+@run_argument()
 @layer_option
 @edge_option
 @kind_option
@@ -62,7 +62,7 @@ def stats_command(run: str, as_json: bool) -> None:
 @click.option("--limit", type=click.IntRange(1), help=f"At most so many.  [default: {SHOWN}]")
 @options.as_json
 def messages_command(
-    run: str,
+    run: Path,
     layer: str | None,
     edge: str | None,
     kind: str | None,
@@ -78,12 +78,11 @@ def messages_command(
     from coordinator.traces.messages import FATES
     from coordinator.traces.run import Traces
     from coordinator.traces.show import messages_table
-    from coordinator.traces.words import one_of, run_folder
+    from coordinator.traces.words import one_of
 
-    folder = run_folder(run)
-    chosen = choice(folder, layer, edge, kind, batch)
+    chosen = choice(run, layer, edge, kind, batch)
     chosen = replace(chosen, fates=one_of(fate, FATES, "--fate"))
-    traces = Traces(folder, chosen.keep)
+    traces = Traces(run, chosen.keep)
     entries, count = find(traces, chosen, limit or SHOWN)
     with console(traces) as screen:
         if as_json:
@@ -96,16 +95,15 @@ def messages_command(
 
 
 @trace_group.command("batch")
-@run_argument
+@run_argument()
 @click.argument("batch", type=click.IntRange(1))
 @options.as_json
-def batch_command(run: str, batch: int, as_json: bool) -> None:
+def batch_command(run: Path, batch: int, as_json: bool) -> None:
     """Tell the story of the batch with the number BATCH through all layers and back."""
     from coordinator.traces.show import story_tree
     from coordinator.traces.story import story
-    from coordinator.traces.words import run_folder
 
-    traces, chapters = story(run_folder(run), batch)
+    traces, chapters = story(run, batch)
     with console(traces) as screen:
         if as_json:
             print_json(chapter.as_dict() for chapter in chapters)
@@ -114,16 +112,15 @@ def batch_command(run: str, batch: int, as_json: bool) -> None:
 
 
 @trace_group.command("lost")
-@run_argument
+@run_argument()
 @options.as_json
-def lost_command(run: str, as_json: bool) -> None:
+def lost_command(run: Path, as_json: bool) -> None:
     """Show what was sent, or was to be, and never used, and why."""
     from coordinator.traces.find import lost
     from coordinator.traces.run import Traces
     from coordinator.traces.show import lost_table
-    from coordinator.traces.words import run_folder
 
-    traces = Traces(run_folder(run))
+    traces = Traces(run)
     rows = lost(traces)
     with console(traces) as screen:
         if as_json:
@@ -135,14 +132,14 @@ def lost_command(run: str, as_json: bool) -> None:
 
 
 @trace_group.command("tap")
-@run_argument
+@run_argument()
 @layer_option
 @edge_option
 @kind_option
 @click.option("--batch", help="Only these batches: a number, or first-last.")
 @options.as_json
 def tap_command(
-    run: str,
+    run: Path,
     layer: str | None,
     edge: str | None,
     kind: str | None,
@@ -152,11 +149,9 @@ def tap_command(
     """Listen to a pipeline that runs, until it ends or Ctrl-C; with --json, a line each."""
     from coordinator.traces.show import heard_line
     from coordinator.traces.tap import Missed, tap
-    from coordinator.traces.words import run_folder
 
-    folder = run_folder(run)
-    chosen = choice(folder, layer, edge, kind, batch)
-    for heard in tap(folder, chosen):
+    chosen = choice(run, layer, edge, kind, batch)
+    for heard in tap(run, chosen):
         if isinstance(heard, Missed):
             click.echo(f"{heard.core}: {heard.records:,} records were overwritten unread", err=True)
         else:
@@ -164,17 +159,16 @@ def tap_command(
 
 
 @trace_group.command("diff")
-@click.argument("run_a", metavar="RUN_A")
-@click.argument("run_b", metavar="RUN_B")
+@run_argument("run_a")
+@run_argument("run_b")
 @options.as_json
-def diff_command(run_a: str, run_b: str, as_json: bool) -> None:
+def diff_command(run_a: Path, run_b: Path, as_json: bool) -> None:
     """Show where two runs differ: rates, delays, staleness, losses, edge by edge."""
     from coordinator.traces.difference import difference
     from coordinator.traces.run import Traces
     from coordinator.traces.show import difference_table
-    from coordinator.traces.words import run_folder
 
-    a, b = (Traces(run_folder(run)) for run in (run_a, run_b))
+    a, b = (Traces(run) for run in (run_a, run_b))
     rows = difference(a, b)
     with console(a, b) as screen:
         if as_json:

@@ -10,7 +10,8 @@ from typing import Protocol
 import click
 
 from coordinator import options
-from coordinator.traces.asking import FILE, console, run_argument
+from coordinator.parameters import run_argument
+from coordinator.traces.asking import FILE, console
 
 
 def _write(file: Path, text: str) -> None:
@@ -25,13 +26,13 @@ def _write(file: Path, text: str) -> None:
 
 
 @click.command("timeline")
-@run_argument
+@run_argument()
 @click.option("--from", "begin", metavar="TIME", help="Begin so long after the start, such as 10s.")
 @click.option("--for", "length", metavar="TIME", help="Show so long a time, such as 200ms.")
 @click.option("--svg", type=FILE, help="Draw it into this file.")
 @click.option("--html", type=FILE, help="Make a page of it, with zoom, pan and click.")
 def timeline_command(
-    run: str, begin: str | None, length: str | None, svg: Path | None, html: Path | None
+    run: Path, begin: str | None, length: str | None, svg: Path | None, html: Path | None
 ) -> None:
     """Draw what each core did when, and the messages between them; here or into a file.
 
@@ -41,13 +42,13 @@ def timeline_command(
     from coordinator.traces.timeline.layout import read
     from coordinator.traces.timeline.svg import svg as picture
     from coordinator.traces.timeline.text import text
-    from coordinator.traces.words import nanoseconds, run_folder
+    from coordinator.traces.words import nanoseconds
 
     times = (
         None if word is None else nanoseconds(word, option)
         for word, option in ((begin, "--from"), (length, "--for"))
     )
-    made = read(run_folder(run), *times)
+    made = read(run, *times)
     with console() as screen:
         if svg is None and html is None:
             screen.print(text(made, screen.width))
@@ -58,7 +59,7 @@ def timeline_command(
 
 
 @click.command("export")
-@run_argument
+@run_argument()
 @click.option(
     "--to",
     "form",
@@ -67,13 +68,12 @@ def timeline_command(
     help="perfetto, chrome, csv, jsonl or otlp (OpenTelemetry, JSON lines).",
 )
 @click.argument("file", type=FILE)
-def export_command(run: str, form: str, file: Path) -> None:
+def export_command(run: Path, form: str, file: Path) -> None:
     """Write the trace of RUN to FILE for other tools."""
     from coordinator.traces.export import export
     from coordinator.traces.run import Traces
-    from coordinator.traces.words import run_folder
 
-    traces = Traces(run_folder(run))
+    traces = Traces(run)
     count = export(traces, form, file)
     with console(traces) as screen:
         screen.say(f"{file}: {count:,} entries")
@@ -107,19 +107,18 @@ def replay_command(replay: Callable[[Path, int], Replayed]) -> click.Command:
     """`dni trace replay`, given what replays a layer of a run."""
 
     @click.command("replay")
-    @run_argument
+    @run_argument()
     @click.option("--layer", type=click.IntRange(0), required=True, help="The layer's number.")
     @options.as_json
     @click.pass_context
-    def command(ctx: click.Context, run: str, layer: int, as_json: bool) -> None:
+    def command(ctx: click.Context, run: Path, layer: int, as_json: bool) -> None:
         """Tell a layer again what it was told in RUN, and compare its weights bit for bit.
 
         The run must have been recorded with --trace payloads. The exit status is 1 where the
         weights are not the same.
         """
-        from coordinator.traces.words import run_folder
 
-        done = replay(run_folder(run), layer)
+        done = replay(run, layer)
         if as_json:
             facts = {name: getattr(done, name) for name in ("core", "messages", "equal", "note")}
             click.echo(json.dumps(facts | {"differing": dict(done.differing)}))

@@ -4,33 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Final, TypeVar
 
-from protocol import RunError, SpecError, nearest
+from protocol import SpecError, nearest
 from protocol.spec import SOURCE, layer_name
 
-RUNS: Final = Path("runs")
 _UNITS: Final = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9}
 _TIME: Final = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m)")
 _SIZES: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
 T = TypeVar("T")
-
-
-def run_folder(word: str) -> Path:
-    """The folder of the run that `word` names: a path, or the end of a name under runs/.
-
-    Of several the newest. Raises RunError where there is none.
-    """
-    from coordinator.record import PIPELINE
-
-    if Path(word).is_dir():
-        return Path(word)
-    found = [path for path in RUNS.glob(f"*/{PIPELINE}") if path.parent.name.endswith(word)]
-    if not found:
-        raise RunError(f"{word}: no such folder, and no run under {RUNS}/ whose name ends so")
-    return max(found, key=lambda path: path.stat().st_mtime).parent
 
 
 def core_name(word: str, cores: Sequence[str]) -> str:

@@ -1,0 +1,268 @@
+"""The folder of a run: by which names it goes, when it is made, and what a failed start leaves."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from coordinator.folder import ASIDE, CONTENT, RunFolder, run_folder
+from coordinator.record import METRICS, PIPELINE, SUMMARY, WEIGHTS
+from protocol import RunError, SpecError
+from tests.conftest import COMMAND
+
+if TYPE_CHECKING:
+    from tests.conftest import Dni
+
+INLINE = ("--engine", "inline", "-o", "train.steps=20", "-o", "train.eval_every=0")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def a_run(folder: Path, words: str = "old") -> Path:
+    """A folder as a run leaves it, whose files hold `words`."""
+    (folder / WEIGHTS).mkdir(parents=True)
+    for file in (
+        folder / PIPELINE,
+        folder / METRICS,
+        folder / SUMMARY,
+        folder / WEIGHTS / "layer0",
+    ):
+        file.write_text(words, "utf-8")
+    return folder
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """All that is below `folder`, and what the files hold or where the links lead."""
+    return {str(path.relative_to(folder)): _content(path) for path in folder.rglob("*")}
+
+
+def _content(path: Path) -> str:
+    if path.is_symlink():
+        return str(path.readlink())
+    return "a folder" if path.is_dir() else path.read_text("utf-8")
+
+
+# -- what is in the way
+
+
+def a_file(here: Path) -> str:
+    (here / "wish").touch()
+    return "is a file, not a folder"
+
+
+def a_file_above(here: Path) -> str:
+    (here / "above").touch()
+    (here / "wish").symlink_to(here / "above" / "below")
+    return "is a link to "
+
+
+def a_dangling_link(here: Path) -> str:
+    (here / "wish").symlink_to("/nowhere/x")
+    return "is a link to /nowhere/x, where there is nothing"
+
+
+def a_loop(here: Path) -> str:
+    (here / "wish").symlink_to("wish")
+    return "is a link to wish"
+
+
+@pytest.mark.parametrize("obstacle", [a_file, a_file_above, a_dangling_link, a_loop])
+@pytest.mark.parametrize("wish", ["wish", "wish/run/of/mine"])
+def test_an_obstacle_is_named_before_anything_is_made(
+    here: Path, obstacle: Callable[[Path], str], wish: str
+) -> None:
+    why = obstacle(here)
+    before = tree(here)
+    with pytest.raises(RunError, match="choose another --run-dir") as caught:
+        RunFolder("name", wish, force=True)
+    assert str(caught.value).startswith(f"{wish}: ")
+    assert why in str(caught.value)
+    assert "quicker" not in str(caught.value)
+    assert tree(here) == before
+
+
+@pytest.mark.parametrize("name", ["file", "link", "loop"])
+def test_what_stands_where_runs_go_is_named(here: Path, name: str) -> None:
+    target = {"file": None, "link": "/nowhere", "loop": "runs"}[name]
+    (here / "runs").symlink_to(target) if target else (here / "runs").touch()
+    with pytest.raises(RunError, match=r"^runs/\d{8}-\d{6}-name: runs is a (file|link)"):
+        RunFolder("name", None, force=False)
+
+
+@pytest.mark.parametrize(
+    ("wish", "why"), [("x" * 300, "File name too long"), ("a\0b", "cannot be")]
+)
+def test_what_can_be_no_folder_is_refused_in_a_short_line(here: Path, wish: str, why: str) -> None:
+    with pytest.raises((RunError, SpecError), match=why) as caught:
+        RunFolder("name", wish, force=False)
+    assert len(str(caught.value)) < 200
+    assert not list(here.iterdir())
+
+
+def test_a_folder_that_this_user_cannot_write_to_is_refused(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(RunError, match=r"^a/b: \. cannot be written to by this user"):
+        RunFolder("name", "a/b", force=False)
+    assert not list(here.iterdir())
+
+
+# -- a start that fails
+
+
+@pytest.mark.parametrize("wish", ["new", "new/below", None])
+def test_a_failed_start_leaves_no_folder(here: Path, wish: str | None) -> None:
+    folder = RunFolder("name", wish, force=False)
+    assert not list(here.iterdir())
+    a_run(folder.open(), "half")
+    assert folder.path.is_dir()
+    folder.undo()
+    assert not list(here.iterdir())
+
+
+@pytest.mark.parametrize("wish", ["there", "there/run"])
+def test_a_failed_start_leaves_a_folder_that_was_there(here: Path, wish: str) -> None:
+    (here / "there").mkdir()
+    folder = RunFolder("name", wish, force=False)
+    folder.open()
+    folder.undo()
+    assert tree(here) == {"there": "a folder"}
+
+
+@pytest.mark.parametrize("made", [CONTENT, (PIPELINE, METRICS), ()])
+def test_a_failed_start_with_force_gives_the_old_run_back(
+    here: Path, made: tuple[str, ...]
+) -> None:
+    before = tree(a_run(here / "run"))
+    folder = RunFolder("name", "run", force=True)
+    assert tree(here / "run") == before
+    folder.open()
+    assert tree(here / "run")[f"{ASIDE}/{WEIGHTS}/layer0"] == "old"
+    for name in made:
+        place = here / "run" / name
+        place.write_text("new", "utf-8") if "." in name else place.mkdir()
+    folder.undo()
+    assert tree(here / "run") == before
+
+
+def test_a_start_that_succeeds_with_force_leaves_nothing_of_the_old_run(here: Path) -> None:
+    a_run(here / "run")
+    folder = RunFolder("name", "run", force=True)
+    folder.open()
+    folder.keep()
+    assert tree(here / "run") == {PIPELINE: ""}
+    folder.undo()
+    assert tree(here / "run") == {PIPELINE: ""}
+
+
+def test_what_a_killed_start_had_set_aside_is_an_old_run(here: Path) -> None:
+    before = tree(a_run(here / "run"))
+    killed = RunFolder("name", "run", force=True)
+    killed.open()
+    with pytest.raises(RunError, match="under way"):
+        RunFolder("name", "run", force=True)
+    assert killed._lock is not None
+    os.close(killed._lock)
+    with pytest.raises(RunError, match="give --force"):
+        RunFolder("name", "run", force=False)
+    again = RunFolder("name", "run", force=True)
+    again.open()
+    again.undo()
+    assert tree(here / "run") == before
+    killed._lock = None
+
+
+def test_of_two_starts_in_one_new_folder_one_gets_it(here: Path) -> None:
+    first, second = (RunFolder("name", "run", force=False) for _ in range(2))
+    first.open()
+    with pytest.raises(RunError, match=r"holds a run already|another run was quicker"):
+        second.open()
+    assert (here / "run" / PIPELINE).exists()
+    first.undo()
+    assert not list(here.iterdir())
+
+
+@pytest.mark.parametrize("mistake", ["descriptors", "bind", "ssh", "data", "shapes"])
+@pytest.mark.parametrize("force", [False, True])
+def test_no_command_that_cannot_start_touches_a_folder(dni: Dni, mistake: str, force: bool) -> None:
+    words, said = {
+        "descriptors": (("run", "tiny.toml"), "file descriptors"),
+        "bind": (("up", "tiny.toml", "--bind", "tcp://203.0.113.7:*"), "--bind"),
+        "ssh": (("run", "tiny.toml", "--engine", "ssh", "--hosts", "a"), "ssh"),
+        "data": (("run", "tiny.toml", "-o", "data.path=nowhere.npz"), "nowhere.npz"),
+        "shapes": (("run", "tiny.toml", "-o", 'layer.2.modules=["linear 3"]'), "layer"),
+    }[mistake]
+    if force:
+        a_run(dni.home / "run")
+    before = tree(dni.home)
+    few = ("prlimit", "--nofile=20") if mistake == "descriptors" else ()
+    ran = subprocess.run(
+        [*few, *COMMAND, *words, "--run-dir", "run", *["--force"] * force],
+        cwd=dni.home,
+        env={**dni.environment, **({"PATH": "/nowhere"} if mistake == "ssh" else {})},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 2, ran.stderr
+    (line,) = ran.stderr.splitlines()
+    assert said in line
+    assert tree(dni.home) == before
+    dni.nothing_left()
+
+
+# -- by which names a run goes
+
+
+def test_a_run_goes_by_its_path_by_the_end_of_its_name_and_by_newest(here: Path) -> None:
+    old, new = (a_run(here / "runs" / name) for name in ("1-mnist", "2-mnist-dni"))
+    long_ago = time.time() - 60
+    os.utime(old / PIPELINE, (long_ago, long_ago))
+    found = {word: run_folder(word).resolve() for word in ("runs/1-mnist", str(old), "1-mnist")}
+    assert set(found.values()) == {old}
+    for word in ("dni", "2-mnist-dni", "newest", "runs/2-mnist-dni/"):
+        assert run_folder(word).resolve() == new
+    os.utime(new / PIPELINE, (long_ago - 1, long_ago - 1))
+    assert run_folder("newest").resolve() == old
+
+
+@pytest.mark.parametrize("word", ["nowhere", "newest", "x" * 5000, "runs/gone", ""])
+def test_a_name_that_no_run_has_is_refused_in_a_short_line(here: Path, word: str) -> None:
+    assert not list(here.iterdir())
+    with pytest.raises((RunError, SpecError)) as caught:
+        run_folder(word)
+    assert len(str(caught.value)) < 250
+
+
+COMMANDS = (
+    ("evaluate", "{}"),
+    ("trace", "stats", "{}"),
+    ("trace", "messages", "{}", "--limit", "1"),
+    ("trace", "lost", "{}"),
+    ("trace", "diff", "{}", "{}"),
+)
+
+
+def test_every_command_takes_the_same_names(dni: Dni) -> None:
+    assert dni("run", "tiny.toml", *INLINE).returncode == 0
+    (folder,) = (dni.home / "runs").iterdir()
+    for command in COMMANDS:
+        for name in (f"runs/{folder.name}", "tiny", "newest"):
+            ran = dni(*(word.format(name) for word in command))
+            assert ran.returncode == 0, (command, name, ran.stderr)
+    for words in ("status newest", "stop newest", "revoke newest node1"):
+        assert f"runs/{folder.name}: holds no run on several" in dni(*words.split()).stderr
+    assert folder.name in dni("trace", "replay", "newest", "--layer", "0").stderr

@@ -1,0 +1,177 @@
+"""Signals: those that are ignored stay ignored, the others end a run in an orderly way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from coordinator.watch import SIGNALS, interrupts
+from tests.conftest import COMMAND, ENDLESS
+from tests.several_help import BIND
+from tests.test_owner import owner_of
+
+if TYPE_CHECKING:
+    from tests.conftest import Dni
+
+NUMBERS = [getattr(signal, name) for name in SIGNALS]
+LATE = 30.0
+
+
+@pytest.fixture(autouse=True)
+def _handlers() -> Iterator[None]:
+    before = [(number, signal.getsignal(number)) for number in NUMBERS]
+    yield
+    for number, handler in before:
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_an_ignored_signal_stays_ignored(number: signal.Signals) -> None:
+    signal.signal(number, signal.SIG_IGN)
+    with interrupts() as seen:
+        assert signal.getsignal(number) is signal.SIG_IGN
+        os.kill(os.getpid(), number)
+    assert seen.count == 0
+    assert signal.getsignal(number) is signal.SIG_IGN
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_other_signals_are_counted_while_one_is_ignored(number: signal.Signals) -> None:
+    ignored = next(other for other in NUMBERS if other != number)
+    signal.signal(ignored, signal.SIG_IGN)
+    before = signal.getsignal(number)
+    with interrupts() as seen:
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), ignored)
+    assert (seen.count, seen.signal) == (1, number)
+    assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_handler_that_is_not_of_python_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    real = signal.getsignal
+    monkeypatch.setattr(signal, "getsignal", lambda n: None if n == number else real(n))
+    before = real(number)
+    with interrupts():
+        assert real(number) is before
+    assert real(number) is before
+
+
+def test_outside_the_main_thread_nothing_is_changed() -> None:
+    before = [signal.getsignal(number) for number in NUMBERS]
+    found: list[object] = []
+
+    def look() -> None:
+        with interrupts():
+            found.extend(signal.getsignal(number) for number in NUMBERS)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert found == before
+
+
+@pytest.mark.parametrize(
+    ("ignored", "ends_by"),
+    [((), signal.SIGINT), ((signal.SIGINT,), signal.SIGTERM), ((signal.SIGHUP,), signal.SIGINT)],
+)
+def test_a_process_is_asked_to_end_by_a_signal_that_it_hears(
+    ignored: tuple[int, ...], ends_by: int
+) -> None:
+    code = "import sys; print(flush=True); sys.stdin.read()"
+    before = [(number, signal.signal(number, signal.SIG_IGN)) for number in ignored]
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-c", f"import signal; {_default(ignored)}{code}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+    with process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert owner_of(process).interrupt()
+        assert process.wait(LATE) == -ends_by
+
+
+def _default(ignored: tuple[int, ...]) -> str:
+    """Code that lets SIGINT end a process at once, as C does, unless it is ignored."""
+    return "" if signal.SIGINT in ignored else "signal.signal(signal.SIGINT, signal.SIG_DFL); "
+
+
+# -- the commands
+
+
+def started(dni: Dni, number: int, *words: str) -> subprocess.Popen[str]:
+    """`dni` with `words`, for which the signal is ignored, as `nohup` and a script's `&` do it."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        return subprocess.Popen(
+            [*COMMAND, *words],
+            cwd=dni.home,
+            env=dni.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+    finally:
+        signal.signal(number, before)
+
+
+def does(pid: int, key: str, number: int) -> bool:
+    """Whether a process catches (SigCgt) or ignores (SigIgn) a signal."""
+    lines = Path(f"/proc/{pid}/status").read_text("ascii", "replace").splitlines()
+    (mask,) = (int(line.split()[1], 16) for line in lines if line.startswith(key))
+    return bool(mask >> (number - 1) & 1)
+
+
+RUN = ("run", "tiny.toml", *ENDLESS, "--run-dir", "run")
+COMPARE = ("compare", "tiny.toml", *ENDLESS, "--rules", "cdni", "--seeds", "1", "--out", "out")
+UP = ("up", "tiny.toml", "--bind", BIND, "--run-dir", "run")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads what /proc tells of signals")
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("words", [RUN, COMPARE, UP], ids=lambda words: words[0])
+def test_a_command_goes_on_after_a_signal_that_it_was_started_to_ignore(
+    dni: Dni, words: tuple[str, ...], number: signal.Signals
+) -> None:
+    process = started(dni, number, *words)
+    dni.until(lambda: does(process.pid, "SigCgt", signal.SIGTERM), "it handles signals")
+    os.kill(process.pid, number)
+    assert does(process.pid, "SigIgn", number)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=LATE)
+    assert process.returncode == 128 + signal.SIGTERM, said
+    assert "Traceback" not in said
+    dni.nothing_left()
+
+
+@pytest.mark.slow
+def test_a_tap_goes_on_after_a_signal_that_it_was_started_to_ignore(dni: Dni) -> None:
+    training = dni.train()
+    with started(dni, signal.SIGINT, "trace", "tap", "run", "--json") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("{")
+        os.kill(process.pid, signal.SIGINT)
+        for _ in range(2000):
+            assert process.stdout.readline().startswith("{")
+        process.terminate()
+        process.stdout.read()
+    training.signal(signal.SIGTERM)
+    assert training.end(LATE) == 128 + signal.SIGTERM
