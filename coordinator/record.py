@@ -115,8 +115,15 @@ class Recorder:
         arrays = dict(zip(state.names, state.arrays, strict=True))
         facts = {key: str(value) for key, value in state.facts.items()}
         path = self.folder / WEIGHTS / f"{state.name}.safetensors"
-        data = save(arrays, facts)
-        whole(path, lambda part: part.write_bytes(data))
+        data = memoryview(save(arrays, facts))
+        header = _ordered(data)
+
+        def write(part: Path) -> None:
+            with part.open("wb") as file:
+                file.write(header)
+                file.write(data[len(header) :])
+
+        whole(path, write)
 
     def close(self) -> None:
         """Write nothing more."""
@@ -137,6 +144,19 @@ class Recorder:
         if not any(logs.iterdir()):
             logs.rmdir()
         return summary
+
+
+def _ordered(data: memoryview) -> bytes:
+    """The header of the safetensors `data` with its metadata in order.
+
+    The library writes them in any order; so equal weights are equal files.
+    """
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(bytes(data[8 : 8 + size]))
+    if "__metadata__" in header:
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(size)
+    return bytes(data[:8]) + text if len(text) == size else bytes(data[: 8 + size])
 
 
 def part_of(path: Path) -> Path:

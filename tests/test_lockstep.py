@@ -46,10 +46,16 @@ def arrays(folder: Path) -> dict[str, bytes]:
     }
 
 
+def files(folder: Path) -> dict[str, bytes]:
+    """The same as the files in which it is."""
+    return {path.name: path.read_bytes() for path in (folder / "weights").iterdir()}
+
+
 def equal(ours: Result, truth: Result) -> None:
     """Both runs ended well, with the same weights, models and test error to the bit."""
     assert [run.summary["outcome"] for run in (ours, truth)] == ["completed"] * 2
     assert arrays(ours.folder) == arrays(truth.folder)
+    assert files(ours.folder) == files(truth.folder)
     assert ours.summary["test_error"] == truth.summary["test_error"]
 
 
