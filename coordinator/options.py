@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import click
+
+from coordinator import streams
 
 ENGINES: Final = ("local", "inline")
 
@@ -52,6 +55,9 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, and 
 
 _NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
+_HELP: Final = getattr(click.exceptions, "NoArgsIsHelpError", ())
+"""With newer versions of click a group that is given no word raises its help."""
+
 
 class _Mistake(click.ClickException):
     """A user's mistake: one line and exit status 2."""
@@ -62,21 +68,52 @@ class _Mistake(click.ClickException):
 class Commands(click.Group):
     """Turns the mistakes of users into one line, and Ctrl-C into exit status 130."""
 
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """As click does, with streams that take everything that is printed."""
+        streams.prepare()
+        return super().main(*args, **extra)
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _one_line():
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            from protocol import UserError
-
-            try:
-                return super().invoke(ctx)
-            except UserError as error:
-                raise _Mistake(str(error)) from None
-            except OSError as error:
-                if error.errno not in _NO_ROOM:
-                    raise
-                where = error.filename or "not all was printed"
-                raise click.ClickException(f"{where}: {error.strerror}") from None
+            with _one_line():
+                return self._invoke(ctx)
         except KeyboardInterrupt:
             raise click.exceptions.Exit(130) from None
+
+    def _invoke(self, ctx: click.Context) -> Any:
+        from protocol import UserError
+
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            raise _Mistake(str(error)) from None
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            where = error.filename or "not all was printed"
+            raise click.ClickException(f"{where}: {error.strerror}") from None
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Lets an error be one line of text, whatever words, files or peers it quotes."""
+    try:
+        yield
+    except click.ClickException as error:
+        if isinstance(error, _HELP):
+            raise
+        from protocol.printable import printable
+
+        encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+        text = streams.spelled(printable(error.format_message()), encoding)
+        if isinstance(error, click.UsageError):
+            raise click.UsageError(text, error.ctx) from None
+        failure = _Mistake if error.exit_code == _Mistake.exit_code else click.ClickException
+        raise failure(text) from None
 
 
 @contextmanager

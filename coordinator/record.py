@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -32,6 +31,7 @@ from safetensors.numpy import load_file, save
 from coordinator.events import End
 from coordinator.tally import Tally
 from protocol import Array, Evaluated, Pipeline, Report, RunError, State, read_pipeline
+from protocol.plain import json_text
 
 PIPELINE: Final = "pipeline.toml"
 METRICS: Final = "metrics.jsonl"
@@ -145,7 +145,7 @@ class Recorder:
         else:
             line = {"seconds": self.seconds, **self.tally.add(message)}
             with _naming(self.folder / METRICS):
-                self._metrics.write(json.dumps(line) + "\n")
+                self._metrics.write(json_text(line) + "\n")
                 self._metrics.flush()
 
     def _weights(self, state: State) -> None:
@@ -161,7 +161,7 @@ class Recorder:
             self._metrics.close()
         summary = self.tally.summary(end.outcome, self.seconds) | extra
         summary["failure"] = end.text or None
-        text = json.dumps(summary, indent=2) + "\n"
+        text = json_text(summary, indent=2) + "\n"
         whole(self.folder / SUMMARY, lambda path: path.write_text(text, "utf-8"))
         logs = self.folder / LOGS
         for log in logs.iterdir():

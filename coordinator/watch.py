@@ -110,6 +110,6 @@ class Watch:
             self._show(self._display.refresh)
 
     def _show(self, show: Callable[[Tally], None]) -> None:
-        """Training does not end because what it prints cannot be written."""
-        with contextlib.suppress(OSError):
+        """Training does not end because what it shows cannot be written or encoded."""
+        with contextlib.suppress(OSError, ValueError):
             show(self._recorder.tally)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +34,7 @@ def join_command(
     lifeline: bool,
 ) -> None:
     """Run workers on this machine for the head that printed TOKEN (- reads it from a pipe)."""
+    from coordinator.display import Terminal
     from coordinator.several.agent import Agent
     from coordinator.several.words import input_ended, wishes
     from protocol.token import Token
@@ -42,7 +42,7 @@ def join_command(
     text = sys.stdin.readline() if token == "-" else token
     deserted = input_ended if lifeline else bool
     layer_names = wishes(layers)
-    agent = Agent(Token.read(text), slots, layer_names, address, click.echo, cores, deserted)
+    agent = Agent(Token.read(text), slots, layer_names, address, Terminal().tell, cores, deserted)
     ctx.exit(agent.join())
 
 
@@ -53,20 +53,23 @@ def join_command(
 @click.pass_context
 def doctor_command(ctx: click.Context, token: str, address: str | None, as_json: bool) -> None:
     """Look whether this machine could join with TOKEN (- reads it from a pipe); joins nothing."""
+    from coordinator.display import Terminal
     from coordinator.several.doctor import examine
+    from protocol.plain import json_text
     from protocol.token import Token
 
+    console = Terminal()
     text = sys.stdin.readline() if token == "-" else token
     findings = []
     for finding in examine(Token.read(text), address):
         findings.append(finding)
         if not as_json:
             word = "well" if finding.well else "NOT WELL"
-            click.echo(f"{finding.check}: {word}: {finding.found}")
+            console.say(f"{finding.check}: {word}: {finding.found}")
             if finding.mend:
-                click.echo(f"    {finding.mend}")
+                console.say(f"    {finding.mend}")
     if as_json:
-        click.echo(json.dumps([finding._asdict() for finding in findings]))
+        click.echo(json_text([finding._asdict() for finding in findings]))
     ctx.exit(0 if all(finding.well for finding in findings) else 1)
 
 
@@ -78,15 +81,14 @@ def status_command(run: str, as_json: bool) -> None:
     from coordinator.display import Terminal
     from coordinator.several.status import layers_table, status, status_table, ways_table
     from coordinator.traces.words import run_folder
+    from protocol.plain import json_text
 
     found = status(run_folder(run))
     if as_json:
-        click.echo(json.dumps(found))
+        click.echo(json_text(found))
     else:
-        console = Terminal()
-        console.print(status_table(found))
-        console.print(layers_table(found))
-        console.print(ways_table(found))
+        for table in (status_table, layers_table, ways_table):
+            Terminal().show(table(found), "")
 
 
 @click.command("stop")
@@ -168,7 +170,7 @@ def several_commands(
         console = Terminal(stderr=as_json)
         made = read(pipeline, overrides)
         with options.about(pipeline):
-            result = up(made, tell=console.say, display=choose(console), **where)
+            result = up(made, tell=console.tell, display=choose(console), **where)
         ctx.exit(end_of_run(console, result, as_json))
 
     others = (join_command, doctor_command, status_command, stop_command, revoke_command)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from coordinator.several.uploads import Uploads
 from protocol import Hello, Leave, Ping, ToCoordinator, ToWorker
 from protocol.keys import PLAIN, KeyPair
 from protocol.messages import Died, Enrol, Refused, ToAgent, Upload
+from protocol.plain import json_text
 from protocol.spec import HEAD
 
 LOST_SECONDS: Final = 5.0
@@ -225,6 +225,6 @@ class Head:
             }
             for agent in self.registry.agents.values()
         ]
-        text = json.dumps({"pid": os.getpid(), "endpoint": self.endpoint, "agents": agents})
+        text = json_text({"pid": os.getpid(), "endpoint": self.endpoint, "agents": agents})
         with suppress(OSError):  # of a full disk the recorder tells
             whole(self._folder / STATUS, lambda part: part.write_text(text, "utf-8"))
