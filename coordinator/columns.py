@@ -58,8 +58,8 @@ class Phrases:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table. Where there is no room, the one with the highest `rank` goes first;
-    those of rank 0 stay."""
+    """A column of a table. Where there is no room, the one with the highest `rank` goes first, of
+    several the one to the right; the first column of a table stays."""
 
     heading: str
     rank: int = 0
@@ -109,11 +109,8 @@ class Table:
     def _fitting(self, least: Sequence[int], width: int) -> list[int]:
         """The places of the columns that are shown."""
         shown = list(range(len(self.columns)))
-        while _total([least[place] for place in shown]) > width:
-            last = max(shown, key=lambda place: (self.columns[place].rank, place))
-            if not self.columns[last].rank:
-                break
-            shown.remove(last)
+        while len(shown) > 1 and _total([least[place] for place in shown]) > width:
+            shown.remove(max(shown[1:], key=lambda place: (self.columns[place].rank, place)))
         return shown
 
     def _row(

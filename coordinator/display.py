@@ -11,7 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from coordinator.columns import WIDER, Column, Phrases, Table
+from coordinator.columns import Column, Phrases, Table
 from coordinator.streams import forgive
 from coordinator.tally import Tally, busy
 from protocol import Report
@@ -205,7 +205,7 @@ def layer_table(tally: Tally, most: int | None = None) -> Table:
     views = [(name, tally.layers[name]) for name in tally.pipeline.cores if name in tally.layers]
     rows = [(name, *_cells(view.report, view.rate)) for name, view in views[:most]]
     if most is None:
-        return Table(_LAYER_COLUMNS, rows, wider=f"{WIDER}, or see summary.json")
+        return Table(_LAYER_COLUMNS, rows, wider="use a wider terminal or see metrics.jsonl")
     left = len(views) - len(rows)
     notes = [Phrases([f"{left} more workers; the end shows all"])] if left > 0 else []
     return Table(_LAYER_COLUMNS, rows, notes, wider="")
