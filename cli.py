@@ -9,7 +9,6 @@ Imports happen inside functions so that a word such as `dni --help` answers at o
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -314,9 +313,8 @@ def compare_command(
     stopped.
     """
     from coordinator.compare.conduct import compare
-    from coordinator.compare.report import show_comparison
+    from coordinator.compare.report import end_of_comparison
     from coordinator.display import NoDisplay, Terminal, choose
-    from coordinator.tables import exit_status
     from protocol import SpecError, located
 
     if wish.table1 and (pipeline or overrides):
@@ -324,13 +322,11 @@ def compare_command(
     console = Terminal(stderr=as_json)
     read = None if wish.table1 else located(_read(pipeline, overrides))
     cells, out = wish.cells(read, engine)
-    display = choose(console) if console.is_terminal else NoDisplay()
+    display = choose(console) if console.interactive else NoDisplay()
     with options.about(pipeline):
         train = partial(run, force=True, display=display)
         result = compare(cells, out, train, console.tell, wish.goal)
-    with suppress(OSError):
-        show_comparison(console, result, out, as_json)
-    ctx.exit(exit_status(result))
+    ctx.exit(end_of_comparison(console, result, out, as_json))
 
 
 @main.command("check")

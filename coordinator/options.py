@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import click
 
@@ -59,10 +59,22 @@ _HELP: Final = getattr(click.exceptions, "NoArgsIsHelpError", ())
 """With newer versions of click a group that is given no word raises its help."""
 
 
-class _Mistake(click.ClickException):
-    """A user's mistake: one line and exit status 2."""
+class _Told(click.ClickException):
+    """A failure in one line; where there is no room for that, the exit status still says it."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        with suppress(OSError):
+            super().show(file)
+
+
+class _Mistake(_Told):
+    """A user's mistake."""
 
     exit_code = 2
+
+
+class _Usage(_Told, click.UsageError):
+    """Wrong words on the command line."""
 
 
 class Commands(click.Group):
@@ -80,40 +92,42 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             with _one_line():
-                return self._invoke(ctx)
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             raise click.exceptions.Exit(130) from None
-
-    def _invoke(self, ctx: click.Context) -> Any:
-        from protocol import UserError
-
-        try:
-            return super().invoke(ctx)
-        except UserError as error:
-            raise _Mistake(str(error)) from None
-        except OSError as error:
-            if error.errno not in _NO_ROOM:
-                raise
-            where = error.filename or "not all was printed"
-            raise click.ClickException(f"{where}: {error.strerror}") from None
 
 
 @contextmanager
 def _one_line() -> Iterator[None]:
-    """Lets an error be one line of text, whatever words, files or peers it quotes."""
+    """Lets the mistakes of others be one line of text, whatever words, files or peers it quotes."""
     try:
         yield
-    except click.ClickException as error:
-        if isinstance(error, _HELP):
+    except Exception as error:
+        told = _told(error)
+        if told is None:
             raise
-        from protocol.printable import printable
+        raise told from None
 
-        encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
-        text = streams.spelled(printable(error.format_message()), encoding)
-        if isinstance(error, click.UsageError):
-            raise click.UsageError(text, error.ctx) from None
-        failure = _Mistake if error.exit_code == _Mistake.exit_code else click.ClickException
-        raise failure(text) from None
+
+def _told(error: Exception) -> _Told | None:
+    """How click is to show `error`; None where that is not for us to say."""
+    from protocol import UserError
+
+    if isinstance(error, UserError):
+        return _Mistake(_safe(str(error)))
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        where = error.filename or "not all was printed"
+        return _Told(_safe(f"{where}: {error.strerror}"))
+    if isinstance(error, click.UsageError) and not isinstance(error, _HELP):
+        return _Usage(_safe(error.format_message()), error.ctx)
+    return None
+
+
+def _safe(text: str) -> str:
+    from protocol.printable import printable
+
+    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+    return streams.spelled(printable(text), encoding)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -51,7 +52,8 @@ def open_folder(pipeline: Pipeline, folder: Path | None, force: bool) -> Path:
     """
     try:
         if folder is None:
-            return _numbered(Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{pipeline.name}")
+            name = file_name(f"{time.strftime('%Y%m%d-%H%M%S')}-{pipeline.name}")
+            return _numbered(Path("runs") / name)
         if folder.exists():
             _clear(folder, force)
         folder.mkdir(parents=True, exist_ok=True)
@@ -61,6 +63,11 @@ def open_folder(pipeline: Pipeline, folder: Path | None, force: bool) -> Path:
         raise RunError(f"{folder}: another run was quicker; choose another --run-dir") from None
     except OSError as error:
         raise RunError(f"{error.filename}: {error.strerror}; choose another --run-dir") from None
+
+
+def file_name(text: str) -> str:
+    """`text` as the name of a file: in UTF-8 on the disk, whatever the locale is."""
+    return os.fsdecode(text.encode("utf-8"))
 
 
 def _numbered(wish: Path) -> Path:

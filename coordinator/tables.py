@@ -48,18 +48,27 @@ def end_of_run(console: Terminal, result: Result, as_json: bool) -> int:
 
     The run is done, whoever can read of it; a reader who went away wants no more.
     """
-    lost = ""
-    if as_json:
-        try:
-            print(json_text(result.summary), flush=True)
-        except BrokenPipeError:
-            pass
-        except OSError as error:
-            lost = f"error: the summary was not printed: {error.strerror}"
-    with suppress(OSError):
+    lost = print_json(result.summary, "summary") if as_json else ""
+    with suppress(OSError, ValueError):
         show_result(console, result)
-        if lost:
-            console.say(lost)
+    return ended(console, result, lost)
+
+
+def print_json(value: object, what: str) -> str:
+    """Print `value`; what is wrong if that could not be, unless it is that the reader went away."""
+    try:
+        print(json_text(value), flush=True)
+    except BrokenPipeError:
+        pass
+    except OSError as error:
+        return f"error: the {what} was not printed: {error.strerror}"
+    return ""
+
+
+def ended(console: Terminal, result: Ended, lost: str) -> int:
+    """Say what was `lost` of the output; the exit status, which is 1 then."""
+    if lost:
+        console.tell(lost)
     return exit_status(result) or int(bool(lost))
 
 

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from coordinator.columns import Column, Table
 from coordinator.compare.conduct import Comparison
 from coordinator.compare.results import CSV, JSON, Group
 from coordinator.display import Terminal
-from protocol.plain import json_text
+from coordinator.tables import ended, print_json
 
 
-def show_comparison(console: Terminal, result: Comparison, out: Path, as_json: bool) -> None:
-    """The table, what failed, and where the files are; with `as_json` JSON on standard output."""
+def end_of_comparison(console: Terminal, result: Comparison, out: Path, as_json: bool) -> int:
+    """Show what came of it; the exit status, which is 1 where JSON was lost.
+
+    There is the table, what failed, and where the files are; with `as_json` JSON on stdout.
+    """
+    lost = ""
     if as_json:
         groups = [group.as_dict(result.goal[group.network]) for group in result.groups]
         told = {"outcome": result.end.outcome, "groups": groups, "failures": result.failures}
-        print(json_text(told))
+        lost = print_json(told, "comparison")
+    with suppress(OSError, ValueError):
+        _show(console, result, out)
+    return ended(console, result, lost)
+
+
+def _show(console: Terminal, result: Comparison, out: Path) -> None:
     if result.groups:
         console.show(_table(result.groups, result.goal))
     for failure in result.failures:

@@ -156,7 +156,7 @@ def write(groups: Sequence[Group], goal: dict[str, float], out: Path) -> None:
 
 
 def _write_csv(path: Path, lines: Sequence[dict[str, object]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         table = csv.DictWriter(file, COLUMNS)
         table.writeheader()
         table.writerows(lines)
