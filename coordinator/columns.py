@@ -102,9 +102,8 @@ class Table:
         yield from self.notes
         hidden = [heading for place, heading in enumerate(headings) if place not in widths]
         if hidden and self.wider:
-            hidden[0] = f"not shown at {width} columns: {hidden[0]}"
-            hidden[-1] = f"{hidden[-1]}; {self.wider}"
-            yield Phrases(hidden)
+            named = [*(f"{heading}," for heading in hidden[:-1]), f"{hidden[-1]};"]
+            yield Phrases([f"not shown at {width} columns:", *named, self.wider], " ")
 
     def _fitting(self, least: Sequence[int], width: int) -> list[int]:
         """The places of the columns that are shown."""

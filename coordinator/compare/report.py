@@ -6,7 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from coordinator.columns import Column, Table
+from rich.console import Group as Stack
+from rich.console import RenderableType
+
+from coordinator.columns import Column, Phrases, Table
 from coordinator.compare.conduct import Comparison
 from coordinator.compare.results import CSV, JSON, Group
 from coordinator.display import Terminal
@@ -30,7 +33,7 @@ def end_of_comparison(console: Terminal, result: Comparison, out: Path, as_json:
 
 def _show(console: Terminal, result: Comparison, out: Path) -> None:
     if result.groups:
-        console.show(_table(result.groups, result.goal))
+        console.show(comparison_table(result.groups, result.goal))
     for failure in result.failures:
         console.say(f"failed: {failure}")
     if result.end.outcome == "interrupted":
@@ -39,10 +42,9 @@ def _show(console: Terminal, result: Comparison, out: Path) -> None:
     console.say(f"files: {', '.join(map(str, files))}")
 
 
-def _table(groups: Sequence[Group], goal: dict[str, float]) -> Table:
-    """A line a network and rule."""
+def comparison_table(groups: Sequence[Group], goal: dict[str, float]) -> RenderableType:
+    """A line a network and rule; the name of a single network, which may be long, stands above."""
     columns = [
-        Column("network", left=True),
         Column("rule", left=True),
         Column("test error"),
         Column("runs", 3),
@@ -51,7 +53,10 @@ def _table(groups: Sequence[Group], goal: dict[str, float]) -> Table:
     ]
     if any(group.paper is not None for group in groups):
         columns.append(Column("paper", 4))
-    return Table(columns, list(_rows(groups, goal)))
+    rows = list(_rows(groups, goal))
+    if len({group.network for group in groups}) > 1:
+        return Table([Column("network", left=True), *columns], rows)
+    return Stack(Phrases([groups[0].network]), Table(columns, [row[1:] for row in rows]))
 
 
 def _rows(groups: Sequence[Group], goal: dict[str, float]) -> Iterator[tuple[str, ...]]:
