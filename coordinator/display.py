@@ -124,8 +124,8 @@ class LiveDisplay:
         parts: list[RenderableType] = [self._bar]
         if tally.layers:
             self._bar.update(self._task, completed=tally.step)
-            most = max(1, self._console.size.height - AROUND)
-            parts += [_figures(tally), layer_table(tally, most)]
+            room = self._console.size.height - AROUND
+            parts += [_figures(tally), *([layer_table(tally, room)] if room > 0 else [])]
         else:
             parts.append(Phrases(["starting the workers"]))
         self._live.update(Group(*parts), refresh=True)

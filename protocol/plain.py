@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from functools import partial
+from pathlib import PurePath
 
 
 def plain(table: dict[str, object]) -> dict[str, object]:
@@ -30,12 +30,18 @@ def json_text(
     A path is its text. Raises TypeError for what JSON cannot hold.
     """
     write = partial(
-        json.dumps, indent=indent, separators=separators, allow_nan=False, default=os.fspath
+        json.dumps, indent=indent, separators=separators, allow_nan=False, default=_path_text
     )
     try:
         return write(value)
     except ValueError:
         return write(_finite(value))
+
+
+def _path_text(value: object) -> str:
+    if isinstance(value, PurePath):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is nothing that JSON can hold")
 
 
 def _finite(value: object) -> object:
