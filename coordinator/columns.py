@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from rich.cells import cell_len
@@ -26,30 +26,32 @@ def line(text: str, style: str = "") -> Text:
 class Phrases:
     """A sentence that is broken between phrases alone; `between` two of them stands this.
 
-    Every line begins with `indent`.
+    Every line begins with `indent`, those after the first with `hang` too.
     """
 
     phrases: Sequence[str]
     between: str = ", "
     indent: str = ""
+    hang: str = ""
 
     def shown(self, encoding: str) -> Phrases:
         """The same, safe to print and spelled for `encoding`."""
         phrases = [_shown(phrase, encoding) for phrase in self.phrases]
-        return Phrases(phrases, self.between, spelled(self.indent, encoding))
+        return replace(self, phrases=phrases)
 
     def lines(self, width: int) -> list[str]:
         """The sentence in lines of `width` columns; a phrase that is wider has its own line."""
         comma = self.between.rstrip()
         space = self.between[len(comma) :]
-        room = width - cell_len(self.indent)
-        lines: list[str] = []
-        for phrase in (*(f"{phrase}{comma}" for phrase in self.phrases[:-1]), *self.phrases[-1:]):
-            if lines and cell_len(lines[-1] + space + phrase) <= room:
-                lines[-1] += space + phrase
+        lines = [self.indent]
+        for number, phrase in enumerate(self.phrases):
+            word = phrase + (comma if number + 1 < len(self.phrases) else "")
+            longer = lines[-1] + (space if number else "") + word
+            if number and cell_len(longer) > width:
+                lines.append(self.indent + self.hang + word)
             else:
-                lines.append(phrase)
-        return [(self.indent + line).rstrip() for line in lines] or [""]
+                lines[-1] = longer
+        return [line.rstrip() for line in lines]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for text in self.shown(console.encoding).lines(options.max_width):

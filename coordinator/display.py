@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from contextlib import suppress
@@ -15,7 +16,6 @@ from coordinator.columns import Column, Phrases, Table
 from coordinator.streams import forgive
 from coordinator.tally import Tally, busy
 from protocol import Report
-from protocol.printable import printable
 
 PLAIN_SECONDS: Final = 5.0
 PIPE_COLUMNS: Final = 120
@@ -25,6 +25,8 @@ ENDLESS: Final = 1 << 20
 AROUND: Final = 6
 """Lines of a terminal that a table of layers under a progress bar leaves to others."""
 _MARK: Final = "  | "
+_HANG: Final = "    "
+_PARTED: Final = re.compile("(?<=[,:;]) ")
 
 
 class Terminal(Console):
@@ -50,11 +52,13 @@ class Terminal(Console):
     def say(self, text: str) -> None:
         """Print `text` with visible escapes for what is no text, each line after the first marked.
 
-        So no text from elsewhere can pass for a line of ours.
+        So no text from elsewhere can pass for a line of ours. A line that is too long for a
+        terminal is broken after a comma, colon or semicolon alone, so that numbers keep their
+        units, and what is copied stays whole.
         """
-        first, *more = text.rstrip("\n").split("\n")
-        lines = [printable(first), *(f"{_MARK}{printable(line)}" for line in more)]
-        self.print("\n".join(lines), soft_wrap=True)
+        for number, part in enumerate(text.rstrip("\n").split("\n")):
+            phrases = _PARTED.split(part)
+            self.show(Phrases(phrases, " ", indent=_MARK if number else "", hang=_HANG))
 
     def tell(self, text: str) -> None:
         """Say `text`, which nothing hangs on: where it cannot be written that is passed over."""

@@ -85,4 +85,4 @@ def test_a_long_path_is_printed_in_one_piece(dni: Dni, tmp_path: Path) -> None:
     words = ["run", "tiny.toml", "--engine", "inline", "--run-dir", folder]
     status, text = on_terminal(words, tmp_path, dni.environment, 60)
     assert status == 0
-    assert f"files: {folder}" in text.splitlines()
+    assert f"    {folder}" in text.splitlines()

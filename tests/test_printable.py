@@ -65,6 +65,19 @@ def test_no_text_passes_for_a_line_of_ours(forged: str, capsys: pytest.CaptureFi
     assert all(line.startswith("  | ") for line in more)
 
 
+@pytest.mark.parametrize("width", [20, 40, 60])
+def test_what_does_not_fit_a_line_goes_on_indented(width: int) -> None:
+    terminal = Terminal()
+    terminal.width = width
+    said = "error: ada, completed: 9 steps in 12.5 s, 1,200 samples/s\nlog: 3 MiB, completed: 9"
+    with terminal.capture() as capture:
+        terminal.say(said)
+    first, *more = capture.get().splitlines()
+    assert first.startswith("error: ada,")
+    assert all(line.startswith(("    ", "  | ")) for line in more)
+    assert "9 steps in 12.5 s," in capture.get()
+
+
 @pytest.mark.parametrize("text", ["[red]a[/red]", ":car:", "[/b][bold", "{x} %s"])
 def test_text_is_no_markup(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     Terminal().say(text)
