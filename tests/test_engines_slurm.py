@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from coordinator.engines.slurm import script, task
+from coordinator.engines.slurm import _asked, script, task
 from tests.conftest import Dni
 
 
@@ -47,6 +49,12 @@ def test_the_script_hands_its_input_to_the_command() -> None:
     ran = subprocess.run(["sh"], input=text, text=True, capture_output=True, check=True)
     assert ran.stdout == "join - --slots 1 --cores 1\ndni1:abc\n"
     assert task("dni")[:2] == ["sh", "-c"]
+
+
+@pytest.mark.parametrize("banner", [b"caf\xe9", b"\xff\xfe", "λ".encode()])
+def test_what_a_site_prints_need_not_be_utf8(banner: bytes, tmp_path: Path) -> None:
+    (tmp_path / "banner").write_bytes(banner)
+    assert os.fsencode(_asked("cat", str(tmp_path / "banner"))) == banner
 
 
 @needs_slurm

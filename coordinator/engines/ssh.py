@@ -44,7 +44,11 @@ class Ssh:
         """Where ssh would go for `host`, by its configuration."""
         try:
             asked = subprocess.run(
-                [*self._ssh, "-G", "--", host], capture_output=True, text=True, check=False
+                [*self._ssh, "-G", "--", host],
+                capture_output=True,
+                encoding="utf-8",
+                errors="surrogateescape",
+                check=False,
             )
         except OSError as error:
             raise RunError(f"ssh: {error.strerror}") from None
