@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeAlias
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -68,7 +68,7 @@ class Column:
     left: bool = False
 
 
-Cell = str | Phrases
+Cell: TypeAlias = str | Phrases
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +87,8 @@ class Table:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width, encoding = options.max_width, console.encoding
         rows = [[_cell(cell, encoding) for cell in row] for row in self.rows]
-        headings = [column.heading for column in self.columns]
-        columns = [
-            [heading, *(row[place] for row in rows if row)]
-            for place, heading in enumerate(headings)
-        ]
-        least = [_widest(cells, 1) for cells in columns]
-        shown = self._fitting(least, width)
-        spare = width - _total([least[place] for place in shown])
-        widths = dict(_widened(columns, least, shown, spare))
+        headings = [_shown(column.heading, encoding) for column in self.columns]
+        widths = self._widths(headings, rows, width)
         rule = line(spelled("─", encoding) * _total(list(widths.values())), "dim")
         yield from self._row(headings, widths, "bold")
         yield rule
@@ -106,6 +99,18 @@ class Table:
         if hidden and self.wider:
             named = [*(f"{heading}," for heading in hidden[:-1]), f"{hidden[-1]};"]
             yield Phrases([f"not shown at {width} columns:", *named, self.wider], " ")
+
+    def _widths(
+        self, headings: Sequence[str], rows: Sequence[Sequence[Cell]], width: int
+    ) -> dict[int, int]:
+        """The columns that are shown, by their places, and how wide each is."""
+        columns = [
+            [heading, *(row[place] for row in rows if row)]
+            for place, heading in enumerate(headings)
+        ]
+        least = [_widest(cells, 1) for cells in columns]
+        shown = self._fitting(least, width)
+        return dict(_widened(columns, least, shown, width - _total([least[p] for p in shown])))
 
     def _fitting(self, least: Sequence[int], width: int) -> list[int]:
         """The places of the columns that are shown."""
@@ -133,7 +138,7 @@ class Table:
 def _widened(
     columns: Sequence[Sequence[Cell]], least: Sequence[int], shown: Sequence[int], spare: int
 ) -> Iterator[tuple[int, int]]:
-    """The columns that are shown, and how wide each is; sentences get the `spare` room."""
+    """The columns at the places `shown`, and how wide each is; sentences get the `spare` room."""
     for place in shown:
         more = max(0, min(spare, _widest(columns[place], least[place] + spare) - least[place]))
         spare -= more

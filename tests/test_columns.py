@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
 
 from coordinator.columns import Column, Phrases, Table
 from coordinator.compare.report import comparison_table
@@ -241,6 +242,17 @@ def test_numbers_stand_to_the_right_and_words_to_the_left() -> None:
 def test_wide_letters_do_not_move_the_columns(name: str) -> None:
     lines = rendered(Table([Column("name", left=True), Column("n")], [(name, "1"), ("b", "22")]))
     assert {cell_len(line) for line in lines} == {max(4, cell_len(name)) + 4}
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "gbk", "utf-8"])
+def test_what_a_terminal_spells_in_more_letters_does_not_move_the_columns(encoding: str) -> None:
+    data = io.BytesIO()
+    file = io.TextIOWrapper(data, encoding, errors="strict", newline="")
+    table = Table([Column("λ", left=True), Column("±"), Column("n")], [("µ…", "3 µs", "1")])
+    Console(file=file, width=60).print(table, crop=False)
+    file.flush()
+    lines = data.getvalue().decode(encoding).splitlines()
+    assert len({cell_len(line) for line in lines}) == 1
 
 
 def test_a_sentence_in_a_cell_is_broken_between_phrases() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
@@ -15,6 +16,9 @@ from coordinator.display import Terminal
 from coordinator.several.status import status_table
 from protocol.printable import printable
 from tests.terminal_help import rendered
+
+if TYPE_CHECKING:
+    from tests.conftest import Dni
 
 HOSTILE = {
     "\x1b[31mred": r"\x1b[31mred",
@@ -116,3 +120,18 @@ def test_an_error_that_quotes_the_command_line_is_one_line(words: list[str]) -> 
     assert line.startswith("Error: ")
     assert line == shown.stderr.splitlines()[-1]
     assert printable(shown.stderr, lines=True) == shown.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words", ["completed: 9 steps\n", "99 %\rcompleted: 9 steps\n", "\x1b[2Jcompleted: 9\n"]
+)
+def test_the_log_of_a_dead_worker_cannot_pass_for_the_outcome(dni: Dni, words: str) -> None:
+    code = f"if worker == 'layer1':\n    print({words!r}, flush=True)\n    import os; os._exit(3)\n"
+    done = dni("run", "tiny.toml", environment=dni.sitecustomize(code))
+    assert done.returncode == 1
+    assert "error: layer1 left by itself with exit status 3" in done.stdout
+    assert "\x1b" not in done.stdout
+    said = [line for line in done.stdout.splitlines() if "completed" in line]
+    assert said
+    assert all(line.startswith("  | ") for line in said)
