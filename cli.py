@@ -8,8 +8,7 @@ Imports happen inside functions so that a word such as `dni --help` answers at o
 
 from __future__ import annotations
 
-import json
-from contextlib import suppress
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -322,7 +321,7 @@ def run_command(
             read,
             engine=engine,
             wish=wish,
-            tell=console.say,
+            tell=console.tell,
             run_dir=run_dir,
             force=force,
             display=choose(console),
@@ -353,9 +352,8 @@ def compare_command(
     stopped.
     """
     from coordinator.compare.conduct import compare
-    from coordinator.compare.report import show_comparison
+    from coordinator.compare.report import end_of_comparison
     from coordinator.display import NoDisplay, Terminal, choose
-    from coordinator.tables import exit_status
     from protocol import SpecError, located
 
     overrides = options.with_options(overrides, deterministic)
@@ -368,13 +366,11 @@ def compare_command(
     cells, out = wish.cells(read, engine)
     if read:
         _show_notes(read, console.say)
-    display = choose(console) if console.is_terminal else NoDisplay()
+    display = choose(console) if console.interactive else NoDisplay()
     with options.about(pipeline):
         train = partial(run, force=True, display=display)
-        result = compare(cells, out, train, console.say, wish.goal)
-    with suppress(OSError):
-        show_comparison(console, result, out, as_json)
-    ctx.exit(exit_status(result))
+        result = compare(cells, out, train, console.tell, wish.goal)
+    ctx.exit(end_of_comparison(console, result, out, as_json))
 
 
 @main.command("check")
@@ -393,6 +389,7 @@ def check_command(
     from coordinator.several.placement import divided
     from coordinator.tables import plan_table
     from protocol import located
+    from protocol.plain import json_text
 
     read = _read(pipeline, overrides)
     with options.about(pipeline):
@@ -402,9 +399,9 @@ def check_command(
     read = divided(read, workers, {p.name: p.work for p in plans} if known else {})
     if as_json:
         found = {"threads": threads(read), "workers": read.processes}
-        click.echo(json.dumps(found | {"layers": [asdict(plan) for plan in plans]}))
+        click.echo(json_text(found | {"layers": [asdict(plan) for plan in plans]}))
     else:
-        Terminal().print(plan_table(read, [asdict(plan) for plan in plans]))
+        Terminal().show(plan_table(read, [asdict(plan) for plan in plans]))
 
 
 @main.command("evaluate")
@@ -418,12 +415,17 @@ def evaluate_command(run: Path, overrides: tuple[str, ...], as_json: bool) -> No
 
     -o says where the data are, if not where they were: -o data.path=elsewhere.npz.
     """
+    from coordinator.display import Terminal
     from coordinator.tables import judgement_line
+    from protocol.plain import json_text
 
     loss, _, errors, judged, absolute = evaluate(run, overrides)
     found = {"test_error": 100 * errors / judged, "test_loss": loss / judged, "errors": errors}
     found |= {"judged": judged, "absolute_error": absolute}
-    click.echo(json.dumps(found) if as_json else judgement_line(found))
+    if as_json:
+        click.echo(json_text(found))
+    else:
+        Terminal().show(judgement_line(found))
 
 
 @main.group("data")
@@ -438,14 +440,15 @@ def data_list(as_json: bool) -> None:
     from dataclasses import asdict
 
     from coordinator.display import Terminal
-    from coordinator.tables import data_table
+    from coordinator.tables import data_list as shown
+    from protocol.plain import json_text
     from workers.data import catalogue
 
     entries = [asdict(entry) for entry in catalogue()]
     if as_json:
-        click.echo(json.dumps(entries, default=str))
+        click.echo(json_text(entries))
     else:
-        Terminal().print(data_table(entries))
+        Terminal().show(shown(entries))
 
 
 @data_group.command("get")
@@ -457,7 +460,11 @@ def data_get(name: str) -> None:
     from workers.data import get
 
     place = get(name, DownloadBar(Terminal(stderr=True), name))
-    click.echo(place or f"{name} is generated; there is nothing to get")
+    console = Terminal()
+    if place is None or console.interactive:
+        console.say(str(place or f"{name} is generated; there is nothing to get"))
+    else:
+        click.echo(os.fsencode(place))  # a script wants the very path
 
 
 trace_group.add_command(replay_command(replay))

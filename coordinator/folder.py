@@ -23,6 +23,7 @@ from coordinator.record import (
     SUMMARY,
     TRACE,
     WEIGHTS,
+    file_name,
     lock,
     under_way,
 )
@@ -70,7 +71,7 @@ class RunFolder:
         self._lock: int | None = None
         self._owned = False
         self.begun = False
-        self.path = self._wish or RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+        self.path = self._wish or RUNS / file_name(f"{time.strftime('%Y%m%d-%H%M%S')}-{name}")
         with naming("--run-dir", self.path):
             refuse_obstacle(self.path, "--run-dir")
             if self._wish is not None and self._wish.exists():

@@ -28,6 +28,7 @@ from protocol.messages import (
     ToAgent,
     Upload,
 )
+from protocol.printable import printable
 
 DOMAIN: Final = "the head"
 MAX_BYTES: Final = 1 << 31
@@ -182,7 +183,8 @@ class Links:
     def _complain(self, text: str) -> None:
         self._dropped += 1
         if self._dropped <= MOST_COMPLAINTS:
-            print(text, file=sys.stderr)
+            with suppress(OSError, ValueError):
+                print(printable(text), file=sys.stderr)
 
     def close(self) -> None:
         """Close; what was said before is delivered first, where there is somebody to take it."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import click
 
+from coordinator import streams
 from coordinator.parameters import UserPath
 
 ENGINES: Final = ("local", "inline")
@@ -66,36 +68,43 @@ def with_options(
 
 _NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
+_HELP: Final = getattr(click.exceptions, "NoArgsIsHelpError", ())
+"""With newer versions of click a group that is given no word raises its help."""
 
-class _Mistake(click.ClickException):
-    """A user's mistake: one line and exit status 2."""
+
+class _Told(click.ClickException):
+    """A failure in one line; where there is no room for that, the exit status still says it."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        with suppress(OSError):
+            super().show(file)
+
+
+class _Mistake(_Told):
+    """A user's mistake."""
 
     exit_code = 2
+
+
+class _Usage(_Told, click.UsageError):
+    """Wrong words on the command line."""
 
 
 class Commands(click.Group):
     """Turns the mistakes of users into one line, and Ctrl-C into exit status 130."""
 
-    def make_context(self, *arguments: Any, **words: Any) -> click.Context:
-        with _ctrl_c():
-            return super().make_context(*arguments, **words)
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """As click does, with streams that take everything that is printed."""
+        streams.prepare()
+        return super().main(*args, **extra)
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _ctrl_c(), _one_line():
+            return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _ctrl_c():
-            from protocol import UserError
-            from protocol.errors import LostError
-
-            try:
-                return super().invoke(ctx)
-            except LostError as error:
-                raise click.ClickException(str(error)) from None
-            except UserError as error:
-                raise _Mistake(str(error)) from None
-            except OSError as error:
-                if error.errno not in _NO_ROOM:
-                    raise
-                where = error.filename or "not all was printed"
-                raise click.ClickException(f"{where}: {error.strerror}") from None
+        with _ctrl_c(), _one_line():
+            return super().invoke(ctx)
 
 
 @contextmanager
@@ -105,6 +114,42 @@ def _ctrl_c() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise click.exceptions.Exit(130) from None
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Lets the mistakes of others be one line of text, whatever words, files or peers it quotes."""
+    try:
+        yield
+    except Exception as error:
+        told = _told(error)
+        if told is None:
+            raise
+        raise told from None
+
+
+def _told(error: Exception) -> _Told | None:
+    """How click is to show `error`; None where that is not for us to say."""
+    from protocol import UserError
+    from protocol.errors import LostError
+
+    if isinstance(error, LostError):
+        return _Told(_safe(str(error)))
+    if isinstance(error, UserError):
+        return _Mistake(_safe(str(error)))
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        where = error.filename or "not all was printed"
+        return _Told(_safe(f"{where}: {error.strerror}"))
+    if isinstance(error, click.UsageError) and not isinstance(error, _HELP):
+        return _Usage(_safe(error.format_message()), error.ctx)
+    return None
+
+
+def _safe(text: str) -> str:
+    from protocol.printable import printable
+
+    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+    return streams.spelled(printable(text), encoding)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ from safetensors.numpy import load_file, save
 from coordinator.events import End
 from coordinator.tally import Tally
 from protocol import Array, Evaluated, Pipeline, Report, RunError, State, read_pipeline
+from protocol.plain import json_text
 
 PIPELINE: Final = "pipeline.toml"
 METRICS: Final = "metrics.jsonl"
@@ -42,6 +44,11 @@ STATUS: Final = "status.json"
 REVOKED: Final = "revoked"
 LOCK_TRIES: Final = 100
 LOCK_SECONDS: Final = 0.005
+
+
+def file_name(text: str) -> str:
+    """`text` as the name of a file: in UTF-8 on the disk, whatever the locale is."""
+    return os.fsdecode(text.encode("utf-8"))
 
 
 def lock(descriptor: int) -> bool:
@@ -108,7 +115,7 @@ class Recorder:
         else:
             line = {"seconds": self.seconds, **self.tally.add(message)}
             with _naming(self.folder / METRICS):
-                self._metrics.write(json.dumps(line) + "\n")
+                self._metrics.write(json_text(line) + "\n")
                 self._metrics.flush()
 
     def _weights(self, state: State) -> None:
@@ -135,7 +142,7 @@ class Recorder:
         self.close()
         summary = self.tally.summary(end.outcome, self.seconds) | extra
         summary["failure"] = end.text or None
-        text = json.dumps(summary, indent=2) + "\n"
+        text = json_text(summary, indent=2) + "\n"
         whole(self.folder / SUMMARY, lambda path: path.write_text(text, "utf-8"))
         logs = self.folder / LOGS
         for log in logs.iterdir():

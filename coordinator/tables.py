@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import json
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-from rich import box
-from rich.console import Console
-from rich.markup import escape
+from rich.console import Group, RenderableType
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-from rich.table import Table
 
 from coordinator.blas import threads
+from coordinator.columns import Column, Phrases, Table, line
 from coordinator.display import Terminal, blas_threads, layer_table
 from coordinator.events import End
 from coordinator.program import next_steps
 from coordinator.train import Result
 from protocol import Pipeline
+from protocol.plain import json_text
 
+BAR_SECONDS: Final = 0.1
 Row = Mapping[str, Any]
 
 
@@ -49,18 +49,27 @@ def end_of_run(console: Terminal, result: Result, as_json: bool) -> int:
 
     The run is done, whoever can read of it; a reader who went away wants no more.
     """
-    lost = ""
-    if as_json:
-        try:
-            print(json.dumps(result.summary), flush=True)
-        except BrokenPipeError:
-            pass
-        except OSError as error:
-            lost = f"error: the summary was not printed: {error.strerror}"
-    with suppress(OSError):
+    lost = print_json(result.summary, "summary") if as_json else ""
+    with suppress(OSError, ValueError):
         show_result(console, result)
-        if lost:
-            console.say(lost)
+    return ended(console, result, lost)
+
+
+def print_json(value: object, what: str) -> str:
+    """Print `value`; what is wrong if that could not be, unless it is that the reader went away."""
+    try:
+        print(json_text(value), flush=True)
+    except BrokenPipeError:
+        pass
+    except OSError as error:
+        return f"error: the {what} was not printed: {error.strerror}"
+    return ""
+
+
+def ended(console: Terminal, result: Ended, lost: str) -> int:
+    """Say what was `lost` of the output; the exit status, which is 1 then."""
+    if lost:
+        console.tell(lost)
     return exit_status(result) or int(bool(lost))
 
 
@@ -68,15 +77,16 @@ def show_result(console: Terminal, result: Result) -> None:
     """The closing table, what went wrong if anything did, and where the files are."""
     summary: Row = result.summary
     if result.recorder.tally.layers:
-        console.print(layer_table(result.recorder.tally))
+        console.show(layer_table(result.recorder.tally))
     error, loss = summary["test_error"], summary["train_loss"]
-    line = (
-        f"{summary['outcome']}: {summary['steps']:,} steps in {summary['wall_seconds']:.1f} s, "
-        f"{summary['samples_per_second']:,.0f} samples/s, "
-        f"train loss {'-' if loss is None else f'{loss:.4g}'}, "
-        f"test error {'-' if error is None else f'{error:.2f} %'}"
+    seconds = f"{summary['wall_seconds']:.1f} s"
+    said = (
+        f"{summary['outcome']}: {summary['steps']:,} steps in {seconds}",
+        f"{summary['samples_per_second']:,.0f} samples/s",
+        f"train loss {'-' if loss is None else f'{loss:.4g}'}",
+        f"test error {'-' if error is None else f'{error:.2f} %'}",
     )
-    console.say(line)
+    console.show(Phrases(said))
     if result.end.text:
         console.say(f"error: {result.end.text}")
     console.say(f"files: {result.folder}")
@@ -84,85 +94,101 @@ def show_result(console: Terminal, result: Result) -> None:
         console.say(next_steps(result.folder))
 
 
-def plan_table(pipeline: Pipeline, plans: Sequence[Row]) -> Table:
+def plan_table(pipeline: Pipeline, plans: Sequence[Row]) -> RenderableType:
     """What `dni check` shows of the layers' plans."""
-    title = (
-        f"{pipeline.name}: {pipeline.rule}, batch {pipeline.data.batch}, window {pipeline.window}, "
-        f"{blas_threads(pipeline, threads(pipeline))}"
+    batch, window = f"batch {pipeline.data.batch}", f"window {pipeline.window}"
+    blas = blas_threads(pipeline, threads(pipeline))
+    title = Phrases((f"{pipeline.name}: {pipeline.rule}", batch, window, blas))
+    notes = Phrases(
+        (
+            "model: parameters of the gradient model",
+            "up, down: bytes a batch on the edge below",
+            "work: share of the multiply-adds",
+        ),
+        "; ",
     )
-    caption = (
-        "model: parameters of the gradient model; up, down: bytes a batch on the edge below; "
-        "work: share of the multiply-adds"
+    columns = (
+        Column("layer", left=True),
+        Column("modules", left=True),
+        Column("input", 6),
+        Column("output", 4),
+        Column("parameters"),
+        Column("model", 5),
+        Column("up KiB", 7),
+        Column("down KiB", 8),
+        Column("MiB", 1),
+        Column("work", 3),
+        Column("worker", 2 if pipeline.workers else 9, left=True),
     )
-    table = Table(
-        title=escape(title),
-        caption=caption,
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        title_justify="left",
-        caption_justify="left",
-    )
-    table.add_column("layer", no_wrap=True)
-    table.add_column("modules", overflow="fold")
-    for heading in ("input", "output", "parameters", "model", "up KiB", "down KiB", "MiB", "work"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("worker", no_wrap=True)
     hosts = {core: name for name, cores in pipeline.processes.items() for core in cores}
     whole = sum(plan["work"] for plan in plans)
-    for plan in plans:
-        table.add_row(
-            plan["name"],
-            ", ".join(plan["modules"]),
-            "x".join(map(str, plan["input"])),
-            "x".join(map(str, plan["output"])),
-            f"{plan['parameters']:,}",
-            f"{plan['synthetic_parameters']:,}",
-            f"{plan['up_bytes'] / 1024:,.0f}",
-            f"{plan['down_bytes'] / 1024:,.0f}" if plan["down_bytes"] else "",
-            f"{plan['memory_mb']:.0f}",
-            f"{plan['work'] / whole:.0%}",
-            hosts[plan["name"]],
-        )
-    return table
+    rows = [_planned(plan, whole, hosts[plan["name"]]) for plan in plans]
+    return Group(title, Table(columns, rows, [notes]))
 
 
-def data_table(entries: Sequence[Row]) -> Table:
-    """What `dni data list` shows."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_lines=True)
-    for heading in ("name", "what it is", "source", "MD5", "where it is"):
-        table.add_column(heading, overflow="fold")
+def _planned(plan: Row, whole: int, worker: str) -> list[str | Phrases]:
+    return [
+        plan["name"],
+        Phrases(plan["modules"]),
+        "x".join(map(str, plan["input"])),
+        "x".join(map(str, plan["output"])),
+        f"{plan['parameters']:,}",
+        f"{plan['synthetic_parameters']:,}",
+        f"{plan['up_bytes'] / 1024:,.0f}",
+        f"{plan['down_bytes'] / 1024:,.0f}" if plan["down_bytes"] else "",
+        f"{plan['memory_mb']:.0f}",
+        f"{plan['work'] / whole:.0%}",
+        worker,
+    ]
+
+
+def data_list(entries: Sequence[Row]) -> RenderableType:
+    """What `dni data list` shows: some lines a data set, for URLs and paths are long and whole."""
+    parts: list[RenderableType] = []
     for entry in entries:
-        table.add_row(
-            entry["name"],
-            entry["description"],
-            entry["source"].replace(", ", "\n"),
-            "\n".join(f"{name} {md5}" for name, md5 in entry["checksums"].items()),
-            _place(entry),
-        )
-    return table
+        sources = [f"source: {url}" for url in entry["source"].split(", ")]
+        sums = [f"MD5 of {name}: {md5}" for name, md5 in entry["checksums"].items()]
+        parts.append(line(entry["name"], "bold"))
+        parts.append(Phrases(entry["description"].split(", "), indent="  "))
+        parts += [Phrases([said], indent="  ") for said in (*sources, *sums)]
+        parts.append(Phrases([f"here: {_place(entry)}"], indent="  "))
+    return Group(*parts)
 
 
 def _place(entry: Row) -> str:
     if entry["source"] == "generated":
-        return "needs no file"
-    return str(entry["location"] or f"not here; dni data get {entry['name']}")
+        return "it needs no file"
+    return str(entry["location"] or f"no; dni data get {entry['name']} downloads it")
 
 
 class DownloadBar:
-    """pooch's protocol of a progress bar, drawn by rich; a file at a time."""
+    """pooch's protocol of a progress bar, drawn by rich; a file at a time.
 
-    def __init__(self, console: Console, name: str) -> None:
+    A bar that cannot be drawn is no reason to end a download.
+    """
+
+    def __init__(self, console: Terminal, name: str) -> None:
         self.total = 0
-        self._name = name
+        self._shown = console.interactive
+        self._due = 0.0
         self._progress = Progress(
-            TextColumn(name), BarColumn(), DownloadColumn(), console=console, transient=True
+            TextColumn(name, markup=False),
+            BarColumn(),
+            DownloadColumn(),
+            console=console,
+            transient=True,
+            auto_refresh=False,
         )
         self._task = self._progress.add_task(name, total=None)
 
     def update(self, n: int) -> None:
         """`n` more bytes have come."""
-        self._progress.start()
         self._progress.update(self._task, total=self.total, advance=n)
+        if self._shown and time.monotonic() >= self._due:
+            self._due = time.monotonic() + BAR_SECONDS
+            with suppress(OSError, ValueError):
+                self._progress.start()
+                self._progress.refresh()
 
     def reset(self) -> None:
         """Start from nothing."""
@@ -170,11 +196,12 @@ class DownloadBar:
 
     def close(self) -> None:
         """This file has ended."""
-        self._progress.stop()
+        with suppress(OSError, ValueError):
+            self._progress.stop()
 
 
-def judgement_line(found: Mapping[str, float]) -> str:
-    """What `dni evaluate` found, in a line."""
+def judgement_line(found: Mapping[str, float]) -> Phrases:
+    """What `dni evaluate` found, in a sentence."""
     said = f"test error {found['test_error']:.2f} % ({found['errors']} of {found['judged']})"
-    off = f", off by {found['absolute_error']:.2f} in all" if found["absolute_error"] else ""
-    return f"{said}, loss {found['test_loss']:.4f}{off}"
+    off = [f"off by {found['absolute_error']:.2f} in all"] if found["absolute_error"] else []
+    return Phrases((said, f"loss {found['test_loss']:.4f}", *off))

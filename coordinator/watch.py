@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -129,6 +129,10 @@ class Watch:
             self._show(self._display.refresh)
 
     def _show(self, show: Callable[[Tally], None]) -> None:
-        """Training does not end because what it prints cannot be written."""
-        with contextlib.suppress(OSError):
+        """Training does not end because what it shows cannot be written, encoded or drawn."""
+        try:
             show(self._recorder.tally)
+        except (OSError, ValueError):  # full, gone, closed, or of another encoding
+            pass
+        except Exception as error:
+            warnings.warn(f"the display failed: {error!r}", stacklevel=2)

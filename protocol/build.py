@@ -6,22 +6,28 @@ the types.
 
 from __future__ import annotations
 
+import os
 import platform
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import MISSING, fields, is_dataclass, replace
+from difflib import SequenceMatcher
 from pathlib import Path
 from types import UnionType
 from typing import Any, Final, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from protocol.checks import is_path
-from protocol.errors import SpecError, nearest
+from protocol.errors import SpecError, closest, nearest
 from protocol.paths import user_path
 from protocol.spec import HEAD, Pipeline
 from protocol.text import read_text
 
 T = TypeVar("T")
 LONGEST_LIST: Final = 1000
+LIKE: Final = 0.75
+"""How like a word a key of another table must be to be proposed, of 1."""
+ELSEWHERE: Final = {"learning_rate": "lr", "batch_size": "batch", "epochs": "steps"}
+"""What other programs call some of the keys."""
 _WORDS = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
 
 
@@ -35,11 +41,40 @@ def build(cls: type[T], table: object, key: str = "") -> T:
     for word in table:
         if word not in known:
             short = str(word)[:60]
-            raise SpecError(f"{_join(key, short)}: unknown key{nearest(short, known)}")
+            raise SpecError(f"{_join(key, short)}: unknown key{_proposal(short, known)}")
     for f in schema:
         if f.name not in table and f.default is MISSING and f.default_factory is MISSING:
             raise SpecError(f"{_join(key, f.name)}: missing")
     return cls(**{word: _convert(hints[word], v, _join(key, word)) for word, v in table.items()})
+
+
+def _proposal(word: str, known: Iterable[str]) -> str:
+    """The key that `word` may be meant for: one of the `known` of its table, or of another."""
+    word = ELSEWHERE.get(word, word)
+    elsewhere: dict[str, str] = {}
+    for name in _names(Pipeline, ""):
+        elsewhere.setdefault(name.rpartition(".")[2], name)
+    own, other = closest(word, known), closest(word, elsewhere, LIKE)
+    if other is None or _like(word, own) >= _like(word, other):
+        return nearest(word, known)
+    close = f"{own!r} or " if own and _like(word, own) >= LIKE else ""
+    return f"; did you mean {close}{elsewhere[other]!r}?"
+
+
+def _like(word: str, other: str | None) -> float:
+    return SequenceMatcher(a=word, b=other or "").ratio()
+
+
+def _names(cls: type[object], table: str) -> Iterator[str]:
+    """The dotted names of all keys of the dataclass `cls` and the tables in it."""
+    hints = get_type_hints(cls)
+    for f in fields(cast(Any, cls)):
+        name, hint = _join(table, f.name), hints[f.name]
+        if get_origin(hint) is tuple:
+            name, hint = f"{name}[i]", get_args(hint)[0]
+        if is_dataclass(hint):
+            yield from _names(cast(type[object], hint), name)
+        yield _join(table, f.name)
 
 
 def _join(key: str, word: str) -> str:
@@ -86,7 +121,7 @@ def read_pipeline(path: Path, overrides: Collection[str] = ()) -> Pipeline:
         table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, and numbers out of all reason
         raise SpecError(f"{path}: not TOML: {error}") from None
-    table.setdefault("name", path.stem)
+    table.setdefault("name", _decoded(path.stem))
     folder = path.parent
     try:
         for override in overrides:
@@ -128,6 +163,7 @@ def _absolute(folder: Path, path: str) -> str:
 
 def _override(table: dict[str, Any], override: str) -> list[str]:
     """Set one key of `table`; returns its words. The value is TOML; what is not is a string."""
+    override = _decoded(override)
     key, equals, text = override.partition("=")
     words = key.strip().split(".")
     if not equals or not all(words):
@@ -150,6 +186,17 @@ def _override(table: dict[str, Any], override: str) -> list[str]:
         if words[0] == "data" and last in ("name", "path"):
             target.pop({"name": "path", "path": "name"}[last], None)
     return words
+
+
+def _decoded(text: str) -> str:
+    """`text` from the command line or a file's name as UTF-8, whatever the locale takes it for.
+
+    What is no UTF-8 is left as it is.
+    """
+    try:
+        return os.fsencode(text).decode("utf-8")
+    except UnicodeError:
+        return text
 
 
 def _inside(target: Any, word: str, override: str) -> Any:

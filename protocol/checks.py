@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Mapping
 
 from protocol.errors import SpecError, nearest
@@ -33,8 +34,13 @@ def fraction(key: str, value: float) -> None:
 
 
 def is_path(text: str) -> bool:
-    """Whether `text` can be a path at all."""
-    return text != "" and "\0" not in text and text == text.encode("utf-8", "replace").decode()
+    """Whether `text` can be a path at all, here and in a file of UTF-8."""
+    try:
+        text.encode("utf-8")
+        os.fsencode(text)
+    except UnicodeError:
+        return False
+    return text != "" and "\0" not in text
 
 
 def each_of(

@@ -30,13 +30,16 @@ class LostError(UserError):
     """What this process works for is gone; nothing that the user gave is wrong."""
 
 
+def closest(word: str, words: Iterable[str], least: float = 0.5) -> str | None:
+    """The one of `words` that is most like `word`; None where none is so by `least`, of 1."""
+    return next(iter(difflib.get_close_matches(word, words, n=1, cutoff=least)), None)
+
+
 def nearest(word: str, words: Iterable[str]) -> str:
     """`"; did you mean 'x'?"` for the known word nearest to `word`, else the list of them."""
     known = list(words)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; known: {', '.join(known)}"
+    close = closest(word, known)
+    return f"; did you mean {close!r}?" if close else f"; known: {', '.join(known)}"
 
 
 def install_hint(extra: str) -> str:

@@ -206,7 +206,7 @@ def test_check_shows_how_the_layers_are_divided_among_so_many_workers(dni: Dni) 
     }
     works = [layer["work"] for layer in told["layers"]]
     shown = dni("check", "tiny.toml", "--workers", "2").stdout
-    assert f"{works[0] / sum(works):.0%}   layer0" in shown
+    assert f"{works[0] / sum(works):.0%}  layer0" in shown
     assert shown.count("layer1-2") == 2
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from coordinator.engines import slurm
-from coordinator.engines.slurm import script, task
+from coordinator.engines.slurm import _asked, script, task
 from protocol import RunError
 from tests.conftest import Dni
 from tests.fake_slurm import FakeSlurm
@@ -133,9 +133,16 @@ def test_a_run_whose_job_stays_in_the_queue_says_so_and_ends_in_time(
     assert ran.returncode == 2
     job = "slurm job 4711: PENDING (Priority); look at `squeue --jobs=4711`"
     assert f"waited 5 s for agents: 0 of 3 slots joined; need 3 more; {job}\n" in ran.stdout
-    assert f"need 3 more; {job} (--start-timeout 6)\n" in ran.stdout
+    assert f"need 3 more; {job} (--start-timeout 6)\n" in ran.stderr
+    assert not (dni.home / "runs").exists()
     assert fake.asked("scancel") == [["4711"]]
     dni.nothing_left()
+
+
+@pytest.mark.parametrize("banner", [b"caf\xe9", b"\xff\xfe", "λ".encode()])
+def test_what_a_site_prints_need_not_be_utf8(banner: bytes, tmp_path: Path) -> None:
+    (tmp_path / "banner").write_bytes(banner)
+    assert os.fsencode(_asked("cat", str(tmp_path / "banner"))) == banner
 
 
 @needs_slurm

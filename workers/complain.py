@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import sys
 
+from protocol.printable import printable
+
 
 def complain(text: str) -> None:
     """Write a line, where there is room for it."""
-    with contextlib.suppress(OSError):
-        print(text, file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError, ValueError):
+        print(printable(text), file=sys.stderr, flush=True)

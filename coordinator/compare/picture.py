@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +12,7 @@ from coordinator.compare.results import Group, Point
 from coordinator.record import whole
 from protocol import RunError
 from protocol.errors import install_hint
+from protocol.printable import printable
 
 PICTURE: Final = "comparison.png"
 COLOURS: Final = {
@@ -38,10 +40,12 @@ def draw(groups: Sequence[Group], out: Path) -> Path:
         members = [group for group in groups if group.network == network]
         _panel(row[0], members, "steps", lambda point: point.step)
         _panel(row[1], members, "seconds, start of the workers included", lambda p: p.seconds)
-        row[0].set_title(network, loc="left", fontweight="bold")
+        row[0].set_title(printable(network), loc="left", fontweight="bold", parse_math=False)
         row[1].legend(frameon=False)
     path = out / PICTURE
-    whole(path, lambda part: figure.savefig(part, dpi=130, format="png"))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # of a name that the font lacks
+        whole(path, lambda part: figure.savefig(part, dpi=130, format="png"))
     return path
 
 

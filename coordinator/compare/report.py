@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from rich import box
-from rich.markup import escape
-from rich.table import Table
+from rich.console import Group as Stack
+from rich.console import RenderableType
 
+from coordinator.columns import Column, Phrases, Table
 from coordinator.compare.conduct import Comparison
 from coordinator.compare.results import CSV, JSON, Group
 from coordinator.display import Terminal
+from coordinator.tables import ended, print_json
 
 
-def show_comparison(console: Terminal, result: Comparison, out: Path, as_json: bool) -> None:
-    """The table, what failed, and where the files are; with `as_json` JSON on standard output."""
+def end_of_comparison(console: Terminal, result: Comparison, out: Path, as_json: bool) -> int:
+    """Show what came of it; the exit status, which is 1 where JSON was lost.
+
+    There is the table, what failed, and where the files are; with `as_json` JSON on stdout.
+    """
+    lost = ""
     if as_json:
         groups = [group.as_dict(result.goal[group.network]) for group in result.groups]
         told = {"outcome": result.end.outcome, "groups": groups, "failures": result.failures}
-        print(json.dumps(told, allow_nan=False))
+        lost = print_json(told, "comparison")
+    with suppress(OSError, ValueError):
+        _show(console, result, out)
+    return ended(console, result, lost)
+
+
+def _show(console: Terminal, result: Comparison, out: Path) -> None:
     if result.groups:
-        console.print(_table(result.groups, result.goal))
+        console.show(comparison_table(result.groups, result.goal))
     for failure in result.failures:
         console.say(f"failed: {failure}")
     if result.end.outcome == "interrupted":
@@ -31,33 +42,39 @@ def show_comparison(console: Terminal, result: Comparison, out: Path, as_json: b
     console.say(f"files: {', '.join(map(str, files))}")
 
 
-def _table(groups: Sequence[Group], goal: dict[str, float]) -> Table:
-    """A line a network and rule."""
-    papers = any(group.paper is not None for group in groups)
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    made.add_column("network")
-    made.add_column("rule")
-    for heading in ("test error", "runs", "samples/s", "seconds to error"):
-        made.add_column(heading, justify="right")
-    if papers:
-        made.add_column("paper", justify="right")
+def comparison_table(groups: Sequence[Group], goal: dict[str, float]) -> RenderableType:
+    """A line a network and rule; the name of a single network, which may be long, stands above."""
+    columns = [
+        Column("rule", left=True),
+        Column("test error"),
+        Column("runs", 3),
+        Column("samples/s", 1),
+        Column("seconds to error", 2),
+    ]
+    if any(group.paper is not None for group in groups):
+        columns.append(Column("paper", 4))
+    rows = list(_rows(groups, goal))
+    if len({group.network for group in groups}) > 1:
+        return Table([Column("network", left=True), *columns], rows)
+    return Stack(Phrases([groups[0].network]), Table(columns, [row[1:] for row in rows]))
+
+
+def _rows(groups: Sequence[Group], goal: dict[str, float]) -> Iterator[tuple[str, ...]]:
+    """A rule, which is an empty row, divides the networks."""
     before = ""
     for group in groups:
         if before not in ("", group.network):
-            made.add_section()
+            yield ()
         at = goal[group.network]
         reached = group.seconds_to(at)
         spread = f" ± {group.spread:.2f}" if len(group.runs) > 1 else ""
-        row = [
-            escape(group.network) if group.network != before else "",
+        yield (
+            group.network if group.network != before else "",
             group.rule,
             f"{group.error:.2f}{spread} %",
             str(len(group.runs)),
             f"{group.rate:,.0f}",
             f"{reached:.1f} s to {at:.1f} %" if reached is not None else f"never {at:.1f} %",
-        ]
-        if papers:
-            row.append(f"{group.paper:.1f} %" if group.paper is not None else "")
-        made.add_row(*row)
+            "" if group.paper is None else f"{group.paper:.1f} %",
+        )
         before = group.network
-    return made

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from coordinator.compare.cells import Cell
 from coordinator.record import METRICS, PIPELINE, SUMMARY, whole
 from protocol import UserError, read_pipeline
+from protocol.plain import json_text
 
 CSV: Final = "comparison.csv"
 JSON: Final = "comparison.json"
@@ -149,13 +150,13 @@ def write(groups: Sequence[Group], goal: dict[str, float], out: Path) -> None:
     """Leave comparison.csv, a line a run, and comparison.json, an entry a rule and network."""
     entries = [group.as_dict(goal[group.network]) for group in groups]
     lines = [_line(group, run, goal[group.network]) for group in groups for run in group.runs]
-    text = json.dumps(entries, indent=2, allow_nan=False) + "\n"
+    text = json_text(entries, indent=2) + "\n"
     whole(out / JSON, lambda part: part.write_text(text, "utf-8"))
     whole(out / CSV, lambda part: _write_csv(part, lines))
 
 
 def _write_csv(path: Path, lines: Sequence[dict[str, object]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         table = csv.DictWriter(file, COLUMNS)
         table.writeheader()
         table.writerows(lines)

@@ -30,7 +30,12 @@ class _Slot:
     def live(self, token: str) -> str:
         """Be an agent until it ends; how, and its last words."""
         agent = subprocess.Popen(
-            JOIN, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            JOIN,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="surrogateescape",
         )
         assert agent.stdin is not None
         assert agent.stdout is not None

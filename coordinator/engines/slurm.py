@@ -258,7 +258,8 @@ def _asked(program: str, *words: str, text: str = "") -> str:
             [program, *words],
             input=text,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="surrogateescape",
             check=False,
             timeout=ASK_SECONDS,
             start_new_session=True,  # Ctrl-C is for this process to handle

@@ -50,7 +50,8 @@ class Ssh:
                 [*self._ssh, "-G", "--", host],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
+                errors="surrogateescape",
                 check=False,
             )
         except OSError as error:

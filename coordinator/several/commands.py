@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -35,12 +34,13 @@ def join_command(
     lifeline: bool,
 ) -> None:
     """Run workers on this machine for the head that printed TOKEN (- reads it from a pipe)."""
+    from coordinator.display import Terminal
     from coordinator.several.agent import Agent
     from coordinator.several.words import input_ended, read_token, wishes
 
     deserted = input_ended if lifeline else bool
     layer_names = wishes(layers)
-    agent = Agent(read_token(token), slots, layer_names, address, click.echo, cores, deserted)
+    agent = Agent(read_token(token), slots, layer_names, address, Terminal().tell, cores, deserted)
     ctx.exit(agent.join())
 
 
@@ -51,19 +51,22 @@ def join_command(
 @click.pass_context
 def doctor_command(ctx: click.Context, token: str, address: str | None, as_json: bool) -> None:
     """Look whether this machine could join with TOKEN (- reads it from a pipe); joins nothing."""
+    from coordinator.display import Terminal
     from coordinator.several.doctor import examine
     from coordinator.several.words import read_token
+    from protocol.plain import json_text
 
+    console = Terminal()
     findings = []
     for finding in examine(read_token(token), address):
         findings.append(finding)
         if not as_json:
             word = "well" if finding.well else "NOT WELL"
-            click.echo(f"{finding.check}: {word}: {finding.found}")
+            console.say(f"{finding.check}: {word}: {finding.found}")
             if finding.mend:
-                click.echo(f"    {finding.mend}")
+                console.say(f"    {finding.mend}")
     if as_json:
-        click.echo(json.dumps([finding._asdict() for finding in findings]))
+        click.echo(json_text([finding._asdict() for finding in findings]))
     ctx.exit(0 if all(finding.well for finding in findings) else 1)
 
 
@@ -74,19 +77,19 @@ def status_command(run: Path, as_json: bool) -> None:
     """Show who is there in RUN, which layer is where, and how it goes."""
     from coordinator.display import Terminal
     from coordinator.several.status import layers_table, status, status_table, ways_table
+    from protocol.plain import json_text
 
     found = status(run)
     if as_json:
-        click.echo(json.dumps(found))
+        click.echo(json_text(found))
     else:
         console = Terminal()
         if found["state"] == "waiting":
             slots = sum(agent["slots"] for agent in found["agents"])
             console.say(f"waiting: {slots} of {found['slots_wanted']} slots joined")
-        console.print(status_table(found))
-        if found["layers"]:
-            console.print(layers_table(found))
-            console.print(ways_table(found))
+        tables = (status_table, layers_table, ways_table) if found["layers"] else (status_table,)
+        for table in tables:
+            console.show(table(found), "")
 
 
 @click.command("stop")
@@ -198,7 +201,7 @@ def several_commands(
         question = terminal_question(console.say) if console.is_terminal else None
         with options.about(pipeline):
             display = choose(console)
-            result = up(made, tell=console.say, display=display, question=question, **where)
+            result = up(made, tell=console.tell, display=display, question=question, **where)
         ctx.exit(end_of_run(console, result, as_json))
 
     others = (join_command, doctor_command, status_command, stop_command, revoke_command)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -19,6 +18,7 @@ from protocol import Hello, Leave, Ping, ToCoordinator, ToWorker
 from protocol.endpoint import host_of
 from protocol.keys import PLAIN, KeyPair
 from protocol.messages import Died, Enrol, Goodbye, Refused, ToAgent, Upload
+from protocol.plain import json_text
 from protocol.spec import HEAD
 
 LOST_SECONDS: Final = 5.0
@@ -234,6 +234,6 @@ class Head:
             "slots_wanted": self._wanted,
             "agents": agents,
         }
-        text = json.dumps(status)
+        text = json_text(status)
         with suppress(OSError):  # of a full disk the recorder tells
             whole(self._folder / STATUS, lambda part: part.write_text(text, "utf-8"))

@@ -8,10 +8,7 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
-from rich import box
-from rich.markup import escape
-from rich.table import Table
-
+from coordinator.columns import Column, Phrases, Table
 from coordinator.record import METRICS, REVOKED, STATUS, SUMMARY, under_way
 from coordinator.several.owner import Owner
 from protocol import RunError, SpecError, nearest
@@ -73,60 +70,86 @@ def revoke(folder: Path, name: str) -> None:
 
 def layers_table(found: dict[str, Any]) -> Table:
     """A line a core: where it is, how far, how fast, and how wide its window has become."""
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     homes = {
         core: agent["name"]
         for agent in found["agents"]
         for cores in agent["workers"].values()
         for core in cores
     }
-    for heading in ("core", "machine", "step", "samples/s", "busy", "window", "staleness"):
-        made.add_column(heading, justify="left" if heading in ("core", "machine") else "right")
-    for told in found["layers"]:
-        made.add_row(
+    columns = (
+        Column("core", left=True),
+        Column("machine", left=True),
+        Column("step"),
+        Column("samples/s"),
+        Column("busy", 1),
+        Column("window", 3),
+        Column("staleness", 2),
+    )
+    rows = [
+        (
             told["layer"],
             homes.get(told["layer"], "missing"),
-            f"{told['step']:,}",
-            f"{told['samples_per_second']:,.0f}",
-            f"{told['busy_fraction']:.0%}",
+            _number(told["step"], ","),
+            _number(told["samples_per_second"], ",.0f"),
+            _number(told["busy_fraction"], ".0%"),
             str(told["window"]),
             f"{told['staleness_p50']} (max {told['staleness_max']})",
         )
-    return made
+        for told in found["layers"]
+    ]
+    return Table(columns, rows)
 
 
 def ways_table(found: dict[str, Any]) -> Table:
     """A line a long way: how wide its window is, how far it is, and what goes over it."""
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("from", "to", "window", "round trip", "MB/s"):
-        made.add_column(heading, justify="left" if heading in ("from", "to") else "right")
-    for told in found["layers"]:
-        for neighbour, way in told["ways"].items():
-            took, rate = way["round_trip_ms"], way["mb_per_second"]
-            made.add_row(
-                told["layer"],
-                escape(neighbour),
-                str(way["window"]),
-                "" if took is None else f"{took:,.1f} ms",
-                "" if rate is None else f"{rate:,.1f}",
-            )
-    return made
+    columns = (
+        Column("from", left=True),
+        Column("to", left=True),
+        Column("window", 1),
+        Column("round trip"),
+        Column("MB/s"),
+    )
+    rows = [
+        (
+            told["layer"],
+            neighbour,
+            str(way["window"]),
+            _number(way["round_trip_ms"], ",.1f", " ms"),
+            _number(way["mb_per_second"], ",.1f"),
+        )
+        for told in found["layers"]
+        for neighbour, way in told["ways"].items()
+    ]
+    return Table(columns, rows)
 
 
 def status_table(found: dict[str, Any]) -> Table:
     """A line a machine."""
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=f"head at {found['endpoint']}")
-    for heading in ("machine", "host", "address", "slots", "cores", "workers", "last heard of"):
-        made.add_column(heading)
     idle = "waiting" if found["state"] == "waiting" else "in reserve"
-    for agent in found["agents"]:
-        made.add_row(
+    columns = (
+        Column("machine", left=True),
+        Column("host", 1, left=True),
+        Column("address", 3, left=True),
+        Column("slots", 4),
+        Column("cores", 5),
+        Column("workers", left=True),
+        Column("last heard of", 2),
+    )
+    rows = [
+        (
             agent["name"],
-            escape(agent["host"]),
-            escape(agent["address"]),
+            agent["host"],
+            agent["address"],
             str(agent["slots"]),
             str(agent["cores"]),
-            ", ".join(agent["workers"]) or ("" if agent["name"] == HEAD else idle),
+            Phrases([*agent["workers"]] or ["" if agent["name"] == HEAD else idle]),
             f"{agent['silent_seconds']:.1f} s ago",
         )
-    return made
+        for agent in found["agents"]
+    ]
+    return Table(columns, rows, [Phrases([f"head at {found['endpoint']}"])])
+
+
+def _number(value: float | None, form: str, unit: str = "") -> str:
+    """`value` with its unit; nothing where there is none, as for one that is not finite."""
+    return "" if value is None else f"{value:{form}}{unit}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,8 +58,10 @@ def choice(
 
 def print_json(rows: Iterable[object]) -> None:
     """A JSON list, written as it is made."""
+    from protocol.plain import json_text
+
     between = "["
     for row in rows:
-        click.echo(f"{between}{json.dumps(row)}", nl=False)
+        click.echo(f"{between}{json_text(row)}", nl=False)
         between = ",\n "
     click.echo("]" if between != "[" else "[]")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -46,7 +45,7 @@ def stats_command(run: Path, as_json: bool) -> None:
         if as_json:
             print_json(map(stats_json, rows))
             return
-        screen.print(stats_table(rows))
+        screen.show(stats_table(rows))
         odd = [f"{a.edge} {a.kind}" for row in rows for a in row.accounts if not a.balanced]
         if odd and not traces.running:
             screen.say(f"the books do not balance: {', '.join(odd)}")
@@ -88,7 +87,7 @@ def messages_command(
         if as_json:
             print_json(entry._asdict() for entry in entries)
         else:
-            screen.print(messages_table(entries))
+            screen.show(messages_table(entries))
         if count > len(entries):
             more = f"the first {len(entries):,} of {count:,} messages; --limit shows more"
             click.echo(more, err=as_json)
@@ -100,7 +99,7 @@ def messages_command(
 @options.as_json
 def batch_command(run: Path, batch: int, as_json: bool) -> None:
     """Tell the story of the batch with the number BATCH through all layers and back."""
-    from coordinator.traces.show import story_tree
+    from coordinator.traces.show import StoryTree
     from coordinator.traces.story import story
 
     traces, chapters = story(run, batch)
@@ -108,7 +107,7 @@ def batch_command(run: Path, batch: int, as_json: bool) -> None:
         if as_json:
             print_json(chapter.as_dict() for chapter in chapters)
         else:
-            screen.print(story_tree(batch, chapters), highlight=False)
+            screen.show(StoryTree(batch, chapters))
 
 
 @trace_group.command("lost")
@@ -126,7 +125,7 @@ def lost_command(run: Path, as_json: bool) -> None:
         if as_json:
             print_json(row._asdict() for row in rows)
         elif rows:
-            screen.print(lost_table(rows))
+            screen.show(lost_table(rows))
         else:
             screen.say("every message was used")
 
@@ -147,15 +146,20 @@ def tap_command(
     as_json: bool,
 ) -> None:
     """Listen to a pipeline that runs, until it ends or Ctrl-C; with --json, a line each."""
-    from coordinator.traces.show import heard_line
+    from coordinator.display import Terminal
+    from coordinator.traces.show import heard_words
     from coordinator.traces.tap import Missed, tap
+    from protocol.plain import json_text
 
     chosen = choice(run, layer, edge, kind, batch)
+    screen = Terminal()
     for heard in tap(run, chosen):
         if isinstance(heard, Missed):
             click.echo(f"{heard.core}: {heard.records:,} records were overwritten unread", err=True)
-        else:
-            click.echo(json.dumps(heard._asdict()) if as_json else heard_line(heard))
+        elif as_json:
+            click.echo(json_text(heard._asdict()))
+        else:  # thousands a second: rich would be slow
+            click.echo("\n".join(heard_words(heard).shown(screen.encoding).lines(screen.width)))
 
 
 @trace_group.command("diff")
@@ -177,7 +181,7 @@ def diff_command(run_a: Path, run_b: Path, as_json: bool) -> None:
                 for r in rows
             )
         else:
-            screen.print(difference_table(rows))
+            screen.show(difference_table(rows))
 
 
 for _command in (timeline_command, export_command):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -38,12 +37,16 @@ def timeline_command(
 
     Without --from and --for a stretch in the middle of training is shown.
     """
+    from coordinator.traces.export.suffix import check
     from coordinator.traces.timeline.html import html as page
     from coordinator.traces.timeline.layout import read
     from coordinator.traces.timeline.svg import svg as picture
     from coordinator.traces.timeline.text import text
     from coordinator.traces.words import nanoseconds
 
+    for form, file in (("svg", svg), ("html", html)):
+        if file is not None:
+            check(f"--{form}", form, file)
     times = (
         None if word is None else nanoseconds(word, option)
         for word, option in ((begin, "--from"), (length, "--for"))
@@ -51,7 +54,7 @@ def timeline_command(
     made = read(run, *times)
     with console() as screen:
         if svg is None and html is None:
-            screen.print(text(made, screen.width))
+            screen.show(text(made, screen.picture_width))
         for file, draw in ((svg, picture), (html, page)):
             if file is not None:
                 _write(file, draw(made))
@@ -117,18 +120,20 @@ def replay_command(replay: Callable[[Path, int], Replayed]) -> click.Command:
         The run must have been recorded with --trace payloads. The exit status is 1 where the
         weights are not the same.
         """
+        from coordinator.display import Terminal
+        from protocol.plain import json_text
 
         done = replay(run, layer)
         if as_json:
             facts = {name: getattr(done, name) for name in ("core", "messages", "equal", "note")}
-            click.echo(json.dumps(facts | {"differing": dict(done.differing)}))
+            click.echo(json_text(facts | {"differing": dict(done.differing)}))
         else:
             same = "the same weights, bit for bit" if done.equal else "NOT the same weights"
-            click.echo(f"{done.core}: {done.messages:,} messages, {same}")
-            for name, distance in done.differing:
-                click.echo(f"  {name}: off by up to {distance:g}")
-            if done.note:
-                click.echo(done.note)
+            said = [f"{done.core}: {done.messages:,} messages, {same}"]
+            said += [f"  {name}: off by up to {off:g}" for name, off in done.differing]
+            console = Terminal()
+            for text in (*said, *([done.note] if done.note else [])):
+                console.say(text)
         ctx.exit(0 if done.equal else 1)
 
     return command

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 
-from rich import box
-from rich.markup import escape
-from rich.table import Table
-from rich.tree import Tree
+from rich.console import Console, ConsoleOptions, RenderResult
 
+from coordinator.columns import Column, Phrases, Table, line
+from coordinator.streams import spelled
 from coordinator.traces.difference import Difference
 from coordinator.traces.find import Entry, Loss
 from coordinator.traces.stats import EdgeStats
@@ -18,42 +17,53 @@ from coordinator.traces.tap import Heard
 from coordinator.traces.words import bytes_text, some, time_text
 
 
-def _table(left: Sequence[str], right: Sequence[str]) -> Table:
-    """Columns of words, then columns of numbers."""
-    made = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    for heading in left:
-        made.add_column(heading, no_wrap=True)
-    for heading in right:
-        made.add_column(heading, justify="right", no_wrap=True)
-    return made
-
-
 def stats_table(rows: Sequence[EdgeStats]) -> Table:
     """A line an edge; what its delays may be wrong by where clocks differ."""
     across = any(row.bound for row in rows)
-    headings = ["messages", "sent", "per s", "transit", "wait", "delay", "95 %", "largest"]
-    made = _table(
-        ["edge"], [*headings, *(["±"] if across else []), "stale", "oldest", "dropped", "lost"]
+    columns = (
+        Column("edge", left=True),
+        Column("messages"),
+        Column("sent", 5),
+        Column("per s", 3),
+        Column("transit", 7),
+        Column("wait", 8),
+        Column("delay", 1),
+        Column("95 %", 4),
+        Column("largest", 9),
+        *([Column("±", 2)] if across else []),
+        Column("stale", 2),
+        Column("oldest", 6),
+        Column("dropped", 1),
+        Column("lost", 1),
     )
-    for row in rows:
-        delay, old = row.delay, row.staleness
-        made.add_row(
-            str(row.edge),
-            f"{row.messages:,}",
-            bytes_text(row.bytes),
-            f"{row.rate:,.0f}",
-            *(some(spread, lambda s: time_text(s.p50)) for spread in (row.transit, row.waited)),
-            *(map(time_text, (delay.p50, delay.p95, delay.max) if delay else (None,) * 3)),
-            *([time_text(row.bound)] if across else []),
-            *((f"{old.p50:.0f}", f"{old.max:.0f}") if old else "--"),
-            f"{row.dropped:,}",
-            f"{row.lost:,}",
-        )
-    made.caption = (
-        "delay is from sending to use: transit, then wait; medians where nothing else is said\n"
-        "stale counts batches from a guess to its truth; credits and marks have no delay here"
+    notes = (
+        Phrases(
+            (
+                "delay is from sending to use: transit, then wait",
+                "medians where nothing else is said",
+            ),
+            "; ",
+        ),
+        Phrases(
+            (
+                "stale counts batches from a guess to its truth",
+                "credits and marks have no delay here",
+            ),
+            "; ",
+        ),
     )
-    return made
+    return Table(columns, [tuple(_stats_row(row, across)) for row in rows], notes)
+
+
+def _stats_row(row: EdgeStats, across: bool) -> Iterator[str]:
+    delay, old = row.delay, row.staleness
+    yield from (str(row.edge), f"{row.messages:,}", bytes_text(row.bytes), f"{row.rate:,.0f}")
+    yield from (some(spread, lambda s: time_text(s.p50)) for spread in (row.transit, row.waited))
+    yield from map(time_text, (delay.p50, delay.p95, delay.max) if delay else (None,) * 3)
+    if across:
+        yield time_text(row.bound)
+    yield from (f"{old.p50:.0f}", f"{old.max:.0f}") if old else "--"
+    yield from (f"{row.dropped:,}", f"{row.lost:,}")
 
 
 def stats_json(row: EdgeStats) -> dict[str, object]:
@@ -74,13 +84,22 @@ def stats_json(row: EdgeStats) -> dict[str, object]:
 
 def messages_table(entries: Iterable[Entry]) -> Table:
     """A line a message."""
-    made = _table(
-        ["edge", "kind"],
-        ["batch", "size", "sent at, s", "received", "used", "for", "queue", "stale", "version"],
+    columns = (
+        Column("edge", left=True),
+        Column("kind", left=True),
+        Column("batch"),
+        Column("size", 3),
+        Column("sent at, s", 2),
+        Column("received", 4),
+        Column("used", 1),
+        Column("for", 5),
+        Column("queue", 7),
+        Column("stale", 6),
+        Column("version", 8),
+        Column("fate", left=True),
     )
-    made.add_column("fate", no_wrap=True)
-    for entry in entries:
-        made.add_row(
+    rows = [
+        (
             entry.edge,
             entry.kind,
             str(entry.batch),
@@ -94,7 +113,9 @@ def messages_table(entries: Iterable[Entry]) -> Table:
             str(entry.version),
             _fate(entry),
         )
-    return made
+        for entry in entries
+    ]
+    return Table(columns, rows)
 
 
 def _moment(time: int | None) -> str:
@@ -113,26 +134,39 @@ def _fate(entry: Entry) -> str:
     return f"{entry.fate}: {entry.why}" if entry.why else entry.fate
 
 
-def story_tree(batch: int, chapters: Sequence[Chapter]) -> Tree:
+@dataclass(frozen=True, slots=True)
+class StoryTree:
     """The batch and all messages about it, each under the one that led to it."""
-    start = min(chapter.entry.first for chapter in chapters)
-    tree = Tree(f"batch {batch}, first sent {start / 1e9:.6f} s after the start")
-    for chapter in chapters:
-        _grow(tree, chapter, start)
-    return tree
+
+    batch: int
+    chapters: Sequence[Chapter]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        start = min(chapter.entry.first for chapter in self.chapters)
+        yield Phrases((f"batch {self.batch}", f"first sent {start / 1e9:.6f} s after the start"))
+        for text in _branches(self.chapters, start, options.max_width, ""):
+            yield line(spelled(text, console.encoding))
 
 
-def _grow(tree: Tree, chapter: Chapter, start: int) -> None:
-    branch = tree.add(escape(_sentence(chapter.entry, start)))
-    for follower in sorted(chapter.next, key=lambda c: c.entry.first):
-        _grow(branch, follower, start)
+def _branches(chapters: Sequence[Chapter], start: int, width: int, before: str) -> Iterator[str]:
+    """The lines of `chapters`, in order of time, with the guides `before` them."""
+    ordered = sorted(chapters, key=lambda chapter: chapter.entry.first)
+    for chapter in ordered:
+        last = chapter is ordered[-1]
+        branch, below = ("└ ", "  ") if last else ("├ ", "│ ")
+        sentence = Phrases(_sentence(chapter.entry, start))
+        follows = "│   " if chapter.next else "    "
+        first, *more = sentence.shown("utf-8").lines(width - len(before + below + follows))
+        yield f"{before}{branch}{first}"
+        yield from (f"{before}{below}{follows}{text}" for text in more)
+        yield from _branches(chapter.next, start, width, before + below)
 
 
-def _sentence(entry: Entry, start: int) -> str:
-    """What happened to a message, in words; times from the story's beginning."""
+def _sentence(entry: Entry, start: int) -> list[str]:
+    """What happened to a message, in phrases; times from the story's beginning."""
     words = [f"{entry.edge} {entry.kind}"]
     if entry.bytes:
-        words[0] += f" {bytes_text(entry.bytes)}"
+        words.append(bytes_text(entry.bytes))
     for word, time in (("sent", entry.sent), ("received", entry.received)):
         if time is not None:
             words.append(f"{word} +{time_text(time - start)}")
@@ -146,25 +180,39 @@ def _sentence(entry: Entry, start: int) -> str:
         words.append(f"for {_length(entry.used, entry.end)}")
     if entry.staleness:
         words.append(f"{entry.staleness} batches old")
-    return ", ".join(words)
+    return words
 
 
 def lost_table(rows: Iterable[Loss]) -> Table:
     """A line a reason."""
-    made = _table(["edge", "kind", "fate", "why"], ["messages", "first batch", "last batch"])
-    for row in rows:
-        made.add_row(*map(str, row[:4]), f"{row.messages:,}", str(row.first), str(row.last))
-    return made
+    columns = (
+        *(Column(heading, left=True) for heading in ("edge", "kind", "fate", "why")),
+        Column("messages"),
+        Column("first batch", 1),
+        Column("last batch", 2),
+    )
+    lines = [(*row[:4], f"{row.messages:,}", str(row.first), str(row.last)) for row in rows]
+    return Table(columns, lines)
 
 
 def difference_table(rows: Iterable[Difference]) -> Table:
     """A line an edge and measure, of those that either run has."""
-    made = _table(["edge", "measure"], ["a", "b", "b/a"])
-    for row in rows:
-        if row.a or row.b:
-            texts = [_measure(row.measure, value) for value in (row.a, row.b)]
-            made.add_row(row.edge, row.measure, *texts, some(row.ratio, lambda r: f"{r:.2f}"))
-    return made
+    columns = (
+        *(Column(heading, left=True) for heading in ("edge", "measure")),
+        *(Column(heading) for heading in ("a", "b", "b/a")),
+    )
+    lines = [
+        (
+            row.edge,
+            row.measure,
+            _measure(row.measure, row.a),
+            _measure(row.measure, row.b),
+            some(row.ratio, lambda r: f"{r:.2f}"),
+        )
+        for row in rows
+        if row.a or row.b
+    ]
+    return Table(columns, lines)
 
 
 def _measure(name: str, value: float | None) -> str:
@@ -179,13 +227,18 @@ def _measure(name: str, value: float | None) -> str:
     return f"{value:,.0f}"
 
 
-def heard_line(heard: Heard) -> str:
-    """One thing that happened, in a line."""
-    words = f"{heard.time / 1e9:12.6f} s  {heard.core:<8} {heard.event:<8} {heard.edge:<16} "
-    words += f"{heard.kind:<10} {heard.batch:>8}"
+def heard_words(heard: Heard) -> Phrases:
+    """One thing that happened, in phrases that stand in columns."""
+    words = [
+        f"{heard.time / 1e9:12.6f} s",
+        f"{heard.core:<8} {heard.event:<8} {heard.edge:<16}",
+        f"{heard.kind:<10} {heard.batch:>8}",
+    ]
     if heard.bytes:
-        words += f"  {bytes_text(heard.bytes)}"
-    for name in ("queue", "staleness", "version"):
-        if getattr(heard, name):
-            words += f"  {name} {getattr(heard, name)}"
-    return f"{words}  {heard.why}" if heard.why else words
+        words.append(bytes_text(heard.bytes))
+    words += [
+        f"{name} {getattr(heard, name)}"
+        for name in ("queue", "staleness", "version")
+        if getattr(heard, name)
+    ]
+    return Phrases([*words, heard.why] if heard.why else words, "  ")

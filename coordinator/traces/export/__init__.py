@@ -10,6 +10,7 @@ from coordinator.record import whole
 from coordinator.traces.export.chrome import write_chrome
 from coordinator.traces.export.otlp import write_otlp
 from coordinator.traces.export.perfetto import write_perfetto
+from coordinator.traces.export.suffix import check
 from coordinator.traces.export.tables import write_csv, write_jsonl
 from coordinator.traces.run import Traces
 from protocol import RunError, nearest
@@ -27,10 +28,12 @@ def export(traces: Traces, form: str, path: Path) -> int:
     """Write `traces` to `path` in one of FORMS; returns how many things were written.
 
     These are messages in csv and jsonl, spans in otlp, and events in perfetto and chrome. Raises
-    RunError where the file cannot be written, and leaves what was there before.
+    SpecError where the name of the file promises another format, RunError where the file cannot be
+    written, and leaves what was there before.
     """
     if form not in FORMS:
         raise RunError(f"--to: unknown format {form!r}{nearest(form, FORMS)}")
+    check("--to", form, path)
     written = 0
 
     def write(part: Path) -> None:

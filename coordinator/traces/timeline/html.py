@@ -6,12 +6,12 @@ element it stands in, and shows it as text alone.
 
 from __future__ import annotations
 
-import json
 from importlib.resources import files
 from typing import Final
 
 from coordinator.traces.timeline.layout import Arrow, Box, Timeline
 from coordinator.traces.timeline.style import ARROWS, LOOKS, actions, heading, kinds
+from protocol.plain import json_text
 
 MOST: Final = 100_000
 """Boxes and arrows with which the page is still quick."""
@@ -43,5 +43,5 @@ def _json(timeline: Timeline) -> str:
         "arrowFields": Arrow._fields,
         "arrows": timeline.arrows,
     }
-    packed = json.dumps(found, separators=(",", ":"), allow_nan=False)
+    packed = json_text(found, separators=(",", ":"))
     return packed.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -6,15 +6,18 @@ Colours tell what was done where there are any, and the blocks themselves where 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from rich.text import Text
 
+from coordinator.columns import GAP, Phrases
 from coordinator.traces.timeline.layout import Timeline, span
 from coordinator.traces.timeline.style import (
     ARROWS,
     DROPPED,
     LOOKS,
+    Look,
     actions,
     heading,
     kinds,
@@ -27,16 +30,19 @@ TICK: Final = 10
 IDLE: Final = "·"
 ENOUGH: Final = 0.25
 """The share of a column that must be work for the column to show it."""
+_FULL: Final = " 100%"
 _BOTH: Final = "↕"
 _CROSS: Final = "\N{MULTIPLICATION SIGN}"
 Cells = dict[int, str]
 
 
 def text(timeline: Timeline, width: int) -> Text:
-    """The picture, `width` columns wide but for the legend under it."""
+    """The picture, `width` columns wide."""
+    width = max(width, LEAST)
     margin = max(len(lane.name) for lane in timeline.lanes) + 1
-    columns = max(width, LEAST) - margin - len(" 100%")
-    drawn = Text(heading(timeline) + "\n", no_wrap=True, overflow="ignore")
+    columns = width - margin - len(_FULL)
+    lines = Phrases(heading(timeline).split(", ")).lines(width)
+    drawn = Text("\n".join(lines) + "\n", no_wrap=True, overflow="ignore")
     for number, lane in enumerate(timeline.lanes):
         if number:
             drawn.append(" " * margin)
@@ -45,7 +51,7 @@ def text(timeline: Timeline, width: int) -> Text:
         drawn.append_text(_lane(timeline, number, columns))
         drawn.append("\n" if lane.busy is None else f" {lane.busy:4.0%}\n")
     drawn.append(" " * margin + _axis(timeline, columns) + "\n")
-    return drawn.append_text(_legend(timeline))
+    return drawn.append_text(_legend(timeline, width))
 
 
 def _lane(timeline: Timeline, number: int, columns: int) -> Text:
@@ -105,21 +111,38 @@ def _mark(marks: set[str]) -> Text:
 
 
 def _axis(timeline: Timeline, columns: int) -> str:
-    """Ticks with their words behind them."""
+    """Ticks with their words behind them, or before one that is too near the end."""
     length = timeline.window.length
     line = ""
     for time, words in ticks(length, max(2, columns // TICK)):
-        line = f"{line:<{time * columns // length}}|{words}"
+        at = time * columns // length
+        if at + len(words) < columns + len(_FULL):
+            line = f"{line:<{at}}|{words}"
+        else:
+            line = f"{line:<{at - len(words)}}{words}|"
     return line
 
 
-def _legend(timeline: Timeline) -> Text:
-    """What the blocks and the marks mean, a line each."""
-    boxes, marks = Text(), Text()
-    for action in actions(timeline):
-        boxes.append(LOOKS[action].mark, LOOKS[action].colour).append(f" {LOOKS[action].words}  ")
-    for kind in kinds(timeline):
-        marks.append(ARROWS[kind].mark, ARROWS[kind].colour).append(f" {ARROWS[kind].words}  ")
+def _legend(timeline: Timeline, width: int) -> Text:
+    """What the blocks and the marks mean, in lines that are broken between entries."""
+    boxes = [_entry(LOOKS[action]) for action in actions(timeline)]
+    marks = [_entry(ARROWS[kind]) for kind in kinds(timeline)]
     if any(arrow.dropped for arrow in timeline.arrows):
-        marks.append(f"{_CROSS} {DROPPED}")
-    return Text("\n").join(line for line in (boxes, marks) if line)
+        marks.append(Text(f"{_CROSS} {DROPPED}"))
+    return Text("\n").join([*_filled(boxes, width), *_filled(marks, width)])
+
+
+def _entry(look: Look) -> Text:
+    return Text.assemble((look.mark, look.colour), f" {look.words}")
+
+
+def _filled(entries: Sequence[Text], width: int) -> Iterator[Text]:
+    """The entries in lines of `width` columns."""
+    made = Text()
+    for entry in entries:
+        if made and len(made) + len(GAP) + len(entry) > width:
+            yield made
+            made = Text()
+        made = Text(GAP).join([made, entry]) if made else entry
+    if made:
+        yield made

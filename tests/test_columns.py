@@ -1,0 +1,278 @@
+"""Tables and sentences fit the terminal; numbers stay whole, and beside their units."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
+
+from coordinator.columns import Column, Phrases, Table
+from coordinator.compare.report import comparison_table
+from coordinator.compare.results import grouped
+from coordinator.display import layer_table
+from coordinator.several.status import layers_table, status_table, ways_table
+from coordinator.tables import plan_table
+from coordinator.tally import Tally
+from coordinator.traces.books import Account
+from coordinator.traces.difference import Difference
+from coordinator.traces.find import Entry, Loss
+from coordinator.traces.show import (
+    StoryTree,
+    difference_table,
+    lost_table,
+    messages_table,
+    stats_table,
+)
+from coordinator.traces.stats import EdgeStats, Spread
+from coordinator.traces.story import Chapter
+from protocol import Data, Edge, Evaluated, Layer, Pipeline, Report
+from tests.terminal_help import WIDTHS, rendered
+from tests.test_compare import ran
+
+LAYERS = 12
+PIPELINE = Pipeline(
+    name="a-network-whose-name-is-long",
+    data=Data(name="digits"),
+    layer=(Layer(("conv 32 3x3", "batchnorm", "relu")),) * (LAYERS - 1) + (Layer(("linear 10",)),),
+)
+EDGES = [str(edge) for edge in PIPELINE.edges]
+
+
+def entry(edge: str, number: int) -> Entry:
+    """A message with large numbers in all its fields."""
+    at = 1_234_567_890_000 + number * 98_765_432
+    return Entry(
+        edge, "activation", 10_000_000 + number, 128 << 20, at, at + 456, at + 98_765_432,
+        at + 198_765_432, 65_535, 4_095, 10_000_000, 9_999_999, "dropped", "overtaken", "",
+    )  # fmt: skip
+
+
+def chain(edges: Sequence[str]) -> list[Chapter]:
+    """A story in which each message led to the next."""
+    following = chain(edges[1:]) if len(edges) > 1 else []
+    return [Chapter(entry(edges[0], len(EDGES) - len(edges)), following)]
+
+
+def edge_stats(edge: Edge) -> EdgeStats:
+    account = Account(edge, "activation", 10_000_000, 9 << 40, 9_000_000, {}, 1_000_000, 7, 7, 0)
+    spread = Spread(10_000_000, 123_456_789.0, 987_654_321.0, 99_876_543_210.0)
+    return EdgeStats(edge, (account,), 8.3, 10_000_000, spread, spread, spread, spread, 123_456)
+
+
+def tally() -> Tally:
+    made = Tally(PIPELINE)
+    for name in PIPELINE.cores:
+        made.add(
+            Report(
+                name, step=10_000_000, updates=10_000_000, samples=640_000_000,
+                gradients=9_000_000, dropped_gradients=1_234_567, queue=4096, staleness_p50=1234,
+                staleness_max=4096, synthetic_cosine=-0.12, busy=512.0,
+                elapsed=533.3, training=533.3, rss_mb=12_345.0, finished=True,
+            )
+        )  # fmt: skip
+    made.add(Evaluated("layer11", 10_000_000, 0.5, 1, 100))
+    return made
+
+
+def machines() -> dict[str, object]:
+    agents = [
+        {
+            "name": f"node{number}",
+            "host": f"ip-10-0-0-{number}.eu-central-1.compute.internal",
+            "address": "fe80::1234:5678:9abc:def0",
+            "slots": 4,
+            "cores": 128,
+            "workers": {f"layer{number}": [f"layer{number}"], "layer8-11": ["layer8", "layer9"]},
+            "silent_seconds": 123.456,
+        }
+        for number in range(3)
+    ]
+    way = {"window": 4096, "round_trip_ms": 1234.56, "mb_per_second": 12_345.6}
+    layers = [
+        {
+            "layer": core,
+            "step": 10_000_000,
+            "samples_per_second": 1_200_000.4,
+            "busy_fraction": 0.987,
+            "window": 4096,
+            "staleness_p50": 1234,
+            "staleness_max": 4096,
+            "ways": {"layer11": way},
+        }
+        for core in PIPELINE.cores
+    ]
+    return {
+        "state": "training",
+        "endpoint": "tcp://[fe80::1234]:5701",
+        "agents": agents,
+        "layers": layers,
+    }
+
+
+def plans() -> list[dict[str, object]]:
+    return [
+        {
+            "name": f"layer{number}",
+            "modules": layer.modules,
+            "input": (224, 224, 64),
+            "output": (224, 224, 128),
+            "parameters": 123_456_789,
+            "synthetic_parameters": 23_456_789,
+            "up_bytes": 9 << 30,
+            "down_bytes": 9 << 30,
+            "memory_mb": 12_345.6,
+            "work": 3,
+        }
+        for number, layer in enumerate(PIPELINE.layer)
+    ]
+
+
+GROUPS = grouped([ran("unlocked-cdni", 0, 12.34), ran("cdni", 0, 1.2), ran("cdni", 1, 2.3)])
+LOSSES = [Loss(edge, "activation", "missing", "its worker died", 10**7, 1, 10**7) for edge in EDGES]
+DIFFERENCES = [
+    Difference(edge, measure, 123_456_789.0, 98_765_432.1)
+    for edge in EDGES
+    for measure in ("rate", "bytes_per_second", "delay_p50")
+]
+SHOWN: dict[str, RenderableType] = {
+    "trace stats": stats_table([edge_stats(edge) for edge in PIPELINE.edges]),
+    "trace messages": messages_table([entry(edge, n) for n, edge in enumerate(EDGES)]),
+    "trace lost": lost_table(LOSSES),
+    "trace diff": difference_table(DIFFERENCES),
+    "trace batch": StoryTree(7, chain(EDGES[:LAYERS])),
+    "check": plan_table(PIPELINE, plans()),
+    "status": status_table(machines()),
+    "status, layers": layers_table(machines()),
+    "status, ways": ways_table(machines()),
+    "run": layer_table(tally()),
+    "run, live": layer_table(tally(), 9),
+    "compare": comparison_table(GROUPS, {"toy": 2.5}),
+}
+NUMBERS = {
+    "trace stats": ["10,000,000", "988 ms", "1,000,000"],
+    "trace messages": ["10000003", "+98.8 ms", "dropped: overtaken"],
+    "trace lost": ["10,000,000", "its worker died"],
+    "trace diff": ["123 ms", "117.7 MiB", "123,456,789"],
+    "trace batch": ["128.0 MiB", "sent +0 µs", "for 100 ms"],
+    "check": ["123,456,789", "224x224x128", "12346"],
+    "status": ["123.5 s ago", "layer8-11"],
+    "status, layers": ["10,000,000", "1,200,000", "1234 (max 4096)"],
+    "status, ways": ["1,234.6 ms", "12,345.6"],
+    "run": ["10,000,000", "1,200,075", "96%", "1234 (max 4096)"],
+    "run, live": ["10,000,000", "1,200,075", "96%", "4 more workers; the end shows all"],
+    "compare": ["1.75 ± 0.78 %", "never", "12.34 %"],
+}
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", SHOWN)
+def test_all_that_is_shown_fits_and_its_numbers_are_whole(name: str, width: int) -> None:
+    lines = rendered(SHOWN[name], width)
+    assert max(map(cell_len, lines)) <= width
+    text = "\n".join(lines)
+    assert "…" not in text
+    for number in NUMBERS[name]:
+        assert number in text or _left_out(SHOWN[name], number, lines), number
+
+
+def _left_out(what: RenderableType, number: str, lines: list[str]) -> bool:
+    """Whether the column with this number is said not to be shown."""
+    said = " ".join(lines).partition("not shown at ")[2]
+    return isinstance(what, Table) and any(
+        column.heading in said
+        for place, column in enumerate(what.columns)
+        if any(number == row[place] for row in what.rows if row)
+    )
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_a_pipe_gets_everything(name: str) -> None:
+    lines = rendered(SHOWN[name])
+    text = "\n".join(lines)
+    assert "not shown" not in text
+    assert all(number in text for number in NUMBERS[name])
+    if isinstance(table := SHOWN[name], Table):
+        assert all(column.heading in lines[0] for column in table.columns)
+        assert len(lines) == 2 + len(table.rows) + len(table.notes)
+
+
+@pytest.mark.parametrize("depth", [1, 12, 40])
+def test_a_story_as_deep_as_can_be_loses_nothing(depth: int) -> None:
+    edges = [f"layer{number}>layer{number + 1}" for number in range(depth)]
+    text = "\n".join(rendered(StoryTree(1, chain(edges)), 60))
+    assert all(edge in text for edge in edges)
+    assert text.count("for 100 ms") == depth
+
+
+# -- the table
+
+
+COLUMNS = (Column("name", left=True), Column("bytes", 2), Column("rate"), Column("age", 1))
+ROWS = [("layer0", "12.3 MiB", "1,200,000", "3 ms"), ("layer10", "1 B", "-", "12,345 s")]
+
+
+@pytest.mark.parametrize(
+    ("width", "headings", "said"),
+    [
+        (80, "name bytes rate age", ""),
+        (30, "name rate age", "not shown at 30 columns: bytes"),
+        (20, "name rate", "not shown at 20 columns: bytes,"),
+        (10, "name", "not shown at 10 columns: bytes,"),
+    ],
+)
+def test_the_least_important_columns_go_first_and_are_named(
+    width: int, headings: str, said: str
+) -> None:
+    lines = rendered(Table(COLUMNS, ROWS), width)
+    assert lines[0].split() == headings.split()
+    assert said in " ".join(lines)
+    assert ("not shown" in " ".join(lines)) == bool(said)
+
+
+def test_numbers_stand_to_the_right_and_words_to_the_left() -> None:
+    assert rendered(Table(COLUMNS, ROWS), 80) == [
+        "name        bytes       rate       age",
+        "─" * 38,
+        "layer0   12.3 MiB  1,200,000      3 ms",
+        "layer10       1 B          -  12,345 s",
+    ]
+
+
+@pytest.mark.parametrize("name", ["λ", "日本語", "naïve", "👍👍"])
+def test_wide_letters_do_not_move_the_columns(name: str) -> None:
+    lines = rendered(Table([Column("name", left=True), Column("n")], [(name, "1"), ("b", "22")]))
+    assert {cell_len(line) for line in lines} == {max(4, cell_len(name)) + 4}
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "gbk", "utf-8"])
+def test_what_a_terminal_spells_in_more_letters_does_not_move_the_columns(encoding: str) -> None:
+    data = io.BytesIO()
+    file = io.TextIOWrapper(data, encoding, errors="strict", newline="")
+    table = Table([Column("λ", left=True), Column("±"), Column("n")], [("µ…", "3 µs", "1")])
+    Console(file=file, width=60).print(table, crop=False)
+    file.flush()
+    lines = data.getvalue().decode(encoding).splitlines()
+    assert len({cell_len(line) for line in lines}) == 1
+
+
+def test_a_sentence_in_a_cell_is_broken_between_phrases() -> None:
+    columns = (Column("layer", left=True), Column("modules", left=True), Column("n"))
+    rows = [("layer0", Phrases(["conv 32 3x3", "batchnorm", "relu"]), "1,234")]
+    assert [line.split() for line in rendered(Table(columns, rows), 30)[2:]] == [
+        ["layer0", "conv", "32", "3x3,", "1,234"],
+        ["batchnorm,", "relu"],
+    ]
+
+
+@given(st.lists(st.text("ab 1", min_size=1).filter(str.strip), min_size=1), st.integers(1, 60))
+def test_a_sentence_is_broken_nowhere_else(phrases: list[str], width: int) -> None:
+    phrases = [phrase.strip() for phrase in phrases]
+    lines = Phrases(phrases).lines(width)
+    assert " ".join(lines) == ", ".join(phrases)
+    widest = max(len(phrase) for phrase in phrases) + 1
+    assert max(map(len, lines)) <= max(width, widest)

@@ -1,0 +1,189 @@
+"""All JSON is JSON: a reader that knows no NaN and no Infinity takes every output and file."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from safetensors.numpy import load_file, save_file
+
+import cli
+from coordinator.record import lock
+from coordinator.several.owner import Owner
+from protocol import Evaluated, Report, State
+from protocol.plain import json_text
+from protocol.token import Token
+from tests.traced import ran, tiny
+
+if TYPE_CHECKING:
+    from tests.conftest import Dni
+
+NAN, INF = math.nan, math.inf
+
+
+def strict(text: str) -> Any:
+    """What `text` says, read as RFC 8259 has it."""
+
+    def refuse(word: str) -> None:
+        pytest.fail(f"{word} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def lines(text: str) -> list[Any]:
+    return [strict(line) for line in text.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that has ended."""
+    folder = tmp_path_factory.mktemp("json") / "run"
+    ran(tiny(), folder)
+    return folder
+
+
+def printed(*words: str) -> str:
+    """What `dni` prints on standard output."""
+    shown = CliRunner().invoke(cli.main, [*words], catch_exceptions=False)
+    return shown.stdout
+
+
+# -- the one writer
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        (NAN, None),
+        ([1.5, INF, -INF], [1.5, None, None]),
+        ({"a": {"b": (NAN, 2)}}, {"a": {"b": [None, 2]}}),
+        (np.float64("nan"), None),
+        ({"a": 1e308, "b": "NaN"}, {"a": 1e308, "b": "NaN"}),
+        (Path("a/é"), "a/é"),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("indent", [None, 2])
+def test_what_is_no_number_is_null(value: object, read: object, indent: int | None) -> None:
+    text = json_text(value, indent)
+    assert text.isascii()
+    assert strict(text) == read
+
+
+@pytest.mark.parametrize("value", [{1, 2}, b"bytes", object()])
+def test_what_json_cannot_hold_is_refused(value: object) -> None:
+    with pytest.raises(TypeError):
+        json_text(value)
+
+
+# -- what the commands print
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "check --json",
+        "data list --json",
+        "evaluate {run} --json",
+        "trace stats {run} --json",
+        "trace messages {run} --json",
+        "trace messages {run} --batch 99 --json",
+        "trace batch {run} 7 --json",
+        "trace lost {run} --json",
+        "trace diff {run} {run} --json",
+    ],
+)
+def test_a_command_prints_json(run: Path, words: str) -> None:
+    found = strict(printed(*words.format(run=run).split()))
+    assert isinstance(found, dict | list)
+
+
+@pytest.mark.parametrize("wrong", [NAN, INF, -INF], ids=str)
+def test_weights_that_are_no_numbers_have_no_loss(run: Path, wrong: float, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    path = tmp_path / "run" / "weights" / "layer2.safetensors"
+    arrays = {name: np.full_like(array, wrong) for name, array in load_file(path).items()}
+    save_file(arrays, path)
+    with np.errstate(all="ignore"):
+        found = strict(printed("evaluate", str(tmp_path / "run"), "--json"))
+    assert found["test_loss"] is None
+    assert 0 <= found["test_error"] <= 100
+
+
+def test_a_run_and_a_comparison_print_and_leave_json(dni: Dni) -> None:
+    words = ("tiny.toml", "--engine", "inline", "--json")
+    summary = strict(dni("run", *words, "--run-dir", "run").stdout)
+    assert summary == strict((dni.home / "run" / "summary.json").read_text("utf-8"))
+    assert len(lines((dni.home / "run" / "metrics.jsonl").read_text("utf-8"))) > 3
+    told = dni("compare", *words, "--rules", "cdni", "--seeds", "1", "--out", "out").stdout
+    assert strict(told)["groups"] == strict(
+        (dni.home / "out" / "comparison.json").read_text("utf-8")
+    )
+
+
+@pytest.mark.parametrize("form", ["chrome", "jsonl", "otlp"])
+def test_an_export_is_json(run: Path, form: str, tmp_path: Path) -> None:
+    file = tmp_path / "export.json" if form == "chrome" else tmp_path / "export.jsonl"
+    printed("trace", "export", str(run), "--to", form, str(file))
+    text = file.read_text("utf-8")
+    assert strict(text) if form == "chrome" else lines(text)
+
+
+# -- what a run leaves, and what it says of itself while it goes on
+
+
+def messages() -> Iterable[Report | Evaluated | State]:
+    """Reports of which no figure is a number."""
+    wrong: dict[str, Any] = dict.fromkeys(("synthetic_cosine", "norm_ratio", "loss"), NAN)
+    yield Report(
+        "layer2", busy=INF, elapsed=1.0, rss_mb=NAN, ways={"layer1": [4, NAN, INF]}, **wrong
+    )
+    yield Report(
+        "layer2", busy=NAN, elapsed=2.0, samples=9, training=1e-320, finished=True, **wrong
+    )
+    yield Evaluated("layer2", 7, NAN, 1, 10)
+
+
+def test_the_files_of_a_run_are_json_whatever_its_workers_say(tmp_path: Path) -> None:
+    from coordinator.events import End
+    from coordinator.record import METRICS, SUMMARY, Recorder
+
+    recorder = Recorder(tmp_path, tiny())
+    for message in messages():
+        recorder.add(message)
+    recorder.finish(End("completed"), {"extra": INF})
+    assert len(lines((tmp_path / METRICS).read_text("utf-8"))) == 3
+    assert strict((tmp_path / SUMMARY).read_text("utf-8"))["extra"] is None
+
+
+@pytest.mark.parametrize("rate", ["NaN", "Infinity", "1e3"])
+def test_the_status_of_a_run_is_json_and_is_shown(tmp_path: Path, rate: str) -> None:
+    head = {"name": "head", "host": "a", "address": "b", "slots": 0, "cores": 2, "workers": {}}
+    head["silent_seconds"] = 0.0
+    status = {"owner": Owner.current().as_dict(), "endpoint": "tcp://127.0.0.1:1"}
+    status |= {"state": "training", "agents": [head]}
+    (tmp_path / "status.json").write_text(json.dumps(status), "utf-8")
+    (tmp_path / "metrics.jsonl").write_text(
+        f'{{"layer": "layer0", "step": 1, "samples_per_second": {rate}, "busy_fraction": null, '
+        '"window": 1, "staleness_p50": 0, "staleness_max": 0, "ways": {}}\n',
+        "utf-8",
+    )
+    with (tmp_path / "metrics.jsonl").open("rb") as metrics:
+        assert lock(metrics.fileno()), "the run goes on"
+        (layer,) = strict(printed("status", str(tmp_path), "--json"))["layers"]
+        assert layer["samples_per_second"] == (1000 if rate == "1e3" else None)
+        assert "layer0" in printed("status", str(tmp_path))
+
+
+def test_what_the_doctor_finds_is_json() -> None:
+    token = Token(("tcp://127.0.0.1:1",), b"k" * 32, b"s" * 32)
+    (finding,) = strict(printed("doctor", str(token), "--json"))
+    assert finding["check"] == "head"
+    assert finding["well"] is False

@@ -1,0 +1,138 @@
+"""Text from elsewhere can neither move the cursor nor hide nor forge a line."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+import cli
+from coordinator.columns import Column, Phrases, Table
+from coordinator.display import Terminal
+from coordinator.several.status import status_table
+from protocol.printable import printable
+from tests.terminal_help import rendered
+
+if TYPE_CHECKING:
+    from tests.conftest import Dni
+
+HOSTILE = {
+    "\x1b[31mred": r"\x1b[31mred",
+    "\x1b]0;title\x07": r"\x1b]0;title\x07",
+    "a\rb": r"a\rb",
+    "a\nb\tc": r"a\nb\tc",
+    "\x9b2J\x7f": r"\x9b2J\x7f",
+    "exe\u202egnp.": r"exe\u202egnp.",
+    "\u2066x\u2069": r"\u2066x\u2069",
+    "a\u2028b\u2029c": r"a\u2028b\u2029c",
+    "a\u200bb\ufeffc\u00ad": r"a\u200bb\ufeffc\xad",
+    "caf\udce9": r"caf\udce9",
+    "\U000e0041": r"\U000e0041",
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
+def test_what_acts_or_hides_becomes_a_visible_escape(text: str) -> None:
+    assert printable(text) == HOSTILE[text]
+
+
+@pytest.mark.parametrize("text", ["", "plain", "λ and é", "日本", "12\xa0µs", r"C:\new", "👍"])
+def test_other_text_stays_as_it_is(text: str) -> None:
+    assert printable(text) == text
+
+
+def test_newlines_and_tabs_stay_where_lines_are_wanted() -> None:
+    assert printable("a\n\tb\r\x1b", lines=True) == "a\n\tb" + r"\r\x1b"
+
+
+@given(st.text(st.characters(exclude_categories=())))
+def test_nothing_that_acts_or_hides_is_left(text: str) -> None:
+    kept = {unicodedata.category(c) for c in printable(text)}
+    assert not kept & {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+# -- on the terminal
+
+
+@pytest.mark.parametrize("forged", ["\ncompleted: 9 steps", "\r\ncompleted: 9", "\x1b[1Acompleted"])
+def test_no_text_passes_for_a_line_of_ours(forged: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Terminal().say(f"error: layer0 died{forged}")
+    said = capsys.readouterr().out
+    assert "\x1b" not in said
+    assert "\r" not in said
+    first, *more = said.splitlines()
+    assert first.startswith("error: layer0 died")
+    assert all(line.startswith("  | ") for line in more)
+
+
+@pytest.mark.parametrize("width", [20, 40, 60])
+def test_what_does_not_fit_a_line_goes_on_indented(width: int) -> None:
+    terminal = Terminal()
+    terminal.width = width
+    said = "error: ada, completed: 9 steps in 12.5 s, 1,200 samples/s\nlog: 3 MiB, completed: 9"
+    with terminal.capture() as capture:
+        terminal.say(said)
+    first, *more = capture.get().splitlines()
+    assert first.startswith("error: ada,")
+    assert all(line.startswith(("    ", "  | ")) for line in more)
+    assert "9 steps in 12.5 s," in capture.get()
+
+
+@pytest.mark.parametrize("text", ["[red]a[/red]", ":car:", "[/b][bold", "{x} %s"])
+def test_text_is_no_markup(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Terminal().say(text)
+    Terminal().show(Table([Column("host")], [[text]]), Phrases([text]))
+    assert capsys.readouterr().out.count(text) == 3
+
+
+@pytest.mark.parametrize("host", ["ada\nnode9  forged", "\x1b[2Jada", "ada\u202e", "[red]ada"])
+def test_a_machine_has_one_line_of_text_whatever_it_calls_itself(host: str) -> None:
+    agent = {"name": "host1", "host": host, "address": host, "slots": 1, "cores": 1}
+    agents = [agent | {"workers": {}, "silent_seconds": 0.1}]
+    found = {"endpoint": host, "state": "training", "agents": agents}
+    lines = rendered(status_table(found))
+    assert len(lines) == 4
+    assert printable(host) in lines[2]
+    assert lines[3] == f"head at {printable(host)}"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["check", "no\x1b[31m\nsuch.toml"],
+        ["evaluate", "run\r\nError: none"],
+        ["run", "--no\n\x1b[2J"],
+        ["no\x1b\nsuch"],
+        ["trace", "stats", "run\u202e\n"],
+        ["check", "-o", "a\nb\x1b=3"],
+        ["data", "get", "mn\x07ist\n"],
+        ["join", "dni2:\x1b[1A\n"],
+    ],
+    ids=ascii,
+)
+def test_an_error_that_quotes_the_command_line_is_one_line(words: list[str]) -> None:
+    shown = CliRunner().invoke(cli.main, words)
+    assert shown.exit_code == 2
+    (line,) = (line for line in shown.stderr.splitlines() if "Error" in line)
+    assert line.startswith("Error: ")
+    assert line == shown.stderr.splitlines()[-1]
+    assert printable(shown.stderr, lines=True) == shown.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words", ["completed: 9 steps\n", "99 %\rcompleted: 9 steps\n", "\x1b[2Jcompleted: 9\n"]
+)
+def test_the_log_of_a_dead_worker_cannot_pass_for_the_outcome(dni: Dni, words: str) -> None:
+    code = f"if worker == 'layer1':\n    print({words!r}, flush=True)\n    import os; os._exit(3)\n"
+    done = dni("run", "tiny.toml", environment=dni.sitecustomize(code))
+    assert done.returncode == 1
+    assert "error: layer1 left by itself with exit status 3" in done.stdout
+    assert "\x1b" not in done.stdout
+    said = [line for line in done.stdout.splitlines() if "completed" in line]
+    assert said
+    assert all(line.startswith("  | ") for line in said)

@@ -1,0 +1,71 @@
+"""An unknown key of a pipeline proposes the one that is meant, in whatever table that is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from protocol import SpecError, read_pipeline
+
+TABLE = '[data]\nname = "digits"\n[[layer]]\nmodules = ["linear 10"]\n'
+
+
+def refused(text: str, folder: Path, *overrides: str) -> str:
+    """What is said of a pipeline."""
+    (folder / "p.toml").write_text(text, "utf-8")
+    with pytest.raises(SpecError) as caught:
+        read_pipeline(folder / "p.toml", overrides)
+    return str(caught.value).partition("p.toml: ")[2]
+
+
+@pytest.mark.parametrize(
+    ("override", "meant"),
+    [
+        ("lr=0.1", "train.lr"),
+        ("batch=10", "data.batch"),
+        ("steps=5", "train.steps"),
+        ("stesp=5", "train.steps"),
+        ("path=a.npz", "data.path"),
+        ("hidden=[3]", "synthetic.hidden"),
+        ("megabytes=3", "trace.megabytes"),
+        ("modules=['relu']", "layer[i].modules"),
+        ("eval-every=5", "train.eval_every"),
+        ("train.batch=5", "data.batch"),
+        ("data.steps=5", "train.steps"),
+        ("train.rule=dni", "rule"),
+        ("layer.0.lr=0.1", "train.lr"),
+        ("batch_size=5", "data.batch"),
+        ("train.learning_rate=0.1", "lr"),
+        ("data.bach=5", "batch"),
+        ("rul=dni", "rule"),
+    ],
+)
+def test_an_override_proposes_the_key_that_is_meant(
+    override: str, meant: str, tmp_path: Path
+) -> None:
+    key = re.sub(r"\.(\d+)\.", r"[\1].", override.partition("=")[0])
+    said = refused(TABLE, tmp_path, override)
+    assert said == f"{key}: unknown key; did you mean {meant!r}?"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("lr = 0.1\n", "lr: unknown key; did you mean 'train.lr'?"),
+        ("[train]\nbatch = 5\n", "train.batch: unknown key; did you mean 'data.batch'?"),
+        ("[trace]\nkernel = 5\n", "trace.kernel: unknown key; did you mean 'synthetic.kernel'?"),
+        ("layers = 3\n", "layers: unknown key; did you mean 'layer' or 'trace.layers'?"),
+    ],
+)
+def test_a_file_proposes_it_too(text: str, said: str, tmp_path: Path) -> None:
+    whole = TABLE + text if text.startswith("[") else text + TABLE
+    assert refused(whole, tmp_path) == said
+
+
+@pytest.mark.parametrize("word", ["foo", "x", "zzzzzzzz"])
+def test_a_word_like_none_gets_the_keys_of_its_table(word: str, tmp_path: Path) -> None:
+    assert refused(TABLE, tmp_path, f"synthetic.{word}=1") == (
+        f"synthetic.{word}: unknown key; known: hidden, input_hidden, kernel, lr"
+    )
