@@ -167,8 +167,8 @@ def test_the_files_of_a_run_are_json_whatever_its_workers_say(tmp_path: Path) ->
 def test_the_status_of_a_run_is_json_and_is_shown(tmp_path: Path, rate: str) -> None:
     head = {"name": "head", "host": "a", "address": "b", "slots": 0, "cores": 2, "workers": {}}
     head["silent_seconds"] = 0.0
-    status = {"owner": Owner.current().as_dict(), "endpoint": "tcp://127.0.0.1:1"}
-    status |= {"state": "training", "agents": [head]}
+    status: dict[str, object] = {"owner": Owner.current().as_dict(), "state": "training"}
+    status |= {"endpoint": "tcp://127.0.0.1:1", "agents": [head]}
     (tmp_path / "status.json").write_text(json.dumps(status), "utf-8")
     (tmp_path / "metrics.jsonl").write_text(
         f'{{"layer": "layer0", "step": 1, "samples_per_second": {rate}, "busy_fraction": null, '
