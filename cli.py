@@ -54,7 +54,8 @@ def run(
     """Train `pipeline` and leave a run folder, as `dni run` does.
 
     `engine` is "local", a process a layer, "inline", all in this process, or the name of one that
-    is installed, such as "ssh" with the `wish` {"hosts": "a,b"}; `tell` gets lines about machines.
+    is installed, such as "ssh" with the `wish` {"hosts": "a,b"}; `tell` gets lines about the data
+    and about machines.
     Without a `display` nothing is printed. Raises UserError for what the user can mend; a run that
     fails on its way is a Result whose `end` says so.
     """
@@ -70,12 +71,13 @@ def run(
     launcher = chosen(engine, wish, options.ENGINES)
     if launcher:
         door = Door(wish[BIND]).check() if BIND in wish else None
-        return _elsewhere(_plan(pipeline, run_dir, force), engine, launcher, door, tell, display)
+        plan = _plan(pipeline, run_dir, force, tell)
+        return _elsewhere(plan, engine, launcher, door, tell, display)
     if located(pipeline).data_away:
         raise SpecError(
             f"data.at: {pipeline.data.at!r} is another machine, and none joins with engine {engine}"
         )
-    plan = _plan(pipeline, run_dir, force)
+    plan = _plan(pipeline, run_dir, force, tell)
     assert plan.known is not None
     pipeline, (data, facts), costs, folder = plan.pipeline, plan.known, plan.costs, plan.folder
     count = threads(pipeline)
@@ -103,9 +105,9 @@ def up(
 ) -> Result:
     """Train `pipeline` on the machines that join at `bind`, as `dni up` does.
 
-    `tell` gets the line to paste on them and what there is to say of them. Training begins when
-    there is room for `workers` (a layer each, unless there are fewer); `joins` machines may join.
-    They come to `advertise` where that is not `bind`. Nothing is encrypted if `insecure`.
+    `tell` gets the line to paste on them and what there is to say of them and of the data. Training
+    begins when there is room for `workers` (a layer each, unless there are fewer); `joins` machines
+    may join. They come to `advertise` where that is not `bind`. Nothing is encrypted if `insecure`.
     Raises UserError for what the user can mend.
     """
     from coordinator.several.door import Door
@@ -114,32 +116,48 @@ def up(
     door = Door(bind, advertise, joins, insecure).check()
     where = Pasted(tell)
     return _elsewhere(
-        _plan(pipeline, run_dir, force, workers), "several", where, door, tell, display
+        _plan(pipeline, run_dir, force, tell, workers), "several", where, door, tell, display
     )
 
 
-def check(pipeline: Pipeline) -> list[LayerPlan]:
-    """What every layer of `pipeline` will need, as `dni check` shows. Raises UserError."""
+def check(pipeline: Pipeline, tell: Callable[[str], None] = lambda _: None) -> list[LayerPlan]:
+    """What every layer of `pipeline` will need, as `dni check` shows. Raises UserError.
+
+    `tell` gets lines about the data: what they are, and what is odd about them.
+    """
     from workers.build import facts_of
     from workers.check import check as plan
 
-    return plan(pipeline, facts_of(_load(pipeline)))
+    data = _load(pipeline)
+    plans = plan(pipeline, facts_of(data))
+    _describe(pipeline, data, tell)
+    return plans
 
 
-def evaluate(run_dir: str | Path, overrides: tuple[str, ...] = ()) -> Judgement:
+def evaluate(
+    run_dir: str | Path,
+    overrides: tuple[str, ...] = (),
+    tell: Callable[[str], None] = lambda _: None,
+) -> Judgement:
     """The test error of a run's final weights, as `dni evaluate`. Raises UserError.
 
-    `overrides` say where the data are now: `data.path=…`, `data.at=head`.
+    `overrides` say where the data are now: `data.path=…`, `data.at=head`. Only their test set is
+    needed. `tell` gets lines about what is odd about them.
     """
     from coordinator.record import read_run
     from protocol import SpecError
+    from workers.evaluate import Saved
     from workers.evaluate import evaluate as judge
 
     for override in overrides:
         if not override.strip().startswith("data."):
             raise SpecError(f"-o {override}: of a run that is over only data.… can be another")
-    pipeline, weights = read_run(Path(run_dir), overrides)
-    return judge(pipeline, _load(pipeline), weights)
+    pipeline, files = read_run(Path(run_dir), overrides)
+    data = _load(pipeline, tests_only=True)
+    for note in data.notes:
+        tell(f"note: {note}")
+    saved = [Saved(*file) for file in files]
+    return judge(pipeline, data, saved, lambda note: tell(f"note: {note}"))
 
 
 def replay(run_dir: str | Path, layer: int) -> Replayed:
@@ -150,7 +168,7 @@ def replay(run_dir: str | Path, layer: int) -> Replayed:
     return again(pipeline_of(Path(run_dir)), Path(run_dir) / TRACE, layer)
 
 
-def _load(pipeline: Pipeline) -> Dataset:
+def _load(pipeline: Pipeline, tests_only: bool = False) -> Dataset:
     from protocol import DataError, located
     from workers.data import load
 
@@ -160,7 +178,16 @@ def _load(pipeline: Pipeline) -> Dataset:
             f"data.at: {pipeline.data.path} is on {pipeline.data.at}; where the data are here too, "
             "give -o data.at=head -o data.path=…"
         )
-    return load(pipeline.data.name, pipeline.data.path)
+    return load(pipeline.data.name, pipeline.data.path, tests_only=tests_only)
+
+
+def _describe(pipeline: Pipeline, data: Dataset, tell: Callable[[str], None]) -> None:
+    """Say what a run learns from: a line about the data, and one for each thing that is odd."""
+    from workers.fit import notes
+
+    tell(data.summary)
+    for note in notes(pipeline, data):
+        tell(f"note: {note}")
 
 
 class _Plan(NamedTuple):
@@ -176,9 +203,16 @@ class _Plan(NamedTuple):
 
 
 def _plan(
-    pipeline: Pipeline, run_dir: str | Path | None, force: bool, workers: int | None = None
+    pipeline: Pipeline,
+    run_dir: str | Path | None,
+    force: bool,
+    tell: Callable[[str], None],
+    workers: int | None = None,
 ) -> _Plan:
-    """All of it, with the layers in so many `workers`. Raises UserError where they do not fit."""
+    """All of it, with the layers in so many `workers`; `tell` gets lines about the data.
+
+    Raises UserError where they do not fit.
+    """
     from coordinator.record import open_folder
     from coordinator.several.placement import grouped
     from protocol import located
@@ -194,8 +228,10 @@ def _plan(
         facts = facts_of(data)
         known, costs = (data, facts.as_dict()), {p.name: p.work for p in plan(pipeline, facts)}
     pipeline = grouped(pipeline, workers or len(pipeline.layer), costs)
-    place = Path(run_dir) if run_dir else None
-    return _Plan(pipeline, known, costs, open_folder(pipeline, place, force))
+    folder = open_folder(pipeline, Path(run_dir) if run_dir else None, force)
+    if known:
+        _describe(pipeline, known[0], tell)
+    return _Plan(pipeline, known, costs, folder)
 
 
 def _elsewhere(
@@ -326,11 +362,23 @@ def compare_command(
     cells, out = wish.cells(read, engine)
     display = choose(console) if console.is_terminal else NoDisplay()
     with options.about(pipeline):
-        train = partial(run, force=True, display=display)
+        train = partial(run, force=True, display=display, tell=_once(console.say))
         result = compare(cells, out, train, console.say, wish.goal)
     with suppress(OSError):
         show_comparison(console, result, out, as_json)
     ctx.exit(exit_status(result))
+
+
+def _once(say: Callable[[str], None]) -> Callable[[str], None]:
+    """`say`, for lines that were not said before: several runs have the same data."""
+    said: set[str] = set()
+
+    def tell(line: str) -> None:
+        if line not in said:
+            said.add(line)
+            say(line)
+
+    return tell
 
 
 @main.command("check")
@@ -351,16 +399,20 @@ def check_command(
     from protocol import located
 
     read = _read(pipeline, overrides)
+    lines: list[str] = []
     with options.about(pipeline):
-        plans = check(read)
+        plans = check(read, lines.append)
     if workers:
         known = not located(read).data_away
         read = grouped(read, workers, {p.name: p.work for p in plans} if known else {})
     if as_json:
-        found = {"threads": threads(read), "workers": read.processes}
+        found = {"threads": threads(read), "workers": read.processes, "data": lines}
         click.echo(json.dumps(found | {"layers": [asdict(plan) for plan in plans]}))
     else:
-        Terminal().print(plan_table(read, [asdict(plan) for plan in plans]))
+        console = Terminal()
+        for line in lines:
+            console.say(line)
+        console.print(plan_table(read, [asdict(plan) for plan in plans]))
 
 
 @main.command("evaluate")
@@ -370,11 +422,14 @@ def check_command(
 def evaluate_command(run_dir: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """Compute the exact test error of the final weights in RUN_DIR, in one process.
 
-    -o says where the data are, if not where they were: -o data.path=elsewhere.npz.
+    -o says where the data are, if not where they were: -o data.path=elsewhere.npz. Only their test
+    set is needed.
     """
+    from coordinator.display import Terminal
     from coordinator.tables import judgement_line
 
-    loss, _, errors, judged, absolute = evaluate(run_dir, overrides)
+    tell = Terminal(stderr=True).say
+    loss, _, errors, judged, absolute = evaluate(run_dir, overrides, tell)
     found = {"test_error": 100 * errors / judged, "test_loss": loss / judged, "errors": errors}
     found |= {"judged": judged, "absolute_error": absolute}
     click.echo(json.dumps(found) if as_json else judgement_line(found))

@@ -20,7 +20,9 @@ class Facts:
     """Of a data set. `examples` counts the training set, `tests` the test set.
 
     `labelled` tells class numbers from target values; `classes` is how many there are. `dtype` is
-    that of the examples as they are stored, and `scale` what integers are multiplied by. Raises
+    that of the examples as they are stored, and `scale` what integers are multiplied by. `labels`
+    are the lowest class numbers that occur, in order, and `distinct` counts all of them; 0 where
+    nobody counted. There are no training `examples` where only a test set was asked for. Raises
     SpecError for what no data can be like, since another machine may have said it.
     """
 
@@ -31,6 +33,8 @@ class Facts:
     labelled: bool
     examples: int
     tests: int
+    labels: tuple[int, ...] = ()
+    distinct: int = 0
 
     def __post_init__(self) -> None:
         for number in self.shape:
@@ -42,8 +46,9 @@ class Facts:
         one_of("dtype", self.dtype, tuple(DTYPES))
         positive("scale", self.scale)
         at_least("classes", self.classes, 1)
-        at_least("examples", self.examples, 1)
+        at_least("examples", self.examples, 0)
         at_least("tests", self.tests, 0)
+        at_least("distinct", self.distinct, len(self.labels))
 
     def as_dict(self) -> dict[str, object]:
         """Plain lists and scalars that `build` makes the same facts of."""

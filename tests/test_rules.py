@@ -12,8 +12,9 @@ from protocol import Core, Evaluated, Pipeline, Send, State
 from protocol import Data as DataSpec
 from protocol import Layer as LayerSpec
 from protocol import Train as TrainSpec
-from workers.build import _UPDATES, _rng, build_cores, build_stack, facts_of, layer_modules
+from workers.build import _UPDATES, _rng, build_cores, build_stack, facts_of
 from workers.data import Dataset
+from workers.fit import layer_modules
 from workers.layer import Layer
 from workers.nn import LOSSES, Floats, Labels, Stack
 from workers.optim import Adam, Optimizer, Sgd, learning_rate
