@@ -22,8 +22,8 @@ class Facts:
     `labelled` tells class numbers from target values; `classes` is how many there are. `dtype` is
     that of the examples as they are stored, and `scale` what integers are multiplied by. `labels`
     are the lowest class numbers that occur, in order, and `distinct` counts all of them; 0 where
-    nobody counted. There are no training `examples` where only a test set was asked for. Raises
-    SpecError for what no data can be like, since another machine may have said it.
+    nobody counted. Raises SpecError for what no data can be like, since another machine may have
+    said it.
     """
 
     shape: tuple[int, ...]
@@ -46,7 +46,7 @@ class Facts:
         one_of("dtype", self.dtype, tuple(DTYPES))
         positive("scale", self.scale)
         at_least("classes", self.classes, 1)
-        at_least("examples", self.examples, 0)
+        at_least("examples", self.examples, 1)
         at_least("tests", self.tests, 0)
         at_least("distinct", self.distinct, len(self.labels))
 

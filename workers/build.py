@@ -57,10 +57,10 @@ def spelled(pipeline: Pipeline) -> None:
     Augment(pipeline.data.augment, (MAX_BYTES, MAX_BYTES))  # the largest picture there can be
 
 
-def build_stack(pipeline: Pipeline, facts: Facts, made: Sequence[Module], index: int) -> Stack:
-    """Layer `index` with its first weights."""
-    scale = facts.scale if index == 0 else 1.0
-    return Stack(made, _rng(pipeline, index, _WEIGHTS), scale=scale)
+def build_stack(pipeline: Pipeline, scale: float, made: Sequence[Module], index: int) -> Stack:
+    """Layer `index` with its first weights; the lowest multiplies integers by `scale`."""
+    rng = _rng(pipeline, index, _WEIGHTS)
+    return Stack(made, rng, scale=1.0 if index else scale)
 
 
 def build_layer(pipeline: Pipeline, facts: Facts, index: int) -> Layer:
@@ -76,7 +76,7 @@ def build_layer(pipeline: Pipeline, facts: Facts, index: int) -> Layer:
 
 def _build_layer(pipeline: Pipeline, facts: Facts, index: int) -> Layer:
     made = layer_modules(pipeline, facts)
-    stack = build_stack(pipeline, facts, made[index], index)
+    stack = build_stack(pipeline, facts.scale, made[index], index)
     optimizer = _optimizer(pipeline, len(stack.parameters))
     common = (index, pipeline, stack, optimizer, _rng(pipeline, index, _UPDATES))
     top = index == len(pipeline.layer) - 1

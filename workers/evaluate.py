@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from protocol import DataError, Pipeline, RunError
-from protocol.facts import Facts
 from protocol.spec import layer_name
-from workers.build import build_stack, facts_of
+from workers.build import build_stack
 from workers.data import Dataset
 from workers.data.listing import listed
 from workers.fit import fitted, reads_images
@@ -44,9 +42,9 @@ def evaluate(
     DataError where the test set does not fit the run, RunError where the weights do not fit the
     pipeline.
     """
-    facts = _as_trained(pipeline, facts_of(data), saved[0], tell)
-    stacks = trained_stacks(pipeline, facts, saved)
-    _check_answers(pipeline, facts, stacks[-1].output)
+    scale = _scale(pipeline, data, saved[0], tell)
+    stacks = trained_stacks(pipeline, data.shape, scale, saved)
+    _check_answers(pipeline, data, stacks[-1].output)
     judge = LOSSES[pipeline.train.loss]
     size = pipeline.data.batch
     loss, errors, judged, absolute = 0.0, 0, 0, 0.0
@@ -62,53 +60,58 @@ def evaluate(
     return Judgement(loss, np.empty(0, np.float32), errors, judged, absolute)
 
 
-def _as_trained(
-    pipeline: Pipeline, facts: Facts, first: Saved, tell: Callable[[str], None]
-) -> Facts:
-    """The facts of the data, whose integers are scaled as those were that the run was trained on.
+def _scale(pipeline: Pipeline, data: Dataset, first: Saved, tell: Callable[[str], None]) -> float:
+    """What integers are multiplied by: as in training, where they are of the same dtype.
 
     Raises DataError for examples of another shape. A run that has no such metadata is taken to
     have been trained on data like these.
     """
     if "shape" not in first.metadata:
-        return facts
+        return data.scale
     shape, dtype, scale = _trained_on(first)
-    if shape != facts.shape and (
-        reads_images(pipeline) or math.prod(shape) != math.prod(facts.shape)
+    if shape != data.shape and (
+        reads_images(pipeline) or math.prod(shape) != math.prod(data.shape)
     ):
         raise DataError(
-            f"data: an example of the test set has shape {facts.shape}, but the run was trained on "
+            f"data: an example of the test set has shape {data.shape}, but the run was trained on "
             f"{shape}; give examples of that shape"
         )
-    if dtype == facts.dtype:
-        return replace(facts, scale=scale)
+    found = data.x_test.dtype
+    if dtype == found:
+        return scale
     tell(
-        f"x_test is {np.dtype(facts.dtype)}, but the run was trained on {np.dtype(dtype)}: "
-        f"integers are multiplied by {facts.scale:.3g}, floats are taken as they are"
+        f"x_test is {found}, but the run was trained on {dtype}: integers are multiplied by "
+        f"{data.scale:.3g}, floats are taken as they are"
     )
-    return facts
+    return data.scale
 
 
-def _trained_on(saved: Saved) -> tuple[Shape, str, float]:
+def _trained_on(saved: Saved) -> tuple[Shape, np.dtype[np.generic], float]:
     """Shape and dtype of the examples that a run was trained on, and the scale of integers."""
     found = saved.metadata
     try:
         shape = tuple(int(side) for side in found["shape"].split("x"))
-        return shape, np.dtype(found["dtype"]).str, float(found["scale"])
+        return shape, np.dtype(found["dtype"]), float(found["scale"])
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{saved.path}: its metadata cannot be read: {error!r:.80}") from None
 
 
-def trained_stacks(pipeline: Pipeline, facts: Facts, saved: Sequence[Saved]) -> list[Stack]:
-    """The layers with what was `saved` in place of their first weights. Raises RunError."""
+def trained_stacks(
+    pipeline: Pipeline, shape: Shape, scale: float, saved: Sequence[Saved]
+) -> list[Stack]:
+    """The layers with what was `saved` in place of their first weights, for examples of `shape`
+    whose integers are multiplied by `scale`.
+
+    Raises RunError where the weights do not fit the pipeline.
+    """
     stacks = []
-    for i, (made, found) in enumerate(zip(fitted(pipeline, facts), saved, strict=True)):
+    for i, (made, found) in enumerate(zip(fitted(pipeline, shape), saved, strict=True)):
         name = found.metadata.get("layer", layer_name(i))
         if name != layer_name(i):
             raise RunError(
                 f"{found.path}: holds the weights of {name!r:.60}, not of {layer_name(i)}"
             )
-        stack = build_stack(pipeline, facts, made, i)
+        stack = build_stack(pipeline, scale, made, i)
         _fill(stack, found)
         stacks.append(stack)
     return stacks
@@ -130,25 +133,23 @@ def _fill(stack: Stack, saved: Saved) -> None:
             raise RunError(f"{saved.path}: {name} is missing; {needs}")
         if (found.dtype, found.shape) != (view.dtype, view.shape):
             raise RunError(f"{saved.path}: {name} is {found.dtype} {found.shape}; {needs}")
-        if not np.isfinite(view_of := np.asarray(found, view.dtype)).all():
+        view[...] = found
+        if not np.isfinite(view).all():
             raise RunError(f"{saved.path}: {name} holds NaN or infinity, of a run that went wrong")
-        view[...] = view_of
 
 
-def _check_answers(pipeline: Pipeline, facts: Facts, shape: Shape) -> None:
+def _check_answers(pipeline: Pipeline, data: Dataset, shape: Shape) -> None:
     """Raise DataError where the targets of the test set are not such as the run answers."""
     width = math.prod(shape)
-    if facts.labelled and facts.classes > width:
+    if data.labelled and data.classes > width:
         raise DataError(
-            f"data: y_test has labels up to {facts.classes - 1}, but the run knows {width} "
+            f"data: y_test has labels up to {data.classes - 1}, but the run knows {width} "
             f"classes, 0 to {width - 1}"
         )
-    if not facts.labelled and pipeline.train.loss == "cross-entropy":
+    if not data.labelled and pipeline.train.loss == "cross-entropy":
         raise DataError(
             "data: y_test holds floats, but cross-entropy judges class labels; save them as "
             "integers: y.astype('int64'), or y.argmax(axis=1) of one-hot rows"
         )
-    if not facts.labelled and facts.classes != width:
-        raise DataError(
-            f"data: y_test has {facts.classes} target values, but the run gives {width}"
-        )
+    if not data.labelled and data.classes != width:
+        raise DataError(f"data: y_test has {data.classes} target values, but the run gives {width}")

@@ -21,19 +21,19 @@ _OF_IMAGES: Final = {"conv", "maxpool", "avgpool", "batchnorm"}
 _OF_ROWS: Final = {"linear", "flatten"}
 
 
-def fitted(pipeline: Pipeline, facts: Facts) -> list[list[Module]]:
-    """The modules of every layer, each fitted to the one below.
+def fitted(pipeline: Pipeline, shape: Shape) -> list[list[Module]]:
+    """The modules of every layer, each fitted to the one below, for examples of `shape`.
 
     Raises SpecError where a module cannot take what it is given.
     """
     made: list[list[Module]] = []
-    shape = facts.shape
+    inputs = shape
     for i, layer in enumerate(pipeline.layer):
         try:
-            made.append(modules(layer.modules, shape, f"layer[{i}]"))
+            made.append(modules(layer.modules, inputs, f"layer[{i}]"))
         except SpecError as error:
-            raise SpecError(f"{error}{_turned(pipeline, facts.shape)}") from None
-        shape = made[-1][-1].output
+            raise SpecError(f"{error}{_turned(pipeline, shape)}") from None
+        inputs = made[-1][-1].output
     return made
 
 
@@ -59,7 +59,7 @@ def layer_modules(pipeline: Pipeline, facts: Facts) -> list[list[Module]]:
 
     Raises SpecError where the pipeline and the data do not fit together.
     """
-    made = fitted(pipeline, facts)
+    made = fitted(pipeline, facts.shape)
     batch = pipeline.data.batch
     for i, layer in enumerate(made):
         if batch * math.prod(layer[-1].output) * 4 > MAX_BYTES:

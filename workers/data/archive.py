@@ -30,9 +30,16 @@ _ENCRYPTED: Final = 1  # a flag of a zip's member
 _MAGIC: Final = slice(257, 262)
 
 
+class Unreadable(Exception):  # noqa: N818  not the end: who reads many files collects them
+    """Why a file is no image that can be learned from; reads on from the file's name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file or folder; what it holds can be read once, until the next member is asked for."""
+    """A file or folder; what it holds can be read once, until the next member is asked for.
+
+    Reading raises Unreadable, or DataError where no further member can be read either.
+    """
 
     name: str
     folder: bool

@@ -67,7 +67,10 @@ def _labels(raw: NDArray[np.generic], label: str) -> NDArray[np.generic]:
     flat = raw.reshape(-1)
     low, high = int(flat.min()), int(flat.max())
     if low < 0:
-        raise DataError(f"{label}: holds the label {low}; number the classes from 0")
+        raise DataError(
+            f"{label}: holds the label {low}; number the classes from 0, as "
+            "numpy.unique(y, return_inverse=True)[1] does"
+        )
     if high > _LAST_LABEL:
         raise DataError(f"{label}: holds the label {high}; number the classes 0, 1, 2, ...")
     return flat.astype(np.int64, copy=False)

@@ -88,7 +88,7 @@ def build(
         _same_targets(y["train"], y["test"], source)
     else:
         x["train"], y["train"] = x["test"][:0], y["test"][:0]
-    odd = [note for part in parts for note in of_inputs(f"x_{part}", x[part])][:1]
+    odd = [note for part in _of_notes(x, parts) for note in of_inputs(f"x_{part}", x[part])][:1]
     if y["test"].ndim == 1 and "train" in parts:
         odd += of_labels(y["train"], y["test"])
     return Dataset(
@@ -103,11 +103,16 @@ def build(
     )
 
 
+def _of_notes(x: Mapping[str, NDArray[np.generic]], parts: list[str]) -> list[str]:
+    """The parts to look at for oddities; 8-bit numbers of the training set speak for both."""
+    return parts if x["test"].dtype.kind == "f" else parts[:1]
+
+
 def _refuse_row(y: NDArray[np.generic], examples: int, label: str) -> None:
     """Refuse what several libraries save labels as: one row with all of them."""
     if y.ndim == 2 and y.shape == (1, examples) and examples > 1:
         raise DataError(
-            f"{label}: shape {y.shape} is one row; save it as {(examples,)}: reshape(-1)"
+            f"{label}: shape {y.shape} is one row; save y.reshape(-1), of shape {(examples,)}"
         )
 
 

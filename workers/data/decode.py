@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocol.errors import DataError
-from workers.data.archive import Member
+from workers.data.archive import Member, Unreadable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -62,10 +62,6 @@ class Decoded(NamedTuple):
     frames: int
 
 
-class Unreadable(Exception):  # noqa: N818  not a mistake by itself: the caller collects them
-    """Why a file is no image that can be learned from; reads on from the file's name."""
-
-
 class Decoder:
     """Pillow, with the formats that may be opened. Raises DataError where it is not installed."""
 
@@ -85,8 +81,11 @@ class Decoder:
 
     def is_image(self, member: Member) -> bool:
         """Whether the file means to be an image, by the end of its name or by how it begins."""
-        suffix = PurePosixPath(member.name).suffix.lower()
-        return suffix in self._suffixes or bool(_SIGNATURES.match(member.head()))
+        if PurePosixPath(member.name).suffix.lower() in self._suffixes:
+            return True
+        with suppress(Unreadable):
+            return bool(_SIGNATURES.match(member.head()))
+        return False
 
     def __call__(self, content: bytes) -> Decoded:
         """The first frame, turned as its EXIF orientation says. Raises Unreadable.

@@ -115,7 +115,7 @@ def _instead(path: Path) -> str:
     """A hint at what may have been meant by naming the folder `path`, and at what is there."""
     children = sorted(child for child in path.iterdir() if not child.name.startswith("."))
     for child in children:
-        if child.suffix == ".npz" or (child.is_dir() and tree.is_tree(child)):
+        if child.suffix == ".npz" or (child.is_dir() and (_inside(child) or tree.is_tree(child))):
             return f"; did you mean {str(child)!r}?"
     names = listed(repr(child.name) for child in children)
     if any(child.suffix == ".npy" for child in children):

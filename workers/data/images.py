@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from protocol.errors import DataError
 from workers.data import archive, npz, places, tree
-from workers.data.archive import Member
+from workers.data.archive import Member, Unreadable
 from workers.data.content import checksum
 from workers.data.dataset import KEYS, TESTS
-from workers.data.decode import RULES, Decoder, Kind, Unreadable
+from workers.data.decode import RULES, Decoder, Kind
 from workers.data.download import keep
 from workers.data.listing import listed
 
@@ -121,7 +121,8 @@ class _Images:
             mend = f"most, such as {self._kinds[usual][0]!r}, are {usual}: make all of one kind"
         if bad:
             shown = listed((f"{name!r}: {bad[name]}" for name in sorted(bad)), divider="; ")
-            count = "" if len(bad) == 1 else f"{len(bad):,} of {len(self._index.rows):,} images: "
+            total = len(self._index.rows)
+            count = "" if len(bad) == 1 else f"{len(bad):,} of {total:,} images cannot be used: "
             raise DataError(f"{self._label}: {count}{shown}; {mend}")
 
     def notes(self) -> tuple[str, ...]:

@@ -13,6 +13,9 @@ from workers.data.content import opened, take
 SAVE: Final = "numpy.savez_compressed(path, x_train=…, y_train=…, x_test=…, y_test=…)"
 """How to make an .npz."""
 _HEAD: Final = 4096
+_UNKNOWN: Final = (
+    f"is no .npz file, nor a tar or zip archive of pictures; save the arrays with {SAVE}"
+)
 _ARRAYS: Final = {
     b"\x93NUMPY": "a single array (.npy); load it with numpy.load",
     b"\x89HDF\r\n\x1a\n": "an HDF5 file; read it with h5py",
@@ -28,7 +31,7 @@ _ARRAYS: Final = {
 }
 """Formats that hold arrays, by how they begin."""
 _OTHERS: Final = {
-    b"PK\3\4": "is cut off: an .npz or zip file without its end; copy or save it again",
+    b"PK\3": "is cut off: an .npz or zip file without its end; copy or save it again",
     b"\0\0\x08": "is one IDX file; give the folder that holds all of them",
     b"BZh": "is compressed by bzip2; unpack it first",
     b"\x28\xb5\x2f\xfd": "is compressed by zstd; unpack it first",
@@ -69,9 +72,10 @@ def described(path: Path) -> str:
     inner = b""
     with suppress(DataError), opened(path) as stream:
         inner = bytes(take(stream, _HEAD))
-    if inner != head and (known := _by_beginning(inner)):
-        return f"is compressed; unpack it first: the content {known}"
-    return _by_beginning(head) or _by_name(path, head)
+    if inner and inner != head:
+        content = _by_beginning(inner) or _by_name(path.with_suffix(""), inner)
+        return f"is compressed, and its content {content}" if content else _UNKNOWN
+    return _by_beginning(head) or _by_name(path, head) or _UNKNOWN
 
 
 def of_zip(names: Iterable[str]) -> str | None:
@@ -87,13 +91,11 @@ def _by_beginning(head: bytes) -> str | None:
     return next((what for begin, what in _OTHERS.items() if head.startswith(begin)), None)
 
 
-def _by_name(path: Path, head: bytes) -> str:
+def _by_name(path: Path, head: bytes) -> str | None:
     what = _ENDINGS.get(path.suffix.lower())
     if what is None and _is_table(head):
         what = _ENDINGS[".csv"]
-    if what:
-        return _mend(what)
-    return f"is no .npz file, nor a tar or zip archive of pictures; save the arrays with {SAVE}"
+    return _mend(what) if what else None
 
 
 def _mend(what: str) -> str:

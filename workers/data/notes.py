@@ -36,7 +36,7 @@ def _of_bytes(key: str, largest: int) -> list[str]:
         return []
     note = (
         f"{key} is uint8 with no number above {largest}: 8-bit inputs are divided by 255, so these "
-        f"become tiny; save them as floats, divided by {largest}"
+        f"become tiny; scale them up to 255, or save them as floats divided by {largest}"
     )
     return [note]
 

@@ -119,4 +119,7 @@ def _listing(held: Mapping[str, str]) -> str:
 def _reason(error: Exception) -> str:
     if "allow_pickle" in str(error):
         return "holds Python objects, which are never loaded; save it as a plain array"
-    return f"cannot be read: {textwrap.shorten(str(error), 160)}; save or copy the file again"
+    return (
+        f"cannot be read: {textwrap.shorten(str(error), 160)}; the file may be cut off or damaged: "
+        "copy or save it again"
+    )

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocol.errors import DataError
-from workers.data.archive import LARGEST, Member
+from workers.data.archive import LARGEST, Member, Unreadable
 from workers.data.listing import listed
 
 PARTS: Final = {
@@ -88,12 +88,15 @@ def _below(folder: Path, name: str, above: tuple[tuple[int, int], ...]) -> Itera
 
 
 def _read(file: Path, size: int) -> bytes:
-    if size < 0 and (not file.is_file() or file.stat().st_size > LARGEST):
-        raise DataError(f"{file}: is no file of at most {LARGEST} bytes")
-    if not file.is_file():
-        return b""
-    with file.open("rb") as stream:
-        return stream.read(size)
+    try:
+        if not file.is_file():  # a pipe must not even be opened
+            raise Unreadable("is no file, or a link to nothing")
+        if size < 0 and file.stat().st_size > LARGEST:
+            raise Unreadable(f"has more than {LARGEST} bytes")
+        with file.open("rb") as stream:
+            return stream.read(size)
+    except OSError as error:
+        raise Unreadable(f"cannot be read: {error.strerror or error}") from None
 
 
 def index(
@@ -227,9 +230,10 @@ def _refuse_lacking(train: Classes, test: Classes, label: str, tests_only: bool)
 def _left_out(names: list[str]) -> list[str]:
     if not names:
         return []
-    said = "file is" if len(names) == 1 else "files are"
+    one = len(names) == 1
+    what = "file that is no image" if one else "files that are no images"
     shown = listed((repr(name) for name in sorted(names)), _SHOWN)
-    return [f"{len(names):,} {said} left out, being no images in the folder of a class: {shown}"]
+    return [f"left out {len(names):,} {what} in the folder of a class: {shown}"]
 
 
 def _part_of(name: str) -> str | None:
