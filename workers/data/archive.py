@@ -93,7 +93,7 @@ def _extracted(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path, size: 
 
 
 def _zipped(path: Path) -> Iterator[Member]:
-    with _sound(path, partial(zipfile.ZipFile, path)) as packed:
+    with _sound(path, partial(zipfile.ZipFile, path), ()) as packed:
         for found in packed.infolist():
             _refuse_large(path, found.filename, found.file_size)
             name = found.filename.removeprefix("./")
@@ -103,8 +103,8 @@ def _zipped(path: Path) -> Iterator[Member]:
 def _unzipped(packed: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path, size: int) -> bytes:
     if member.flag_bits & _ENCRYPTED:
         raise DataError(f"{path}: {member.filename!r} is encrypted; unpack it to a folder")
-    with _sound(path, partial(packed.open, member)) as file:
-        return _sound(path, partial(file.read, size))
+    with _sound(path, partial(packed.open, member), ()) as file:
+        return _sound(path, partial(file.read, size), ())
 
 
 def _refuse_large(path: Path, name: str, size: int) -> None:
@@ -130,13 +130,16 @@ class _Metered:
         return data
 
 
-def _sound(path: Path, call: Callable[[], T]) -> T:
+def _sound(
+    path: Path, call: Callable[[], T], told: tuple[type[Exception], ...] = (OSError, *BROKEN)
+) -> T:
+    """What `call` returns; `told` are exceptions that whoever opened the file makes words of."""
     try:
         return call()
-    except (DataError, OSError, *BROKEN):  # told by those that raise and open
-        raise
-    # Every kind: what tarfile raises over a broken header is no part of its promise.
+    # Every kind: what tarfile and zipfile raise over broken files is no part of their promise.
     except Exception as error:
+        if isinstance(error, (DataError, *told)):
+            raise
         raise DataError(
             f"{path}: broken archive: {textwrap.shorten(str(error), 160)}; fetch the file again"
         ) from error

@@ -88,7 +88,9 @@ def build(
         _same_targets(y["train"], y["test"], source)
     else:
         x["train"], y["train"] = x["test"][:0], y["test"][:0]
-    odd = [note for part in _of_notes(x, parts) for note in of_inputs(f"x_{part}", x[part])][:1]
+    scale = _scale(arrays[f"x_{parts[0]}"])
+    looked_at = parts if x["test"].dtype.kind == "f" else parts[:1]
+    odd = [note for part in looked_at for note in of_inputs(f"x_{part}", x[part], scale)][:1]
     if y["test"].ndim == 1 and "train" in parts:
         odd += of_labels(y["train"], y["test"])
     return Dataset(
@@ -98,14 +100,9 @@ def build(
         x_test=x["test"],
         y_test=y["test"],
         classes=_classes([y[part] for part in parts]),
-        scale=_scale(arrays[f"x_{parts[0]}"]),
+        scale=scale,
         notes=(*notes, *odd),
     )
-
-
-def _of_notes(x: Mapping[str, NDArray[np.generic]], parts: list[str]) -> list[str]:
-    """The parts to look at for oddities; 8-bit numbers of the training set speak for both."""
-    return parts if x["test"].dtype.kind == "f" else parts[:1]
 
 
 def _refuse_row(y: NDArray[np.generic], examples: int, label: str) -> None:

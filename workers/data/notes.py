@@ -21,12 +21,12 @@ _CHANNELS: Final = (1, 3, 4)
 Array = NDArray[np.generic]
 
 
-def of_inputs(key: str, x: Array) -> list[str]:
+def of_inputs(key: str, x: Array, scale: float) -> list[str]:
     """What is odd about the examples `x`, `(n, *shape)`, of the array `key`.
 
-    They are integers as they are stored, or float32.
+    They are integers as they are stored, which are multiplied by `scale`, or float32.
     """
-    if x.dtype == np.uint8:
+    if x.dtype == np.uint8 and scale < 1:  # of booleans it is 1
         return _of_bytes(key, int(np.max(x)))
     return _of_floats(key, x) if x.dtype.kind == "f" else []
 

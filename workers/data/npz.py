@@ -103,7 +103,7 @@ def _hint(missing: Sequence[str], held: Iterable[str]) -> str:
         return f"; did you mean {', '.join(f'{name!r} for {key!r}' for key, name in found)}?"
     if names and all(name.startswith("arr_") for name in names):
         return f"; arrays need their names: {SAVE}"
-    if whole:
+    if "x" in whole and len(parts) > 1:
         said = " and ".join(map(repr, whole.values()))
         return f"; divide {said} into a part to train on and one to test on"
     return ""

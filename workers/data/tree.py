@@ -158,7 +158,7 @@ def _parts(entries: list[_Entry], label: str) -> tuple[dict[str, _Part], list[st
         twice = next(name for name, count in Counter(names_seen).items() if count > 1)
         raise DataError(f"{label}: holds {twice!r} twice")
     if not any(part.classes for part in folders.values()):
-        files = [repr(entry.name) for entry in entries if not entry.folder]
+        files = sorted(repr(entry.name) for entry in entries if not entry.folder)
         held = f"; it holds {listed(files, _SHOWN)}" if files else ""
         raise DataError(
             f"{label}: holds no pictures such as train/<class>/<name>.png or .jpg: "
@@ -186,11 +186,12 @@ def _add(part: _Part, entry: _Entry, inner: list[str]) -> None:
 
 
 def _chosen(folders: Mapping[str, _Part]) -> tuple[dict[str, _Part], list[str]]:
-    """Of several folders for a part the best name that has classes; and a note of each other."""
+    """Of several folders for a part the best name that has images; and a note of each other."""
     parts, notes = {}, []
     for part, names in PARTS.items():
         tops = [top for top in folders if top.lower() in names]
-        tops.sort(key=lambda top: (not folders[top].classes, names.index(top.lower()), top != part))
+        tops.sort(key=lambda top: (names.index(top.lower()), top != part))
+        tops.sort(key=lambda top: not any(folders[top].classes.values()))
         parts[part] = folders[tops[0]] if tops else _Part()
         if tops and tops[0] != part:
             notes.append(f"{tops[0]}/ serves as {part}/")
