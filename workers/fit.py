@@ -102,7 +102,7 @@ def _check_outputs(pipeline: Pipeline, facts: Facts, shape: Shape) -> None:
 def _labels(facts: Facts) -> str:
     """How far the labels go, and what to do where the last layer has too few outputs."""
     last = facts.classes - 1
-    if facts.distinct in (0, facts.classes):
+    if not facts.labels or facts.distinct == facts.classes:
         return f"labels go up to {last}; end it with 'linear {facts.classes}'"
     low = facts.labels[0]
     mend = renumbering(list(facts.labels), facts.distinct, last)
