@@ -256,6 +256,17 @@ def test_labels_of_floats_are_told_to_be_integers_whatever_the_last_layer(
     assert wide.endswith(f"7 outputs for {facts.classes} target values")
 
 
+@pytest.mark.parametrize(("low", "high", "odd"), [(0, 1, False), (-1, 1, True), (0, 9, True)])
+def test_targets_that_are_no_probabilities_are_said(
+    tmp_path: Path, low: int, high: int, odd: bool
+) -> None:
+    y = np.where(np.eye(3)[Y] > 0, high, low) * 1.0
+    data = loaded(tmp_path, y=y)
+    found = notes(net("linear 3", loss="binary-cross-entropy"), data)
+    assert [f"y_train holds {low} to {high}, but binary" in note for note in found] == [True] * odd
+    assert notes(net("linear 3", loss="squared-error"), data) == []
+
+
 def test_facts_of_before_labels_were_counted_are_good_enough() -> None:
     facts = Facts((4,), "<f4", 1.0, classes=3, labelled=True, examples=40, tests=20)
     assert refused(net("linear 2"), facts).endswith("labels go up to 2; end it with 'linear 3'")

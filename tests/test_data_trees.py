@@ -236,6 +236,16 @@ def test_other_rules_or_another_pillow_decode_anew(
 # What is wrong with a zip
 
 
+def test_a_zip_with_the_paths_of_windows_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "own.zip"
+    with zipfile.ZipFile(path, "w") as packed:
+        for name, content in tree(around="own/").items():
+            info = zipfile.ZipInfo("x")
+            info.filename = name.replace("/", "\\")
+            packed.writestr(info, content)
+    assert is_read(load(path=path))
+
+
 def test_an_encrypted_zip_is_refused_by_the_name_of_a_member(tmp_path: Path) -> None:
     path = in_zip(tmp_path / "own.zip", tree())
     raw = bytearray(path.read_bytes())

@@ -9,6 +9,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+import numpy as np
+
 from protocol import Pipeline, SpecError
 from protocol.facts import Facts
 from workers.data import Augment, Dataset, channels_first, renumbering
@@ -165,5 +167,14 @@ def guess_modules(pipeline: Pipeline, facts: Facts, shape: Shape) -> list[Module
 
 def notes(pipeline: Pipeline, data: Dataset) -> list[str]:
     """The lines that a person should read before `pipeline` trains on `data`."""
-    turned = channels_first(data.shape) if reads_images(pipeline) or pipeline.data.augment else None
-    return [*data.notes, *([turned] if turned else [])]
+    found = [*data.notes]
+    if reads_images(pipeline) or pipeline.data.augment:
+        found += filter(None, [channels_first(data.shape)])
+    if pipeline.train.loss == "binary-cross-entropy" and not data.labelled:
+        low, high = float(np.min(data.y_train)), float(np.max(data.y_train))
+        if low < 0 or high > 1:
+            found.append(
+                f"y_train holds {low:g} to {high:g}, but binary-cross-entropy is for targets in 0 "
+                "to 1; scale them, or use 'squared-error'"
+            )
+    return found

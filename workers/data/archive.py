@@ -96,7 +96,7 @@ def _zipped(path: Path) -> Iterator[Member]:
     with _sound(path, partial(zipfile.ZipFile, path), ()) as packed:
         for found in packed.infolist():
             _refuse_large(path, found.filename, found.file_size)
-            name = found.filename.removeprefix("./")
+            name = found.filename.replace("\\", "/").removeprefix("./")  # some of Windows
             yield Member(name, found.is_dir(), partial(_unzipped, packed, found, path))
 
 

@@ -26,7 +26,8 @@ def load(path: Path, tests_only: bool = False) -> Dataset:
     try:
         return _load(path, tests_only)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+        place = error.filename or path
+        raise DataError(f"{place}: cannot be read: {error.strerror or error}") from error
 
 
 def _load(path: Path, tests_only: bool) -> Dataset:
