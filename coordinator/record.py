@@ -207,7 +207,7 @@ def pipeline_of(folder: Path, overrides: Iterable[str] = ()) -> Pipeline:
 
 
 class LayerFile(NamedTuple):
-    """What a run left of a layer: the file, its arrays by name, and the texts kept beside them."""
+    """The file of a layer's weights: its path, its arrays by name, and its metadata."""
 
     path: str
     arrays: dict[str, Array]
@@ -233,9 +233,9 @@ def _layer_file(path: Path) -> LayerFile:
             return LayerFile(str(path), arrays, dict(file.metadata() or {}))
     except FileNotFoundError:
         raise RunError(f"{path}: is not there; the run left no weights of this layer") from None
-    # Every kind: what safetensors raises over a broken file is no part of its promise.
+    # Every exception: safetensors does not document what it raises for broken files.
     except Exception as error:
         raise RunError(
             f"{path}: {what} cannot be read: {textwrap.shorten(str(error), 160)}; "
-            "the file is cut off or damaged"
+            "the file is truncated or damaged"
         ) from None

@@ -1,4 +1,4 @@
-"""Batch-norm of a single number gives the same whatever comes, so it is refused by its place."""
+"""Batch normalisation over one value per channel is refused, with its key and a remedy."""
 
 from __future__ import annotations
 
@@ -57,16 +57,16 @@ SINGLE = {
 
 @pytest.mark.parametrize("name", SINGLE)
 @pytest.mark.parametrize("rule", ["cdni", "backprop", "no-bprop", "unlocked-dni"])
-def test_in_a_layer_it_is_refused_by_its_place(name: str, rule: str) -> None:
+def test_batch_norm_over_one_value_is_refused_by_layer_and_module(name: str, rule: str) -> None:
     layers, facts, key = SINGLE[name]
     text = refusal(pipeline(*layers, rule=rule), facts)
-    assert text.startswith(f"{key}: batch-norm of one example a batch ")
-    assert text.endswith("set data.batch to 2 or more, or leave 'batchnorm' out")
+    assert text.startswith(f"{key}: batch normalisation over one value ")
+    assert text.endswith("set data.batch to 2 or more, or remove 'batchnorm'")
 
 
 @pytest.mark.parametrize("name", SINGLE)
 @pytest.mark.parametrize("batch", [2, 7])
-def test_with_more_examples_it_is_not(name: str, batch: int) -> None:
+def test_batch_norm_over_several_examples_is_accepted(name: str, batch: int) -> None:
     layers, facts, _ = SINGLE[name]
     layer_modules(pipeline(*layers, batch=batch), facts)
 
@@ -87,37 +87,41 @@ def test_an_image_has_several_numbers_a_channel(modules: tuple[str, ...], facts:
 
 @pytest.mark.parametrize("hidden", [[8], [8, 4], [1]])
 @pytest.mark.parametrize("rule", ["dni", "cdni", "unlocked-cdni"])
-def test_in_a_gradient_model_it_is_refused(hidden: list[int], rule: str) -> None:
+def test_hidden_layers_of_a_gradient_model_are_refused_with_one_example(
+    hidden: list[int], rule: str
+) -> None:
     text = refusal(pipeline(PLAIN, PLAIN, TOP, rule=rule, hidden=hidden), ROWS)
-    assert text.startswith("synthetic.hidden: behind layer0: batch-norm of one example a batch ")
+    assert text.startswith("synthetic.hidden: behind layer0: batch normalisation over one value ")
     assert text.endswith("or set synthetic.hidden = []")
     layer_modules(pipeline(PLAIN, PLAIN, TOP, rule=rule, hidden=hidden, batch=2), ROWS)
     layer_modules(pipeline(PLAIN, PLAIN, TOP, rule=rule), ROWS)
 
 
-def test_of_a_gradient_model_the_layer_is_named_that_needs_it() -> None:
+def test_the_layer_whose_gradient_model_is_refused_is_named() -> None:
     made = pipeline(("conv 2 3",), PLAIN, TOP, hidden=[8])
     assert refusal(made, IMAGES).startswith("synthetic.hidden: behind layer1: ")
     layer_modules(pipeline(("conv 2 3",), ("flatten", *TOP), hidden=[8]), IMAGES)
 
 
 @pytest.mark.parametrize("rule", ["backprop", "no-bprop"])
-def test_models_that_a_rule_has_not_are_not_looked_at(rule: str) -> None:
+def test_a_rule_without_models_ignores_their_settings(rule: str) -> None:
     layer_modules(pipeline(PLAIN, TOP, rule=rule, hidden=[8], input_hidden=[8]), ROWS)
 
 
 @pytest.mark.parametrize("rule", ["unlocked-dni", "unlocked-cdni"])
 @pytest.mark.parametrize("hidden", [[256], [3, 3]])
-def test_in_a_model_of_inputs_it_is_refused(rule: str, hidden: list[int]) -> None:
+def test_hidden_layers_of_an_input_model_are_refused_with_one_example(
+    rule: str, hidden: list[int]
+) -> None:
     text = refusal(pipeline(PLAIN, TOP, rule=rule, input_hidden=hidden), ROWS)
-    assert text.startswith("synthetic.input_hidden: of layer1: batch-norm of one example a batch ")
+    assert text.startswith("synthetic.input_hidden: of layer1: batch normalisation over one value ")
     assert text.endswith("or set synthetic.input_hidden = []")
     layer_modules(pipeline(PLAIN, TOP, rule=rule, input_hidden=hidden, batch=2), ROWS)
     layer_modules(pipeline(PLAIN, TOP, rule="cdni", input_hidden=hidden), ROWS)
 
 
 @pytest.mark.parametrize("words", [["check"], ["run"], ["up", "--bind", "tcp://127.0.0.1:*"]])
-def test_every_command_refuses_it_before_anything_starts(
+def test_every_command_refuses_it_before_a_run_folder_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -126,5 +130,5 @@ def test_every_command_refuses_it_before_anything_starts(
     (tmp_path / "net.toml").write_text(text, "utf-8")
     ran = CliRunner().invoke(cli.main, [words[0], "net.toml", *words[1:]])
     assert ran.exit_code == 2
-    assert "Error: net.toml: layer[0].modules[1]: batch-norm of one example" in ran.output
+    assert "Error: net.toml: layer[0].modules[1]: batch normalisation over one" in ran.output
     assert not (tmp_path / "runs").exists()

@@ -1,4 +1,4 @@
-"""Every raster format that Pillow reads is an image; what would be silently wrong is refused."""
+"""Every raster format that Pillow reads is decoded; images that would lose data are refused."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_an_image_of_any_format_has_its_pixels(tmp_path: Path, name: str, form: 
 
 
 @pytest.mark.parametrize("name", ["x.jfif", "x.jpe", "x.JPG", "x.jpeg"])
-def test_a_jpeg_is_one_under_each_of_its_names(tmp_path: Path, name: str) -> None:
+def test_every_suffix_of_jpeg_is_read(tmp_path: Path, name: str) -> None:
     found = read(tmp_path, tree(name, picture(SMOOTH, "JPEG"))).astype(int)
     assert np.abs(found[0] - SMOOTH).max() < 12
 
@@ -165,15 +165,15 @@ DEEP = {
 
 
 @pytest.mark.parametrize("name", DEEP)
-def test_an_image_of_more_than_8_bits_is_refused_and_never_cut(tmp_path: Path, name: str) -> None:
+def test_an_image_of_more_than_8_bits_per_channel_is_refused(tmp_path: Path, name: str) -> None:
     path = in_folder(tmp_path / "own", tree(name, DEEP[name]))
     text = refusal(partial(load, path=path))
-    assert f"'test/a/0{name}': has more than 8 bits a channel" in text
+    assert f"'test/a/0{name}': has more than 8 bits per channel" in text
     assert "save it with 8 bits" in text
 
 
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "TIFF", "PNG"])
-def test_the_first_frame_of_several_is_read_and_it_is_said(tmp_path: Path, form: str) -> None:
+def test_the_first_of_several_frames_is_read_with_a_note(tmp_path: Path, form: str) -> None:
     first, second = (Image.new("RGB", (3, 2), colour) for colour in ((255, 0, 0), (0, 0, 255)))
     options = {"lossless": True} if form == "WEBP" else {}
     moving = content(first, form, save_all=True, append_images=[second], **options)
@@ -230,13 +230,13 @@ def test_all_bad_images_are_listed_up_to_ten_and_how_many_more(tmp_path: Path, c
 
 
 @pytest.mark.parametrize("odd", ["test/a/!.png", "train/a/!.png", "train/a/z.png"])
-def test_the_odd_one_is_named_even_where_it_comes_first(tmp_path: Path, odd: str) -> None:
+def test_the_one_image_of_another_size_is_named_wherever_it_is(tmp_path: Path, odd: str) -> None:
     files = tree("x.png", *[GOOD] * 5) | {odd: picture(PIXELS[:2])}
     text = refusal(partial(load, path=in_folder(tmp_path / "own", files)))
     assert f"{odd!r}: is RGB of 6 x 2 pixels; most" in text
 
 
-def test_a_link_to_nothing_and_a_folder_in_itself_are_no_crash(tmp_path: Path) -> None:
+def test_a_broken_link_is_named_and_a_circular_link_is_skipped(tmp_path: Path) -> None:
     path = in_folder(tmp_path / "own", tree("x.png", GOOD))
     (path / "train" / "a" / "loop").symlink_to(path / "train")
     assert len(load(path=path).x_train) == 1

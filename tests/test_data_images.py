@@ -125,7 +125,10 @@ def test_the_first_picture_may_not_be_of_any_kind_either(tmp_path: Path) -> None
     for content, said in (
         (claimed(5000, 5000), "claims 5000 x 5000 pixels"),
         (claimed(11_000, 11_000), "claims 11000 x 11000 pixels"),
-        (picture(np.zeros((5, 4), np.float32), "TIFF"), "has more than 8 bits a channel (mode F)"),
+        (
+            picture(np.zeros((5, 4), np.float32), "TIFF"),
+            "has more than 8 bits per channel (mode F)",
+        ),
         (NOISE[: len(NOISE) // 2], "cannot be decoded"),
     ):
         text = refusal(partial(load, path=first(tmp_path, content)))

@@ -28,7 +28,7 @@ def torchvision(root: Path, name: str, spelling: Callable[[str], str] = SPELLING
 @spelled
 @pytest.mark.parametrize("name", ["MNIST", "FashionMNIST", "KMNIST"])
 @pytest.mark.parametrize("given", ["root", "folder", "raw"])
-def test_torchvision_s_folders_are_data_sets(
+def test_the_folders_of_torchvision_are_data_sets(
     tmp_path: Path, spelling: Callable[[str], str], name: str, given: str
 ) -> None:
     raw = torchvision(tmp_path / "data", name, spelling)
@@ -52,7 +52,7 @@ def test_mnist_is_found_in_each_of_its_folders(
     assert "replace that file, or unset DNI_DATA" in text
 
 
-def test_a_folder_of_several_data_sets_is_told_to_name_one(tmp_path: Path) -> None:
+def test_a_folder_of_several_data_sets_is_refused(tmp_path: Path) -> None:
     for name in ("MNIST", "FashionMNIST"):
         torchvision(tmp_path / "data", name)
     text = refusal(partial(load, path=tmp_path / "data"))
@@ -65,7 +65,7 @@ def test_a_folder_of_several_data_sets_is_told_to_name_one(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("form", cifar.FORMS, ids=[form.folder for form in cifar.FORMS])
-def test_cifar10_is_known_in_torchvision_s_folder(tmp_path: Path, form: Form) -> None:
+def test_cifar10_is_found_in_the_folder_of_torchvision(tmp_path: Path, form: Form) -> None:
     put(tmp_path / "data" / form.folder, content(form))
     for path in (tmp_path / "data", tmp_path / "data" / form.folder):
         text = refusal(partial(load, path=path))
@@ -94,7 +94,7 @@ def test_the_test_files_alone_are_enough_for_a_test_set(
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion", "x"])
-def test_a_folder_around_idx_files_is_answered_with_theirs(tmp_path: Path, name: str) -> None:
+def test_the_error_for_a_folder_proposes_the_idx_folder_inside(tmp_path: Path, name: str) -> None:
     (tmp_path / "data").mkdir()
     folder = idx_folder(tmp_path / "data" / name, arrays(), SPELLINGS[0])
     text = refusal(partial(load, path=tmp_path / "data"))

@@ -1,4 +1,4 @@
-"""What is odd about arrays is said before a run, and nothing is said of arrays that are not odd."""
+"""Notes on inputs and labels: given for arrays that are probably a mistake, and for no others."""
 
 from __future__ import annotations
 
@@ -50,16 +50,16 @@ LARGE = {
     "float pixels": (PIXELS.astype("f4"), "divide them by 255, or save them as uint8"),
     "grey float pixels": (PIXELS[..., 0].astype("f8"), "divide them by 255, or save them as uint8"),
     "rows of float pixels": (PIXELS[..., 0].reshape(60, 64).astype("f4"), "divide them by 255"),
-    "16 bits": (PIXELS * 257.0, "from 0 to 65535, from which networks learn badly: divide them"),
+    "16 bits": (PIXELS * 257.0, "from 0 to 65535, which are not scaled: divide them"),
     "digits": (
         PIXELS // 16 * 1.0,
-        "from 0 to 15, from which networks learn badly: divide them by 15",
+        "from 0 to 15, which are not scaled: divide them by 15",
     ),
 }
 
 
 @pytest.mark.parametrize("name", LARGE)
-def test_large_floats_are_said_to_learn_badly(tmp_path: Path, name: str) -> None:
+def test_floats_that_are_not_scaled_give_a_note(tmp_path: Path, name: str) -> None:
     x, said = LARGE[name]
     (note,) = loaded(tmp_path, x).notes
     assert note.startswith("x_train holds floats from 0 to ")
@@ -83,18 +83,18 @@ GOOD = {
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_nothing_is_said_of_usual_inputs(tmp_path: Path, name: str) -> None:
+def test_usual_inputs_give_no_note(tmp_path: Path, name: str) -> None:
     assert loaded(tmp_path, GOOD[name]).notes == ()
 
 
-def test_a_test_set_that_nobody_scaled_is_said(tmp_path: Path) -> None:
+def test_a_test_set_that_is_not_scaled_gives_a_note(tmp_path: Path) -> None:
     x = np.concatenate([PIXELS[:40] / 255, PIXELS[40:]])
     (note,) = loaded(tmp_path, x).notes
     assert note.startswith("x_test holds floats from 0 to 255")
 
 
 @pytest.mark.parametrize("largest", [1, 16, 25])
-def test_small_bytes_are_said_to_become_tiny(tmp_path: Path, largest: int) -> None:
+def test_small_8_bit_inputs_give_a_note(tmp_path: Path, largest: int) -> None:
     x = (PIXELS % (largest + 1)).astype(np.uint8)
     (note,) = loaded(tmp_path, x).notes
     assert f"x_train is uint8 with no number above {largest}" in note
@@ -105,7 +105,7 @@ TURNED = {"rgb": (3, 8, 9), "grey": (1, 28, 28), "rgba": (4, 32, 32)}
 
 @pytest.mark.parametrize("name", TURNED)
 @pytest.mark.parametrize("modules", [("conv 4 1", "linear 3"), ("maxpool 1",), ("batchnorm",)])
-def test_channels_that_come_first_are_said_where_it_matters(
+def test_channels_first_give_a_note_where_modules_see_axes(
     tmp_path: Path, name: str, modules: tuple[str, ...]
 ) -> None:
     shape = TURNED[name]
@@ -120,12 +120,12 @@ def test_channels_that_come_first_are_said_where_it_matters(
 @pytest.mark.parametrize(
     "shape", [(8, 9, 3), (28, 28), (28, 28, 1), (3, 4, 5), (3, 3, 3), (64, 7, 7)]
 )
-def test_channels_that_come_last_are_not(tmp_path: Path, shape: tuple[int, ...]) -> None:
+def test_channels_last_give_no_note(tmp_path: Path, shape: tuple[int, ...]) -> None:
     data = loaded(tmp_path, RNG.standard_normal((60, *shape)))
     assert notes(net("conv 4 1", "linear 3"), data) == []
 
 
-def test_a_module_that_cannot_take_channels_first_says_why(tmp_path: Path) -> None:
+def test_the_error_of_a_module_names_channels_first(tmp_path: Path) -> None:
     data = loaded(tmp_path, RNG.standard_normal((60, 3, 8, 8)))
     text = refused(net("conv 4 5", "linear 3"), facts_of(data))
     assert text.startswith("layer[0].modules[0]: 'conv 4 5'")
@@ -170,13 +170,13 @@ ODD = {
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_labels_that_are_not_numbered_from_0_are_said_with_the_way_to_number_them(
+def test_labels_that_are_not_numbered_from_0_give_a_note_and_a_remedy(
     tmp_path: Path, name: str
 ) -> None:
     y, values, mend, refusal_says = ODD[name]
     data = loaded(tmp_path, y=y)
     (note,) = data.notes
-    assert note.startswith(f"the labels are not all of 0 to {y.max()} but {values};")
+    assert note.startswith(f"the labels are {values}, not all of 0 to {y.max()};")
     assert mend in note
     text = refused(net("linear 2"), facts_of(data))
     assert refusal_says in text
@@ -188,7 +188,7 @@ def test_labels_that_are_not_numbered_from_0_are_said_with_the_way_to_number_the
 
 
 @pytest.mark.parametrize("classes", [2, 3, 10])
-def test_nothing_is_said_of_labels_from_0(tmp_path: Path, classes: int) -> None:
+def test_labels_from_0_give_no_note(tmp_path: Path, classes: int) -> None:
     data = loaded(tmp_path, y=np.arange(60) % classes)
     assert data.notes == ()
     text = refused(net("linear 1"), facts_of(data))
@@ -196,7 +196,7 @@ def test_nothing_is_said_of_labels_from_0(tmp_path: Path, classes: int) -> None:
 
 
 @pytest.mark.parametrize("unknown", [1, 2])
-def test_classes_that_only_the_test_set_has_are_said(tmp_path: Path, unknown: int) -> None:
+def test_classes_of_the_test_set_alone_give_a_note(tmp_path: Path, unknown: int) -> None:
     y = np.arange(60) % 2
     y[50 : 50 + unknown] = np.arange(2, 2 + unknown)
     (note,) = loaded(tmp_path, y=y).notes
@@ -214,7 +214,9 @@ SHAPED = {
 
 
 @pytest.mark.parametrize("name", SHAPED)
-def test_labels_of_another_form_are_told_how_to_save_them(tmp_path: Path, name: str) -> None:
+def test_the_error_for_labels_of_another_form_says_how_to_save_them(
+    tmp_path: Path, name: str
+) -> None:
     y, said = SHAPED[name]
     row = y.shape[0] == 1
     train, test = (y[:, :40], y[:, 40:]) if row else (y[:40], y[40:])
@@ -224,7 +226,9 @@ def test_labels_of_another_form_are_told_how_to_save_them(tmp_path: Path, name: 
 
 
 @pytest.mark.parametrize("key", ["train", "test"])
-def test_examples_along_the_last_axis_are_told_how_to_turn(tmp_path: Path, key: str) -> None:
+def test_the_error_for_examples_along_the_last_axis_names_moveaxis(
+    tmp_path: Path, key: str
+) -> None:
     content = arrays()
     content[f"x_{key}"] = np.moveaxis(np.zeros((9, 5, 5), np.uint8), 0, -1)
     content[f"y_{key}"] = np.zeros(9, np.uint8)
@@ -244,7 +248,7 @@ def test_examples_along_the_last_axis_are_told_how_to_turn(tmp_path: Path, key: 
     ],
 )
 @pytest.mark.parametrize("outputs", [1, 3, 10])
-def test_labels_of_floats_are_told_to_be_integers_whatever_the_last_layer(
+def test_float_labels_are_refused_before_the_width_of_the_last_layer(
     tmp_path: Path, y: Array, mend: str, outputs: int
 ) -> None:
     facts = facts_of(loaded(tmp_path, y=y))
@@ -257,7 +261,7 @@ def test_labels_of_floats_are_told_to_be_integers_whatever_the_last_layer(
 
 
 @pytest.mark.parametrize(("low", "high", "odd"), [(0, 1, False), (-1, 1, True), (0, 9, True)])
-def test_targets_that_are_no_probabilities_are_said(
+def test_targets_outside_0_to_1_give_a_note_with_binary_cross_entropy(
     tmp_path: Path, low: int, high: int, odd: bool
 ) -> None:
     y = np.where(np.eye(3)[Y] > 0, high, low) * 1.0
@@ -267,7 +271,7 @@ def test_targets_that_are_no_probabilities_are_said(
     assert notes(net("linear 3", loss="squared-error"), data) == []
 
 
-def test_facts_of_before_labels_were_counted_are_good_enough() -> None:
+def test_facts_without_labels_give_the_plain_error() -> None:
     facts = Facts((4,), "<f4", 1.0, classes=3, labelled=True, examples=40, tests=20)
     assert refused(net("linear 2"), facts).endswith("labels go up to 2; end it with 'linear 3'")
     with pytest.raises(SpecError, match="distinct: 0 is less than 1"):

@@ -36,7 +36,7 @@ def homeless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_without_a_home_the_cache_is_a_private_folder_of_what_is_temporary(homeless: Path) -> None:
+def test_without_a_home_the_cache_is_a_private_folder_for_temporary_files(homeless: Path) -> None:
     folder = places.cache("images")
     assert folder == homeless / f"dni-cache-{os.getuid()}" / "images"
     assert stat.S_IMODE(folder.parent.stat().st_mode) == 0o700
@@ -67,7 +67,7 @@ def test_a_folder_that_is_not_private_is_never_the_cache(homeless: Path, taken: 
         folder.chmod(0o777)
     text = refusal(lambda: places.cache("images"))
     assert text.startswith(f"{folder}: ")
-    assert text.endswith("name a folder in DNI_CACHE")
+    assert text.endswith("set DNI_CACHE to another folder")
 
 
 @pytest.mark.parametrize("below", ["", "data", "a/b"])
@@ -86,20 +86,20 @@ def test_a_tilde_is_the_home_in_both_variables_and_in_a_path(
 
 @pytest.mark.parametrize("text", ["~nobody-of-this-name", "~nobody-of-this-name/data", "~~/x"])
 @pytest.mark.parametrize("key", ["DNI_DATA", "DNI_CACHE"])
-def test_a_tilde_that_names_nobody_is_a_mistake_of_the_user(
+def test_the_tilde_of_an_unknown_user_is_a_data_error(
     monkeypatch: pytest.MonkeyPatch, key: str, text: str
 ) -> None:
     monkeypatch.setenv(key, text)
     with pytest.raises(DataError) as caught:
         catalogue()
     assert str(caught.value).startswith(f"{key}: {text!r}: ")
-    assert str(caught.value).endswith("give the whole path")
+    assert str(caught.value).endswith("give the full path")
     shown = CliRunner().invoke(cli.main, ["data", "list"])
     assert shown.exit_code == 2
     assert isinstance(shown.exception, SystemExit)
 
 
-def test_a_tilde_without_a_home_is_a_mistake_of_the_user(
+def test_a_tilde_without_a_home_is_a_data_error(
     homeless: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DNI_DATA", "~/data")

@@ -1,4 +1,4 @@
-"""Every run begins with what it learns from, and with what is odd about that."""
+"""Every run begins with a summary of its data, and with the notes on them."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def dni(*words: str) -> Result:
     "words",
     [("check",), ("run", "--engine", "inline"), ("run", "--engine", "inline", "--run-dir", "r")],
 )
-def test_it_is_said_once_and_first(words: tuple[str, ...]) -> None:
+def test_the_summary_and_the_notes_come_first_and_once(words: tuple[str, ...]) -> None:
     lines = dni(words[0], "net.toml", *words[1:]).stdout.splitlines()
     assert lines[0] == SUMMARY
     assert lines[1].startswith(NOTE)
     assert sum(SUMMARY in line or NOTE in line for line in lines) == 2
 
 
-def test_with_json_it_is_not_among_the_json() -> None:
+def test_json_on_standard_output_stays_json() -> None:
     ran = dni("run", "net.toml", "--engine", "inline", "--json")
     assert json.loads(ran.stdout)["steps"] == 4
     assert ran.stderr.splitlines()[0] == SUMMARY
@@ -66,13 +66,13 @@ def test_with_json_it_is_not_among_the_json() -> None:
     assert note.startswith(NOTE)
 
 
-def test_a_comparison_says_it_once() -> None:
+def test_a_comparison_prints_the_summary_once() -> None:
     words = ("--rules", "backprop,no-bprop", "--seeds", "2", "--engine", "inline", "--out", "out")
     shown = dni("compare", "net.toml", *words).output
     assert shown.count(SUMMARY) == shown.count(NOTE) == 1
 
 
-def test_python_is_told_and_nothing_is_printed(
+def test_in_python_the_callback_gets_the_lines_and_nothing_is_printed(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pipeline = read_pipeline(folder / "net.toml")
@@ -88,7 +88,7 @@ def test_python_is_told_and_nothing_is_printed(
     assert capfd.readouterr() == ("", "")
 
 
-def test_evaluate_says_what_is_odd_beside_its_answer() -> None:
+def test_evaluate_prints_notes_on_standard_error() -> None:
     dni("run", "net.toml", "--engine", "inline", "--run-dir", "run")
     ran = dni("evaluate", "run", "--json")
     assert json.loads(ran.stdout)["judged"] == 2

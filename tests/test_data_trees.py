@@ -79,13 +79,13 @@ def test_files_that_are_no_images_are_counted_and_named(tmp_path: Path, pack: Pa
     data = load(path=pack(tmp_path, tree() | dict.fromkeys((*OTHERS, *QUIET), b"text")))
     assert is_read(data)
     shown = ", ".join(map(repr, sorted(OTHERS)))
-    said = f"left out 4 files that are no images in the folder of a class: {shown}"
+    said = f"left out 4 files that are not images in a class folder: {shown}"
     assert data.notes == (said,)
 
 
 @packs
 @pytest.mark.parametrize(("count", "more"), [(1, 0), (5, 0), (6, 1), (1234, 1229)])
-def test_of_many_that_are_left_out_a_few_are_named(
+def test_the_note_on_left_out_files_names_five_at_most(
     tmp_path: Path, pack: Pack, count: int, more: int
 ) -> None:
     others = {f"train/a/{i:04}.txt": b"text" for i in range(count)}
@@ -110,30 +110,30 @@ def test_hidden_files_and_those_of_file_managers_are_passed_over(
     [("train", "val"), ("train", "valid"), ("training", "validation"), ("Train", "Test")],
 )
 @pytest.mark.parametrize("around", ["", "own/"])
-def test_parts_may_go_by_other_names_and_it_is_said(
+def test_other_names_of_the_parts_are_accepted_with_a_note(
     tmp_path: Path, pack: Pack, train: str, test: str, around: str
 ) -> None:
     path = pack(tmp_path, tree(train, test, around))
     data = load(path=path / "own" if path.is_dir() and around else path)
     assert is_read(data, train, test)
     names = {"train": train, "test": test}
-    said = [f"{name}/ serves as {part}/" for part, name in names.items() if name != part]
+    said = [f"{name}/ is used as {part}/" for part, name in names.items() if name != part]
     assert list(data.notes) == said
 
 
 @packs
-def test_of_two_test_sets_the_other_is_said_not_to_be_used(tmp_path: Path, pack: Pack) -> None:
+def test_a_second_test_set_gives_a_note(tmp_path: Path, pack: Pack) -> None:
     data = load(path=pack(tmp_path, tree() | tree(test="val")))
     assert is_read(data)
     assert data.notes == ("val/ is not used: test/ is the test set",)
 
 
 @packs
-def test_a_test_folder_without_classes_leaves_the_part_to_val(tmp_path: Path, pack: Pack) -> None:
+def test_val_is_used_where_test_has_no_classes(tmp_path: Path, pack: Pack) -> None:
     unlabelled = {f"test/{i}.png": picture(pixels("x")) for i in range(3)}
     data = load(path=pack(tmp_path, tree(test="val") | unlabelled))
     assert is_read(data, test="val")
-    assert data.notes == ("val/ serves as test/", "test/ is not used: val/ is the test set")
+    assert data.notes == ("val/ is used as test/", "test/ is not used: val/ is the test set")
 
 
 LACKING = {
@@ -144,7 +144,7 @@ LACKING = {
 
 @packs
 @pytest.mark.parametrize("part", LACKING)
-def test_a_tree_of_one_part_is_told_what_the_other_needs(
+def test_the_error_for_a_missing_part_says_what_to_move(
     tmp_path: Path, pack: Pack, part: str
 ) -> None:
     there, said = LACKING[part]
@@ -155,21 +155,21 @@ def test_a_tree_of_one_part_is_told_what_the_other_needs(
 
 
 @packs
-def test_images_in_no_class_are_told_what_a_class_is(tmp_path: Path, pack: Pack) -> None:
+def test_the_error_for_images_without_class_folders_names_a_few(tmp_path: Path, pack: Pack) -> None:
     files = {f"{part}/{i}.png": b"" for part in ("train", "test") for i in range(500)}
     text = refusal(partial(load, path=pack(tmp_path, files)))
     assert "each class needs a folder of its own; it holds 'test/0.png', 'test/1.png'" in text
     assert text.endswith("and 995 more")
 
 
-def test_classes_without_parts_are_told_so(tmp_path: Path) -> None:
+def test_the_error_for_classes_without_parts_names_the_classes(tmp_path: Path) -> None:
     files = {f"{kind}/{i}.png": b"" for kind in ("cat", "dog") for i in range(3)}
     text = refusal(partial(load, path=in_folder(tmp_path / "own", files)))
     assert "it holds the folders 'cat', 'dog': if these are classes, move them into train/" in text
 
 
 @pytest.mark.parametrize("lacking", [2, 10, 30])
-def test_all_classes_that_lack_are_named_up_to_ten(tmp_path: Path, lacking: int) -> None:
+def test_ten_of_the_missing_classes_are_named(tmp_path: Path, lacking: int) -> None:
     more = {f"train/c{i:02}/0.png": picture(pixels("x")) for i in range(lacking)}
     text = refusal(partial(load, path=in_folder(tmp_path / "own", tree() | more)))
     assert "test/ lacks the classes 'c00', 'c01'" in text
@@ -222,7 +222,7 @@ def test_the_notes_of_an_archive_are_kept_with_it(
 
 
 @pytest.mark.parametrize("changed", ["RULES", "_pillow"])
-def test_other_rules_or_another_pillow_decode_anew(
+def test_a_change_of_rules_or_of_pillow_decodes_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
 ) -> None:
     path = in_tar(tmp_path / "own.tar", tree().items())
@@ -273,7 +273,7 @@ def test_a_damaged_zip_of_images_is_refused_or_read_but_never_crashes(tmp_path: 
 
 
 @pytest.mark.parametrize("count", [3, 3000])
-def test_a_zip_of_anything_else_is_told_in_a_line(tmp_path: Path, count: int) -> None:
+def test_the_error_for_a_zip_without_images_is_one_short_line(tmp_path: Path, count: int) -> None:
     path = in_zip(tmp_path / "own.zip", {f"some/where/{i}.csv": b"" for i in range(count)})
     text = refusal(partial(load, path=path))
     assert "holds no pictures such as train/<class>/<name>.png" in text

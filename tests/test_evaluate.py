@@ -1,4 +1,4 @@
-"""What `dni evaluate` needs: a test set that fits the run, and weights that fit the pipeline."""
+"""`dni evaluate` needs a test set that fits the run, and weights that fit the pipeline."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_examples_that_fill_no_batch_are_enough(folder: Path, tmp_path: Path, co
 
 
 @pytest.mark.parametrize("word", ["data.batch=1000", "data.batch=1", 'data.augment=["crop 9"]'])
-def test_what_only_training_needs_is_not_asked_for(folder: Path, word: str) -> None:
+def test_checks_for_training_alone_do_not_apply(folder: Path, word: str) -> None:
     assert judged(folder, folder / "d.npz", word)[1:] == judged(folder, folder / "d.npz")[1:]
 
 
@@ -138,7 +138,7 @@ def test_the_same_numbers_in_another_shape_are_enough_for_linear_layers(
     assert judged(folder, path) == judged(folder, folder / "d.npz")
 
 
-def test_they_are_not_enough_for_a_convolution(tmp_path: Path) -> None:
+def test_a_convolution_needs_examples_of_the_trained_shape(tmp_path: Path) -> None:
     trained(tmp_path, text=NET.replace('"linear 16", "batchnorm"', '"conv 2 1", "batchnorm"'))
     path = saved(tmp_path, TESTS | {"x_test": X[40:].reshape(20, 4, 16)})
     text = refusal(lambda: judged(tmp_path, path), DataError)
@@ -146,16 +146,14 @@ def test_they_are_not_enough_for_a_convolution(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("label", [3, 7, 1000])
-def test_labels_that_the_run_does_not_know_are_refused(
-    folder: Path, tmp_path: Path, label: int
-) -> None:
+def test_labels_beyond_the_outputs_are_refused(folder: Path, tmp_path: Path, label: int) -> None:
     path = saved(tmp_path, TESTS | {"y_test": np.where(Y[40:] == 0, label, 1)})
     text = refusal(lambda: judged(folder, path), DataError)
     assert f"y_test has labels up to {label}, but the run knows 3 classes, 0 to 2" in text
 
 
 @pytest.mark.parametrize("targets", [Y[40:] * 1.0, np.eye(3)[Y[40:]]])
-def test_floats_are_no_labels_for_a_run_on_labels(
+def test_float_targets_are_refused_with_cross_entropy(
     folder: Path, tmp_path: Path, targets: Array
 ) -> None:
     text = refusal(lambda: judged(folder, saved(tmp_path, TESTS | {"y_test": targets})), DataError)
@@ -163,9 +161,7 @@ def test_floats_are_no_labels_for_a_run_on_labels(
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "i8"])
-def test_integers_are_scaled_as_those_that_the_run_was_trained_on(
-    tmp_path: Path, dtype: str
-) -> None:
+def test_integers_are_scaled_as_in_training(tmp_path: Path, dtype: str) -> None:
     made = {key: a.astype(dtype) if key.startswith("x") else a for key, a in WHOLE.items()}
     saved(tmp_path, made).rename(tmp_path / "d.npz")
     trained(tmp_path)
@@ -177,7 +173,7 @@ def test_integers_are_scaled_as_those_that_the_run_was_trained_on(
     assert judged(tmp_path, saved(tmp_path, alone)) == expected
 
 
-def test_the_digits_in_a_file_are_judged_as_the_embedded_ones(tmp_path: Path) -> None:
+def test_the_digits_from_a_file_give_the_loss_of_the_embedded_ones(tmp_path: Path) -> None:
     trained(tmp_path, text=NET.replace('path = "d.npz"', 'name = "digits"').replace("3", "10"))
     embedded = evaluate(tmp_path / "run")
     with np.load(digits.PATH) as whole:
@@ -190,7 +186,7 @@ def test_the_digits_in_a_file_are_judged_as_the_embedded_ones(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("kind", ["f4", "u2"])
-def test_a_test_set_of_another_dtype_is_told(folder: Path, tmp_path: Path, kind: str) -> None:
+def test_a_test_set_of_another_dtype_gives_a_note(folder: Path, tmp_path: Path, kind: str) -> None:
     x = X[40:] / 255 if kind == "f4" else X[40:]
     path = saved(tmp_path, TESTS | {"x_test": x.astype(kind)})
     told: list[str] = []
@@ -253,7 +249,7 @@ def test_weights_that_do_not_fit_are_refused_by_file_and_array(
     assert said in text
 
 
-def test_arrays_that_only_training_needs_are_not_asked_for(folder: Path, tmp_path: Path) -> None:
+def test_optimiser_state_is_not_needed(folder: Path, tmp_path: Path) -> None:
     def change(content: dict[str, Array]) -> None:
         for name in [name for name in content if name.startswith("optimizer.")]:
             del content[name]
@@ -275,13 +271,15 @@ def test_the_weights_of_another_layer_are_refused(
 
 
 @pytest.mark.parametrize("kept", [0, 5, 100, 0.5, 0.99])
-def test_a_truncated_file_is_called_cut_off(folder: Path, tmp_path: Path, kept: float) -> None:
+def test_a_truncated_weights_file_is_called_truncated(
+    folder: Path, tmp_path: Path, kept: float
+) -> None:
     path = changed(folder, tmp_path, lambda content: content)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(kept if kept >= 1 else kept * len(whole))])
     text = refusal(lambda: judged(tmp_path, folder / "d.npz"), RunError)
     assert text.startswith(f"{path}: ")
-    assert text.endswith("the file is cut off or damaged")
+    assert text.endswith("the file is truncated or damaged")
     path.unlink()
     text = refusal(lambda: judged(tmp_path, folder / "d.npz"), RunError)
     assert text == f"{path}: is not there; the run left no weights of this layer"
@@ -290,9 +288,7 @@ def test_a_truncated_file_is_called_cut_off(folder: Path, tmp_path: Path, kept: 
 @pytest.mark.parametrize(
     ("key", "value"), [("shape", "none"), ("dtype", "wide"), ("scale", "large")]
 )
-def test_metadata_that_cannot_be_are_refused(
-    folder: Path, tmp_path: Path, key: str, value: str
-) -> None:
+def test_invalid_metadata_are_refused(folder: Path, tmp_path: Path, key: str, value: str) -> None:
     shutil.copytree(folder / "run", tmp_path / "run")
     path = tmp_path / "run" / "weights" / "layer0.safetensors"
     with safe_open(path, "numpy") as file:
@@ -302,7 +298,7 @@ def test_metadata_that_cannot_be_are_refused(
     assert text.startswith(f"{path}: its metadata cannot be read: ")
 
 
-def test_a_run_without_metadata_is_judged_by_the_data_alone(folder: Path, tmp_path: Path) -> None:
+def test_weights_without_metadata_are_accepted(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder / "run", tmp_path / "run")
     for path in (tmp_path / "run" / "weights").iterdir():
         save_file(load_file(path), path)

@@ -23,7 +23,7 @@ _UNUSED: Final = ("optimizer.", "synthetic.", "inputs.")
 
 
 class Saved(NamedTuple):
-    """What a run left of a layer: the file, its arrays by name, and the texts kept beside them."""
+    """The file of a layer's weights: its path, its arrays by name, and its metadata."""
 
     path: str
     arrays: Mapping[str, Array]

@@ -1,6 +1,6 @@
-"""Whether a pipeline and its data fit together: what is refused before anything starts.
+"""Whether a pipeline and its data fit together, checked before anything starts.
 
-All that is asked here can be answered from the shapes of modules; no array is made.
+The checks use the shapes of modules alone; no array is made.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _turned(pipeline: Pipeline, shape: Shape) -> str:
 
 
 def reads_images(pipeline: Pipeline) -> bool:
-    """Whether it matters which axis of an example is which, before they are put in one row."""
+    """Whether a module sees the axes of an example before they are flattened."""
     for layer in pipeline.layer:
         for text in layer.modules:
             word, *_ = text.split() or [""]
@@ -102,7 +102,7 @@ def _check_outputs(pipeline: Pipeline, facts: Facts, shape: Shape) -> None:
 
 
 def _labels(facts: Facts) -> str:
-    """How far the labels go, and what to do where the last layer has too few outputs."""
+    """What the labels are, and what to do where the last layer has too few outputs."""
     last = facts.classes - 1
     if not facts.labels or facts.distinct == facts.classes:
         return f"labels go up to {last}; end it with 'linear {facts.classes}'"
@@ -121,25 +121,25 @@ def _labels(facts: Facts) -> str:
 
 
 def _check_batchnorm(pipeline: Pipeline, facts: Facts, made: Sequence[Sequence[Module]]) -> None:
-    """Refuse batch-norm over a single number, which forgets whatever it is given."""
+    """Refuse batch normalisation over a single value, whose output is constant."""
     for key, row in _rows(pipeline, facts, made):
         for j, module in enumerate(row):
             single = pipeline.data.batch * math.prod(module.output[:-1]) == 1
             if isinstance(module, BatchNorm) and single:
                 where, mend = key
                 raise SpecError(
-                    f"{where.format(j)}: batch-norm of one example a batch gives the same "
-                    f"whatever comes, so nothing is learned; set data.batch to 2 or more, or {mend}"
+                    f"{where.format(j)}: batch normalisation over one value per channel "
+                    f"(data.batch = 1) gives a constant; set data.batch to 2 or more, or {mend}"
                 )
 
 
 def _rows(
     pipeline: Pipeline, facts: Facts, made: Sequence[Sequence[Module]]
 ) -> Iterator[tuple[tuple[str, str], Sequence[Module]]]:
-    """All modules in a row that train, with how to name one of them and what else can be done."""
+    """The modules of every layer and model that trains, each with its key and a remedy."""
     last = len(made) - 1
     for i, layer in enumerate(made):
-        yield (f"layer[{i}].modules[{{}}]", "leave 'batchnorm' out"), layer
+        yield (f"layer[{i}].modules[{{}}]", "remove 'batchnorm'"), layer
         if i < last and pipeline.decoupled:
             model = gradient_modules(pipeline, facts, layer[-1].output)
             yield (f"synthetic.hidden: behind layer{i}", "set synthetic.hidden = []"), model
@@ -166,7 +166,7 @@ def guess_modules(pipeline: Pipeline, facts: Facts, shape: Shape) -> list[Module
 
 
 def notes(pipeline: Pipeline, data: Dataset) -> list[str]:
-    """The lines that a person should read before `pipeline` trains on `data`."""
+    """One line for each thing that a user should know before `pipeline` trains on `data`."""
     found = [*data.notes]
     if reads_images(pipeline) or pipeline.data.augment:
         found += filter(None, [channels_first(data.shape)])

@@ -24,21 +24,21 @@ LARGEST: Final = 1 << 26
 MOST: Final = 1 << 21
 """Members that an archive may have."""
 HEAD: Final = 16
-"""Bytes by which a member's kind is known."""
+"""Bytes that tell the format of a member."""
 _SLACK: Final = 1 << 20  # bytes of headers and padding around a member
 _ENCRYPTED: Final = 1  # a flag of a zip's member
 _MAGIC: Final = slice(257, 262)
 
 
-class Unreadable(Exception):  # noqa: N818  not the end: who reads many files collects them
-    """Why a file is no image that can be learned from; reads on from the file's name."""
+class Unreadable(Exception):  # noqa: N818  the caller collects these and raises one DataError
+    """Why a file cannot be used as an image; the text continues a sentence that names the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file or folder; what it holds can be read once, until the next member is asked for.
+    """A file or folder; its content can be read once, before the next member is asked for.
 
-    Reading raises Unreadable, or DataError where no further member can be read either.
+    Reading raises Unreadable, or DataError where the whole archive is broken.
     """
 
     name: str
@@ -96,7 +96,7 @@ def _zipped(path: Path) -> Iterator[Member]:
     with _sound(path, partial(zipfile.ZipFile, path), ()) as packed:
         for found in packed.infolist():
             _refuse_large(path, found.filename, found.file_size)
-            name = found.filename.replace("\\", "/").removeprefix("./")  # some of Windows
+            name = found.filename.replace("\\", "/").removeprefix("./")  # zips made on Windows
             yield Member(name, found.is_dir(), partial(_unzipped, packed, found, path))
 
 
@@ -133,10 +133,10 @@ class _Metered:
 def _sound(
     path: Path, call: Callable[[], T], told: tuple[type[Exception], ...] = (OSError, *BROKEN)
 ) -> T:
-    """What `call` returns; `told` are exceptions that whoever opened the file makes words of."""
+    """What `call` returns, with errors as DataError; `told` are converted by the caller instead."""
     try:
         return call()
-    # Every kind: what tarfile and zipfile raise over broken files is no part of their promise.
+    # Every exception: tarfile and zipfile do not document what they raise for broken files.
     except Exception as error:
         if isinstance(error, (DataError, *told)):
             raise

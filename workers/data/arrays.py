@@ -83,8 +83,9 @@ def _is_one_hot(raw: NDArray[np.generic]) -> bool:
 def _refuse_dtype(raw: NDArray[np.generic], label: str) -> None:
     if raw.dtype.kind in "US":
         raise DataError(
-            f"{label}: dtype {raw.dtype}: text cannot be trained on; number the classes with "
-            "numpy.unique(y, return_inverse=True)[1], of training and test labels in one array"
+            f"{label}: dtype {raw.dtype}: text cannot be trained on; number the classes: save "
+            "numpy.unique(y, return_inverse=True)[1], with y the training and test labels in one "
+            "array"
         )
     if raw.dtype.kind not in "biuf":
         raise DataError(

@@ -25,9 +25,9 @@ class Dataset:
     `y_train`, `y_test`: int64 class labels `(n,)`, or float32 targets `(n, k)`.
     `classes`: number of classes, or `k` for float targets.
     `scale`: what the first layer multiplies integer inputs by (1.0 for floats).
-    `notes`: lines that a person should read before anything is learned from the data.
+    `notes`: one line for each thing about the data that a user should know before training.
 
-    Where only a test set was asked for, the training set may have no examples.
+    The training set may have no examples where only the test set was asked for.
     """
 
     name: str
@@ -106,7 +106,7 @@ def build(
 
 
 def _refuse_row(y: NDArray[np.generic], examples: int, label: str) -> None:
-    """Refuse what several libraries save labels as: one row with all of them."""
+    """Refuse labels in one row, `(1, n)`, as MATLAB saves them."""
     if y.ndim == 2 and y.shape == (1, examples) and examples > 1:
         raise DataError(
             f"{label}: shape {y.shape} is one row; save y.reshape(-1), of shape {(examples,)}"

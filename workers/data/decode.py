@@ -1,4 +1,4 @@
-"""One image file becomes an array of 8-bit pixels, or there is a reason why it cannot.
+"""Decodes one image file into an array of 8-bit pixels, or says why that is not possible.
 
 Pillow decodes. A format is known by the content of a file, not by its name. Formats for which
 Pillow calls another program, or which it recognises but cannot decode, are never opened.
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
 PIXELS: Final = 1 << 24
 """Pixels that one image may have."""
 RULES: Final = 2
-"""Counts the changes of what images are decoded to: part of the name of what is kept of them."""
+"""The version of the decoding rules; part of the name of cached arrays."""
 _CLOSED: Final = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}
 _SIGNATURES: Final = re.compile(
     rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|BM....\0\0\0\0|II\*\0|MM\0\*|RIFF....WEBP",
     re.DOTALL,
 )
-"""How the files of common formats begin, which are images whatever their names end in."""
+"""The first bytes of common formats; a file with them is an image under any name."""
 _DEEP: Final = re.compile(r"(?:L|LA|RGBA?|RGBX|RGBa|CMYK);(?:12|16|32)[A-Z]*")
-"""What Pillow reads with more than 8 bits a channel, of which it keeps 8 without a word."""
+"""Raw modes with more than 8 bits per channel, which Pillow silently cuts to 8."""
 _COLOURS: Final = {"L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"}
 _ORIENTATION: Final = 0x0112  # the tag of EXIF
 
 
 class Kind(NamedTuple):
-    """What all images of a data set have in common; the size in pixels."""
+    """The mode and size, in pixels, that all images of a data set must share."""
 
     mode: str
     width: int
@@ -67,7 +67,7 @@ class Decoder:
 
     def __init__(self, label: str) -> None:
         try:
-            # Not at the top: only who has images needs it.
+            # Not at the top of the module: only data sets of images need Pillow.
             from PIL import Image, UnidentifiedImageError
         except ImportError:
             raise DataError(
@@ -80,7 +80,7 @@ class Decoder:
         self._suffixes = {end for end, form in by_suffix.items() if form not in _CLOSED}
 
     def is_image(self, member: Member) -> bool:
-        """Whether the file means to be an image, by the end of its name or by how it begins."""
+        """Whether the suffix or the first bytes of the file are those of an image."""
         if PurePosixPath(member.name).suffix.lower() in self._suffixes:
             return True
         with suppress(Unreadable):
@@ -96,7 +96,7 @@ class Decoder:
             raise Unreadable("is empty")
         try:
             with warnings.catch_warnings():
-                # Whatever Pillow finds odd is said by an error or does not matter.
+                # A fault that matters raises an error; the warnings of Pillow add nothing.
                 warnings.simplefilter("ignore")
                 with self._pillow.open(io.BytesIO(content), formats=self._formats) as image:
                     return self._decoded(image, content)
@@ -104,7 +104,7 @@ class Decoder:
             raise
         except self._unknown:
             raise Unreadable("is no image that Pillow can read") from None
-        # Every kind: what Pillow raises over a broken image is no part of its promise.
+        # Every exception: Pillow does not document what it raises for broken images.
         except Exception as error:
             reason = textwrap.shorten(str(error), 160)
             raise Unreadable(f"cannot be decoded: {reason}") from error
@@ -114,7 +114,7 @@ class Decoder:
             raise Unreadable(f"claims {image.width} x {image.height} pixels; too large")
         if _is_deep(image, content):
             raise Unreadable(
-                f"has more than 8 bits a channel (mode {image.mode}), which would be lost; "
+                f"has more than 8 bits per channel (mode {image.mode}), which would be cut to 8; "
                 "save it with 8 bits, or all as arrays in an .npz"
             )
         frames = 1 if image.format in ("MPO", "PSD") else getattr(image, "n_frames", 1)
@@ -127,7 +127,7 @@ class Decoder:
         """`made`, turned as the EXIF orientation of `source` says."""
         turns = self._pillow.Transpose
         orientation = 1
-        with suppress(Exception):  # EXIF that is broken says nothing
+        with suppress(Exception):  # broken EXIF is ignored
             orientation = source.getexif().get(_ORIENTATION, 1)
         turn = {
             2: turns.FLIP_LEFT_RIGHT,
@@ -145,7 +145,7 @@ def _mode(image: ImageFile) -> str:
     """The mode to convert a loaded image to. Raises Unreadable."""
     if image.has_transparency_data:
         return "RGBA"
-    if image.mode in ("1", "L") and image.format != "GIF":  # grey in one GIF, colours in the next
+    if image.mode in ("1", "L") and image.format != "GIF":  # a GIF may be grey and the next one not
         return "L"
     if image.mode in _COLOURS:
         return "RGB"
@@ -153,7 +153,7 @@ def _mode(image: ImageFile) -> str:
 
 
 def _is_deep(image: ImageFile, content: bytes) -> bool:
-    """Whether Pillow would cut numbers of more than 8 bits, or keeps them as they are."""
+    """Whether the image has more than 8 bits per channel."""
     if image.mode[0] in "IF":
         return True
     if image.format == "JPEG2000":

@@ -52,7 +52,7 @@ def _load(path: Path, tests_only: bool) -> Dataset:
 
 
 def _around(path: Path, read: images.Read) -> tuple[images.Arrays, str, tuple[str, ...]]:
-    """What `build` wants of arrays that were read from `path`, with notes of how."""
+    """The arguments of `build` after the name, for arrays that were read from `path`."""
     arrays, notes = read
     return arrays, str(path), notes
 
@@ -113,7 +113,7 @@ def _beside(path: Path) -> str:
 
 
 def _instead(path: Path) -> str:
-    """A hint at what may have been meant by naming the folder `path`, and at what is there."""
+    """A hint: a data set inside the folder `path`, or else what the folder holds."""
     children = sorted(child for child in path.iterdir() if not child.name.startswith("."))
     for child in children:
         if child.suffix == ".npz" or (child.is_dir() and (_inside(child) or tree.is_tree(child))):

@@ -1,7 +1,7 @@
 """Trees of images become arrays, and those of an archive only once.
 
-Each image goes straight to its row: no more is held than the data set and one image. All that is
-wrong with the images is told at once.
+Each image is decoded into its row, so memory holds the data set and one image. One error lists all
+images that cannot be used.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _NOTES: Final = "notes"
 
 Arrays = dict[str, NDArray[np.generic]]
 Read = tuple[Arrays, tuple[str, ...]]
-"""Arrays by their names in `dataset.KEYS`, and what a person should know of how they were read."""
+"""Arrays by their names in `dataset.KEYS`, and notes on how they were read."""
 
 
 def folder(path: Path, tests_only: bool = False) -> Read:
@@ -61,7 +61,7 @@ def packed(path: Path, tests_only: bool = False) -> Read:
 
 
 def _pillow() -> str:
-    """The version of Pillow: another one may read more, or read it in another way."""
+    """The version of Pillow, on which the decoded arrays depend."""
     try:
         return version("pillow")
     except PackageNotFoundError:
@@ -86,7 +86,7 @@ def _decoded(members: Callable[[], Iterator[Member]], label: str, tests_only: bo
 
 
 class _Images:
-    """The arrays while they are filled: images of one kind; and by name what else came."""
+    """The arrays while they are filled, and the images that do not fit, by name."""
 
     def __init__(self, index: tree.Index, label: str) -> None:
         self.x: dict[str, NDArray[np.uint8]] = {}
@@ -113,12 +113,13 @@ class _Images:
 
     def refuse(self) -> None:
         """Raise DataError that names the images which are broken or unlike most others."""
-        bad, mend = dict(self._bad), "mend them or take them out"
+        bad, mend = dict(self._bad), "repair or remove them"
         if len(self._kinds) > 1:
             usual = max(self._kinds, key=lambda kind: len(self._kinds[kind]))
+            one = self._kinds[usual][0]
             odd = (kind for kind in self._kinds if kind != usual)
             bad |= {name: f"is {kind}" for kind in odd for name in self._kinds[kind]}
-            mend = f"most, such as {self._kinds[usual][0]!r}, are {usual}: make all of one kind"
+            mend = f"most, such as {one!r}, are {usual}: convert or resize the others"
         if bad:
             shown = listed((f"{name!r}: {bad[name]}" for name in sorted(bad)), divider="; ")
             total = len(self._index.rows)
@@ -126,7 +127,7 @@ class _Images:
             raise DataError(f"{self._label}: {count}{shown}; {mend}")
 
     def notes(self) -> tuple[str, ...]:
-        """What is to be said of images that were read in part."""
+        """A note on images of which one frame was read."""
         if not self._moving:
             return ()
         shown = listed((repr(name) for name in sorted(self._moving)), _SHOWN)

@@ -1,4 +1,4 @@
-"""What a file is that is no data set, and how to make one of it: known by how it begins."""
+"""Names the format of a file that is not a data set, and says how to convert it."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _ARRAYS: Final = {
         "a pickle, which is never loaded here; load it in Python",
     ),
 }
-"""Formats that hold arrays, by how they begin."""
+"""Formats that hold arrays, by their first bytes."""
 _OTHERS: Final = {
-    b"PK\3": "is cut off: an .npz or zip file without its end; copy or save it again",
+    b"PK\3": "is truncated: the end of the .npz or zip file is missing; copy or save it again",
     b"\0\0\x08": "is one IDX file; give the folder that holds all of them",
     b"BZh": "is compressed by bzip2; unpack it first",
     b"\x28\xb5\x2f\xfd": "is compressed by zstd; unpack it first",
@@ -61,7 +61,7 @@ _IN_ZIP: Final = {
 
 
 def described(path: Path) -> str:
-    """What the file at `path` is and what to do with it; reads on from its name.
+    """The format of the file at `path` and how to convert it, to follow the file's name.
 
     Raises OSError where it cannot be read.
     """
@@ -79,7 +79,7 @@ def described(path: Path) -> str:
 
 
 def of_zip(names: Iterable[str]) -> str | None:
-    """What a zip file with members of these `names` is, where it is known to hold arrays."""
+    """The same for a zip file with members of these `names`; None where they tell nothing."""
     ends = {name.rpartition("/")[2] for name in names}
     return next((_mend(what) for end, what in _IN_ZIP.items() if end in ends), None)
 

@@ -1,4 +1,4 @@
-"""Lists in messages, which are never longer than a person reads."""
+"""Lists in messages, capped to a length that people read."""
 
 from __future__ import annotations
 

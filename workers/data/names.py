@@ -20,7 +20,7 @@ _WORDS: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 
 
 def meaning(name: str) -> tuple[str | None, str | None]:
-    """Kind ("x" or "y") and part ("train" or "test") that `name` speaks of, each None if neither.
+    """Kind ("x" or "y") and part ("train" or "test") in the words of `name`, each None if absent.
 
     `X_train`, `trainImages` and `train_x` are ("x", "train"); `labels` is ("y", None).
     """
@@ -37,7 +37,7 @@ def _first(words: Iterable[str], known: dict[str, re.Pattern[str]]) -> str | Non
 
 
 def meant(key: str, names: Iterable[str]) -> str | None:
-    """The one of `names` that means the array `key`, by its words or as a slip of the pen."""
+    """The one of `names` that means the array `key`, by its words or as a misspelling."""
     strange = [name for name in names if name not in KEYS]
     kind, _, part = key.partition("_")
     for name in strange:
@@ -49,6 +49,6 @@ def meant(key: str, names: Iterable[str]) -> str | None:
 
 
 def undivided(names: Iterable[str]) -> dict[str, str]:
-    """By kind, the arrays whose names speak of no part: all the examples in one array."""
+    """By kind, "x" or "y", the names without a part, such as `images`."""
     found = {meaning(name): name for name in reversed(list(names))}
     return {kind: found[kind, None] for kind in _KINDS if (kind, None) in found}

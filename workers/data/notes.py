@@ -1,4 +1,4 @@
-"""What is odd about arrays that can be trained on: the lines that a person reads before a run."""
+"""Notes on arrays that can be trained on but are probably not what the user meant."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 from workers.data.listing import listed
 
 _LARGE: Final = 2.0
-"""The largest number that images of floats have when somebody scaled them."""
+"""The largest value of images of floats that count as scaled."""
 _SMALL: Final = 0.1
-"""The largest number of 8-bit inputs, once they are divided by 255, that is suspiciously small."""
+"""The largest value of 8-bit inputs, after scaling, that counts as too small."""
 _BYTE: Final = 255
 _ROW: Final = 16
-"""Numbers that a row has at least to be taken for the pixels of an image."""
+"""The least length of a row that can be the pixels of an image."""
 _CHANNELS: Final = (1, 3, 4)
 
 Array = NDArray[np.generic]
 
 
 def of_inputs(key: str, x: Array, scale: float) -> list[str]:
-    """What is odd about the examples `x`, `(n, *shape)`, of the array `key`.
+    """Notes on the examples `x`, `(n, *shape)`, of the array `key`.
 
     They are integers as they are stored, which are multiplied by `scale`, or float32.
     """
@@ -49,11 +49,11 @@ def _of_floats(key: str, x: Array) -> list[str]:
     mend = f"divide them by {divisor:g}"
     if high <= _BYTE and (high > _SMALL * _BYTE) and _are_whole(x):
         mend += ", or save them as uint8, which is scaled to 0...1"
-    return [f"{key} holds floats from {low:g} to {high:g}, from which networks learn badly: {mend}"]
+    return [f"{key} holds floats from {low:g} to {high:g}, which are not scaled: {mend}"]
 
 
 def _are_rows_of_pixels(x: Array, high: float) -> bool:
-    """Whether rows look like images: features of other kinds do not end just at 255."""
+    """Whether rows look like flattened images: whole numbers up to exactly 255."""
     return high == _BYTE and x.shape[1] >= _ROW and _are_whole(x)
 
 
@@ -64,7 +64,7 @@ def _are_whole(x: Array) -> bool:
 
 
 def of_labels(train: Array, test: Array) -> list[str]:
-    """What is odd about class labels, int64 `(n,)`."""
+    """Notes on class labels, int64 `(n,)`."""
     known, tested = np.unique(train), np.unique(test)
     return _of_gaps(np.union1d(known, tested)) + _of_unknown(np.setdiff1d(tested, known))
 
@@ -74,8 +74,8 @@ def _of_gaps(labels: Array) -> list[str]:
     if count == last + 1:
         return []
     note = (
-        f"the labels are not all of 0 to {last} but {listed(labels)}; to number the classes from "
-        f"0 to {count - 1}, {renumbering(labels.tolist(), count)}"
+        f"the labels are {listed(labels)}, not all of 0 to {last}; to number the classes from 0 "
+        f"to {count - 1}, {renumbering(labels.tolist(), count)}"
     )
     return [note]
 
@@ -99,13 +99,13 @@ def renumbering(first: list[int], count: int, last: int | None = None) -> str:
     if high - low + 1 == count:
         return f"save y_train - {low} and y_test - {low}"
     return (
-        "save numpy.unique(y, return_inverse=True)[1], of the labels of both the training and "
-        "the test set in one array"
+        "save numpy.unique(y, return_inverse=True)[1], with y the training and test labels in one "
+        "array"
     )
 
 
 def channels_first(shape: tuple[int, ...]) -> str | None:
-    """That examples of `shape` look like (channels, height, width), and what to do; else None."""
+    """A note if examples of `shape` look like (channels, height, width), else None."""
     if len(shape) != 3 or shape[0] not in _CHANNELS or shape[2] in _CHANNELS or min(shape[1:]) < 5:
         return None
     return (

@@ -31,7 +31,7 @@ def members(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as packed:
             return packed.namelist()
-    # Every kind: what zipfile raises over a broken file is no part of its promise.
+    # Every exception: zipfile does not document what it raises for broken files.
     except Exception as error:
         raise DataError(f"{path}: {_reason(error)}") from error
 
@@ -57,15 +57,17 @@ def arrays(path: Path, wanted: Sequence[str]) -> dict[str, NDArray[np.generic]]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             for key in wanted:
                 found[key] = np.asarray(archive[key])
-    # Every kind: what numpy and zipfile raise over a broken file is no part of their promise.
+    # Every exception: numpy and zipfile do not document what they raise for broken files.
     except Exception as error:
         raise DataError(f"{path}: {key}: {_reason(error)}") from error
     return found
 
 
 def _held(path: Path) -> dict[str, str]:
-    """What each array in the file is, such as `uint8 (100, 8, 8)`, by name; read from the headers,
-    and empty where a header cannot be read."""
+    """Dtype and shape of each array, such as `uint8 (100, 8, 8)`, by name, from the headers alone.
+
+    The text is empty where a header cannot be read. Raises DataError.
+    """
     found = {}
     names = [name for name in members(path) if name.endswith(_MEMBER)]
     with zipfile.ZipFile(path) as packed:
@@ -82,7 +84,7 @@ def _held(path: Path) -> dict[str, str]:
 
 
 def _lacks(missing: Sequence[str], held: Mapping[str, str]) -> str:
-    """That arrays are missing, which ones may be meant, and what there is."""
+    """Which arrays are missing, which may be meant instead, and what the file holds."""
     word = "array" if len(missing) == 1 else "arrays"
     verb = "is" if len(missing) == 1 else "are"
     names = ", ".join(map(repr, missing))
@@ -94,7 +96,7 @@ def _hint(missing: Sequence[str], held: Iterable[str]) -> str:
     whole = undivided(names)
     parts = {key.partition("_")[2] for key in missing}
     pairs = {key: meant(key, names) for key in missing}
-    if len(parts) == 1:  # the other part is there, so what speaks of none is this one
+    if len(parts) == 1:  # the other part is there, so a name without a part means this one
         pairs = {key: name or whole.get(key[0]) for key, name in pairs.items()}
     found = [(key, name) for key, name in pairs.items() if name]
     if len(missing) == 1 and found:
@@ -105,7 +107,7 @@ def _hint(missing: Sequence[str], held: Iterable[str]) -> str:
         return f"; arrays need their names: {SAVE}"
     if "x" in whole and len(parts) > 1:
         said = " and ".join(map(repr, whole.values()))
-        return f"; divide {said} into a part to train on and one to test on"
+        return f"; split {said} into training and test arrays"
     return ""
 
 
@@ -120,6 +122,6 @@ def _reason(error: Exception) -> str:
     if "allow_pickle" in str(error):
         return "holds Python objects, which are never loaded; save it as a plain array"
     return (
-        f"cannot be read: {textwrap.shorten(str(error), 160)}; the file may be cut off or damaged: "
-        "copy or save it again"
+        f"cannot be read: {textwrap.shorten(str(error), 160)}; the file may be truncated or "
+        "damaged: copy or save it again"
     )

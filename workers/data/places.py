@@ -15,7 +15,7 @@ from protocol.errors import DataError
 def given(name: str) -> tuple[Path, ...]:
     """The user's folders for the data set `name`, best first: $DNI_DATA/name and $DNI_DATA.
 
-    Raises DataError where $DNI_DATA begins with a `~` that names nobody.
+    Raises DataError where $DNI_DATA begins with the `~` of an unknown user.
     """
     root = os.environ.get("DNI_DATA")
     if not root:
@@ -28,7 +28,7 @@ def cache(name: str) -> Path:
     """The folder that keeps what belongs to `name`: in $DNI_CACHE or in the user's cache.
 
     A user without a home has the cache in the folder of temporary files. Raises DataError where
-    $DNI_CACHE begins with a `~` that names nobody.
+    $DNI_CACHE begins with the `~` of an unknown user.
     """
     root = os.environ.get("DNI_CACHE")
     return (expanded(root, "DNI_CACHE") if root else _of_user()) / name
@@ -41,8 +41,8 @@ def expanded(text: str | Path, key: str) -> Path:
         return path.expanduser()
     except (RuntimeError, KeyError):
         raise DataError(
-            f"{key}: {str(text)!r}: no such file or folder: {path.parts[0]!r} is nobody's home "
-            "here; give the whole path"
+            f"{key}: {str(text)!r}: no such file or folder: there is no home folder "
+            f"{path.parts[0]!r}; give the full path"
         ) from None
 
 
@@ -54,16 +54,16 @@ def _of_user() -> Path:
 
 
 def _private(folder: Path) -> Path:
-    """`folder`, which only this user may enter. Raises DataError where it is somebody else's."""
+    """`folder`, made where it is missing. Raises DataError where others may enter or own it."""
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
     except OSError as error:
-        raise DataError(f"{folder}: {error.strerror}; name a folder in DNI_CACHE") from None
+        raise DataError(f"{folder}: {error.strerror}; set DNI_CACHE to another folder") from None
     private = stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o077
     if not private or found.st_uid != os.getuid():
         raise DataError(
-            f"{folder}: is not a folder of yours alone, so it cannot be the cache; "
-            "name a folder in DNI_CACHE"
+            f"{folder}: is not a private folder of this user, so it cannot be the cache; "
+            "set DNI_CACHE to another folder"
         )
     return folder

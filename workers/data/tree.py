@@ -25,9 +25,9 @@ PARTS: Final = {
     "train": ("train", "training"),
     "test": ("test", "testing", "val", "valid", "validation"),
 }
-"""The names of each part's folder, the best first; upper case is as good as lower."""
+"""The names of each part's folder, in order of preference; case does not matter."""
 _QUIET: Final = {"thumbs.db", "desktop.ini", "__macosx"}
-"""What file managers leave, which is passed over as hidden files are."""
+"""Files of file managers, which are skipped without a note, as hidden files are."""
 _SHOWN: Final = 5
 
 Classes = dict[str, list[str]]
@@ -37,7 +37,7 @@ Classes = dict[str, list[str]]
 @dataclass(frozen=True, slots=True)
 class Index:
     """`rows` has the part and the row of each image by its name, `labels` the labels of each
-    part, int64 `(n,)`; `notes` is what a person should know of how the tree was read."""
+    part, int64 `(n,)`; `notes` says how the tree was read."""
 
     rows: dict[str, tuple[str, int]]
     labels: dict[str, NDArray[np.int64]]
@@ -139,7 +139,7 @@ def _entries(found: Iterable[Member], is_image: Callable[[Member], bool]) -> Ite
 
 
 def _parts(entries: list[_Entry], label: str) -> tuple[dict[str, _Part], list[str]]:
-    """What is in each part, and what is to be said of the folders that are the parts."""
+    """The content of each part, and notes on the folders that were taken for the parts."""
     around = _around(entries)
     folders: dict[str, _Part] = {}
     roots = set()
@@ -168,7 +168,7 @@ def _parts(entries: list[_Entry], label: str) -> tuple[dict[str, _Part], list[st
 
 
 def _around(entries: Iterable[_Entry]) -> int:
-    """How many folders are around the parts: 0, or 1 where the names below it say so."""
+    """How many folders are around the parts: 0 or 1."""
     tops = [{_part_of(step) for e in entries for step in e.steps[at : at + 1]} for at in (0, 1)]
     return max((0, 1), key=lambda at: ("train" in tops[at], "test" in tops[at]))
 
@@ -194,7 +194,7 @@ def _chosen(folders: Mapping[str, _Part]) -> tuple[dict[str, _Part], list[str]]:
         tops.sort(key=lambda top: not any(folders[top].classes.values()))
         parts[part] = folders[tops[0]] if tops else _Part()
         if tops and tops[0] != part:
-            notes.append(f"{tops[0]}/ serves as {part}/")
+            notes.append(f"{tops[0]}/ is used as {part}/")
         notes += [f"{top}/ is not used: {tops[0]}/ is the {part} set" for top in tops[1:]]
     return parts, notes
 
@@ -232,9 +232,9 @@ def _left_out(names: list[str]) -> list[str]:
     if not names:
         return []
     one = len(names) == 1
-    what = "file that is no image" if one else "files that are no images"
+    what = "file that is not an image" if one else "files that are not images"
     shown = listed((repr(name) for name in sorted(names)), _SHOWN)
-    return [f"left out {len(names):,} {what} in the folder of a class: {shown}"]
+    return [f"left out {len(names):,} {what} in a class folder: {shown}"]
 
 
 def _part_of(name: str) -> str | None:
