@@ -57,7 +57,8 @@ def run(
     """Train `pipeline` and leave a run folder, as `dni run` does.
 
     `engine` is "local", a process a layer, "inline", all in this process, or the name of one that
-    is installed, such as "ssh" with the `wish` {"hosts": "a,b"}; `tell` gets lines about machines.
+    is installed, such as "ssh" with the `wish` {"hosts": "a,b"}; `tell` gets lines about the data
+    and about machines.
     Without a `display` nothing is printed. Raises UserError for what the user can mend; a run that
     fails on its way is a Result whose `end` says so.
     """
@@ -75,14 +76,13 @@ def run(
     if launcher:
         door = Door(wish[BIND]).check() if BIND in wish else None
         policy = partial(LaunchedHosts, launcher, start_timeout(wish, launcher), tell)
-        plan = _plan(pipeline, run_dir, force)
+        plan = _plan(pipeline, run_dir, force, tell)
         return _elsewhere(plan, engine, launcher, door, tell, display, policy)
     if located(pipeline).data_away:
         raise SpecError(
             f"data.at: {pipeline.data.at!r} is another machine, and none joins with engine {engine}"
         )
-    plan = _plan(pipeline, run_dir, force)
-    _show_notes(pipeline, tell)
+    plan = _plan(pipeline, run_dir, force, tell)
     assert plan.known is not None
     pipeline, (data, facts), costs, folder = plan.pipeline, plan.known, plan.costs, plan.folder
     count = threads(pipeline)
@@ -112,12 +112,12 @@ def up(
 ) -> Result:
     """Train `pipeline` on the machines that join at `bind`, as `dni up` does.
 
-    `tell` gets the line to paste on them and what there is to say of them. Training begins when
-    there are slots for `workers`: one a layer, that many, or with "auto" for all that have joined
-    once no host has come for `wait` seconds (30). Without "auto" `question` is put then, or else
-    the run fails where a `wait` is given. `joins` hosts may join. They come to `advertise` where
-    that is not `bind`. Nothing is encrypted if `insecure`. Raises UserError for what the user can
-    mend.
+    `tell` gets the line to paste on them and what there is to say of them and of the data. Training
+    begins when there are slots for `workers`: one a layer, that many, or with "auto" for all that
+    have joined once no host has come for `wait` seconds (30). Without "auto" `question` is put
+    then, or else the run fails where a `wait` is given. `joins` hosts may join. They come to
+    `advertise` where that is not `bind`. Nothing is encrypted if `insecure`. Raises UserError for
+    what the user can mend.
     """
     from coordinator.several.door import Door
     from coordinator.several.elsewhere import Pasted
@@ -125,43 +125,58 @@ def up(
     from protocol import SpecError
 
     door = Door(bind, advertise, joins, insecure).check()
-    share = workers == "auto"
-    if share and pipeline.workers:
+    if workers == "auto" and pipeline.workers:
         raise SpecError(
             "--workers auto: the pipeline divides its layers itself, by the key workers"
         )
+    share, count = workers == "auto", None if workers == "auto" else workers
     policy = partial(PastedHosts, tell, share=share, seconds=wait, question=question)
-    plan = _plan(pipeline, run_dir, force, None if workers == "auto" else workers)
+    plan = _plan(pipeline, run_dir, force, tell, count)
     return _elsewhere(plan, "several", Pasted(tell), door, tell, display, policy)
 
 
-def check(pipeline: Pipeline) -> list[LayerPlan]:
-    """What every layer of `pipeline` will need, as `dni check` shows. Raises UserError."""
+def check(pipeline: Pipeline, tell: Callable[[str], None] = lambda _: None) -> list[LayerPlan]:
+    """What every layer of `pipeline` will need, as `dni check` shows. Raises UserError.
+
+    `tell` gets lines about the data: what they are, and what is odd about them.
+    """
     from workers.build import facts_of
     from workers.check import check as plan
 
-    return plan(pipeline, facts_of(_load(pipeline)))
+    data = _load(pipeline)
+    plans = plan(pipeline, facts_of(data))
+    _describe(pipeline, data, tell)
+    return plans
 
 
-def evaluate(run_dir: str | Path, overrides: tuple[str, ...] = ()) -> Judgement:
+def evaluate(
+    run_dir: str | Path,
+    overrides: tuple[str, ...] = (),
+    tell: Callable[[str], None] = lambda _: None,
+) -> Judgement:
     """The test error of a run's final weights, as `dni evaluate`. Raises UserError.
 
-    `overrides` say where the data are now: `data.path=…`, `data.at=head`.
+    `overrides` say where the data are now: `data.path=…`, `data.at=head`. Only their test set is
+    needed. `tell` gets lines about what is odd about them.
     """
     from threadpoolctl import threadpool_limits
 
     from coordinator import blas
     from coordinator.record import read_run
     from protocol import SpecError
+    from workers.evaluate import Saved
     from workers.evaluate import evaluate as judge
 
     for override in overrides:
         if not override.strip().startswith("data."):
             raise SpecError(f"-o {override}: of a run that is over only data.… can be another")
-    pipeline, weights = read_run(Path(run_dir), overrides)
-    data = _load(pipeline)
+    pipeline, files = read_run(Path(run_dir), overrides)
+    data = _load(pipeline, tests_only=True)
+    for note in data.notes:
+        tell(f"note: {note}")
+    saved = [Saved(*file) for file in files]
     with threadpool_limits(blas.asked()[0] or blas.cores()):
-        return judge(pipeline, data, weights)
+        return judge(pipeline, data, saved, lambda note: tell(f"note: {note}"))
 
 
 def replay(run_dir: str | Path, layer: int) -> Replayed:
@@ -172,15 +187,7 @@ def replay(run_dir: str | Path, layer: int) -> Replayed:
     return again(pipeline_of(Path(run_dir)), Path(run_dir) / TRACE, layer)
 
 
-def _show_notes(pipeline: Pipeline, tell: Callable[[str], None]) -> None:
-    """Tell what is no mistake in `pipeline`, but perhaps not meant: a line each."""
-    from protocol import notes
-
-    for note in notes(pipeline):
-        tell(f"note: {note}")
-
-
-def _load(pipeline: Pipeline) -> Dataset:
+def _load(pipeline: Pipeline, tests_only: bool = False) -> Dataset:
     from protocol import DataError, located
     from workers.data import load
 
@@ -190,7 +197,20 @@ def _load(pipeline: Pipeline) -> Dataset:
             f"data.at: {pipeline.data.path} is on {pipeline.data.at}; where the data are here too, "
             "give -o data.at=head -o data.path=…"
         )
-    return load(pipeline.data.name, pipeline.data.path)
+    return load(pipeline.data.name, pipeline.data.path, tests_only=tests_only)
+
+
+def _describe(pipeline: Pipeline, data: Dataset | None, tell: Callable[[str], None]) -> None:
+    """Say what a run learns from: a line about the data, and one for each thing that is odd."""
+    from protocol import notes
+    from workers.fit import notes as notes_on_data
+
+    odd = notes(pipeline)
+    if data is not None:
+        tell(data.summary)
+        odd = (*odd, *notes_on_data(pipeline, data))
+    for note in odd:
+        tell(f"note: {note}")
 
 
 class _Plan(NamedTuple):
@@ -206,9 +226,16 @@ class _Plan(NamedTuple):
 
 
 def _plan(
-    pipeline: Pipeline, run_dir: str | Path | None, force: bool, workers: int | None = None
+    pipeline: Pipeline,
+    run_dir: str | Path | None,
+    force: bool,
+    tell: Callable[[str], None],
+    workers: int | None = None,
 ) -> _Plan:
-    """All of it, with the layers in so many `workers`. Raises UserError where they do not fit."""
+    """All of it, with the layers in so many `workers`; `tell` gets lines about the data.
+
+    Raises UserError where they do not fit.
+    """
     from coordinator.folder import RunFolder
     from coordinator.several.placement import divided
     from protocol import located
@@ -225,6 +252,7 @@ def _plan(
         facts = facts_of(data)
         known, costs = (data, facts.as_dict()), {p.name: p.work for p in plan(pipeline, facts)}
     pipeline = divided(pipeline, workers, costs)
+    _describe(pipeline, known[0] if known else None, tell)
     return _Plan(pipeline, known, costs, folder)
 
 
@@ -242,7 +270,6 @@ def _elsewhere(
     from coordinator.train import train
 
     pipeline, folder, costs = plan.pipeline, plan.folder, plan.costs
-    _show_notes(pipeline, tell)
     facts = plan.known[1] if plan.known else None
     del plan  # the source has its own data
     drive = elsewhere(pipeline, launcher, door, facts, costs, tell, policy)
@@ -364,13 +391,23 @@ def compare_command(
     console = Terminal(stderr=as_json)
     read = None if wish.table1 else located(_read(pipeline, overrides))
     cells, out = wish.cells(read, engine)
-    if read:
-        _show_notes(read, console.say)
     display = choose(console) if console.interactive else NoDisplay()
     with options.about(pipeline):
-        train = partial(run, force=True, display=display)
+        train = partial(run, force=True, display=display, tell=_once(console.tell))
         result = compare(cells, out, train, console.tell, wish.goal)
     ctx.exit(end_of_comparison(console, result, out, as_json))
+
+
+def _once(say: Callable[[str], None]) -> Callable[[str], None]:
+    """`say`, for lines that were not said before: several runs have the same data."""
+    said: set[str] = set()
+
+    def tell(line: str) -> None:
+        if line not in said:
+            said.add(line)
+            say(line)
+
+    return tell
 
 
 @main.command("check")
@@ -392,16 +429,19 @@ def check_command(
     from protocol.plain import json_text
 
     read = _read(pipeline, overrides)
+    lines: list[str] = []
     with options.about(pipeline):
-        plans = check(read)
-    _show_notes(read, Terminal(stderr=as_json).say)
+        plans = check(read, lines.append)
     known = not located(read).data_away
     read = divided(read, workers, {p.name: p.work for p in plans} if known else {})
     if as_json:
-        found = {"threads": threads(read), "workers": read.processes}
+        found = {"threads": threads(read), "workers": read.processes, "data": lines}
         click.echo(json_text(found | {"layers": [asdict(plan) for plan in plans]}))
     else:
-        Terminal().show(plan_table(read, [asdict(plan) for plan in plans]))
+        console = Terminal()
+        for line in lines:
+            console.say(line)
+        console.show(plan_table(read, [asdict(plan) for plan in plans]))
 
 
 @main.command("evaluate")
@@ -413,13 +453,15 @@ def evaluate_command(run: Path, overrides: tuple[str, ...], as_json: bool) -> No
 
     RUN is a run folder, the end of a name in runs/, or newest.
 
-    -o says where the data are, if not where they were: -o data.path=elsewhere.npz.
+    -o says where the data are, if not where they were: -o data.path=elsewhere.npz. Only their test
+    set is needed.
     """
     from coordinator.display import Terminal
     from coordinator.tables import judgement_line
     from protocol.plain import json_text
 
-    loss, _, errors, judged, absolute = evaluate(run, overrides)
+    tell = Terminal(stderr=True).tell
+    loss, _, errors, judged, absolute = evaluate(run, overrides, tell)
     found = {"test_error": 100 * errors / judged, "test_loss": loss / judged, "errors": errors}
     found |= {"judged": judged, "absolute_error": absolute}
     if as_json:

@@ -19,15 +19,16 @@ import contextlib
 import fcntl
 import json
 import os
+import textwrap
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 import tomli_w
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors import safe_open
+from safetensors.numpy import save
 
 from coordinator.events import End
 from coordinator.tally import Tally
@@ -120,7 +121,7 @@ class Recorder:
 
     def _weights(self, state: State) -> None:
         arrays = dict(zip(state.names, state.arrays, strict=True))
-        facts = {key: str(value) for key, value in state.facts.items()}
+        facts = {key: str(value) for key, value in {"layer": state.name, **state.facts}.items()}
         path = self.folder / WEIGHTS / f"{state.name}.safetensors"
         data = memoryview(save(arrays, facts))
         header = _ordered(data)
@@ -199,20 +200,36 @@ def pipeline_of(folder: Path, overrides: Collection[str] = ()) -> Pipeline:
     return read_pipeline(folder / PIPELINE, overrides)
 
 
-def read_run(
-    folder: Path, overrides: Collection[str] = ()
-) -> tuple[Pipeline, list[dict[str, Array]]]:
-    """The pipeline that was run in `folder`, but for the `overrides`, and the arrays it left, a
-    dict a layer.
+class LayerFile(NamedTuple):
+    """The file of a layer's weights: its path, its arrays by name, and its metadata."""
+
+    path: str
+    arrays: dict[str, Array]
+    metadata: dict[str, str]
+
+
+def read_run(folder: Path, overrides: Collection[str] = ()) -> tuple[Pipeline, list[LayerFile]]:
+    """The pipeline that was run in `folder`, but for the `overrides`, and what it left of each
+    layer.
 
     Raises RunError where the folder holds no run or not all of one.
     """
     pipeline = pipeline_of(folder, overrides)
-    found = []
-    for name in pipeline.cores[1:]:
-        path = folder / WEIGHTS / f"{name}.safetensors"
-        try:
-            found.append(cast(dict[str, Array], load_file(path)))
-        except (OSError, SafetensorError) as error:
-            raise RunError(f"{path}: cannot be read: {error}") from None
-    return pipeline, found
+    paths = (folder / WEIGHTS / f"{name}.safetensors" for name in pipeline.cores[1:])
+    return pipeline, [_layer_file(path) for path in paths]
+
+
+def _layer_file(path: Path) -> LayerFile:
+    what = "it"
+    try:
+        with safe_open(path, "numpy") as file:
+            arrays = {what: cast(Array, file.get_tensor(what)) for what in file.keys()}  # noqa: SIM118
+            return LayerFile(str(path), arrays, dict(file.metadata() or {}))
+    except FileNotFoundError:
+        raise RunError(f"{path}: is not there; the run left no weights of this layer") from None
+    # Every exception: safetensors does not document what it raises for broken files.
+    except Exception as error:
+        raise RunError(
+            f"{path}: {what} cannot be read: {textwrap.shorten(str(error), 160)}; "
+            "the file is truncated or damaged"
+        ) from None

@@ -20,8 +20,10 @@ class Facts:
     """Of a data set. `examples` counts the training set, `tests` the test set.
 
     `labelled` tells class numbers from target values; `classes` is how many there are. `dtype` is
-    that of the examples as they are stored, and `scale` what integers are multiplied by. Raises
-    SpecError for what no data can be like, since another machine may have said it.
+    that of the examples as they are stored, and `scale` what integers are multiplied by. `labels`
+    are the lowest class numbers that occur, in order, and `distinct` counts all of them; 0 where
+    nobody counted. Raises SpecError for what no data can be like, since another machine may have
+    said it.
     """
 
     shape: tuple[int, ...]
@@ -31,6 +33,8 @@ class Facts:
     labelled: bool
     examples: int
     tests: int
+    labels: tuple[int, ...] = ()
+    distinct: int = 0
 
     def __post_init__(self) -> None:
         for number in self.shape:
@@ -44,6 +48,7 @@ class Facts:
         at_least("classes", self.classes, 1)
         at_least("examples", self.examples, 1)
         at_least("tests", self.tests, 0)
+        at_least("distinct", self.distinct, len(self.labels))
 
     def as_dict(self) -> dict[str, object]:
         """Plain lists and scalars that `build` makes the same facts of."""

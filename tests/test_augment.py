@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from protocol import Activation, Credit, Data, Layer, Pipeline, SpecError, Train, read_pipeline
 from protocol.facts import Facts
-from workers.build import layer_modules
 from workers.data import Augment, Dataset
 from workers.data.augment import crop, flip
+from workers.fit import layer_modules
 from workers.source import Source, order
 
 Array = NDArray[np.generic]

@@ -218,7 +218,7 @@ def test_check_shows_how_the_layers_are_divided_among_so_many_workers(dni: Dni) 
     ],
 )
 def test_check_makes_no_room_for_what_it_plans(dni: Dni, key: str) -> None:
-    known = ("-o", "data.batch=1", "-o", key)
+    known = ("-o", "data.batch=2", "-o", key)
     layers = json.loads(dni("check", "tiny.toml", *known, "--json").stdout)["layers"]
     assert layers[0]["memory_mb"] > 1e5
 

@@ -18,7 +18,7 @@ from coordinator.compare.cells import Cell, cells
 from coordinator.compare.results import Group, Point, Ran, goals, grouped, read
 from protocol import Data, Layer, Pipeline, SpecError, Train
 from protocol.facts import Facts
-from workers.build import layer_modules
+from workers.fit import layer_modules
 
 if TYPE_CHECKING:
     from tests.conftest import Dni

@@ -221,7 +221,7 @@ def test_training_does_not_end_because_nobody_reads_what_it_prints(dni: Dni) -> 
         stderr=subprocess.PIPE,
     ) as process:
         assert process.stdout is not None
-        assert process.stdout.readline().startswith(b"tiny: ")
+        assert process.stdout.readline().startswith(b"digits: ")
         process.stdout.close()
         process.wait(LATE)
         assert process.stderr is not None

@@ -12,8 +12,9 @@ from protocol import Core, Evaluated, Pipeline, Send, State
 from protocol import Data as DataSpec
 from protocol import Layer as LayerSpec
 from protocol import Train as TrainSpec
-from workers.build import _UPDATES, _rng, build_cores, build_stack, facts_of, layer_modules
+from workers.build import _UPDATES, _rng, build_cores, build_stack, facts_of
 from workers.data import Dataset
+from workers.fit import layer_modules
 from workers.layer import Layer
 from workers.nn import LOSSES, Floats, Labels, Stack
 from workers.optim import Adam, Optimizer, Sgd, learning_rate
@@ -73,7 +74,7 @@ def plain_backprop(pipeline: Pipeline) -> tuple[list[Stack], list[list[Floats]]]
     """
     facts = facts_of(DATA)
     made = layer_modules(pipeline, facts)
-    stacks = [build_stack(pipeline, facts, modules, i) for i, modules in enumerate(made)]
+    stacks = [build_stack(pipeline, facts.scale, modules, i) for i, modules in enumerate(made)]
     optimizers: list[Optimizer] = [
         Adam(len(s.parameters))
         if pipeline.train.optimizer == "adam"
@@ -158,7 +159,7 @@ def test_backprop_equals_pytorch() -> None:
     network = torch.nn.Sequential()
     facts = facts_of(DATA)
     for i, modules in enumerate(layer_modules(pipeline, facts)):
-        named = build_stack(pipeline, facts, modules, i).named()
+        named = build_stack(pipeline, facts.scale, modules, i).named()
         linear = torch.nn.Linear(*named["0.linear.weight"].shape)
         linear.weight.data = torch.from_numpy(named["0.linear.weight"].T.copy())
         linear.bias.data = torch.from_numpy(named["0.linear.bias"].copy())

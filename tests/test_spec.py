@@ -19,7 +19,8 @@ from protocol.build import build, read_pipeline
 from protocol.facts import Facts
 from protocol.narrow import WIRES
 from protocol.spec import LOSSES, NONFINITE, OPTIMIZERS, RULES, SCHEDULES
-from workers.build import build_layer, build_synthetic, layer_modules
+from workers.build import build_layer, build_synthetic
+from workers.fit import layer_modules
 from workers.nn import Floats
 from workers.source import order
 
@@ -306,8 +307,8 @@ MISFITS: dict[tuple[str, ...], tuple[Facts, tuple[str, ...]]] = {
     },
     ("linear 9",): (DIGITS, ("layer[0].modules", "9 outputs", "'linear 10'")),
     ("relu",): (DIGITS, ("layer[0].modules", "(8, 8)", "'flatten'")),
-    ("linear 4",): (VALUES, ("layer[0].modules", "4 outputs for 3 target values")),
-    ("linear 3",): (VALUES, ("train.loss: cross-entropy", "'squared-error'")),
+    ("linear 4",): (VALUES, ("train.loss: cross-entropy", "argmax(axis=1)", "'squared-error'")),
+    ("linear 3",): (replace(VALUES, classes=1), ("train.loss: cross-entropy", "astype('int64')")),
     ("linear 10",): (replace(DIGITS, examples=31), ("data.batch: 32", "31 training examples")),
 }
 

@@ -12,7 +12,7 @@ import pytest
 from protocol import Activation, Core, Credit, DataMessage, Gradient, Mark, Send
 from tests.network import DATA, Network, tiny
 from workers.build import build_cores
-from workers.evaluate import evaluate
+from workers.evaluate import Saved, evaluate
 from workers.source import Source
 from workers.unlocked import REMEMBERED, Unlocked, UnlockedHidden, UnlockedTop
 
@@ -258,12 +258,16 @@ def test_a_layer_that_hardly_works_stalls_no_evaluation(rule: str, slow: int, wi
         assert min(taken) > 0.9 * steps
 
 
+def saved(network: Network) -> list[Saved]:
+    return [Saved(layer.name, layer._named()) for layer in network.layers()]
+
+
 @RULES
 def test_evaluation_goes_through_the_real_layers(rule: str) -> None:
     pipeline = tiny(rule, steps=30)
     network = Network(pipeline)
     network.drain()
-    weights = [layer._named() for layer in network.layers()]
+    weights = saved(network)
     judgement = evaluate(pipeline, DATA, weights)
     last = network.evaluations[-1]
     assert (last.errors, last.judged) == (judgement.errors, judgement.judged)
@@ -274,5 +278,5 @@ def test_evaluation_goes_through_the_real_layers(rule: str) -> None:
         assert isinstance(layer, Unlocked)
         if layer.inputs is not None:
             layer.inputs.stack.parameters.fill(np.nan)  # nobody asks the models
-    again = evaluate(pipeline, DATA, [layer._named() for layer in network.layers()])
+    again = evaluate(pipeline, DATA, saved(network))
     assert again.loss == judgement.loss

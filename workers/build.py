@@ -6,7 +6,6 @@ whatever engine, worker or number of cores the layer lives.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Final
@@ -16,16 +15,18 @@ import numpy as np
 from protocol import Core, Pipeline, SpecError
 from protocol.facts import Facts
 from workers.data import Augment, Dataset
+from workers.data.listing import sized
+from workers.fit import MAX_BYTES, condition, layer_modules
 from workers.layer import Layer
-from workers.nn import LOSSES, Module, Shape, Stack, modules, readers
+from workers.nn import LOSSES, Module, Shape, Stack, readers
 from workers.optim import Adam, Optimizer, Sgd
 from workers.rules import Decoupled, Fixed, Locked, Top
 from workers.source import Source
 from workers.synthetic import SyntheticGradient, SyntheticInput
 from workers.unlocked import UnlockedHidden, UnlockedTop
 
-MAX_BYTES: Final = 1 << 31
-"""The largest array that a message may hold."""
+LABELS: Final = 10
+"""How many of the class numbers are among the facts."""
 _WEIGHTS: Final = 0
 _SYNTHETIC: Final = 1
 _UPDATES: Final = 2
@@ -34,14 +35,18 @@ _INPUTS: Final = 3
 
 def facts_of(data: Dataset) -> Facts:
     """What is to be known of a loaded data set."""
+    y = (data.y_train, data.y_test)
+    labels = np.unique(np.concatenate(y)) if data.labelled else np.empty(0, np.int64)
     return Facts(
         shape=data.shape,
         dtype=data.x_train.dtype.str,
         scale=data.scale,
         classes=data.classes,
-        labelled=data.y_train.ndim == 1,
+        labelled=data.labelled,
         examples=len(data.x_train),
         tests=len(data.x_test),
+        labels=tuple(labels[:LABELS].tolist()),
+        distinct=len(labels),
     )
 
 
@@ -52,63 +57,26 @@ def spelled(pipeline: Pipeline) -> None:
     Augment(pipeline.data.augment, (MAX_BYTES, MAX_BYTES))  # the largest picture there can be
 
 
-def layer_modules(pipeline: Pipeline, facts: Facts) -> list[list[Module]]:
-    """The modules of every layer, each fitted to the one below.
-
-    Raises SpecError where the pipeline and the data do not fit together.
-    """
-    made: list[list[Module]] = []
-    shape = facts.shape
-    for i, layer in enumerate(pipeline.layer):
-        made.append(modules(layer.modules, shape, f"layer[{i}]"))
-        shape = made[-1][-1].output
-        if pipeline.data.batch * math.prod(shape) * 4 > MAX_BYTES:
-            raise SpecError(f"layer[{i}]: a batch of its activations is larger than 2 GiB")
-    _check_top(pipeline, facts, shape)
-    Augment(pipeline.data.augment, facts.shape)  # raises where they do not fit
-    if pipeline.data.batch > facts.examples:
-        raise SpecError(
-            f"data.batch: {pipeline.data.batch} is more than the {facts.examples} training examples"
-        )
-    return made
-
-
-def _check_top(pipeline: Pipeline, facts: Facts, shape: Shape) -> None:
-    key = f"layer[{len(pipeline.layer) - 1}].modules"
-    width, needed = math.prod(shape), facts.classes
-    if len(shape) != 1:
-        raise SpecError(f"{key}: the last layer gives {shape}, not a row of numbers; add 'flatten'")
-    if facts.labelled and width < needed:
-        raise SpecError(
-            f"{key}: the last layer has {width} outputs, but labels go up to {needed - 1}; "
-            f"end it with 'linear {needed}'"
-        )
-    if not facts.labelled and width != needed:
-        raise SpecError(f"{key}: the last layer has {width} outputs for {needed} target values")
-    if not facts.labelled and pipeline.train.loss == "cross-entropy":
-        raise SpecError(
-            "train.loss: cross-entropy needs class labels, these are target values; "
-            "use 'squared-error' or 'binary-cross-entropy'"
-        )
-
-
-def build_stack(pipeline: Pipeline, facts: Facts, made: Sequence[Module], index: int) -> Stack:
-    """Layer `index` with its first weights."""
-    scale = facts.scale if index == 0 else 1.0
-    return Stack(made, _rng(pipeline, index, _WEIGHTS), scale=scale)
+def build_stack(pipeline: Pipeline, scale: float, made: Sequence[Module], index: int) -> Stack:
+    """Layer `index` with its first weights; the lowest multiplies integers by `scale`."""
+    rng = _rng(pipeline, index, _WEIGHTS)
+    return Stack(made, rng, scale=1.0 if index else scale)
 
 
 def build_layer(pipeline: Pipeline, facts: Facts, index: int) -> Layer:
     """The core of layer `index`, counted from 0 at the bottom. Raises SpecError."""
     try:
-        return _build_layer(pipeline, facts, index)
+        layer = _build_layer(pipeline, facts, index)
     except MemoryError as error:
         raise SpecError(f"layer[{index}]: more memory than there is: {error}") from None
+    if index == 0:
+        layer.data_facts = {"shape": sized(facts.shape), "dtype": facts.dtype, "scale": facts.scale}
+    return layer
 
 
 def _build_layer(pipeline: Pipeline, facts: Facts, index: int) -> Layer:
     made = layer_modules(pipeline, facts)
-    stack = build_stack(pipeline, facts, made[index], index)
+    stack = build_stack(pipeline, facts.scale, made[index], index)
     optimizer = _optimizer(pipeline, len(stack.parameters))
     common = (index, pipeline, stack, optimizer, _rng(pipeline, index, _UPDATES))
     top = index == len(pipeline.layer) - 1
@@ -133,11 +101,6 @@ def build_cores(pipeline: Pipeline, data: Dataset) -> list[Core]:
     facts = facts_of(data)
     layers = [build_layer(pipeline, facts, i) for i in range(len(pipeline.layer))]
     return [Source(pipeline, data), *layers]
-
-
-def condition(pipeline: Pipeline, facts: Facts) -> int:
-    """The width of what the gradient models see of the labels; 0 for nothing."""
-    return facts.classes if pipeline.conditioned else 0
 
 
 def build_synthetic(

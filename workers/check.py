@@ -11,9 +11,9 @@ import numpy as np
 from protocol import Edge, Pipeline
 from protocol.facts import Facts
 from protocol.narrow import size
-from workers.build import condition, layer_modules
+from workers.fit import condition, gradient_modules, guess_modules, layer_modules
 from workers.nn import Conv, Module, Shape
-from workers.synthetic import conditioned, input_modules, model_modules
+from workers.synthetic import conditioned
 from workers.unlocked import REMEMBERED
 
 _RUNTIME_MB = 45.0
@@ -49,10 +49,10 @@ def check(pipeline: Pipeline, facts: Facts) -> list[LayerPlan]:
     for i, made in enumerate(layer_modules(pipeline, facts)):
         output = made[-1].output
         has_model = i < last and pipeline.decoupled
-        model = _model(pipeline, facts, output) if has_model else []
+        model = gradient_modules(pipeline, facts, output) if has_model else []
         pictures = has_model and pipeline.conditioned and len(output) == 3  # copied with labels
         joint = conditioned(output, condition(pipeline, facts)) if pictures else (0,)
-        inputs = _inputs(pipeline, facts, shape) if i and pipeline.unlocked else []
+        inputs = guess_modules(pipeline, facts, shape) if i and pipeline.unlocked else []
         up = pipeline.data.batch * (math.prod(shape) * dtype.itemsize + labels)
         kept = math.prod(output) + math.prod(joint) + _outputs(model) + _outputs(inputs)
         batch, edge = (pipeline.data.batch, *shape), Edge(*pipeline.cores[i : i + 2])
@@ -74,15 +74,6 @@ def check(pipeline: Pipeline, facts: Facts) -> list[LayerPlan]:
         )
         shape, dtype = output, np.dtype(np.float32)
     return plans
-
-
-def _model(pipeline: Pipeline, facts: Facts, shape: Shape) -> list[Module]:
-    synthetic = pipeline.synthetic
-    return model_modules(shape, condition(pipeline, facts), synthetic.hidden, synthetic.kernel)
-
-
-def _inputs(pipeline: Pipeline, facts: Facts, shape: Shape) -> list[Module]:
-    return input_modules(facts.shape, shape, pipeline.synthetic.input_hidden)
 
 
 def _size(made: Sequence[Module]) -> int:

@@ -82,6 +82,7 @@ class Layer:
         self.stats = Stats()
         self.finished = False
         self.step = 0
+        self.data_facts: dict[str, object] = {}  # of the data, kept beside the weights
         self._fed_by = self.below  # who sends the batches to learn from
         self._settings = pipeline.train
         self._rng = rng
@@ -401,7 +402,7 @@ class Layer:
         return State(self.name, self.step, self._facts(), tuple(arrays), tuple(arrays.values()))
 
     def _facts(self) -> dict[str, object]:
-        return {"step": self.step, "updates": self.optimizer.count}
+        return {"step": self.step, "updates": self.optimizer.count, **self.data_facts}
 
     def _named(self) -> dict[str, Floats]:
         optimizer = {f"optimizer.{k}": v for k, v in self.optimizer.named().items()}

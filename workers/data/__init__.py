@@ -11,6 +11,7 @@ from workers.data.augment import Augment
 from workers.data.catalogue import Entry, catalogue, get, load, names
 from workers.data.dataset import Dataset
 from workers.data.download import Progress
+from workers.data.notes import channels_first, renumbering
 
 EXAMPLE = Path(__file__).with_name("digits.toml")
 """The pipeline file that ships with the digits."""
@@ -22,7 +23,9 @@ __all__ = [
     "Entry",
     "Progress",
     "catalogue",
+    "channels_first",
     "get",
     "load",
     "names",
+    "renumbering",
 ]

@@ -1,4 +1,4 @@
-"""The members of a tar archive, read one after the other; nothing is ever written to the disk.
+"""The members of a tar or zip archive, read one after the other; nothing is written to the disk.
 
 Names and sizes in an archive are its author's claim: names are only compared, and no more is
 held at a time than one member of bounded size, however much the archive decompresses to.
@@ -6,9 +6,9 @@ held at a time than one member of bounded size, however much the archive decompr
 
 from __future__ import annotations
 
-import itertools
 import tarfile
 import textwrap
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -23,17 +23,35 @@ LARGEST: Final = 1 << 26
 """Bytes that a member may have."""
 MOST: Final = 1 << 21
 """Members that an archive may have."""
+HEAD: Final = 16
+"""Bytes that tell the format of a member."""
 _SLACK: Final = 1 << 20  # bytes of headers and padding around a member
+_ENCRYPTED: Final = 1  # a flag of a zip's member
 _MAGIC: Final = slice(257, 262)
+
+
+class Unreadable(Exception):  # noqa: N818  the caller collects these and raises one DataError
+    """Why a file cannot be used as an image; the text continues a sentence that names the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file or folder; `read` gives a file's content until the next member is asked for."""
+    """A file or folder; its content can be read once, before the next member is asked for.
+
+    Reading raises Unreadable, or DataError where the whole archive is broken.
+    """
 
     name: str
     folder: bool
-    read: Callable[[], bytes]
+    _read: Callable[[int], bytes]
+
+    def read(self) -> bytes:
+        """The whole content of a file."""
+        return self._read(-1)
+
+    def head(self) -> bytes:
+        """The first bytes of a file, `HEAD` at most."""
+        return self._read(HEAD)
 
 
 def is_tar(path: Path) -> bool:
@@ -43,31 +61,55 @@ def is_tar(path: Path) -> bool:
 
 
 def members(path: Path) -> Iterator[Member]:
-    """The files and folders in the archive at `path`, in its order, gzip or xz or neither.
+    """The files and folders in the archive at `path`, in its order: a zip, or a tar that may be
+    compressed by gzip or xz.
 
-    Links and devices are passed over. Raises DataError, as does `Member.read`, for an archive that
-    is broken, has more than `MOST` members or one of more than `LARGEST` bytes.
+    Links and devices are passed over. Raises DataError, as do the reads of a Member, for an archive
+    that is broken, has more than `MOST` members or one of more than `LARGEST` bytes.
     """
+    found = _zipped(path) if zipfile.is_zipfile(path) else _tarred(path)
+    for number, member in enumerate(found):
+        if number == MOST:
+            raise DataError(f"{path}: has more than {MOST} members")
+        yield member
+
+
+def _tarred(path: Path) -> Iterator[Member]:
     with opened(path) as stream:
         metered = _Metered(stream, path)
         with _sound(path, partial(tarfile.open, fileobj=metered, mode="r|")) as tar:
-            for number in itertools.count(1):
-                if (found := _sound(path, tar.next)) is None:
-                    return
-                if number > MOST:
-                    raise DataError(f"{path}: has more than {MOST} members")
+            while found := _sound(path, tar.next):
                 tar.members = []  # type: ignore[attr-defined]  # or it remembers every one
-                if found.size > LARGEST:
-                    raise DataError(f"{path}: {found.name!r} has more than {LARGEST} bytes")
+                _refuse_large(path, found.name, found.size)
+                name = found.name.removeprefix("./")
                 if found.isreg() or found.isdir():
-                    name = found.name.removeprefix("./")
-                    yield Member(name, found.isdir(), partial(_read, tar, found, path))
+                    yield Member(name, found.isdir(), partial(_extracted, tar, found, path))
                 metered.refill()
 
 
-def _read(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> bytes:
+def _extracted(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path, size: int) -> bytes:
     file = cast(BinaryIO, tar.extractfile(member))
-    return _sound(path, file.read)
+    return _sound(path, partial(file.read, size))
+
+
+def _zipped(path: Path) -> Iterator[Member]:
+    with _sound(path, partial(zipfile.ZipFile, path), ()) as packed:
+        for found in packed.infolist():
+            _refuse_large(path, found.filename, found.file_size)
+            name = found.filename.replace("\\", "/").removeprefix("./")  # zips made on Windows
+            yield Member(name, found.is_dir(), partial(_unzipped, packed, found, path))
+
+
+def _unzipped(packed: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path, size: int) -> bytes:
+    if member.flag_bits & _ENCRYPTED:
+        raise DataError(f"{path}: {member.filename!r} is encrypted; unpack it to a folder")
+    with _sound(path, partial(packed.open, member), ()) as file:
+        return _sound(path, partial(file.read, size), ())
+
+
+def _refuse_large(path: Path, name: str, size: int) -> None:
+    if size > LARGEST:
+        raise DataError(f"{path}: {name!r} has more than {LARGEST} bytes")
 
 
 class _Metered:
@@ -88,13 +130,16 @@ class _Metered:
         return data
 
 
-def _sound(path: Path, call: Callable[[], T]) -> T:
+def _sound(
+    path: Path, call: Callable[[], T], told: tuple[type[Exception], ...] = (OSError, *BROKEN)
+) -> T:
+    """What `call` returns, with errors as DataError; `told` are converted by the caller instead."""
     try:
         return call()
-    except (DataError, OSError, *BROKEN):  # told by those that raise and open
-        raise
-    # Every kind: what tarfile raises over a broken header is no part of its promise.
+    # Every exception: tarfile and zipfile do not document what they raise for broken files.
     except Exception as error:
+        if isinstance(error, (DataError, *told)):
+            raise
         raise DataError(
-            f"{path}: broken tar: {textwrap.shorten(str(error), 160)}; fetch the file again"
+            f"{path}: broken archive: {textwrap.shorten(str(error), 160)}; fetch the file again"
         ) from error

@@ -58,6 +58,8 @@ def storage(dtype: np.dtype[np.generic]) -> np.dtype[np.generic]:
 
 def _labels(raw: NDArray[np.generic], label: str) -> NDArray[np.generic]:
     if raw.ndim == 2 and raw.shape[1] != 1:
+        if _is_one_hot(raw):
+            raise DataError(f"{label}: its rows are one-hot; save class labels: argmax(axis=1)")
         raise DataError(
             f"{label}: integers of shape {raw.shape} are no class labels; save labels as "
             f"({len(raw)},), or several targets an example as float32"
@@ -65,13 +67,26 @@ def _labels(raw: NDArray[np.generic], label: str) -> NDArray[np.generic]:
     flat = raw.reshape(-1)
     low, high = int(flat.min()), int(flat.max())
     if low < 0:
-        raise DataError(f"{label}: holds the label {low}; number the classes from 0")
+        raise DataError(
+            f"{label}: holds the label {low}; number the classes from 0, as "
+            "numpy.unique(y, return_inverse=True)[1] does"
+        )
     if high > _LAST_LABEL:
         raise DataError(f"{label}: holds the label {high}; number the classes 0, 1, 2, ...")
     return flat.astype(np.int64, copy=False)
 
 
+def _is_one_hot(raw: NDArray[np.generic]) -> bool:
+    return bool((np.count_nonzero(raw, axis=1) == 1).all() and (np.max(raw, axis=1) == 1).all())
+
+
 def _refuse_dtype(raw: NDArray[np.generic], label: str) -> None:
+    if raw.dtype.kind in "US":
+        raise DataError(
+            f"{label}: dtype {raw.dtype}: text cannot be trained on; number the classes: save "
+            "numpy.unique(y, return_inverse=True)[1], with y the training and test labels in one "
+            "array"
+        )
     if raw.dtype.kind not in "biuf":
         raise DataError(
             f"{label}: dtype {raw.dtype} cannot be trained on; save integers, floats or booleans"

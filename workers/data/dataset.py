@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 
 from protocol.errors import DataError
 from workers.data.arrays import inputs, storage, targets
+from workers.data.listing import sized
+from workers.data.notes import of_inputs, of_labels
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
+TESTS = KEYS[2:]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,6 +25,9 @@ class Dataset:
     `y_train`, `y_test`: int64 class labels `(n,)`, or float32 targets `(n, k)`.
     `classes`: number of classes, or `k` for float targets.
     `scale`: what the first layer multiplies integer inputs by (1.0 for floats).
+    `notes`: one line for each thing about the data that a user should know before training.
+
+    The training set may have no examples where only the test set was asked for.
     """
 
     name: str
@@ -31,38 +37,89 @@ class Dataset:
     y_test: NDArray[np.generic]
     classes: int
     scale: float
+    notes: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one example."""
         return self.x_train.shape[1:]
 
+    @property
+    def labelled(self) -> bool:
+        """Whether there are class labels, and no target values."""
+        return self.y_test.ndim == 1
 
-def build(name: str, arrays: Mapping[str, NDArray[np.generic]], source: str) -> Dataset:
-    """The data set of the four arrays named in `KEYS`; `source` names their file in errors.
+    @property
+    def summary(self) -> str:
+        """One line: `digits: 1,437 training and 360 test examples of 8x8, 10 classes`."""
+        counts = {"training": len(self.x_train), "test": len(self.x_test)}
+        examples = " and ".join(f"{count:,} {part}" for part, count in counts.items() if count)
+        of_each = (
+            ("class" if self.classes == 1 else "classes")
+            if self.labelled
+            else ("target value" if self.classes == 1 else "target values")
+        )
+        name = self.name if self.name.isprintable() else repr(self.name)
+        return f"{name}: {examples} examples of {sized(self.shape)}, {self.classes:,} {of_each}"
 
-    Raises DataError for arrays that cannot be trained on, or that do not fit one another.
+
+def build(
+    name: str,
+    arrays: Mapping[str, NDArray[np.generic]],
+    source: str,
+    notes: tuple[str, ...] = (),
+) -> Dataset:
+    """The data set of the arrays named in `KEYS`; `source` names their file in errors.
+
+    Those of the training set may be missing: it then has no examples. `notes` says how the arrays
+    were read. Raises DataError for arrays that cannot be trained on, or that do not fit one
+    another.
     """
-    x = {key: inputs(arrays[key], f"{source}: {key}") for key in ("x_train", "x_test")}
-    y = {key: targets(arrays[key], f"{source}: {key}") for key in ("y_train", "y_test")}
-    for part in ("train", "test"):
-        _same_count(len(x[f"x_{part}"]), len(y[f"y_{part}"]), part, source)
-    _same_inputs(arrays["x_train"], arrays["x_test"], source)
-    _same_targets(y["y_train"], y["y_test"], source)
+    parts = [part for part in ("train", "test") if f"x_{part}" in arrays]
+    x, y = {}, {}
+    for part in parts:
+        raw_x, raw_y = arrays[f"x_{part}"], arrays[f"y_{part}"]
+        x[part] = inputs(raw_x, f"{source}: x_{part}")
+        _refuse_row(raw_y, len(raw_x), f"{source}: y_{part}")
+        y[part] = targets(raw_y, f"{source}: y_{part}")
+        _same_count(x[part], y[part], part, source)
+    if "train" in x:
+        _same_inputs(arrays["x_train"], arrays["x_test"], source)
+        _same_targets(y["train"], y["test"], source)
+    else:
+        x["train"], y["train"] = x["test"][:0], y["test"][:0]
+    scale = _scale(arrays[f"x_{parts[0]}"])
+    looked_at = parts if x["test"].dtype.kind == "f" else parts[:1]
+    odd = [note for part in looked_at for note in of_inputs(f"x_{part}", x[part], scale)][:1]
+    if y["test"].ndim == 1 and "train" in parts:
+        odd += of_labels(y["train"], y["test"])
     return Dataset(
         name=name,
-        **x,
-        **y,
-        classes=_classes(y["y_train"], y["y_test"]),
-        scale=_scale(arrays["x_train"]),
+        x_train=x["train"],
+        y_train=y["train"],
+        x_test=x["test"],
+        y_test=y["test"],
+        classes=_classes([y[part] for part in parts]),
+        scale=scale,
+        notes=(*notes, *odd),
     )
 
 
-def _same_count(x: int, y: int, part: str, source: str) -> None:
-    if x != y:
+def _refuse_row(y: NDArray[np.generic], examples: int, label: str) -> None:
+    """Refuse labels in one row, `(1, n)`, as MATLAB saves them."""
+    if y.ndim == 2 and y.shape == (1, examples) and examples > 1:
         raise DataError(
-            f"{source}: x_{part} has {x} examples but y_{part} has {y}; give one target an example"
+            f"{label}: shape {y.shape} is one row; save y.reshape(-1), of shape {(examples,)}"
         )
+
+
+def _same_count(x: NDArray[np.generic], y: NDArray[np.generic], part: str, source: str) -> None:
+    if len(x) == len(y):
+        return
+    mend = "give one target an example"
+    if x.shape[-1] == len(y):
+        mend = f"the examples are along the last axis: save numpy.moveaxis(x_{part}, -1, 0)"
+    raise DataError(f"{source}: x_{part} has {len(x)} examples but y_{part} has {len(y)}; {mend}")
 
 
 def _same_inputs(train: NDArray[np.generic], test: NDArray[np.generic], source: str) -> None:
@@ -89,10 +146,10 @@ def _kind(y: NDArray[np.generic]) -> str:
     return "class labels" if y.ndim == 1 else f"float targets of width {y.shape[1]}"
 
 
-def _classes(train: NDArray[np.generic], test: NDArray[np.generic]) -> int:
-    if train.ndim == 2:
-        return int(train.shape[1])
-    return 1 + max(int(train.max()), int(test.max()))
+def _classes(y: Sequence[NDArray[np.generic]]) -> int:
+    if y[0].ndim == 2:
+        return int(y[0].shape[1])
+    return 1 + max(int(np.max(labels)) for labels in y)
 
 
 def _scale(raw: NDArray[np.generic]) -> float:

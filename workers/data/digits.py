@@ -25,4 +25,4 @@ _BRIGHTEST = 16
 
 def load() -> Dataset:
     """The digits: `(n, 8, 8)` uint8 with values 0 to 16."""
-    return replace(files.load(PATH), scale=1 / _BRIGHTEST)
+    return replace(files.load(PATH), scale=1 / _BRIGHTEST, notes=())

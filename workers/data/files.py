@@ -5,63 +5,98 @@ from __future__ import annotations
 import difflib
 import zipfile
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from protocol.errors import DataError, nearest
-from workers.data import archive, cifar, cifar_files, idx, images, npz, tree
+from workers.data import archive, cifar, cifar_files, idx, images, kinds, npz, places, tree
 from workers.data.content import opened
-from workers.data.dataset import KEYS, Dataset, build
+from workers.data.dataset import KEYS, TESTS, Dataset, build
+from workers.data.listing import listed
 
 
-def load(path: Path) -> Dataset:
-    """The data set at `path`; raises DataError for whatever it is that is not one."""
-    with suppress(RuntimeError):  # a home that nobody has is a file that is not there
-        path = path.expanduser()
+def load(path: Path, tests_only: bool = False) -> Dataset:
+    """The data set at `path`; with `tests_only` its training set may be missing.
+
+    Raises DataError for whatever it is that is not one.
+    """
+    path = places.expanded(path, "data.path")
     try:
-        return _load(path)
+        return _load(path, tests_only)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+        place = error.filename or path
+        raise DataError(f"{place}: cannot be read: {error.strerror or error}") from error
 
 
-def _load(path: Path) -> Dataset:
-    place = cifar.inside(path) or path
-    if form := cifar.form_of(place):
-        return cifar_files.read(place, form)
+def _load(path: Path, tests_only: bool) -> Dataset:
     if path.is_dir():
-        return build(path.resolve().name, _folder(path), str(path))
+        return _folder(path, tests_only)
     if not path.exists():
         raise DataError(f"{path}: no such file or folder{_beside(path)}")
-    if path.is_file() and zipfile.is_zipfile(path):
-        return build(path.stem, npz.read(path), str(path))
-    if path.is_file() and archive.is_tar(path):
-        return build(path.name.partition(".tar")[0], images.packed(path), str(path))
-    raise DataError(
-        f"{path}: is no .npz file, nor a tar archive of pictures; "
-        f"save {', '.join(KEYS)} with numpy.savez_compressed"
-    )
+    if not path.is_file():
+        raise DataError(f"{path}: is neither a file nor a folder")
+    if form := cifar.form_of(path):
+        return cifar_files.read(path, form)
+    if zipfile.is_zipfile(path):
+        if npz.is_npz(path):
+            return build(path.stem, npz.read(path, tests_only), str(path))
+        if what := kinds.of_zip(npz.members(path)):
+            raise DataError(f"{path}: {what}")
+        return build(path.stem, *_around(path, images.packed(path, tests_only)))
+    if archive.is_tar(path):
+        name = path.name.partition(".tar")[0]
+        return build(name, *_around(path, images.packed(path, tests_only)))
+    raise DataError(f"{path}: {kinds.described(path)}")
 
 
-def _folder(path: Path) -> dict[str, NDArray[np.generic]]:
-    found = idx.files(path)
+def _around(path: Path, read: images.Read) -> tuple[images.Arrays, str, tuple[str, ...]]:
+    """The arguments of `build` after the name, for arrays that were read from `path`."""
+    arrays, notes = read
+    return arrays, str(path), notes
+
+
+def _folder(path: Path, tests_only: bool) -> Dataset:
+    found = _inside(path)
+    if len(found) > 1:
+        names = listed(repr(str(place.relative_to(path))) for place in found)
+        raise DataError(f"{path}: holds several data sets: {names}; give the path of one of them")
     if not found and tree.is_tree(path):
-        return images.folder(path)
+        return build(path.resolve().name, *_around(path, images.folder(path, tests_only)))
     if not found:
         raise DataError(
             f"{path}: holds no IDX files such as {idx.NAMES['x_train']}.gz, "
-            f"nor pictures such as train/<class>/<name>.png{_inside(path)}"
+            f"nor pictures such as train/<class>/<name>.png{_instead(path)}"
         )
-    for key, file in idx.NAMES.items():
+    (place,) = found
+    if form := cifar.form_of(place):
+        return cifar_files.read(place, form)
+    full = place.resolve()
+    name = full.parent.name if full.name == idx.RAW else full.name
+    return build(name, _idx_files(place, tests_only), str(place))
+
+
+def _inside(path: Path) -> list[Path]:
+    """The folders and archives of known data sets in the folder `path`, or that folder itself."""
+    if idx.files(path):
+        return [path]
+    known = cifar.inside(path)
+    return [*([known] if known else []), *idx.inside(path)]
+
+
+def _idx_files(path: Path, tests_only: bool) -> dict[str, NDArray[np.generic]]:
+    found = idx.files(path)
+    wanted = TESTS if tests_only and not found.keys() >= {*KEYS} else KEYS
+    for key in wanted:
         if key not in found:
+            file = idx.NAMES[key]
             if (path / file).is_dir():
                 raise DataError(f"{path / file}: is a folder, not a file")
             names = (child.name for child in path.iterdir())
             strange = (n for n in names if n.removesuffix(".gz") not in idx.NAMES.values())
             raise DataError(f"{path}: {file}[.gz] is missing{_close(file, strange)}")
-    return {key: _idx(file) for key, file in found.items()}
+    return {key: _idx(found[key]) for key in wanted}
 
 
 def _idx(path: Path) -> NDArray[np.generic]:
@@ -77,10 +112,20 @@ def _beside(path: Path) -> str:
     return _close(path.name, loadable)
 
 
-def _inside(path: Path) -> str:
-    """A hint at a file that may have been meant by naming its folder."""
-    archives = sorted(path.glob("*.npz"))
-    return f"; did you mean {str(archives[0])!r}?" if archives else ""
+def _instead(path: Path) -> str:
+    """A hint: a data set inside the folder `path`, or else what the folder holds."""
+    children = sorted(child for child in path.iterdir() if not child.name.startswith("."))
+    for child in children:
+        if child.suffix == ".npz" or (child.is_dir() and (_inside(child) or tree.is_tree(child))):
+            return f"; did you mean {str(child)!r}?"
+    names = listed(repr(child.name) for child in children)
+    if any(child.suffix == ".npy" for child in children):
+        return f"; it holds {names}: put the arrays into one file with {kinds.SAVE}"
+    if children and all(child.is_dir() for child in children):
+        return (
+            f"; it holds the folders {names}: if these are classes, move them into train/ and test/"
+        )
+    return f"; it holds {names}" if names else "; it is empty"
 
 
 def _close(word: str, words: Iterable[str]) -> str:

@@ -25,6 +25,8 @@ NAMES = {
     "y_test": "t10k-labels-idx1-ubyte",
 }
 
+RAW = "raw"
+"""The folder of the files below that of the data set, where torchvision keeps them."""
 _DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MAX_AXES = 32
 _NAME = re.compile(r"(train|t10k|test)-(images|labels)[-.]idx\d+-\w+(\.gz)?")
@@ -82,6 +84,12 @@ def files(folder: Path) -> dict[str, Path]:
     except OSError as error:
         raise DataError(f"{folder}: cannot be read: {error.strerror or error}") from error
     return found
+
+
+def inside(folder: Path) -> list[Path]:
+    """The folders `raw` in `folder`, and in the folders in it, that hold IDX files."""
+    places = (folder / RAW, *sorted(folder.glob(f"*/{RAW}")))
+    return [place for place in places if files(place)]
 
 
 def _key(part: str, what: str) -> str:

@@ -1,78 +1,137 @@
-"""Pictures become arrays: decoded by Pillow, and those of an archive only once.
+"""Trees of images become arrays, and those of an archive only once.
 
-What a picture claims to be is compared before it is decoded, and each goes straight to its row:
-no more is held than the data set and one picture.
+Each image is decoded into its row, so memory holds the data set and one image. One error lists all
+images that cannot be used.
 """
 
 from __future__ import annotations
 
-import io
 import math
-import textwrap
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from protocol.errors import DataError
 from workers.data import archive, npz, places, tree
-from workers.data.archive import Member
+from workers.data.archive import Member, Unreadable
 from workers.data.content import checksum
+from workers.data.dataset import KEYS, TESTS
+from workers.data.decode import RULES, Decoder, Kind
 from workers.data.download import keep
-
-if TYPE_CHECKING:
-    from PIL import Image
+from workers.data.listing import listed
 
 LARGEST: Final = 1 << 33
-"""Bytes that the pictures of a data set may have as arrays."""
-PIXELS: Final = 1 << 24
-"""Pixels that one picture may have."""
-_CHANNELS: Final[dict[str, tuple[int, ...]]] = {"L": (), "RGB": (3,), "RGBA": (4,)}
+"""Bytes that the images of a data set may have as arrays."""
+_SHOWN: Final = 5
+_NOTES: Final = "notes"
 
 Arrays = dict[str, NDArray[np.generic]]
+Read = tuple[Arrays, tuple[str, ...]]
+"""Arrays by their names in `dataset.KEYS`, and notes on how they were read."""
 
 
-def folder(path: Path) -> Arrays:
-    """The four arrays of the tree of pictures in a folder: uint8 `(n, h, w, c)` or `(n, h, w)`.
+def folder(path: Path, tests_only: bool = False) -> Read:
+    """The arrays of the tree of images in a folder: uint8 `(n, h, w, c)` or `(n, h, w)`.
 
-    Raises DataError that names the picture which is broken or unlike the first one.
+    With `tests_only` those of the test set alone. Raises DataError that names the images which are
+    broken or unlike the others.
     """
-    return _decoded(partial(tree.members, path), str(path))
+    return _decoded(partial(tree.members, path), str(path), tests_only)
 
 
-def packed(path: Path) -> Arrays:
-    """The same of the tree in a tar archive; kept in the cache, by the archive's checksum."""
-    kept = places.cache("images") / f"{checksum(path, 'sha256')}.npz"
-    with suppress(DataError):  # it is not there, or broken
-        return npz.read(kept)
-    arrays = _decoded(partial(archive.members, path), str(path))
-    named: dict[str, Any] = arrays  # numpy's own annotation knows no names
+def packed(path: Path, tests_only: bool = False) -> Read:
+    """The same of the tree in a tar or zip; kept in the cache, by the archive's checksum."""
+    stem = places.cache("images") / f"{checksum(path, 'sha256')}-{RULES}-{_pillow()}"
+    whole, tests = (stem.with_name(f"{stem.name}{end}.npz") for end in ("", "-test"))
+    for kept, keys in ((whole, KEYS), (tests, TESTS))[: 1 + tests_only]:
+        with suppress(DataError):  # it is not there, or broken
+            arrays = npz.arrays(kept, (*keys, _NOTES))
+            return arrays, tuple(str(note) for note in arrays.pop(_NOTES))
+    arrays, notes = _decoded(partial(archive.members, path), str(path), tests_only)
+    named: dict[str, Any] = {**arrays, _NOTES: np.array(notes, np.str_)}
     with suppress(DataError):  # without a cache it is decoded again the next time
-        keep(kept, lambda part: np.savez(part, **named))
-    return arrays
+        keep(tests if tests_only else whole, lambda part: np.savez(part, **named))
+    return arrays, notes
 
 
-def _decoded(members: Callable[[], Iterator[Member]], label: str) -> Arrays:
-    decoder = _Decoder(label)
-    index = tree.index(members(), label)
-    x: dict[str, NDArray[np.uint8]] = {}
+def _pillow() -> str:
+    """The version of Pillow, on which the decoded arrays depend."""
+    try:
+        return version("pillow")
+    except PackageNotFoundError:
+        return "none"
+
+
+def _decoded(members: Callable[[], Iterator[Member]], label: str, tests_only: bool) -> Read:
+    decoder = Decoder(label)
+    index = tree.index(members(), label, decoder.is_image, tests_only)
+    made = _Images(index, label)
     waiting = dict(index.rows)
     for member in members():
-        if (place := waiting.pop(member.name, None)) is None:
-            continue
-        picture = decoder(member)
-        if not x:
-            x = _room(index, picture.shape, label)
-        part, row = place
-        x[part][row] = picture
+        if place := waiting.pop(member.name, None):
+            made.add(member, place, decoder)
     if waiting:
         raise DataError(f"{label}: {min(waiting)!r} went away while it was being read")
-    return {f"{key}_{part}": a[part] for key, a in (("x", x), ("y", index.labels)) for part in a}
+    made.refuse()
+    arrays: Arrays = {}
+    for part, labels in index.labels.items():
+        arrays |= {f"x_{part}": made.x[part], f"y_{part}": labels}
+    return arrays, (*index.notes, *made.notes())
+
+
+class _Images:
+    """The arrays while they are filled, and the images that do not fit, by name."""
+
+    def __init__(self, index: tree.Index, label: str) -> None:
+        self.x: dict[str, NDArray[np.uint8]] = {}
+        self._index, self._label = index, label
+        self._kinds: dict[Kind, list[str]] = {}
+        self._bad: dict[str, str] = {}
+        self._moving: list[str] = []
+
+    def add(self, member: Member, place: tuple[str, int], decoder: Decoder) -> None:
+        """Decode an image, which belongs at `place`, a part and a row."""
+        try:
+            kind, pixels, frames = decoder(member.read())
+        except Unreadable as error:
+            self._bad[member.name] = str(error)
+            return
+        if not self._kinds:
+            self.x = _room(self._index, pixels.shape, self._label)
+        self._kinds.setdefault(kind, []).append(member.name)
+        if frames > 1:
+            self._moving.append(member.name)
+        if len(self._kinds) == 1:
+            part, row = place
+            self.x[part][row] = pixels
+
+    def refuse(self) -> None:
+        """Raise DataError that names the images which are broken or unlike most others."""
+        bad, mend = dict(self._bad), "repair or remove them"
+        if len(self._kinds) > 1:
+            usual = max(self._kinds, key=lambda kind: len(self._kinds[kind]))
+            one = self._kinds[usual][0]
+            odd = (kind for kind in self._kinds if kind != usual)
+            bad |= {name: f"is {kind}" for kind in odd for name in self._kinds[kind]}
+            mend = f"most, such as {one!r}, are {usual}: convert or resize the others"
+        if bad:
+            shown = listed((f"{name!r}: {bad[name]}" for name in sorted(bad)), divider="; ")
+            total = len(self._index.rows)
+            count = "" if len(bad) == 1 else f"{len(bad):,} of {total:,} images cannot be used: "
+            raise DataError(f"{self._label}: {count}{shown}; {mend}")
+
+    def notes(self) -> tuple[str, ...]:
+        """A note on images of which one frame was read."""
+        if not self._moving:
+            return ()
+        shown = listed((repr(name) for name in sorted(self._moving)), _SHOWN)
+        return (f"of images with several frames or pages the first is read: {shown}",)
 
 
 def _room(index: tree.Index, shape: tuple[int, ...], label: str) -> dict[str, NDArray[np.uint8]]:
@@ -86,54 +145,3 @@ def _room(index: tree.Index, shape: tuple[int, ...], label: str) -> dict[str, ND
         return {part: np.empty((len(y), *shape), np.uint8) for part, y in index.labels.items()}
     except MemoryError as error:
         raise DataError(f"{label}: more memory than there is: {error}") from None
-
-
-class _Decoder:
-    """Arrays from pictures, all of the size and mode of the first one."""
-
-    def __init__(self, label: str) -> None:
-        try:
-            # Not at the top: only who has pictures needs it.
-            from PIL import Image, UnidentifiedImageError
-        except ImportError:
-            raise DataError(
-                f"{label}: pictures are decoded by Pillow, which is not installed; "
-                f"pip install pillow, or install dni with its extra [images]"
-            ) from None
-        self._label, self._open, self._unknown = label, Image.open, UnidentifiedImageError
-        self._first: tuple[str, str, tuple[int, int]] | None = None
-
-    def __call__(self, member: Member) -> NDArray[np.uint8]:
-        label = f"{self._label}: {member.name!r}"
-        content = member.read()
-        try:
-            with warnings.catch_warnings():
-                # Whatever Pillow finds odd is said by an error or does not matter.
-                warnings.simplefilter("ignore")
-                with self._open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
-                    self._compare(image, member.name, label)
-                    return np.asarray(image, np.uint8)
-        except DataError:
-            raise
-        except self._unknown:
-            raise DataError(f"{label}: is no PNG or JPEG picture") from None
-        # Every kind: what Pillow raises over a broken picture is no part of its promise.
-        except Exception as error:
-            reason = textwrap.shorten(str(error), 160)
-            raise DataError(f"{label}: cannot be decoded: {reason}") from error
-
-    def _compare(self, image: Image.Image, name: str, label: str) -> None:
-        if self._first is None:
-            if image.mode not in _CHANNELS:
-                raise DataError(
-                    f"{label}: is of mode {image.mode}; save it as RGB, RGBA or grey (L)"
-                )
-            if math.prod(image.size) > PIXELS:
-                raise DataError(f"{label}: claims {image.width} x {image.height} pixels; too large")
-            self._first = name, image.mode, image.size
-        first, mode, (width, height) = self._first
-        if (image.mode, image.size) != (mode, (width, height)):
-            raise DataError(
-                f"{label}: is {image.mode} of {image.width} x {image.height} pixels, "
-                f"but {first!r} is {mode} of {width} x {height}; make all of one kind"
-            )

@@ -60,9 +60,16 @@ def get(progress: Progress | None) -> Path:
 
 
 def find() -> Path | None:
-    """The first folder that has all four files: $DNI_DATA/mnist, $DNI_DATA, the cache."""
-    folders = (*places.given("mnist"), cache())
-    return next((f for f in folders if idx.files(f).keys() >= FILES.keys()), None)
+    """The first folder that has all four files: $DNI_DATA/mnist, $DNI_DATA, the cache.
+
+    In each of the user's folders they may lie as torchvision keeps them, in `MNIST/raw`.
+    """
+    return next((f for f in (*_given(), cache()) if idx.files(f).keys() >= FILES.keys()), None)
+
+
+def _given() -> list[Path]:
+    below = ((), (idx.RAW,), ("MNIST", idx.RAW))
+    return [folder.joinpath(*inner) for folder in places.given("mnist") for inner in below]
 
 
 def cache() -> Path:
@@ -76,7 +83,7 @@ def _array(content: bytes, key: str) -> NDArray[np.generic]:
 
 def _content(key: str, folder: Path | None, progress: Progress | None) -> bytes:
     """The verified content of one file: a user's file must be right, a cached one is mended."""
-    if folder in places.given("mnist"):
+    if folder in _given():
         return _given_content(idx.files(folder)[key], FILES[key])
     path = _cached(key)
     if path is not None:

@@ -1,45 +1,127 @@
-"""The four arrays of an .npz file."""
+"""The arrays of an .npz file."""
 
 from __future__ import annotations
 
 import textwrap
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from protocol.errors import DataError, nearest
-from workers.data.dataset import KEYS
+from protocol.errors import DataError
+from workers.data.dataset import KEYS, TESTS
+from workers.data.kinds import SAVE
+from workers.data.listing import listed
+from workers.data.names import meant, undivided
+
+_MEMBER = ".npy"
 
 
-def read(path: Path) -> dict[str, NDArray[np.generic]]:
-    """The arrays named in `KEYS` of the file at `path`. Raises DataError."""
+def is_npz(path: Path) -> bool:
+    """Whether the zip file at `path` holds arrays, or nothing. Raises DataError."""
+    names = members(path)
+    return not names or any(name.endswith(_MEMBER) for name in names)
+
+
+def members(path: Path) -> list[str]:
+    """The names of what is in the zip file at `path`. Raises DataError."""
+    try:
+        with zipfile.ZipFile(path) as packed:
+            return packed.namelist()
+    # Every exception: zipfile does not document what it raises for broken files.
+    except Exception as error:
+        raise DataError(f"{path}: {_reason(error)}") from error
+
+
+def read(path: Path, tests_only: bool = False) -> dict[str, NDArray[np.generic]]:
+    """The arrays named in `KEYS` of the file at `path`.
+
+    With `tests_only` those of the training set may be missing. Raises DataError.
+    """
+    held = _held(path)
+    wanted = TESTS if tests_only and not held.keys() >= {*KEYS} else KEYS
+    if missing := [key for key in wanted if key not in held]:
+        raise DataError(f"{path}: {_lacks(missing, held)}")
+    return arrays(path, wanted)
+
+
+def arrays(path: Path, wanted: Sequence[str]) -> dict[str, NDArray[np.generic]]:
+    """The arrays `wanted` of the file at `path`, which has them. Raises DataError."""
     key = "the archive"
-    arrays: dict[str, NDArray[np.generic]] = {}
+    found: dict[str, NDArray[np.generic]] = {}
     try:
         # Opened here, because numpy leaves a file open that turns out to be broken.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            _refuse_missing(archive.files, path)
-            for key in KEYS:
-                arrays[key] = np.asarray(archive[key])
-    except DataError:
-        raise
-    # Every kind: what numpy and zipfile raise over a broken file is no part of their promise.
+            for key in wanted:
+                found[key] = np.asarray(archive[key])
+    # Every exception: numpy and zipfile do not document what they raise for broken files.
     except Exception as error:
         raise DataError(f"{path}: {key}: {_reason(error)}") from error
-    return arrays
+    return found
 
 
-def _refuse_missing(keys: list[str], path: Path) -> None:
-    for key in KEYS:
-        if key not in keys:
-            strange = [other for other in keys if other not in KEYS]
-            held = f"; it holds {', '.join(keys) or 'no arrays at all'}"
-            hint = nearest(key, strange) if strange else held
-            raise DataError(f"{path}: the array {key!r} is missing{hint}")
+def _held(path: Path) -> dict[str, str]:
+    """Dtype and shape of each array, such as `uint8 (100, 8, 8)`, by name, from the headers alone.
+
+    The text is empty where a header cannot be read. Raises DataError.
+    """
+    found = {}
+    names = [name for name in members(path) if name.endswith(_MEMBER)]
+    with zipfile.ZipFile(path) as packed:
+        for name in names:
+            found[name.removesuffix(_MEMBER)] = ""
+            with suppress(Exception), packed.open(name) as file:
+                version = np.lib.format.read_magic(file)
+                if version == (1, 0):
+                    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+                else:
+                    shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+                found[name.removesuffix(_MEMBER)] = f"{dtype} {shape}"
+    return found
+
+
+def _lacks(missing: Sequence[str], held: Mapping[str, str]) -> str:
+    """Which arrays are missing, which may be meant instead, and what the file holds."""
+    word = "array" if len(missing) == 1 else "arrays"
+    verb = "is" if len(missing) == 1 else "are"
+    names = ", ".join(map(repr, missing))
+    return f"the {word} {names} {verb} missing{_hint(missing, held)}; {_listing(held)}"
+
+
+def _hint(missing: Sequence[str], held: Iterable[str]) -> str:
+    names = list(held)
+    whole = undivided(names)
+    parts = {key.partition("_")[2] for key in missing}
+    pairs = {key: meant(key, names) for key in missing}
+    if len(parts) == 1:  # the other part is there, so a name without a part means this one
+        pairs = {key: name or whole.get(key[0]) for key, name in pairs.items()}
+    found = [(key, name) for key, name in pairs.items() if name]
+    if len(missing) == 1 and found:
+        return f"; did you mean {found[0][1]!r}?"
+    if found:
+        return f"; did you mean {', '.join(f'{name!r} for {key!r}' for key, name in found)}?"
+    if names and all(name.startswith("arr_") for name in names):
+        return f"; arrays need their names: {SAVE}"
+    if "x" in whole and len(parts) > 1:
+        said = " and ".join(map(repr, whole.values()))
+        return f"; split {said} into training and test arrays"
+    return ""
+
+
+def _listing(held: Mapping[str, str]) -> str:
+    if not held:
+        return "it holds no arrays at all"
+    shown = ((name if name.isprintable() else repr(name), what) for name, what in held.items())
+    return f"it holds {listed(f'{name:.60} {what}'.strip() for name, what in shown)}"
 
 
 def _reason(error: Exception) -> str:
     if "allow_pickle" in str(error):
         return "holds Python objects, which are never loaded; save it as a plain array"
-    return f"cannot be read: {textwrap.shorten(str(error), 160)}; save the file again"
+    return (
+        f"cannot be read: {textwrap.shorten(str(error), 160)}; the file may be truncated or "
+        "damaged: copy or save it again"
+    )

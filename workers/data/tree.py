@@ -1,105 +1,242 @@
-"""Trees of pictures, one folder a class: which file is which example of which class.
+"""Trees of images, one folder a class: which file is which example of which class.
 
-A picture is `train/<class>/<name>` or `test/<class>/<name>` and ends in .png, .jpg or .jpeg; in an
+An image is `train/<class>/<name>` or `test/<class>/<name>`, at any depth below its class; in an
 archive one folder may be around both. Classes are numbered in the order of their names, and their
-pictures follow one another in the order of theirs, so a folder and its archive are the same data.
+images follow one another in the order of theirs, so a folder and its archive are the same data.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from protocol.errors import DataError
-from workers.data.archive import LARGEST, Member
+from workers.data.archive import LARGEST, Member, Unreadable
+from workers.data.listing import listed
 
-PARTS: Final = ("train", "test")
-_SUFFIXES: Final = (".png", ".jpg", ".jpeg")
-_NAME: Final = re.compile(r"((?:[^/]+/)?)(train|test)/([^/.][^/]*)(?:/([^/.][^/]*))?/?")
+PARTS: Final = {
+    "train": ("train", "training"),
+    "test": ("test", "testing", "val", "valid", "validation"),
+}
+"""The names of each part's folder, in order of preference; case does not matter."""
+_QUIET: Final = {"thumbs.db", "desktop.ini", "__macosx"}
+"""Files of file managers, which are skipped without a note, as hidden files are."""
+_SHOWN: Final = 5
 
 Classes = dict[str, list[str]]
-"""The names of the pictures of each class."""
+"""The names of the images of each class."""
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """`rows` has the part and the row of each picture by its name, `labels` the labels of each
-    part, int64 `(n,)`."""
+    """`rows` has the part and the row of each image by its name, `labels` the labels of each
+    part, int64 `(n,)`; `notes` says how the tree was read."""
 
     rows: dict[str, tuple[str, int]]
     labels: dict[str, NDArray[np.int64]]
+    notes: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Part:
+    """What is below the folder of a part: images by class, and files that are none."""
+
+    classes: Classes = field(default_factory=dict)
+    others: list[str] = field(default_factory=list)
+
+
+class _Entry(NamedTuple):
+    """A member by the steps of its path; `image` where it is a file that may be one."""
+
+    name: str
+    steps: tuple[str, ...]
+    folder: bool
+    image: bool
 
 
 def is_tree(folder: Path) -> bool:
-    """Whether `folder` has one of the folders train and test."""
-    return any((folder / part).is_dir() for part in PARTS)
+    """Whether `folder` has a folder that is named as one of the parts."""
+    return any(_part_of(child.name) and child.is_dir() for child in folder.iterdir())
 
 
 def members(folder: Path) -> Iterator[Member]:
-    """What lies in the classes of the tree in `folder`, and the classes. May raise OSError."""
-    for part in PARTS:
-        if (folder / part).is_dir():
-            for kind in sorted((folder / part).iterdir()):
-                if kind.is_dir():
-                    name = f"{part}/{kind.name}"
-                    yield Member(name, True, bytes)
-                    for file in sorted(kind.iterdir()):
-                        yield Member(f"{name}/{file.name}", file.is_dir(), partial(_read, file))
+    """All that lies in the parts of the tree in `folder`. May raise OSError."""
+    for part in sorted(folder.iterdir()):
+        if _part_of(part.name) and part.is_dir():
+            yield from _below(part, part.name, ())
 
 
-def _read(file: Path) -> bytes:
-    if not file.is_file() or file.stat().st_size > LARGEST:
-        raise DataError(f"{file}: is no file of at most {LARGEST} bytes")
-    return file.read_bytes()
+def _below(folder: Path, name: str, above: tuple[tuple[int, int], ...]) -> Iterator[Member]:
+    found = folder.stat()
+    around = (*above, (found.st_dev, found.st_ino))
+    if around[-1] in above:  # a link to a folder that it is in
+        return
+    for child in sorted(folder.iterdir()):
+        inner = f"{name}/{child.name}"
+        if child.is_dir():
+            yield Member(inner, True, lambda _: b"")
+            yield from _below(child, inner, around)
+        else:
+            yield Member(inner, False, partial(_read, child))
 
 
-def index(found: Iterable[Member], label: str) -> Index:
-    """Where each picture of a tree belongs; nothing is read.
+def _read(file: Path, size: int) -> bytes:
+    try:
+        if not file.is_file():  # a pipe must not even be opened
+            raise Unreadable("is no file, or a link to nothing")
+        if size < 0 and file.stat().st_size > LARGEST:
+            raise Unreadable(f"has more than {LARGEST} bytes")
+        with file.open("rb") as stream:
+            return stream.read(size)
+    except OSError as error:
+        raise Unreadable(f"cannot be read: {error.strerror or error}") from None
 
-    Raises DataError, which starts with `label`, for a class without pictures or in one part only.
+
+def index(
+    found: Iterable[Member], label: str, is_image: Callable[[Member], bool], tests_only: bool
+) -> Index:
+    """Where each image of a tree belongs; of a file that may be one the first bytes are read.
+
+    With `tests_only` the images are those of the test set, and the training set, if there is one,
+    only says which classes there are. Raises DataError, which starts with `label`, for a class
+    without images or in one part only.
     """
-    parts = _classes(found, label)
-    train, test = (set(parts[part]) for part in PARTS)
-    for kind in sorted(train ^ test):
-        lacking = "test" if kind in train else "train"
-        raise DataError(f"{label}: {lacking}/ lacks the class {kind!r}, which the other part has")
-    if not train:
-        raise DataError(f"{label}: holds no pictures such as train/<class>/<name>.png or .jpg")
+    parts, notes = _parts(list(_entries(found, is_image)), label)
+    train, test = parts["train"].classes, parts["test"].classes
+    _refuse_lacking(train, test, label, tests_only)
+    kinds = sorted(train or test)
     rows: dict[str, tuple[str, int]] = {}
     labels = {}
-    for part, classes in parts.items():
-        names = [name for kind in sorted(classes) for name in sorted(classes[kind])]
+    used = [part for part in PARTS if part == "test" or not tests_only]
+    for part in used:
+        classes = parts[part].classes
+        names = [name for kind in kinds for name in sorted(classes.get(kind, []))]
         rows |= {name: (part, row) for row, name in enumerate(names)}
-        counts = [len(classes[kind]) for kind in sorted(classes)]
-        labels[part] = np.repeat(np.arange(len(counts)), counts)
-    return Index(rows, labels)
+        counts = [len(classes.get(kind, [])) for kind in kinds]
+        labels[part] = np.repeat(np.arange(len(kinds)), counts)
+    if not train:
+        numbered = listed(f"{number} is {kind!r}" for number, kind in enumerate(kinds))
+        notes.append(f"the classes are numbered by the folders of the test set: {numbered}")
+    notes += _left_out([name for part in used for name in parts[part].others])
+    return Index(rows, labels, tuple(notes))
 
 
-def _classes(found: Iterable[Member], label: str) -> dict[str, Classes]:
-    parts: dict[str, Classes] = {part: {} for part in PARTS}
-    roots, seen = set(), set()
+def _entries(found: Iterable[Member], is_image: Callable[[Member], bool]) -> Iterator[_Entry]:
     for member in found:
-        match = _NAME.fullmatch(member.name)
-        if match is None or not (match[4] or member.folder):
+        steps = tuple(step for step in member.name.split("/") if step)
+        if any(step.startswith(".") or step.lower() in _QUIET for step in steps):
             continue
-        pictures = parts[match[2]].setdefault(match[3], [])
-        roots.add(match[1])
-        if not member.folder and member.name.lower().endswith(_SUFFIXES):
-            if member.name in seen:
-                raise DataError(f"{label}: holds {member.name!r} twice")
-            seen.add(member.name)
-            pictures.append(member.name)
+        inside = any(_part_of(step) for step in steps[:2])
+        image = inside and not member.folder and is_image(member)
+        yield _Entry(member.name, steps, member.folder, image)
+
+
+def _parts(entries: list[_Entry], label: str) -> tuple[dict[str, _Part], list[str]]:
+    """The content of each part, and notes on the folders that were taken for the parts."""
+    around = _around(entries)
+    folders: dict[str, _Part] = {}
+    roots = set()
+    for entry in entries:
+        top, *inner = entry.steps[around:] or ("",)
+        if _part_of(top) and (inner or entry.folder):
+            roots.add(entry.steps[:around])
+            _add(folders.setdefault(top, _Part()), entry, inner)
     if len(roots) > 1:
-        raise DataError(f"{label}: holds more than one tree: under {sorted(roots)!r:.100}")
-    for part, classes in parts.items():
-        for kind, pictures in classes.items():
-            if not pictures:
-                raise DataError(f"{label}: the class {f'{part}/{kind}'!r} holds no pictures")
-    return parts
+        names = listed((repr("/".join(root)) for root in sorted(roots)), _SHOWN)
+        raise DataError(f"{label}: holds more than one tree: under {names}")
+    names_seen = [
+        name for part in folders.values() for kind in part.classes.values() for name in kind
+    ]
+    if len({*names_seen}) < len(names_seen):
+        twice = next(name for name, count in Counter(names_seen).items() if count > 1)
+        raise DataError(f"{label}: holds {twice!r} twice")
+    if not any(part.classes for part in folders.values()):
+        files = sorted(repr(entry.name) for entry in entries if not entry.folder)
+        held = f"; it holds {listed(files, _SHOWN)}" if files else ""
+        raise DataError(
+            f"{label}: holds no pictures such as train/<class>/<name>.png or .jpg: "
+            f"each class needs a folder of its own{held}"
+        )
+    return _chosen(folders)
+
+
+def _around(entries: Iterable[_Entry]) -> int:
+    """How many folders are around the parts: 0 or 1."""
+    tops = [{_part_of(step) for e in entries for step in e.steps[at : at + 1]} for at in (0, 1)]
+    return max((0, 1), key=lambda at: ("train" in tops[at], "test" in tops[at]))
+
+
+def _add(part: _Part, entry: _Entry, inner: list[str]) -> None:
+    """Sort an entry that is `inner` below the folder of its part into that part."""
+    if entry.folder:
+        if len(inner) == 1:
+            part.classes.setdefault(inner[0], [])
+    elif len(inner) == 1:
+        part.others.append(entry.name)
+    else:
+        images = part.classes.setdefault(inner[0], [])
+        (images if entry.image else part.others).append(entry.name)
+
+
+def _chosen(folders: Mapping[str, _Part]) -> tuple[dict[str, _Part], list[str]]:
+    """Of several folders for a part the best name that has images; and a note of each other."""
+    parts, notes = {}, []
+    for part, names in PARTS.items():
+        tops = [top for top in folders if top.lower() in names]
+        tops.sort(key=lambda top: (names.index(top.lower()), top != part))
+        tops.sort(key=lambda top: not any(folders[top].classes.values()))
+        parts[part] = folders[tops[0]] if tops else _Part()
+        if tops and tops[0] != part:
+            notes.append(f"{tops[0]}/ is used as {part}/")
+        notes += [f"{top}/ is not used: {tops[0]}/ is the {part} set" for top in tops[1:]]
+    return parts, notes
+
+
+def _refuse_lacking(train: Classes, test: Classes, label: str, tests_only: bool) -> None:
+    """Refuse parts that are not there, or do not have the same classes, or have empty ones."""
+    for part, classes, other in (("train", train, test), ("test", test, train)):
+        if not classes and not (tests_only and part == "train"):
+            raise DataError(
+                f"{label}: has no {part}/<class>/ folders; move some of the images of each class "
+                f"there, such as those for {part}/{min(other)}/"
+            )
+    used = {"test": test} if tests_only else {"train": train, "test": test}
+    empty = [
+        f"{part}/{kind}" for part in used for kind in sorted(used[part]) if not used[part][kind]
+    ]
+    if empty:
+        raise DataError(
+            f"{label}: the class {listed(map(repr, sorted(empty)))} holds no pictures; "
+            "put some there, or remove the folder"
+        )
+    lacking = {"train": test.keys() - train.keys() if train else ()}
+    if not tests_only:
+        lacking = {"test": train.keys() - test.keys(), **lacking}
+    for part, kinds in lacking.items():
+        if kinds:
+            classes_ = "class" if len(kinds) == 1 else "classes"
+            raise DataError(
+                f"{label}: {part}/ lacks the {classes_} {listed(map(repr, sorted(kinds)))}, "
+                "which the other part has"
+            )
+
+
+def _left_out(names: list[str]) -> list[str]:
+    if not names:
+        return []
+    one = len(names) == 1
+    what = "file that is not an image" if one else "files that are not images"
+    shown = listed((repr(name) for name in sorted(names)), _SHOWN)
+    return [f"left out {len(names):,} {what} in a class folder: {shown}"]
+
+
+def _part_of(name: str) -> str | None:
+    """The part that a folder of this `name` is, if any."""
+    return next((part for part, names in PARTS.items() if name.lower() in names), None)

@@ -1,0 +1,134 @@
+"""Batch normalisation over one value per channel is refused, with its key and a remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import cli
+from protocol import Data, Layer, Pipeline, SpecError, Synthetic, build
+from protocol.facts import Facts
+from tests.data_help import arrays, saved
+from workers.build import build_layer
+from workers.fit import layer_modules
+
+ROWS = Facts((6,), "<f4", 1.0, classes=3, labelled=True, examples=40, tests=10)
+IMAGES = Facts((4, 4, 2), "<f4", 1.0, classes=3, labelled=True, examples=40, tests=10)
+GREY = Facts((4, 4), "<f4", 1.0, classes=3, labelled=True, examples=40, tests=10)
+PLAIN = ("linear 5", "relu")
+TOP = ("linear 3",)
+
+
+def pipeline(
+    *layers: tuple[str, ...], batch: int = 1, rule: str = "cdni", **synthetic: object
+) -> Pipeline:
+    return Pipeline(
+        rule=rule,
+        data=Data(path="x", batch=batch),
+        synthetic=build(Synthetic, {"input_hidden": [], **synthetic}),
+        layer=tuple(Layer(modules) for modules in layers),
+    )
+
+
+def refusal(made: Pipeline, facts: Facts) -> str:
+    with pytest.raises(SpecError) as caught:
+        layer_modules(made, facts)
+    text = str(caught.value)
+    assert "\n" not in text
+    with pytest.raises(SpecError):
+        build_layer(made, facts, 0)
+    return text
+
+
+NORMED = ("linear 5", "batchnorm", "relu")
+SINGLE = {
+    "first": ((NORMED, PLAIN, TOP), ROWS, "layer[0].modules[1]"),
+    "second": ((PLAIN, NORMED, TOP), ROWS, "layer[1].modules[1]"),
+    "top": ((PLAIN, ("linear 3", "batchnorm")), ROWS, "layer[1].modules[1]"),
+    "of the input": ((("batchnorm", *PLAIN), TOP), ROWS, "layer[0].modules[0]"),
+    "behind images": ((("conv 2 3", "flatten", "batchnorm"), TOP), IMAGES, "layer[0].modules[2]"),
+    "of one pixel": ((("conv 5 4", "batchnorm"), ("flatten", *TOP)), IMAGES, "layer[0].modules[1]"),
+    "pooled": ((("maxpool 4", "batchnorm"), ("flatten", *TOP)), IMAGES, "layer[0].modules[1]"),
+}
+
+
+@pytest.mark.parametrize("name", SINGLE)
+@pytest.mark.parametrize("rule", ["cdni", "backprop", "no-bprop", "unlocked-dni"])
+def test_batch_norm_over_one_value_is_refused_by_layer_and_module(name: str, rule: str) -> None:
+    layers, facts, key = SINGLE[name]
+    text = refusal(pipeline(*layers, rule=rule), facts)
+    assert text.startswith(f"{key}: batch normalisation over one value ")
+    assert text.endswith("set data.batch to 2 or more, or remove 'batchnorm'")
+
+
+@pytest.mark.parametrize("name", SINGLE)
+@pytest.mark.parametrize("batch", [2, 7])
+def test_batch_norm_over_several_examples_is_accepted(name: str, batch: int) -> None:
+    layers, facts, _ = SINGLE[name]
+    layer_modules(pipeline(*layers, batch=batch), facts)
+
+
+@pytest.mark.parametrize(
+    ("modules", "facts"),
+    [
+        (("conv 2 3", "batchnorm", "flatten"), IMAGES),
+        (("conv 2 3", "batchnorm", "flatten"), GREY),
+        (("batchnorm", "flatten"), GREY),
+        (("standardise", "linear 4"), ROWS),
+    ],
+)
+def test_an_image_has_several_numbers_a_channel(modules: tuple[str, ...], facts: Facts) -> None:
+    layer_modules(pipeline(modules, TOP, rule="backprop"), facts)
+    layer_modules(pipeline(modules, TOP), facts)
+
+
+@pytest.mark.parametrize("hidden", [[8], [8, 4], [1]])
+@pytest.mark.parametrize("rule", ["dni", "cdni", "unlocked-cdni"])
+def test_hidden_layers_of_a_gradient_model_are_refused_with_one_example(
+    hidden: list[int], rule: str
+) -> None:
+    text = refusal(pipeline(PLAIN, PLAIN, TOP, rule=rule, hidden=hidden), ROWS)
+    assert text.startswith("synthetic.hidden: behind layer0: batch normalisation over one value ")
+    assert text.endswith("or set synthetic.hidden = []")
+    layer_modules(pipeline(PLAIN, PLAIN, TOP, rule=rule, hidden=hidden, batch=2), ROWS)
+    layer_modules(pipeline(PLAIN, PLAIN, TOP, rule=rule), ROWS)
+
+
+def test_the_layer_whose_gradient_model_is_refused_is_named() -> None:
+    made = pipeline(("conv 2 3",), PLAIN, TOP, hidden=[8])
+    assert refusal(made, IMAGES).startswith("synthetic.hidden: behind layer1: ")
+    layer_modules(pipeline(("conv 2 3",), ("flatten", *TOP), hidden=[8]), IMAGES)
+
+
+@pytest.mark.parametrize("rule", ["backprop", "no-bprop"])
+def test_a_rule_without_models_ignores_their_settings(rule: str) -> None:
+    layer_modules(pipeline(PLAIN, TOP, rule=rule, hidden=[8], input_hidden=[8]), ROWS)
+
+
+@pytest.mark.parametrize("rule", ["unlocked-dni", "unlocked-cdni"])
+@pytest.mark.parametrize("hidden", [[256], [3, 3]])
+def test_hidden_layers_of_an_input_model_are_refused_with_one_example(
+    rule: str, hidden: list[int]
+) -> None:
+    text = refusal(pipeline(PLAIN, TOP, rule=rule, input_hidden=hidden), ROWS)
+    assert text.startswith("synthetic.input_hidden: of layer1: batch normalisation over one value ")
+    assert text.endswith("or set synthetic.input_hidden = []")
+    layer_modules(pipeline(PLAIN, TOP, rule=rule, input_hidden=hidden, batch=2), ROWS)
+    layer_modules(pipeline(PLAIN, TOP, rule="cdni", input_hidden=hidden), ROWS)
+
+
+@pytest.mark.parametrize("words", [["check"], ["run"], ["up", "--bind", "tcp://127.0.0.1:*"]])
+def test_every_command_refuses_it_before_a_run_folder_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    saved(tmp_path, arrays(x_train=np.zeros((6, 4)), x_test=np.zeros((2, 4))))
+    text = '[data]\npath = "own.npz"\nbatch = 1\n[[layer]]\nmodules = ["linear 4", "batchnorm"]\n'
+    (tmp_path / "net.toml").write_text(text, "utf-8")
+    ran = CliRunner().invoke(cli.main, [words[0], "net.toml", *words[1:]])
+    assert ran.exit_code == 2
+    assert "Error: net.toml: layer[0].modules[1]: batch normalisation over one" in ran.output
+    assert not (tmp_path / "runs").exists()

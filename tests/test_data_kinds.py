@@ -1,0 +1,222 @@
+"""The error for a file that is not a data set names its format and how to convert it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import lzma
+import os
+import pickle
+import sqlite3
+import tarfile
+import zipfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.data_help import Array, arrays, packed, refusal, saved
+from tests.data_pictures import in_folder, picture, pixels
+from workers.data import load
+from workers.data.listing import listed
+from workers.data.names import meaning
+
+pytestmark = pytest.mark.usefixtures("own_folders")
+
+HDF5 = b"\x89HDF\r\n\x1a\n"
+
+
+def of_numpy(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+
+
+def of_sqlite(path: Path) -> None:
+    with sqlite3.connect(path) as base:
+        base.execute("create table x (y)")
+    base.close()
+
+
+def of_zip(*names: str) -> Callable[[Path], object]:
+    def write(path: Path) -> None:
+        with zipfile.ZipFile(path, "w") as made:
+            for name in names:
+                made.writestr(name, b"")
+
+    return write
+
+
+def raw(content: bytes) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(content)
+
+
+KINDS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "x.npy": (of_numpy, "is no .npz file but a single array (.npy); load it with numpy.load"),
+    "x.npz": (of_numpy, "is no .npz file but a single array (.npy)"),
+    "x.pkl": (raw(pickle.dumps([1], 4)), "but a pickle, which is never loaded here"),
+    "old.pkl": (raw(pickle.dumps([1], 0)), "but a pickle, which is never loaded here"),
+    "x.h5": (raw(HDF5), "but an HDF5 file; read it with h5py"),
+    "x.mat": (raw(b"MATLAB 5.0 MAT-file, Platform"), "read it with scipy.io.loadmat"),
+    "new.mat": (raw(b"MATLAB 7.3 MAT-file, Platform" + bytes(480) + HDF5), "h5py"),
+    "x.parquet": (raw(b"PAR1" + bytes(20) + b"PAR1"), "read it with pandas.read_parquet"),
+    "x.feather": (raw(b"ARROW1\0\0"), "read it with pandas.read_feather"),
+    "x.csv": (raw(b"1;2\n"), "but a CSV file; read it with numpy.loadtxt"),
+    "table": (raw(b"a,b,c\n1,2,3\n4,5,6\n"), "but a CSV file; read it with numpy.loadtxt"),
+    "x.tsv": (raw(b"a\tb\n"), "pandas.read_csv(…, sep='\\t')"),
+    "x.json": (raw(json.dumps({"x": 1}).encode()), "but a JSON file"),
+    "x.sqlite": (of_sqlite, "but an SQLite database"),
+    "x.pt": (of_zip("archive/data.pkl", "archive/data/0"), "but a PyTorch file"),
+    "x.xlsx": (of_zip("[Content_Types].xml", "xl/workbook.xml"), "but an Excel file"),
+    "x.tar.bz2": (raw(b"BZh91AY"), "is compressed by bzip2; unpack it first"),
+    "x.zst": (raw(b"\x28\xb5\x2f\xfd"), "is compressed by zstd; unpack it first"),
+    "x.7z": (raw(b"7z\xbc\xaf\x27\x1c"), "is a 7z archive; unpack it to a folder"),
+    "x.rar": (raw(b"Rar!\x1a\7"), "is a RAR archive; unpack it to a folder"),
+    "x.npy.gz": (raw(gzip.compress(b"\x93NUMPY")), "is compressed, and its content is no .npz"),
+    "x.csv.xz": (raw(lzma.compress(b"1\n2\n")), "is compressed, and its content is no .npz file"),
+    "t10k-images-idx3-ubyte": (raw(packed(np.zeros((1, 2, 2), np.uint8))), "is one IDX file; give"),
+    "x.idx.gz": (
+        raw(gzip.compress(packed(np.zeros(2, np.uint8)))),
+        "content is one IDX file; give",
+    ),
+    "x.png": (raw(picture(pixels("x"))), "is one image; give the folder that holds train/"),
+    "page.npz": (raw(b"<!DOCTYPE html>"), "is a web page, as of a download that failed"),
+    "lfs.npz": (raw(b"version https://git-lfs.github.com/spec/v1"), "is a pointer of Git LFS"),
+    "empty.npz": (raw(b""), "is empty; copy or save it again"),
+    "noise": (raw(bytes(range(1, 99))), "is no .npz file, nor a tar or zip archive of pictures"),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_error_names_the_format_of_the_file(tmp_path: Path, name: str) -> None:
+    write, said = KINDS[name]
+    write(tmp_path / name)
+    text = refusal(partial(load, path=tmp_path / name))
+    assert text.startswith(f"{tmp_path / name}: ")
+    assert said in text
+    if "is no .npz file" in text:
+        assert text.endswith("y_test=…)")
+
+
+@pytest.mark.parametrize("lost", [1, 50, 200, 0.5, 0.9])
+def test_a_truncated_npz_is_called_truncated(tmp_path: Path, lost: float) -> None:
+    path = saved(tmp_path, arrays())
+    whole = path.read_bytes()
+    path.write_bytes(whole[: -int(lost if lost >= 1 else lost * len(whole))])
+    text = refusal(partial(load, path=path))
+    assert text.startswith(f"{path}: is truncated: ")
+    assert text.endswith("the .npz or zip file is missing; copy or save it again")
+
+
+@pytest.mark.parametrize("at", [60, 200, 300])
+def test_an_npz_that_lacks_bytes_in_the_middle_is_called_damaged(tmp_path: Path, at: int) -> None:
+    path = saved(tmp_path, arrays(x_train=np.zeros((6, 50, 50), np.uint8)))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:at] + whole[at + 20 :])
+    assert "truncated or damaged: copy or save it again" in refusal(partial(load, path=path))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "own.npz")
+    said = refusal(partial(load, path=tmp_path / "own.npz"))
+    assert said.endswith("own.npz: is neither a file nor a folder")
+
+
+@pytest.mark.parametrize("kind", ["tar", "npz", "folder"])
+def test_the_error_for_a_folder_proposes_the_data_set_inside(tmp_path: Path, kind: str) -> None:
+    around = tmp_path / "around"
+    around.mkdir()
+    if kind == "npz":
+        meant = saved(around, arrays())
+    elif kind == "folder":
+        meant = in_folder(around / "own", {"train/a/0.png": b"", "test/a/0.png": b""})
+    else:
+        (around / "own.npy").write_bytes(b"")
+        assert "put the arrays into one file with numpy" in refusal(partial(load, path=around))
+        with tarfile.open(around / "own.tar", "w"):
+            pass
+        return
+    assert refusal(partial(load, path=around)).endswith(f"; did you mean {str(meant)!r}?")
+
+
+# Arrays by other names
+
+
+MEANINGS = {
+    **dict.fromkeys(("X_train", "train_x", "trainX", "x_tr", "train_images"), ("x", "train")),
+    **dict.fromkeys(("train_data", "imgs_train", "TRAIN_FEATURES"), ("x", "train")),
+    **dict.fromkeys(("Y_train", "train_labels", "trainLabels", "y_tr"), ("y", "train")),
+    **dict.fromkeys(("x_val", "test_images", "Xtest", "x_te"), ("x", "test")),
+    **dict.fromkeys(("y_valid", "test_labels", "testTargets"), ("y", "test")),
+    **dict.fromkeys(("x", "X", "images", "data", "inputs"), ("x", None)),
+    **dict.fromkeys(("y", "labels", "target", "classes"), ("y", None)),
+    **dict.fromkeys(("arr_0", "weights", "mean"), (None, None)),
+} | {"Xtest": (None, None)}
+
+
+@pytest.mark.parametrize("name", MEANINGS)
+def test_a_name_means_inputs_or_targets_of_a_part(name: str) -> None:
+    assert meaning(name) == MEANINGS[name]
+
+
+def renamed(**names: str) -> dict[str, Array]:
+    return {names.get(key, key): array for key, array in arrays().items() if names.get(key, key)}
+
+
+@pytest.mark.parametrize(
+    "name", ["X_train", "train_x", "x", "images", "train_images", "data", "xtrain", "x_trian"]
+)
+@pytest.mark.parametrize("targets", ["y_train", "Y_train", "train_labels"])
+def test_inputs_by_another_name_are_proposed_and_never_the_targets(
+    tmp_path: Path, name: str, targets: str
+) -> None:
+    content = renamed(x_train=name, y_train=targets)
+    text = refusal(partial(load, path=saved(tmp_path, content)))
+    assert f"did you mean {name!r}" in text
+    assert f"{targets!r} for 'x_train'" not in text
+    assert f"it holds {name} uint8 (6, 2, 2), {targets} uint8 (6,)" in text
+
+
+@pytest.mark.parametrize("names", [("Y_train", ""), ("train_labels", ""), ("y", "labels")])
+def test_targets_are_never_proposed_for_missing_inputs(
+    tmp_path: Path, names: tuple[str, str]
+) -> None:
+    extra = {name: arrays()["y_train"] for name in names if name}
+    text = refusal(partial(load, path=saved(tmp_path, renamed(x_train="") | extra)))
+    assert "the array 'x_train' is missing; it holds y_train" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"x": 0, "y": 0}, "split 'x' and 'y' into training and test arrays"),
+        ({"data": 0, "target": 0}, "split 'data' and 'target' into training and test arrays"),
+        ({"arr_0": 0, "arr_1": 0}, "arrays need their names: numpy.savez_compressed(path, x_train"),
+        (
+            {"X_train": 0, "X_test": 0},
+            "did you mean 'X_train' for 'x_train', 'X_test' for 'x_test'",
+        ),
+        ({"weights": 0}, "are missing; it holds weights int64 ()"),
+    ],
+)
+def test_the_error_says_how_to_split_or_name_arrays(
+    tmp_path: Path, content: dict[str, int], said: str
+) -> None:
+    made = {name: np.array(value) for name, value in content.items()}
+    assert said in refusal(partial(load, path=saved(tmp_path, made)))
+
+
+@pytest.mark.parametrize("count", [11, 500, 3000])
+def test_ten_of_many_arrays_are_named(tmp_path: Path, count: int) -> None:
+    content: dict[str, Array] = {f"a{i}": np.zeros(1) for i in range(count)}
+    text = refusal(partial(load, path=saved(tmp_path, content)))
+    assert text.endswith(f"a9 float64 (1,) and {count - 10:,} more")
+    assert len(text) < 600
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, ""), (1, "0"), (3, "0, 1, 2"), (5, "0, 1, 2 and 2 more")]
+)
+def test_a_list_says_how_many_more_there_are(count: int, text: str) -> None:
+    assert listed(range(count), 3) == text

@@ -1,0 +1,111 @@
+"""Data are found by users without a home, and `~` is replaced wherever a folder is given."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import stat
+import tempfile
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from click.testing import CliRunner
+
+import cli
+from protocol import DataError
+from tests.data_help import refusal
+from tests.data_pictures import in_tar, tree
+from workers.data import catalogue, load, places
+
+
+@pytest.fixture
+def homeless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user with neither HOME nor an entry in /etc/passwd; returns the folder for what is
+    temporary."""
+
+    def nobody(_: object) -> NoReturn:
+        raise KeyError("no such entry")
+
+    for name in ("HOME", "XDG_CACHE_HOME", "DNI_CACHE", "DNI_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    monkeypatch.setattr(pwd, "getpwnam", nobody)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_without_a_home_the_cache_is_a_private_folder_for_temporary_files(homeless: Path) -> None:
+    folder = places.cache("images")
+    assert folder == homeless / f"dni-cache-{os.getuid()}" / "images"
+    assert stat.S_IMODE(folder.parent.stat().st_mode) == 0o700
+    assert places.cache("mnist").parent == folder.parent
+
+
+def test_without_a_home_data_are_listed_loaded_and_kept(homeless: Path) -> None:
+    assert {entry.name for entry in catalogue()} == {"digits", "mnist", "cifar10", "addition"}
+    shown = CliRunner().invoke(cli.main, ["data", "list", "--json"])
+    assert shown.exit_code == 0, shown.output
+    assert len(json.loads(shown.output)) == 4
+    path = in_tar(homeless / "own.tar", tree().items())
+    for _ in range(2):
+        assert load(path=path).classes == 2
+    assert len([*places.cache("images").iterdir()]) == 1
+
+
+@pytest.mark.parametrize("taken", ["open", "file", "link"])
+def test_a_folder_that_is_not_private_is_never_the_cache(homeless: Path, taken: str) -> None:
+    folder = homeless / f"dni-cache-{os.getuid()}"
+    if taken == "file":
+        folder.write_bytes(b"")
+    elif taken == "link":
+        (homeless / "elsewhere").mkdir(mode=0o700)
+        folder.symlink_to(homeless / "elsewhere")
+    else:
+        folder.mkdir()
+        folder.chmod(0o777)
+    text = refusal(lambda: places.cache("images"))
+    assert text.startswith(f"{folder}: ")
+    assert text.endswith("set DNI_CACHE to another folder")
+
+
+@pytest.mark.parametrize("below", ["", "data", "a/b"])
+def test_a_tilde_is_the_home_in_both_variables_and_in_a_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("DNI_DATA", f"~/{below}")
+    monkeypatch.setenv("DNI_CACHE", f"~/{below}")
+    assert places.given("mnist") == (tmp_path / below / "mnist", tmp_path / below)
+    assert places.cache("mnist") == tmp_path / below / "mnist"
+    (tmp_path / below).mkdir(parents=True, exist_ok=True)
+    in_tar(tmp_path / below / "own.tar", tree().items())
+    assert load(path=Path("~") / below / "own.tar").classes == 2
+
+
+@pytest.mark.parametrize("text", ["~nobody-of-this-name", "~nobody-of-this-name/data", "~~/x"])
+@pytest.mark.parametrize("key", ["DNI_DATA", "DNI_CACHE"])
+def test_the_tilde_of_an_unknown_user_is_a_data_error(
+    monkeypatch: pytest.MonkeyPatch, key: str, text: str
+) -> None:
+    monkeypatch.setenv(key, text)
+    with pytest.raises(DataError) as caught:
+        catalogue()
+    assert str(caught.value).startswith(f"{key}: {text!r}: ")
+    assert str(caught.value).endswith("give the full path")
+    shown = CliRunner().invoke(cli.main, ["data", "list"])
+    assert shown.exit_code == 2
+    assert isinstance(shown.exception, SystemExit)
+
+
+def test_a_tilde_without_a_home_is_a_data_error(
+    homeless: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DNI_DATA", "~/data")
+    assert refusal(catalogue).startswith("DNI_DATA: '~/data': ")
+    monkeypatch.delenv("DNI_DATA")
+    assert refusal(lambda: load(path="~/own.npz")).startswith(
+        "data.path: '~/own.npz': no such file"
+    )
+    assert [*homeless.glob("~*")] == []

@@ -1,0 +1,96 @@
+"""Every run begins with a summary of its data, and with the notes on them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+import cli
+from coordinator.options import ENGINES
+from protocol import read_pipeline
+from tests.data_help import arrays, saved
+
+pytestmark = pytest.mark.usefixtures("own_folders", "folder")
+
+NET = """\
+rule = "backprop"
+[data]
+path = "own.npz"
+batch = 2
+[train]
+steps = 4
+[[layer]]
+modules = ["linear 4"]
+"""
+SUMMARY = "own: 6 training and 2 test examples of 2x2, 4 classes"
+NOTE = "note: no training example has the label 3, which test examples have; a network cannot"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with a pipeline and its data, of which there is one thing to note."""
+    monkeypatch.chdir(tmp_path)
+    saved(tmp_path, arrays(x_train=np.zeros((6, 2, 2)), x_test=np.zeros((2, 2, 2))))
+    (tmp_path / "net.toml").write_text(NET, "utf-8")
+    return tmp_path
+
+
+def dni(*words: str) -> Result:
+    ran = CliRunner().invoke(cli.main, words)
+    assert ran.exit_code == 0, ran.output
+    return ran
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("check",), ("run", "--engine", "inline"), ("run", "--engine", "inline", "--run-dir", "r")],
+)
+def test_the_summary_and_the_notes_come_first_and_once(words: tuple[str, ...]) -> None:
+    lines = dni(words[0], "net.toml", *words[1:]).stdout.splitlines()
+    assert lines[0] == SUMMARY
+    assert lines[1].startswith(NOTE)
+    assert sum(SUMMARY in line or NOTE in line for line in lines) == 2
+
+
+def test_json_on_standard_output_stays_json() -> None:
+    ran = dni("run", "net.toml", "--engine", "inline", "--json")
+    assert json.loads(ran.stdout)["steps"] == 4
+    assert ran.stderr.splitlines()[0] == SUMMARY
+    checked = dni("check", "net.toml", "--json")
+    summary, note = json.loads(checked.stdout)["data"]
+    assert (summary, checked.stderr) == (SUMMARY, "")
+    assert note.startswith(NOTE)
+
+
+def test_a_comparison_prints_the_summary_once() -> None:
+    words = ("--rules", "backprop,no-bprop", "--seeds", "2", "--engine", "inline", "--out", "out")
+    shown = dni("compare", "net.toml", *words).output
+    assert shown.count(SUMMARY) == shown.count(NOTE) == 1
+
+
+def test_in_python_the_callback_gets_the_lines_and_nothing_is_printed(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pipeline = read_pipeline(folder / "net.toml")
+    for number, engine in enumerate(ENGINES):
+        told: list[str] = []
+        cli.run(pipeline, engine=engine, run_dir=folder / str(number), tell=told.append)
+        assert told[0] == SUMMARY
+        assert told[1].startswith(NOTE)
+        assert len(told) == 2
+    cli.run(pipeline, engine="inline", run_dir=folder / "silent")
+    cli.check(pipeline)
+    cli.evaluate(folder / "silent")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_evaluate_prints_notes_on_standard_error() -> None:
+    dni("run", "net.toml", "--engine", "inline", "--run-dir", "run")
+    ran = dni("evaluate", "run", "--json")
+    assert json.loads(ran.stdout)["judged"] == 2
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith(NOTE)

@@ -1,0 +1,176 @@
+"""Decodes one image file into an array of 8-bit pixels, or says why that is not possible.
+
+Pillow decodes. A format is known by the content of a file, not by its name. Formats for which
+Pillow calls another program, or which it recognises but cannot decode, are never opened.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import textwrap
+import warnings
+from contextlib import suppress
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protocol.errors import DataError
+from workers.data.archive import Member, Unreadable
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
+
+PIXELS: Final = 1 << 24
+"""Pixels that one image may have."""
+RULES: Final = 2
+"""The version of the decoding rules; part of the name of cached arrays."""
+_CLOSED: Final = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}
+_SIGNATURES: Final = re.compile(
+    rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|BM....\0\0\0\0|II\*\0|MM\0\*|RIFF....WEBP",
+    re.DOTALL,
+)
+"""The first bytes of common formats; a file with them is an image under any name."""
+_DEEP: Final = re.compile(r"(?:L|LA|RGBA?|RGBX|RGBa|CMYK);(?:12|16|32)[A-Z]*")
+"""Raw modes with more than 8 bits per channel, which Pillow silently cuts to 8."""
+_COLOURS: Final = {"L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"}
+_ORIENTATION: Final = 0x0112  # the tag of EXIF
+
+
+class Kind(NamedTuple):
+    """The mode and size, in pixels, that all images of a data set must share."""
+
+    mode: str
+    width: int
+    height: int
+
+    def __str__(self) -> str:
+        return f"{self.mode} of {self.width} x {self.height} pixels"
+
+
+class Decoded(NamedTuple):
+    """uint8 `(h, w)` where the mode is L (grey), `(h, w, 3)` where RGB, `(h, w, 4)` where RGBA.
+
+    `frames` counts those in the file, of which this is the first.
+    """
+
+    kind: Kind
+    pixels: NDArray[np.uint8]
+    frames: int
+
+
+class Decoder:
+    """Pillow, with the formats that may be opened. Raises DataError where it is not installed."""
+
+    def __init__(self, label: str) -> None:
+        try:
+            # Not at the top of the module: only data sets of images need Pillow.
+            from PIL import Image, UnidentifiedImageError
+        except ImportError:
+            raise DataError(
+                f"{label}: pictures are decoded by Pillow, which is not installed; "
+                f"pip install pillow, or install dni with its extra [images]"
+            ) from None
+        self._pillow, self._unknown = Image, UnidentifiedImageError
+        by_suffix = Image.registered_extensions()
+        self._formats = tuple(sorted(set(Image.OPEN) - _CLOSED))
+        self._suffixes = {end for end, form in by_suffix.items() if form not in _CLOSED}
+
+    def is_image(self, member: Member) -> bool:
+        """Whether the suffix or the first bytes of the file are those of an image."""
+        if PurePosixPath(member.name).suffix.lower() in self._suffixes:
+            return True
+        with suppress(Unreadable):
+            return bool(_SIGNATURES.match(member.head()))
+        return False
+
+    def __call__(self, content: bytes) -> Decoded:
+        """The first frame, turned as its EXIF orientation says. Raises Unreadable.
+
+        Grey and 1-bit images become L, those with transparency RGBA, and all others RGB.
+        """
+        if not content:
+            raise Unreadable("is empty")
+        try:
+            with warnings.catch_warnings():
+                # A fault that matters raises an error; the warnings of Pillow add nothing.
+                warnings.simplefilter("ignore")
+                with self._pillow.open(io.BytesIO(content), formats=self._formats) as image:
+                    return self._decoded(image, content)
+        except Unreadable:
+            raise
+        except self._unknown:
+            raise Unreadable("is no image that Pillow can read") from None
+        # Every exception: Pillow does not document what it raises for broken images.
+        except Exception as error:
+            reason = textwrap.shorten(str(error), 160)
+            raise Unreadable(f"cannot be decoded: {reason}") from error
+
+    def _decoded(self, image: ImageFile, content: bytes) -> Decoded:
+        if image.width * image.height > PIXELS:
+            raise Unreadable(f"claims {image.width} x {image.height} pixels; too large")
+        if _is_deep(image, content):
+            raise Unreadable(
+                f"has more than 8 bits per channel (mode {image.mode}), which would be cut to 8; "
+                "save it with 8 bits, or all as arrays in an .npz"
+            )
+        frames = 1 if image.format in ("MPO", "PSD") else getattr(image, "n_frames", 1)
+        image.load()
+        mode = _mode(image)
+        made = self._upright(image if image.mode == mode else image.convert(mode), image)
+        return Decoded(Kind(mode, *made.size), np.asarray(made, np.uint8), frames)
+
+    def _upright(self, made: Image, source: Image) -> Image:
+        """`made`, turned as the EXIF orientation of `source` says."""
+        turns = self._pillow.Transpose
+        orientation = 1
+        with suppress(Exception):  # broken EXIF is ignored
+            orientation = source.getexif().get(_ORIENTATION, 1)
+        turn = {
+            2: turns.FLIP_LEFT_RIGHT,
+            3: turns.ROTATE_180,
+            4: turns.FLIP_TOP_BOTTOM,
+            5: turns.TRANSPOSE,
+            6: turns.ROTATE_270,
+            7: turns.TRANSVERSE,
+            8: turns.ROTATE_90,
+        }.get(orientation)
+        return made if turn is None else made.transpose(turn)
+
+
+def _mode(image: ImageFile) -> str:
+    """The mode to convert a loaded image to. Raises Unreadable."""
+    if image.has_transparency_data:
+        return "RGBA"
+    if image.mode in ("1", "L") and image.format != "GIF":  # a GIF may be grey and the next one not
+        return "L"
+    if image.mode in _COLOURS:
+        return "RGB"
+    raise Unreadable(f"is of mode {image.mode}; save it as RGB, RGBA or grey (L)")
+
+
+def _is_deep(image: ImageFile, content: bytes) -> bool:
+    """Whether the image has more than 8 bits per channel."""
+    if image.mode[0] in "IF":
+        return True
+    if image.format == "JPEG2000":
+        return _bits_after(content, b"\xff\x51\0", 37) & 0x7F > 7  # SIZ: the depth less one
+    if image.format == "AVIF":
+        return _bits_after(content, b"pixi\0\0\0\0", 1) > 8
+    for tile in image.tile:
+        said = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
+        if any(isinstance(word, str) and _DEEP.fullmatch(word) for word in said):
+            return True
+        if tile[0] == "ppm" and any(isinstance(most, int) and most > 255 for most in said):
+            return True
+    return False
+
+
+def _bits_after(content: bytes, marker: bytes, offset: int) -> int:
+    """The byte `offset` behind a `marker`; 0 where there is none."""
+    at = content.find(marker)
+    where = at + len(marker) + offset
+    return content[where] if at >= 0 and where < len(content) else 0

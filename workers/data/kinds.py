@@ -1,0 +1,108 @@
+"""Names the format of a file that is not a data set, and says how to convert it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from protocol.errors import DataError
+from workers.data.content import opened, take
+
+SAVE: Final = "numpy.savez_compressed(path, x_train=…, y_train=…, x_test=…, y_test=…)"
+"""How to make an .npz."""
+_HEAD: Final = 4096
+_UNKNOWN: Final = (
+    f"is no .npz file, nor a tar or zip archive of pictures; save the arrays with {SAVE}"
+)
+_ARRAYS: Final = {
+    b"\x93NUMPY": "a single array (.npy); load it with numpy.load",
+    b"\x89HDF\r\n\x1a\n": "an HDF5 file; read it with h5py",
+    b"MATLAB 7.3": "a MATLAB file of version 7.3; read it with h5py",
+    b"MATLAB": "a MATLAB file; read it with scipy.io.loadmat",
+    b"PAR1": "a Parquet file; read it with pandas.read_parquet",
+    b"ARROW1": "an Arrow file; read it with pandas.read_feather",
+    b"SQLite format 3\0": "an SQLite database; read it with pandas.read_sql",
+    **dict.fromkeys(
+        (b"\x80\2", b"\x80\3", b"\x80\4", b"\x80\5"),
+        "a pickle, which is never loaded here; load it in Python",
+    ),
+}
+"""Formats that hold arrays, by their first bytes."""
+_OTHERS: Final = {
+    b"PK\3": "is truncated: the end of the .npz or zip file is missing; copy or save it again",
+    b"\0\0\x08": "is one IDX file; give the folder that holds all of them",
+    b"BZh": "is compressed by bzip2; unpack it first",
+    b"\x28\xb5\x2f\xfd": "is compressed by zstd; unpack it first",
+    b"7z\xbc\xaf\x27\x1c": "is a 7z archive; unpack it to a folder",
+    b"Rar!": "is a RAR archive; unpack it to a folder",
+    b"\x89PNG": "is one image; give the folder that holds train/ and test/",
+    b"\xff\xd8\xff": "is one image; give the folder that holds train/ and test/",
+    b"<!DOCTYPE": "is a web page, as of a download that failed; fetch it again",
+    b"<!doctype": "is a web page, as of a download that failed; fetch it again",
+    b"<html": "is a web page, as of a download that failed; fetch it again",
+    b"version https://git-lfs": "is a pointer of Git LFS; fetch the file with git lfs pull",
+}
+_ENDINGS: Final = {
+    ".csv": "a CSV file; read it with numpy.loadtxt(…, delimiter=',') or pandas.read_csv",
+    ".tsv": "a text table; read it with pandas.read_csv(…, sep='\\t')",
+    ".txt": "a text file; read it with numpy.loadtxt",
+    ".json": "a JSON file; read it with the module json",
+    ".jsonl": "a file of JSON lines; read it with pandas.read_json(…, lines=True)",
+    ".arff": "an ARFF file; read it with scipy.io.arff.loadarff",
+    ".pkl": "a pickle, which is never loaded here; load it in Python",
+    ".pickle": "a pickle, which is never loaded here; load it in Python",
+}
+_IN_ZIP: Final = {
+    "data.pkl": "a PyTorch file; load it with torch.load",
+    "workbook.xml": "an Excel file; read it with pandas.read_excel",
+}
+
+
+def described(path: Path) -> str:
+    """The format of the file at `path` and how to convert it, to follow the file's name.
+
+    Raises OSError where it cannot be read.
+    """
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    if not head:
+        return "is empty; copy or save it again"
+    inner = b""
+    with suppress(DataError), opened(path) as stream:
+        inner = bytes(take(stream, _HEAD))
+    if inner and inner != head:
+        content = _by_beginning(inner) or _by_name(path.with_suffix(""), inner)
+        return f"is compressed, and its content {content}" if content else _UNKNOWN
+    return _by_beginning(head) or _by_name(path, head) or _UNKNOWN
+
+
+def of_zip(names: Iterable[str]) -> str | None:
+    """The same for a zip file with members of these `names`; None where they tell nothing."""
+    ends = {name.rpartition("/")[2] for name in names}
+    return next((_mend(what) for end, what in _IN_ZIP.items() if end in ends), None)
+
+
+def _by_beginning(head: bytes) -> str | None:
+    for begin, what in _ARRAYS.items():
+        if head.startswith(begin):
+            return _mend(what)
+    return next((what for begin, what in _OTHERS.items() if head.startswith(begin)), None)
+
+
+def _by_name(path: Path, head: bytes) -> str | None:
+    what = _ENDINGS.get(path.suffix.lower())
+    if what is None and _is_table(head):
+        what = _ENDINGS[".csv"]
+    return _mend(what) if what else None
+
+
+def _mend(what: str) -> str:
+    return f"is no .npz file but {what} and save the arrays with {SAVE}"
+
+
+def _is_table(head: bytes) -> bool:
+    """Whether the file begins with two lines of text that have as many commas."""
+    first, second = [*head.splitlines()[:2], b"", b""][:2]
+    return b"\0" not in head and 0 < first.count(b",") == second.count(b",")

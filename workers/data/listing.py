@@ -1,0 +1,22 @@
+"""Lists in messages, capped to a length that people read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import Final
+
+MOST: Final = 10
+
+
+def listed(items: Iterable[object], most: int = MOST, divider: str = ", ") -> str:
+    """The first `most` of `items`, and how many more there are: `a, b and 7 more`."""
+    rest = iter(items)
+    shown = divider.join(str(item) for item in islice(rest, most))
+    more = sum(1 for _ in rest)
+    return f"{shown} and {more:,} more" if more else shown
+
+
+def sized(shape: Iterable[int]) -> str:
+    """The shape of an example as people write it: `28x28`."""
+    return "x".join(str(side) for side in shape)

@@ -1,0 +1,114 @@
+"""Notes on arrays that can be trained on but are probably not what the user meant."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workers.data.listing import listed
+
+_LARGE: Final = 2.0
+"""The largest value of images of floats that count as scaled."""
+_SMALL: Final = 0.1
+"""The largest value of 8-bit inputs, after scaling, that counts as too small."""
+_BYTE: Final = 255
+_ROW: Final = 16
+"""The least length of a row that can be the pixels of an image."""
+_CHANNELS: Final = (1, 3, 4)
+
+Array = NDArray[np.generic]
+
+
+def of_inputs(key: str, x: Array, scale: float) -> list[str]:
+    """Notes on the examples `x`, `(n, *shape)`, of the array `key`.
+
+    They are integers as they are stored, which are multiplied by `scale`, or float32.
+    """
+    if x.dtype == np.uint8 and scale < 1:  # of booleans it is 1
+        return _of_bytes(key, int(np.max(x)))
+    return _of_floats(key, x) if x.dtype.kind == "f" else []
+
+
+def _of_bytes(key: str, largest: int) -> list[str]:
+    if not 0 < largest <= _SMALL * _BYTE:
+        return []
+    note = (
+        f"{key} is uint8 with no number above {largest}: 8-bit inputs are divided by 255, so these "
+        f"become tiny; scale them up to 255, or save them as floats divided by {largest}"
+    )
+    return [note]
+
+
+def _of_floats(key: str, x: Array) -> list[str]:
+    low, high = float(np.min(x)), float(np.max(x))
+    if low < 0 or high <= _LARGE or (x.ndim == 2 and not _are_rows_of_pixels(x, high)):
+        return []
+    divisor = _BYTE if _BYTE / 2 < high <= _BYTE else high
+    mend = f"divide them by {divisor:g}"
+    if high <= _BYTE and (high > _SMALL * _BYTE) and _are_whole(x):
+        mend += ", or save them as uint8, which is scaled to 0...1"
+    return [f"{key} holds floats from {low:g} to {high:g}, which are not scaled: {mend}"]
+
+
+def _are_rows_of_pixels(x: Array, high: float) -> bool:
+    """Whether rows look like flattened images: whole numbers up to exactly 255."""
+    return high == _BYTE and x.shape[1] >= _ROW and _are_whole(x)
+
+
+def _are_whole(x: Array) -> bool:
+    """Whether the first thousand examples are whole numbers."""
+    some = np.asarray(x[:1000], np.float32)
+    return bool((some == np.rint(some)).all())
+
+
+def of_labels(train: Array, test: Array) -> list[str]:
+    """Notes on class labels, int64 `(n,)`."""
+    known, tested = np.unique(train), np.unique(test)
+    return _of_gaps(np.union1d(known, tested)) + _of_unknown(np.setdiff1d(tested, known))
+
+
+def _of_gaps(labels: Array) -> list[str]:
+    count, last = len(labels), int(np.max(labels))
+    if count == last + 1:
+        return []
+    note = (
+        f"the labels are {listed(labels)}, not all of 0 to {last}; to number the classes from 0 "
+        f"to {count - 1}, {renumbering(labels.tolist(), count)}"
+    )
+    return [note]
+
+
+def _of_unknown(labels: Array) -> list[str]:
+    if not len(labels):
+        return []
+    note = (
+        f"no training example has the label {listed(labels)}, which test examples have; "
+        "a network cannot learn it"
+    )
+    return [note]
+
+
+def renumbering(first: list[int], count: int, last: int | None = None) -> str:
+    """How to number classes from 0, of which there are `count`.
+
+    `first` are the lowest labels, in order, and `last` the highest, where that is not among them.
+    """
+    low, high = first[0], first[-1] if last is None else last
+    if high - low + 1 == count:
+        return f"save y_train - {low} and y_test - {low}"
+    return (
+        "save numpy.unique(y, return_inverse=True)[1], with y the training and test labels in one "
+        "array"
+    )
+
+
+def channels_first(shape: tuple[int, ...]) -> str | None:
+    """A note if examples of `shape` look like (channels, height, width), else None."""
+    if len(shape) != 3 or shape[0] not in _CHANNELS or shape[2] in _CHANNELS or min(shape[1:]) < 5:
+        return None
+    return (
+        f"examples of shape {shape} look like (channels, height, width), but images are "
+        "(height, width, channels) here: save numpy.moveaxis(x, 1, -1)"
+    )
