@@ -58,7 +58,7 @@ class SocketFolder:
                 self.path = self._make(base)
                 return
             except OSError as error:
-                wrong.append(f"{error.filename or base}: {error.strerror}")
+                wrong.append(f"{base}: {error.strerror}")
         raise RunError(
             f"no folder for sockets: {'; '.join(wrong)}; set TMPDIR to a folder that can be "
             f"written to and whose path has at most {LONGEST_BASE} bytes"
@@ -67,7 +67,7 @@ class SocketFolder:
     def _make(self, base: Path) -> Path:
         """The folder, in `base`. Raises OSError where `base` will not do."""
         if len(os.fsencode(base)) > LONGEST_BASE:
-            raise OSError(errno.ENAMETOOLONG, "too long a path for sockets", str(base))
+            raise OSError(errno.ENAMETOOLONG, "too long a path for sockets")
         _sweep(base)
         made = Path(tempfile.mkdtemp(prefix=f".dni-{os.getpid()}-", dir=base))
         path = made.with_name(made.name[1:])  # once it is locked: see _sweep
@@ -75,14 +75,12 @@ class SocketFolder:
             self._lock = _lock(made, make=True)
             if self._lock is None:
                 why = "swept away while it was made; is the clock right?"
-                raise OSError(errno.EBUSY, why, str(made))
+                raise OSError(errno.EBUSY, why)
             made.rename(path)
-        except BaseException as error:  # whatever it is, Ctrl-C too, no folder is left
+        except BaseException:  # whatever it is, Ctrl-C too, no folder is left
             for folder in (made, path):
                 shutil.rmtree(folder, ignore_errors=True)
             self._unlock()
-            if isinstance(error, OSError):
-                raise OSError(error.errno, error.strerror, str(made)) from error
             raise
         return path
 
