@@ -132,9 +132,7 @@ class RunFolder:
             self._restore()
         elif self._owned:
             self._remove()
-        for folder in reversed(self._made):
-            with contextlib.suppress(OSError):  # somebody else uses it
-                folder.rmdir()
+        _unmake(self._made)
         self._release()
 
     def _restore(self) -> None:
@@ -168,6 +166,28 @@ def naming(option: str, place: Path) -> Iterator[None]:
     except OSError as error:
         where = short(str(error.filename or place))
         raise RunError(f"{where}: {error.strerror}; choose another {option}") from None
+
+
+@contextlib.contextmanager
+def making(folder: Path, option: str) -> Iterator[None]:
+    """Make `folder`, which `option` names; where the block raises, what is empty goes again.
+
+    Raises RunError where it cannot be made.
+    """
+    with naming(option, folder):
+        refuse_obstacle(folder, option)
+        new = made(folder)
+    try:
+        yield
+    except BaseException:
+        _unmake(new)
+        raise
+
+
+def _unmake(folders: list[Path]) -> None:
+    for folder in reversed(folders):
+        with contextlib.suppress(OSError):  # somebody uses it
+            folder.rmdir()
 
 
 def refuse_obstacle(folder: Path, option: str) -> None:

@@ -224,6 +224,31 @@ def test_no_command_that_cannot_start_touches_a_folder(dni: Dni, mistake: str, f
     dni.nothing_left()
 
 
+@pytest.mark.parametrize("out", ["out", "out/below", ""])
+def test_a_comparison_that_cannot_start_leaves_no_folder(dni: Dni, out: str) -> None:
+    where = ("--out", out) if out else ()
+    said = dni("compare", "tiny.toml", "-o", 'layer.2.modules=["linear 3"]', *where)
+    assert said.returncode == 2, said.stdout
+    assert [path.name for path in dni.home.iterdir()] == ["tiny.toml"]
+
+
+@pytest.mark.parametrize(
+    ("out", "why"),
+    [
+        ("tiny.toml/a", "tiny.toml is a file"),
+        ("link", "is a link to"),
+        ("link/a", "link is a link"),
+    ],
+)
+def test_what_is_in_the_way_of_a_comparison_is_named(dni: Dni, out: str, why: str) -> None:
+    (dni.home / "link").symlink_to("/nowhere/x")
+    said = dni("compare", "tiny.toml", "--out", out)
+    assert said.returncode == 2
+    assert said.stderr.startswith(f"Error: {out}: ")
+    assert why in said.stderr
+    assert said.stderr.endswith("choose another --out\n")
+
+
 # -- by which names a run goes
 
 
