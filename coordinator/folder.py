@@ -41,11 +41,13 @@ def run_folder(word: str, key: str = "run") -> Path:
     Of several the newest. Raises UserError where there is none; errors call the word `key`.
     """
     path = user_path(word, key)
-    if os.path.isdir(path):  # noqa: PTH112  false for a path that is too long
+    if os.path.isfile(path / PIPELINE):  # noqa: PTH113  false for a path that is too long
         return path
     name = word.rstrip("/")
     runs = [pipeline.parent for pipeline in RUNS.glob(f"*/{PIPELINE}")]
     found = [run for run in runs if run.name.endswith(name)] or runs * (name == NEWEST)
+    if not found and os.path.isdir(path):  # noqa: PTH112
+        raise RunError(f"{short(word)}: holds no run; a run folder has a {PIPELINE}")
     if not found:
         raise RunError(
             f"{short(word)}: no such folder, and no run under {RUNS}/ whose name ends so; "

@@ -260,13 +260,15 @@ def test_a_run_goes_by_its_path_by_the_end_of_its_name_and_by_newest(here: Path)
     assert set(found.values()) == {old}
     for word in ("dni", "2-mnist-dni", "newest", "runs/2-mnist-dni/"):
         assert run_folder(word).resolve() == new
+    (here / "dni").mkdir()
+    assert run_folder("dni").resolve() == new
     os.utime(new / PIPELINE, (long_ago - 1, long_ago - 1))
     assert run_folder("newest").resolve() == old
 
 
-@pytest.mark.parametrize("word", ["nowhere", "newest", "x" * 5000, "runs/gone", ""])
+@pytest.mark.parametrize("word", ["nowhere", "newest", "x" * 5000, "runs/gone", "", "folder"])
 def test_a_name_that_no_run_has_is_refused_in_a_short_line(here: Path, word: str) -> None:
-    assert not list(here.iterdir())
+    (here / "folder").mkdir()
     with pytest.raises((RunError, SpecError)) as caught:
         run_folder(word)
     assert len(str(caught.value)) < 250
