@@ -50,6 +50,16 @@ def _importing(frame: FrameType | None) -> bool:
     return False
 
 
+def _end(ctrl_c: _CtrlC) -> None:
+    """Let no Ctrl-C change the exit status while the interpreter ends, which is soon done."""
+    from contextlib import suppress  # by now it is there
+
+    with suppress(AttributeError, OSError, ValueError):  # the interpreter tries again, and tells
+        sys.stdout.flush()  # a reader may be slow
+    if signal.getsignal(signal.SIGINT) is ctrl_c:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def main() -> None:
     """Run the command with the words of `sys.argv`, and exit.
 
@@ -66,7 +76,8 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(STATUS)
     finally:
-        ctrl_c.final = True  # what is left to do is the interpreter's
+        ctrl_c.final = True
+        _end(ctrl_c)
 
 
 if not any(isinstance(finder, _OwnFinder) for finder in sys.meta_path):

@@ -43,11 +43,13 @@ def run_folder(word: str, key: str = "run") -> Path:
     Of several the newest. Raises UserError where there is none; errors call the word `key`.
     """
     path = user_path(word, key)
-    if os.path.isdir(path):  # noqa: PTH112  false for a path that is too long
+    if os.path.isfile(path / PIPELINE):  # noqa: PTH113  false for a path that is too long
         return path
     name = word.rstrip("/")
     runs = [pipeline.parent for pipeline in RUNS.glob(f"*/{PIPELINE}")]
     found = [run for run in runs if run.name.endswith(name)] or runs * (name == NEWEST)
+    if not found and os.path.isdir(path):  # noqa: PTH112
+        raise RunError(f"{short(word)}: holds no run; a run folder has a {PIPELINE}")
     if not found:
         raise RunError(
             f"{short(word)}: no such folder, and no run under {RUNS}/ whose name ends so; "
@@ -134,9 +136,7 @@ class RunFolder:
             self._restore()
         elif self._owned:
             self._remove()
-        for folder in reversed(self._made):
-            with contextlib.suppress(OSError):  # somebody else uses it
-                folder.rmdir()
+        _unmake(self._made)
         self._release()
 
     def _restore(self) -> None:
@@ -170,6 +170,28 @@ def naming(option: str, place: Path) -> Iterator[None]:
     except OSError as error:
         where = short(str(error.filename or place))
         raise RunError(f"{where}: {error.strerror}; choose another {option}") from None
+
+
+@contextlib.contextmanager
+def making(folder: Path, option: str) -> Iterator[None]:
+    """Make `folder`, which `option` names; where the block raises, what is empty goes again.
+
+    Raises RunError where it cannot be made.
+    """
+    with naming(option, folder):
+        refuse_obstacle(folder, option)
+        new = made(folder)
+    try:
+        yield
+    except BaseException:
+        _unmake(new)
+        raise
+
+
+def _unmake(folders: list[Path]) -> None:
+    for folder in reversed(folders):
+        with contextlib.suppress(OSError):  # somebody uses it
+            folder.rmdir()
 
 
 def refuse_obstacle(folder: Path, option: str) -> None:

@@ -21,12 +21,12 @@ def user_path(text: str | os.PathLike[str], key: str) -> Path:
     word = os.fspath(text)
     if not word or "\0" in word:
         raise SpecError(f"{key}: {short(word)!r} cannot be a path")
-    try:
-        return Path(word).expanduser()
-    except RuntimeError:
-        user = word.partition("/")[0].removeprefix("~")
-        why = f"there is no user {user!r}" if user else "HOME is not set and no user entry names it"
-        raise SpecError(f"{key}: {short(word)}: {why}; give the path in full") from None
+    found = os.path.expanduser(word)  # noqa: PTH111  as ./~ is no home, and Path drops the ./
+    if not (word.startswith("~") and found == word):
+        return Path(found)
+    user = word.partition("/")[0].removeprefix("~")
+    why = f"there is no user {user!r}" if user else "HOME is not set, and no user entry names it"
+    raise SpecError(f"{key}: {short(word)}: {why}; give the path in full")
 
 
 def short(text: str) -> str:

@@ -224,6 +224,31 @@ def test_no_command_that_cannot_start_touches_a_folder(dni: Dni, mistake: str, f
     dni.nothing_left()
 
 
+@pytest.mark.parametrize("out", ["out", "out/below", ""])
+def test_a_comparison_that_cannot_start_leaves_no_folder(dni: Dni, out: str) -> None:
+    where = ("--out", out) if out else ()
+    said = dni("compare", "tiny.toml", "-o", 'layer.2.modules=["linear 3"]', *where)
+    assert said.returncode == 2, said.stdout
+    assert [path.name for path in dni.home.iterdir()] == ["tiny.toml"]
+
+
+@pytest.mark.parametrize(
+    ("out", "why"),
+    [
+        ("tiny.toml/a", "tiny.toml is a file"),
+        ("link", "is a link to"),
+        ("link/a", "link is a link"),
+    ],
+)
+def test_what_is_in_the_way_of_a_comparison_is_named(dni: Dni, out: str, why: str) -> None:
+    (dni.home / "link").symlink_to("/nowhere/x")
+    said = dni("compare", "tiny.toml", "--out", out)
+    assert said.returncode == 2
+    assert said.stderr.startswith(f"Error: {out}: ")
+    assert why in said.stderr
+    assert said.stderr.endswith("choose another --out\n")
+
+
 # -- by which names a run goes
 
 
@@ -235,13 +260,15 @@ def test_a_run_goes_by_its_path_by_the_end_of_its_name_and_by_newest(here: Path)
     assert set(found.values()) == {old}
     for word in ("dni", "2-mnist-dni", "newest", "runs/2-mnist-dni/"):
         assert run_folder(word).resolve() == new
+    (here / "dni").mkdir()
+    assert run_folder("dni").resolve() == new
     os.utime(new / PIPELINE, (long_ago - 1, long_ago - 1))
     assert run_folder("newest").resolve() == old
 
 
-@pytest.mark.parametrize("word", ["nowhere", "newest", "x" * 5000, "runs/gone", ""])
+@pytest.mark.parametrize("word", ["nowhere", "newest", "x" * 5000, "runs/gone", "", "folder"])
 def test_a_name_that_no_run_has_is_refused_in_a_short_line(here: Path, word: str) -> None:
-    assert not list(here.iterdir())
+    (here / "folder").mkdir()
     with pytest.raises((RunError, SpecError)) as caught:
         run_folder(word)
     assert len(str(caught.value)) < 250

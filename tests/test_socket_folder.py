@@ -72,7 +72,7 @@ def test_a_folder_that_was_swept_while_it_was_made_is_told(
             raise FileNotFoundError(2, "No such file or directory")
 
     monkeypatch.setattr(folders, "_lock", swept)
-    with pytest.raises(RunError, match=r"\.dni-.*: (swept away|No such file)"):
+    with pytest.raises(RunError, match=rf"{base}: (swept away|No such file)"):
         socket_folder()
     assert not list(base.iterdir())
 
@@ -123,3 +123,72 @@ def test_what_a_killed_process_left_is_swept_by_the_next_one_that_makes_a_folder
     assert len(list(base.iterdir())) == 1
     sweeps().close()
     assert not list(base.iterdir())
+
+
+# -- where it lies
+
+
+def long(place: Path) -> Path:
+    folder = place / ("long" * 20)
+    folder.mkdir()
+    return folder
+
+
+def missing(place: Path) -> Path:
+    return place / "missing"
+
+
+def a_file(place: Path) -> Path:
+    file = place / "file"
+    file.touch()
+    return file
+
+
+def relative(place: Path) -> Path:
+    (place / "here").mkdir()
+    return Path("here")
+
+
+@pytest.mark.parametrize("odd", [long, missing, a_file, relative])
+def test_a_place_that_will_not_do_is_passed_over(
+    base: Path, monkeypatch: pytest.MonkeyPatch, odd: Callable[[Path], Path]
+) -> None:
+    monkeypatch.chdir(base)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(odd(base)))
+    with closing(socket_folder()) as folder:
+        assert folder.path.is_dir()
+        assert base not in folder.path.parents
+    assert not folder.path.exists()
+
+
+@pytest.mark.parametrize("odd", [long, missing, a_file])
+def test_where_no_place_will_do_all_are_named_and_the_mend_is_true(
+    base: Path, monkeypatch: pytest.MonkeyPatch, odd: Callable[[Path], Path]
+) -> None:
+    place = odd(base)
+    monkeypatch.setattr(folders, "_bases", lambda: iter([place, missing(base)]))
+    with pytest.raises(RunError, match="set TMPDIR to a folder that can be written to") as caught:
+        socket_folder()
+    assert f"{place}: " in str(caught.value)
+    assert f"{missing(base)}: No such file" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_temporary_folder_is_the_last_place(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "")
+    monkeypatch.setenv("TMPDIR", str(base))
+    assert list(folders._bases()) == [Path("/dev/shm"), base]
+
+
+def test_where_there_is_no_temporary_folder_either_it_is_told(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(missing(base)))
+    assert list(folders._bases()) == [missing(base), Path("/dev/shm")]

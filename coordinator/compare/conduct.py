@@ -11,6 +11,7 @@ from coordinator.compare.cells import Cell
 from coordinator.compare.picture import draw
 from coordinator.compare.results import Group, goals, grouped, read, write
 from coordinator.events import End
+from coordinator.folder import making
 from coordinator.train import Result
 from protocol import DataError, Pipeline, RunError, SpecError, UserError
 
@@ -41,10 +42,17 @@ def compare(
 ) -> Comparison:
     """Run the cells that are not there yet, and leave the files; a failed run is not the end.
 
-    Raises RunError where `out` cannot be written.
+    Raises UserError where `out` cannot be written, or nothing can be run at all; then no empty
+    folder is left.
     """
+    with making(out, "--out"):
+        return _compare(cells, out, train, say, goal)
+
+
+def _compare(
+    cells: Sequence[Cell], out: Path, train: Train, say: Say, goal: float | None
+) -> Comparison:
     try:
-        out.mkdir(parents=True, exist_ok=True)
         end, signal, failures = _run(cells, out, train, say)
         groups = grouped([run for cell in cells if (run := read(cell, out)) is not None])
         reached = goals(groups, goal)

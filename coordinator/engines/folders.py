@@ -38,13 +38,11 @@ class OwnFolder:
             self._lock = _lock(made, make=True)
             if self._lock is None:
                 why = "swept away while it was made; is the clock right?"
-                raise OSError(errno.EBUSY, why, str(made))
+                raise OSError(errno.EBUSY, why)
             made.rename(self.path)
-        except BaseException as error:  # whatever it is, Ctrl-C too, no folder is left
+        except BaseException:  # whatever it is, Ctrl-C too, no folder is left
             shutil.rmtree(made, ignore_errors=True)
             self.close()
-            if isinstance(error, OSError):
-                raise OSError(error.errno, error.strerror, str(made)) from error
             raise
 
     def close(self) -> None:
@@ -66,10 +64,10 @@ def socket_folder() -> OwnFolder:
     for base in _bases():
         try:
             if len(os.fsencode(base)) > LONGEST_BASE:
-                raise OSError(errno.ENAMETOOLONG, "too long a path for sockets", str(base))
+                raise OSError(errno.ENAMETOOLONG, "too long a path for sockets")
             return OwnFolder(base)
         except OSError as error:
-            wrong.append(f"{error.filename or base}: {error.strerror}")
+            wrong.append(f"{base}: {error.strerror}")
     raise RunError(
         f"no folder for sockets: {'; '.join(wrong)}; set TMPDIR to a folder that can be "
         f"written to and whose path has at most {LONGEST_BASE} bytes"
@@ -81,9 +79,7 @@ def file_folder() -> OwnFolder:
     try:
         return OwnFolder(Path(tempfile.gettempdir()))
     except OSError as error:
-        raise RunError(
-            f"{error.filename}: {error.strerror}; set TMPDIR to another folder"
-        ) from None
+        raise RunError(f"no folder for files: {error}; set TMPDIR to one") from None
 
 
 def _bases() -> Iterator[Path]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Final, NamedTuple
 
-from coordinator.several.addresses import address_towards, listening, reachable, why
+from coordinator.several.addresses import address_towards, listening, own, reachable, why
 from coordinator.several.agent import Agent
 from protocol import RunError
 from protocol.clock import clock_name
@@ -40,13 +40,13 @@ def examine(token: Token, address: str | None) -> Iterator[Finding]:
     if not reached:
         return
     try:
-        own = address or address_towards(reachable(token.addresses))
+        here = own(address, "--address") if address else address_towards(reachable(token.addresses))
     except RunError as error:
         yield Finding("own address", False, str(error), "name it with --address")
         return
-    yield Finding("own address", True, own)
-    yield _listen(own)
-    yield from _ask(token, own)
+    yield Finding("own address", True, here)
+    yield _listen(here)
+    yield from _ask(token, here)
 
 
 def _reach(endpoint: str) -> Finding:

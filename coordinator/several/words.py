@@ -16,6 +16,8 @@ from protocol.text import decoded
 from protocol.token import Token
 
 UTF_16: Final = codecs.BOM_UTF16_LE
+_BLANK: Final = codecs.BOM_UTF8 + UTF_16 + b"\0 \t\r\n"
+"""Bytes of a line that says nothing."""
 
 
 def wishes(text: str | None) -> tuple[str, ...]:
@@ -39,7 +41,7 @@ def read_token(word: str) -> Token:
         raise SpecError("token: standard input is closed; pipe the token into it")
     line = b""
     for line in sys.stdin.buffer:
-        if line.strip(b"\0 \t\r\n"):
+        if line.strip(_BLANK):
             break
     if len(line) % 2 and line.startswith(UTF_16):
         line += b"\0"  # the other half of its last character, which is a line feed

@@ -1,0 +1,222 @@
+"""How many cores and threads count: by affinity, control groups, and what the user asks for."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from coordinator import blas
+from coordinator.display import blas_threads
+from coordinator.quota import quota
+from protocol import Data, Layer, Pipeline, Train
+
+PIPELINE = Pipeline(data=Data(name="digits"), layer=(Layer(("linear 10",)),) * 2)
+V1 = "cgroup cgroup rw,cpu,cpuacct"
+V2 = "cgroup2 cgroup2 rw"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight cores, no quota, and nothing in the environment."""
+    for name in (*blas.THREAD_VARIABLES, "PYTHON_CPU_COUNT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(os, "process_cpu_count", lambda: 8, raising=False)
+    monkeypatch.setattr(blas, "quota", lambda: None)
+
+
+class Groups:
+    """A /proc/self, and control groups as they are mounted."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.proc = folder / "proc"
+        self.proc.mkdir()
+        self._mounts = ["22 1 0:1 / /proc rw - proc proc rw"]
+
+    def mount(self, name: str, kind: str, root: str = "/") -> Path:
+        """Mount the part `root` of a hierarchy at a folder called `name`."""
+        folder = self.folder / name
+        folder.mkdir()
+        where = str(folder).replace(" ", "\\040")
+        self._mounts.append(f"30 1 0:9 {root} {where} rw,relatime shared:9 - {kind}")
+        (self.proc / "mountinfo").write_text("\n".join(self._mounts) + "\n", "utf-8")
+        return folder
+
+    def live(self, *lines: str) -> None:
+        """Say in which groups this process lives."""
+        (self.proc / "cgroup").write_text("\n".join(lines) + "\n", "utf-8")
+
+
+@pytest.fixture
+def groups(tmp_path: Path) -> Groups:
+    return Groups(tmp_path)
+
+
+def v2(folder: Path, limit: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "cpu.max").write_text(f"{limit}\n", "utf-8")
+
+
+def v1(folder: Path, limit: str, period: str = "100000") -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "cpu.cfs_quota_us").write_text(f"{limit}\n", "utf-8")
+    (folder / "cpu.cfs_period_us").write_text(f"{period}\n", "utf-8")
+
+
+# -- quotas
+
+
+@pytest.mark.parametrize(
+    ("limit", "wanted"),
+    [
+        ("100000 100000", 1.0),
+        ("150000 100000", 1.5),
+        ("5000 50000", 0.1),
+        ("max 100000", None),
+        ("0 100000", None),
+        ("100000 0", None),
+        ("", None),
+        ("no number", None),
+    ],
+)
+def test_a_quota_of_version_2_is_read(groups: Groups, limit: str, wanted: float | None) -> None:
+    v2(groups.mount("cgroup", V2) / "app", limit)
+    groups.live("0::/app")
+    assert quota(groups.proc) == wanted
+
+
+@pytest.mark.parametrize(
+    ("limit", "period", "wanted"),
+    [("200000", "100000", 2.0), ("-1", "100000", None), ("25000", "50000", 0.5), ("x", "", None)],
+)
+def test_a_quota_of_version_1_is_read(
+    groups: Groups, limit: str, period: str, wanted: float | None
+) -> None:
+    v1(groups.mount("cpu", V1) / "app", limit, period)
+    groups.live("3:memory:/other", "2:cpuacct,cpu:/app", "1:name=systemd:/")
+    assert quota(groups.proc) == wanted
+
+
+@pytest.mark.parametrize("tightest", ["a", "a/b", "a/b/c"])
+def test_of_nested_groups_the_tightest_counts(groups: Groups, tightest: str) -> None:
+    mount = groups.mount("cgroup", V2)
+    for name in ("a", "a/b", "a/b/c"):
+        v2(mount / name, "50000 100000" if name == tightest else "400000 100000")
+    groups.live("0::/a/b/c")
+    assert quota(groups.proc) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("root", "path", "place"),
+    [
+        ("/docker/1", "/docker/1", ""),  # a container's own part is mounted, as version 1 has it
+        ("/docker/1", "/docker/1/inner", "inner"),
+        ("/", "/", ""),  # a namespace of control groups
+        ("/docker/1", "/elsewhere", ""),
+        ("/", "/../sibling", ""),
+    ],
+)
+def test_the_group_of_a_container_is_found(
+    groups: Groups, root: str, path: str, place: str
+) -> None:
+    v1(groups.mount("cpu", V1, root) / place, "300000")
+    groups.live(f"4:cpu:{path}")
+    assert quota(groups.proc) == 3.0
+
+
+def test_both_versions_at_once_and_a_space_in_a_name(groups: Groups) -> None:
+    v1(groups.mount("one cpu", V1), "300000")
+    v2(groups.mount("two groups", V2) / "app", "200000 100000")
+    groups.live("4:cpu:/", "0::/app")
+    assert quota(groups.proc) == 2.0
+
+
+@pytest.mark.parametrize("text", ["", "nonsense\n", "1 2 3\n- - -\n", "\0\xff\n"])
+def test_what_is_no_proc_has_no_quota(tmp_path: Path, text: str) -> None:
+    assert quota(tmp_path / "nowhere") is None
+    for name in ("cgroup", "mountinfo"):
+        (tmp_path / name).write_text(text, "latin-1")
+    assert quota(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("limit", "affinity", "python", "wanted"),
+    [
+        (None, 8, "", 8),
+        (1.0, 8, "", 1),
+        (1.5, 8, "", 2),
+        (0.1, 8, "", 1),
+        (16.0, 8, "", 8),
+        (4.0, 3, "", 3),
+        (None, 8, "2", 2),
+        (1.0, 8, "2", 1),
+        (None, 8, "20", 8),
+        *((None, 8, odd, 8) for odd in ("0", "-1", "default", "99999999999", "2.5")),
+    ],
+)
+def test_the_least_of_what_is_allowed_is_counted(
+    monkeypatch: pytest.MonkeyPatch, limit: float | None, affinity: int, python: str, wanted: int
+) -> None:
+    monkeypatch.setattr(blas, "quota", lambda: limit)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(affinity)), raising=False)
+    monkeypatch.setenv("PYTHON_CPU_COUNT", python)
+    assert blas.cores() == wanted
+
+
+# -- threads
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        ({"OMP_NUM_THREADS": "3"}, (3, "OMP_NUM_THREADS")),
+        ({"OMP_NUM_THREADS": "4,2"}, (4, "OMP_NUM_THREADS")),
+        ({"OMP_NUM_THREADS": " 2 "}, (2, "OMP_NUM_THREADS")),
+        ({"MKL_NUM_THREADS": "5", "OMP_NUM_THREADS": "1"}, (5, "MKL_NUM_THREADS")),
+        ({"OPENBLAS_NUM_THREADS": "6"}, (6, "OPENBLAS_NUM_THREADS")),
+        ({"OPENBLAS_NUM_THREADS": "0", "OMP_NUM_THREADS": "2"}, (2, "OMP_NUM_THREADS")),
+        *(({"OMP_NUM_THREADS": odd}, (0, "")) for odd in ("", "0", "-2", "all", "9" * 30, "1.5")),
+    ],
+    ids=str,
+)
+def test_the_users_threads_are_respected_and_odd_words_are_not(
+    monkeypatch: pytest.MonkeyPatch, said: dict[str, str], wanted: tuple[int, str]
+) -> None:
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
+    assert blas.asked() == wanted
+    count = wanted[0] or 4
+    assert blas.threads(PIPELINE) == count
+    environment = blas.environment(blas.threads(PIPELINE))
+    assert {environment[name] for name in blas.THREAD_VARIABLES} == {str(count)}
+
+
+@pytest.mark.parametrize(
+    ("threads", "variable", "limit", "line"),
+    [
+        (0, "", None, "4 BLAS threads a worker"),
+        (0, "2", None, "2 BLAS threads a worker (OMP_NUM_THREADS)"),
+        (0, "1", 1.0, "1 BLAS thread a worker (OMP_NUM_THREADS)"),
+        (0, "", 1.0, "1 BLAS thread a worker (CPU quota 1.0)"),
+        (0, "", 2.5, "1 BLAS thread a worker (CPU quota 2.5)"),
+        (0, "", 7.5, "4 BLAS threads a worker"),
+        (3, "2", 1.0, "3 BLAS threads a worker (train.threads)"),
+    ],
+)
+def test_it_is_said_where_the_threads_come_from(
+    monkeypatch: pytest.MonkeyPatch, threads: int, variable: str, limit: float | None, line: str
+) -> None:
+    monkeypatch.setattr(blas, "quota", lambda: limit)
+    monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    pipeline = replace(PIPELINE, train=Train(threads=threads))
+    assert blas_threads(pipeline, blas.threads(pipeline)) == line
+
+
+def test_a_locked_rule_has_no_more_threads_than_the_quota(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blas, "quota", lambda: 3.0)
+    assert blas.threads(replace(PIPELINE, rule="backprop")) == 3

@@ -1,0 +1,106 @@
+"""File descriptors: a run has as many as it needs, or says how many it needs."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from coordinator.descriptors import ensure, of_head, of_worker, of_workers
+from protocol import Data, Layer, Pipeline, RunError
+from tests.conftest import COMMAND
+
+if TYPE_CHECKING:
+    from tests.conftest import Dni
+
+needs_prlimit = pytest.mark.skipif(not shutil.which("prlimit"), reason="needs prlimit")
+
+
+@pytest.fixture
+def limits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The limits of this process, the newest last, which are no real ones."""
+    found = [(20, 100)]
+    monkeypatch.setattr(resource, "getrlimit", lambda _: found[-1])
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limit: found.append(limit))
+    return found
+
+
+@pytest.mark.parametrize("needs", [(10,), (20,), (5, 20)])
+def test_a_limit_that_is_enough_is_left_as_it_is(
+    limits: list[tuple[int, int]], needs: tuple[int, ...]
+) -> None:
+    ensure(needs)
+    assert limits == [(20, 100)]
+
+
+@pytest.mark.parametrize("needs", [(21,), (10, 100), (64, 30)])
+def test_a_soft_limit_is_raised_to_what_is_needed(
+    limits: list[tuple[int, int]], needs: tuple[int, ...]
+) -> None:
+    ensure(needs)
+    assert limits[1:] == [(max(needs), 100)]
+
+
+@pytest.mark.parametrize("needed", [101, 5000, 1 << 20])
+def test_more_than_the_hard_limit_is_refused_with_the_mend(
+    limits: list[tuple[int, int]], needed: int
+) -> None:
+    with pytest.raises(RunError, match=rf"needs {needed} .* 100 are allowed.*ulimit -n {needed}`"):
+        ensure((needed,))
+    assert limits == [(20, 100)]
+
+
+@pytest.mark.parametrize(
+    ("rule", "layers", "workers", "neighbours"),
+    [
+        ("cdni", 1, (), 1),
+        ("cdni", 4, (), 2),
+        ("unlocked-cdni", 6, (), 6),
+        ("cdni", 4, ((0, 1, 2), (3,)), 2),
+    ],
+)
+def test_the_worker_with_most_neighbours_needs_most(
+    rule: str, layers: int, workers: tuple[tuple[int, ...], ...], neighbours: int
+) -> None:
+    layer = (Layer(("linear 10",)),) * layers
+    pipeline = Pipeline(data=Data(name="digits"), rule=rule, layer=layer, workers=workers)
+    assert of_workers(pipeline) >= of_worker(neighbours, 1)
+    assert of_workers(pipeline) <= of_worker(neighbours, layers)
+
+
+def test_what_is_open_already_counts() -> None:
+    before = of_head(4)
+    with Path(__file__).open("rb"):
+        assert of_head(4) == before + 1
+    assert of_head(5) > before
+
+
+@needs_prlimit
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", ["cdni", "unlocked-cdni"])
+def test_a_run_gets_along_with_what_it_says_it_needs(dni: Dni, rule: str) -> None:
+    def run(limit: str, folder: str) -> subprocess.CompletedProcess[str]:
+        words = ("run", "tiny.toml", "-o", f"rule={rule}", "--run-dir", folder)
+        return subprocess.run(
+            ["prlimit", f"--nofile={limit}", *COMMAND, *words],
+            cwd=dni.home,
+            env=dni.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    refused = run("12", "refused")
+    assert refused.returncode == 2
+    needed = refused.stderr.partition(" needs ")[2].partition(" ")[0]
+    assert not (dni.home / "refused").exists()
+    enough = run(needed, "enough")
+    assert enough.returncode == 0, enough.stderr
+    raised = run(f"12:{needed}", "raised")
+    assert raised.returncode == 0, raised.stderr
+    dni.nothing_left()

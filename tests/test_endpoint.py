@@ -1,0 +1,316 @@
+"""Addresses of hosts: as they are written, which of them are ours, and runs over IPv6."""
+
+from __future__ import annotations
+
+import errno
+import json
+import re
+import socket
+from contextlib import ExitStack, suppress
+from ipaddress import IPv6Address
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coordinator.several import addresses
+from coordinator.several.addresses import address_towards, bindable, listening, own, reachable
+from coordinator.several.door import Door
+from protocol import RunError
+from protocol.endpoint import Endpoint, host_of, is_v6, rescoped, unspecified
+from protocol.keys import KeyPair
+from protocol.token import KEY_BYTES, Token
+from tests.several_help import line, machines
+from workers import buffers
+
+if TYPE_CHECKING:
+    from tests.conftest import Dni
+
+LATE = 60.0
+
+
+def _has_v6() -> bool:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(socket.create_server(("::1", 0), family=socket.AF_INET6))
+        except OSError:
+            return False
+    return True
+
+
+needs_v6 = pytest.mark.skipif(not _has_v6(), reason="this machine has no IPv6")
+
+
+# -- as they are written
+
+
+@given(st.ip_addresses(), st.integers(1, 65535))
+def test_an_endpoint_reads_as_it_was_written(address: object, port: int) -> None:
+    written = str(Endpoint(str(address), str(port)))
+    assert Endpoint.read(written, "key") == (str(address), str(port))
+    assert is_v6(written) == isinstance(address, IPv6Address)
+    assert host_of(written) == str(address)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("tcp://10.0.0.1:5701", "tcp://10.0.0.1:5701"),
+        ("tcp://ada.example:*", "tcp://ada.example:*"),
+        ("tcp://[::1]:0", "tcp://[::1]:*"),
+        ("tcp://fd00::7:5701", "tcp://[fd00::7]:5701"),
+        ("tcp://[fe80::1%eth0]:5701", "tcp://[fe80::1%eth0]:5701"),
+        ("tcp://[10.0.0.1]:1", "tcp://10.0.0.1:1"),
+    ],
+)
+def test_what_means_an_endpoint_is_one(text: str, wanted: str) -> None:
+    assert str(Endpoint.read(text, "--bind")) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("10.0.0.1:5701", "is not tcp://ADDRESS:PORT"),
+        ("tcp://10.0.0.1", "is not tcp://ADDRESS:PORT"),
+        ("tcp://[::1]", "is not tcp://ADDRESS:PORT"),
+        ("tcp://[::1:5701", "is not tcp://ADDRESS:PORT"),
+        ("tcp://1:2:3:5701", "is not tcp://ADDRESS:PORT"),
+        ("tcp://a b:5701", "is not tcp://ADDRESS:PORT"),
+        ("tcp://:5701", "is not tcp://ADDRESS:PORT"),
+        ("", "is not tcp://ADDRESS:PORT"),
+        ("tcp://ada:99999", "port must be"),
+        ("tcp://ada:http", "port must be"),
+        ("tcp://ada:-1", "port must be"),
+        ("tcp://ada:", "port must be"),
+        ("tcp://ada:٣", "port must be"),
+    ],
+)
+def test_what_is_no_endpoint_is_refused_with_its_own_word(text: str, why: str) -> None:
+    with pytest.raises(RunError, match=f"^--bind: .*{why}"):
+        Endpoint.read(text, "--bind")
+
+
+@given(st.text() | st.text().map("tcp://{}".format) | st.text().map("tcp://[{}]:1".format))
+def test_of_any_text_comes_an_endpoint_or_a_word(text: str) -> None:
+    with suppress(RunError):
+        found = Endpoint.read(text, "key")
+        assert Endpoint.read(str(found), "key") == found
+
+
+@pytest.mark.parametrize(
+    "host", ["*", "0.0.0.0", "::", "0:0:0:0:0:0:0:0", "::0.0.0.0", "::ffff:0.0.0.0", "0::0"]
+)
+def test_every_spelling_of_every_address_is_refused(host: str) -> None:
+    assert unspecified(host)
+    everywhere = str(Endpoint(host, "5701"))
+    with pytest.raises(RunError, match=r"^--bind: .*every address"):
+        Door(everywhere).check()
+    with pytest.raises(RunError, match=r"^--advertise: .*every address"):
+        Door("tcp://127.0.0.1:*", everywhere).check()
+    with pytest.raises(RunError, match=r"^--address: .*every address"):
+        own(host, "--address")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "ada", "", "0.0.0.1", "fe80::1%eth0"])
+def test_what_is_one_address_is_not_every_address(host: str) -> None:
+    assert not unspecified(host)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "control", "wanted"),
+    [
+        ("tcp://[fe80::2%wlan7]:9", "tcp://[fe80::1%eth0]:5", "tcp://[fe80::2%eth0]:9"),
+        ("tcp://[fe80::2%wlan7]:9", "tcp://[fd00::1]:5", "tcp://[fe80::2%wlan7]:9"),
+        ("tcp://[fd00::2]:9", "tcp://[fe80::1%eth0]:5", "tcp://[fd00::2]:9"),
+        ("tcp://10.0.0.2:9", "tcp://10.0.0.1:5", "tcp://10.0.0.2:9"),
+        ("ipc:///tmp/a%b", "ipc:///tmp/c%d", "ipc:///tmp/a%b"),
+    ],
+)
+def test_an_interface_is_named_as_the_own_host_does(
+    endpoint: str, control: str, wanted: str
+) -> None:
+    assert rescoped(endpoint, control) == wanted
+
+
+@pytest.mark.parametrize("host", ["::1", "fd00::1", "fe80::1%eth0", "2001:db8::7", "10.0.0.1"])
+def test_a_token_carries_an_address_of_any_kind(host: str) -> None:
+    token = Token((str(Endpoint(host, "5701")),), b"k" * KEY_BYTES, b"s" * KEY_BYTES)
+    assert Token.read(str(token)) == token
+
+
+# -- which of them are ours
+
+
+@pytest.mark.parametrize(
+    ("number", "why"),
+    [
+        (errno.EADDRNOTAVAIL, "no address of this machine"),
+        (errno.EADDRINUSE, "the port is in use; choose another, or *"),
+        (errno.EACCES, "only root may listen at ports below 1024"),
+        (errno.EAFNOSUPPORT, "does not have addresses of that kind"),
+        (errno.ENOBUFS, "No buffer space available"),
+    ],
+)
+def test_why_nobody_can_listen_is_said_in_its_own_word(
+    monkeypatch: pytest.MonkeyPatch, number: int, why: str
+) -> None:
+    def fails(_: Endpoint) -> int:
+        raise OSError(number, "No buffer space available")
+
+    monkeypatch.setattr(addresses, "_listen", fails)
+    with pytest.raises(RunError, match=re.escape(why)) as caught:
+        bindable(Endpoint("127.0.0.1", "80"), "--bind")
+    assert str(caught.value).startswith("--bind: tcp://127.0.0.1:80: ")
+
+
+def test_a_port_in_use_and_a_strange_address_are_refused_by_the_system() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with pytest.raises(RunError, match="the port is in use"):
+            bindable(Endpoint("127.0.0.1", port), "--bind")
+    with pytest.raises(RunError, match="no address of this machine"):
+        bindable(Endpoint("203.0.113.7", "*"), "--bind")
+    assert bindable(Endpoint("127.0.0.1", port), "--bind").port == port
+
+
+@pytest.mark.parametrize(
+    ("host", "what"),
+    [
+        ("no-such-host.invalid", "unknown host 'no-such-host.invalid'"),
+        ("x" * 70 + ".invalid", "unknown host 'xx"),
+        ("fe80::1%nothing9", "unknown interface 'nothing9'"),
+    ],
+)
+def test_a_name_that_nobody_knows_is_called_unknown(host: str, what: str) -> None:
+    endpoint = str(Endpoint(host, "5701"))
+    for look in (
+        lambda: bindable(Endpoint(host, "5701"), "--bind"),
+        lambda: own(host, "--address"),
+        lambda: address_towards(endpoint),
+        lambda: reachable((endpoint,)),
+    ):
+        with pytest.raises(RunError, match=what):
+            look()
+
+
+def resolver(monkeypatch: pytest.MonkeyPatch, *numbers: str) -> None:
+    """Let the name `both` have these addresses, in this order."""
+    real = socket.getaddrinfo
+
+    def found(host: str, *words: object, **more: object) -> list[object]:
+        hosts = numbers if host == "both" else (host,)
+        return [entry for number in hosts for entry in real(number, *words, **more)]  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, "getaddrinfo", found)
+
+
+@needs_v6
+@pytest.mark.parametrize("order", [("127.0.0.1", "::1"), ("::1", "127.0.0.1")])
+@pytest.mark.parametrize("answers", ["127.0.0.1", "::1"])
+def test_of_a_name_with_two_addresses_the_one_that_answers_is_taken(
+    monkeypatch: pytest.MonkeyPatch, order: tuple[str, str], answers: str
+) -> None:
+    resolver(monkeypatch, *order)
+    family = socket.AF_INET6 if ":" in answers else socket.AF_INET
+    with socket.create_server((answers, 0), family=family) as server:
+        port = str(server.getsockname()[1])
+        wanted = str(Endpoint(answers, port))
+        assert reachable((f"tcp://both:{port}",)) == wanted
+        assert reachable(("tcp://no-such-host.invalid:1", f"tcp://both:{port}")) == wanted
+    assert bindable(Endpoint("both", "*"), "--bind").host == order[0]
+    assert address_towards("tcp://both:9") == order[0]
+
+
+@needs_v6
+@pytest.mark.parametrize("order", [("203.0.113.7", "::1"), ("2001:db8::7", "127.0.0.1")])
+def test_of_a_name_with_two_addresses_the_own_one_is_bound(
+    monkeypatch: pytest.MonkeyPatch, order: tuple[str, str]
+) -> None:
+    resolver(monkeypatch, *order)
+    assert bindable(Endpoint("both", "*"), "--bind") == (order[1], "*")
+
+
+@needs_v6
+@pytest.mark.parametrize("text", ["::1", "[::1]", "0:0:0:0:0:0:0:1"])
+def test_an_own_address_is_taken_with_brackets_or_without(text: str) -> None:
+    assert own(text, "--address") == "::1"
+    assert listening("::1") > 0
+
+
+@needs_v6
+def test_the_way_to_an_ipv6_address_begins_at_one() -> None:
+    assert address_towards("tcp://[::1]:9") == "::1"
+    assert address_towards("tcp://127.0.0.1:9") == "127.0.0.1"
+
+
+@needs_v6
+def test_a_listener_with_large_buffers_is_had_for_ipv6_too() -> None:
+    descriptor = buffers.listener("tcp://[::1]:*")
+    if descriptor == -1:
+        pytest.skip("this kernel gives no larger buffer to who asks")
+    with socket.socket(fileno=descriptor) as listens:
+        assert listens.getsockname()[0] == "::1"
+        with socket.create_connection(listens.getsockname()[:2], 5):
+            pass
+
+
+# -- runs
+
+
+@needs_v6
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("bind", "words", "join"),
+    [
+        ("tcp://[::1]:*", (), ()),
+        ("tcp://[::1]:*", ("--insecure",), ("--address", "[::1]")),
+        ("tcp://::1:*", ("--workers", "2"), ("--address", "::1", "--slots", "2")),
+    ],
+)
+def test_a_run_goes_over_ipv6(
+    dni: Dni, bind: str, words: tuple[str, ...], join: tuple[str, ...]
+) -> None:
+    with machines(dni) as several:
+        head = several.up(*words, bind=bind)
+        assert Token.read(line(head)).addresses[0].startswith("tcp://[::1]:")
+        asked = dni("doctor", line(head), *join[:2], "--json")
+        assert all(finding["well"] for finding in json.loads(asked.stdout)), asked.stdout
+        for _ in range(1 if "--slots" in join else 3):
+            several.join(head, *join)
+        assert head.end(LATE) == 0, head.text
+        assert set(several.ends()) == {0}
+    assert " at ::1, " in head.text
+    assert not (head.folder / "logs").exists()
+    dni.nothing_left()
+
+
+@pytest.mark.parametrize(
+    ("bind", "why"),
+    [
+        ("tcp://no-such-host.invalid:5701", "unknown host"),
+        ("tcp://[2001:db8::7]:*", "no address of this machine"),
+        ("tcp://[::]:5701", "every address"),
+        ("tcp://127.0.0.1:port", "port must be"),
+    ],
+)
+def test_a_bad_address_is_a_line_and_status_2(dni: Dni, bind: str, why: str) -> None:
+    said = dni("up", "tiny.toml", "--bind", bind)
+    assert said.returncode == 2
+    (text,) = said.stderr.splitlines()
+    assert text.startswith("Error: --bind: ")
+    assert why in text
+    assert not (dni.home / "runs").exists()
+
+
+def test_a_machine_whose_own_address_is_none_does_not_join(dni: Dni) -> None:
+    keys = KeyPair.new()
+    token = Token(("tcp://127.0.0.1:9",), bytes.fromhex(keys.public), bytes.fromhex(keys.secret))
+    for address, why in (
+        ("203.0.113.7", "no address of this machine"),
+        ("x.invalid", "unknown host"),
+    ):
+        said = dni("join", str(token), "--address", address)
+        assert said.returncode == 2
+        assert "--address: " in said.stderr
+        assert why in said.stderr
