@@ -50,6 +50,24 @@ class Facts:
         at_least("tests", self.tests, 0)
         at_least("distinct", self.distinct, len(self.labels))
 
+    @property
+    def summary(self) -> str:
+        """Such as `1,437 training and 360 test examples of 8x8, 10 classes`."""
+        return summary(self.shape, self.classes, self.labelled, self.examples, self.tests)
+
     def as_dict(self) -> dict[str, object]:
         """Plain lists and scalars that `build` makes the same facts of."""
         return plain(asdict(self))
+
+
+def summary(shape: tuple[int, ...], classes: int, labelled: bool, examples: int, tests: int) -> str:
+    """Data in a line: how many examples of what shape, and how many classes or target values."""
+    counts = {"training": examples, "test": tests}
+    parts = " and ".join(f"{count:,} {part}" for part, count in counts.items() if count)
+    one, several = ("class", "classes") if labelled else ("target value", "target values")
+    return f"{parts} examples of {sized(shape)}, {classes:,} {one if classes == 1 else several}"
+
+
+def sized(shape: tuple[int, ...]) -> str:
+    """The shape of an example as people write it: `28x28`."""
+    return "x".join(map(str, shape))

@@ -272,6 +272,8 @@ def test_the_source_lives_where_the_data_are_and_all_learn_what_they_would_here(
     )
     assert here.returncode == 0, here.stderr
     assert weights(head.folder) == weights(dni.home / "here")
+    (of_data,) = [line for line in head.text.splitlines() if line.startswith("data: ")]
+    assert of_data.removeprefix("data: ") in here.stdout
     there, local = (
         json.loads((dni.home / f / "summary.json").read_text()) for f in ("run", "here")
     )

@@ -13,9 +13,8 @@ from typing import Final
 import numpy as np
 
 from protocol import Core, Pipeline, SpecError
-from protocol.facts import Facts
+from protocol.facts import Facts, sized
 from workers.data import Augment, Dataset
-from workers.data.listing import sized
 from workers.fit import MAX_BYTES, condition, layer_modules
 from workers.layer import Layer
 from workers.nn import LOSSES, Module, Shape, Stack, readers

@@ -14,8 +14,9 @@ from coordinator.record import REVOKED, STATUS, whole
 from coordinator.several.owner import Owner
 from coordinator.several.registry import Agent, Registry
 from coordinator.several.uploads import Uploads
-from protocol import Hello, Leave, Ping, ToCoordinator, ToWorker
+from protocol import Described, Hello, Leave, Ping, SpecError, ToCoordinator, ToWorker, build
 from protocol.endpoint import host_of
+from protocol.facts import Facts
 from protocol.keys import PLAIN, KeyPair
 from protocol.messages import Died, Enrol, Goodbye, Refused, ToAgent, Upload
 from protocol.plain import json_text
@@ -99,9 +100,17 @@ class Head:
                     self._arrived(name)
                 case Goodbye(name=name):
                     self._let_go(name)
+                case Described() as message:
+                    self._say_data(message)
+                    yield message
                 case message:
                     yield message
         self._look_after()
+
+    def _say_data(self, message: Described) -> None:
+        """Of facts that make no sense the run itself says what is wrong."""
+        with suppress(SpecError):
+            self._tell(f"data: {build(Facts, message.facts).summary}")
 
     def exits(self) -> Iterator[Exited | Broken]:
         """The workers that ended since the last call, and the hosts that have to leave."""

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocol.errors import DataError
+from protocol.facts import summary
 from workers.data.arrays import inputs, storage, targets
-from workers.data.listing import sized
 from workers.data.notes import of_inputs, of_labels
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
@@ -52,15 +52,9 @@ class Dataset:
     @property
     def summary(self) -> str:
         """One line: `digits: 1,437 training and 360 test examples of 8x8, 10 classes`."""
-        counts = {"training": len(self.x_train), "test": len(self.x_test)}
-        examples = " and ".join(f"{count:,} {part}" for part, count in counts.items() if count)
-        of_each = (
-            ("class" if self.classes == 1 else "classes")
-            if self.labelled
-            else ("target value" if self.classes == 1 else "target values")
-        )
         name = self.name if self.name.isprintable() else repr(self.name)
-        return f"{name}: {examples} examples of {sized(self.shape)}, {self.classes:,} {of_each}"
+        counts = len(self.x_train), len(self.x_test)
+        return f"{name}: {summary(self.shape, self.classes, self.labelled, *counts)}"
 
 
 def build(

@@ -15,8 +15,3 @@ def listed(items: Iterable[object], most: int = MOST, divider: str = ", ") -> st
     shown = divider.join(str(item) for item in islice(rest, most))
     more = sum(1 for _ in rest)
     return f"{shown} and {more:,} more" if more else shown
-
-
-def sized(shape: Iterable[int]) -> str:
-    """The shape of an example as people write it: `28x28`."""
-    return "x".join(str(side) for side in shape)
