@@ -392,8 +392,11 @@ def compare_command(
     read = None if wish.table1 else located(_read(pipeline, overrides))
     cells, out = wish.cells(read, engine)
     display = choose(console) if console.interactive else NoDisplay()
+    tell = _once(console.tell)
+    if read:
+        _describe(read, None, tell)
     with options.about(pipeline):
-        train = partial(run, force=True, display=display, tell=_once(console.tell))
+        train = partial(run, force=True, display=display, tell=tell)
         result = compare(cells, out, train, console.tell, wish.goal)
     ctx.exit(end_of_comparison(console, result, out, as_json))
 

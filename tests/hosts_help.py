@@ -42,6 +42,8 @@ class Hosts:
             far = ("peer", "name", f"p{number}", "netns", switch)
             ip("-n", name, "link", "add", "name", "net0", "type", "veth", *far)
             ip("-n", name, "address", "add", f"{self.address(number)}/24", "dev", "net0")
+            six = f"fd00::{number + 1}/64"
+            ip("-n", name, "address", "add", six, "dev", "net0", "nodad")
             ip("-n", name, "link", "set", "net0", "up")
             ip("-n", switch, "link", "set", f"p{number}", "master", "br0", "up")
 

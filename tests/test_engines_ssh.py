@@ -121,7 +121,11 @@ def test_nothing_is_left_when_one_end_is_killed(dni: Dni, server: Server, victim
     ("hosts", "remote", "said"),
     [
         ("alpha,deaf", WAITS, "deaf: ended with status 255: ssh: connect to host 127.0.0.1"),
-        ("alpha", "/nowhere/dni", "alpha: ended with status 127: "),
+        (
+            "alpha",
+            "/nowhere/dni",
+            "alpha: ended with status 127; --remote-command says",
+        ),
         ("alpha", "true", "alpha: ended with status 0: it said nothing"),
     ],
 )

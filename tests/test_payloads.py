@@ -115,7 +115,9 @@ def readable(path: Path) -> tuple[list[object], str]:
 def test_what_was_written_is_read(tmp_path: Path) -> None:
     path = tmp_path / "layer1.messages"
     path.write_bytes(written())
-    assert read_origin(path) == replace(ORIGIN, facts={**FACTS, "shape": DATA.shape})
+    assert read_origin(path) == replace(
+        ORIGIN, facts={**FACTS, "shape": DATA.shape, "labels": (0, 1, 2)}
+    )
     assert readable(path) == ([text(entry) for entry in TOLD], "")
     received = [text(entry) for entry in TOLD if isinstance(entry, Received)]
     assert [text(entry) for entry in payloads(path)] == received

@@ -46,10 +46,10 @@ class Line(NamedTuple):
 
 
 def recipe(page: str, word: str) -> list[Line]:
-    """The block of `page` in which the command `word` stands, without comments."""
+    """The block of `page` in which a line begins with the pattern `word`, without comments."""
     text = (PROJECT / page).read_text("utf-8")
     blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
-    (block,) = [block for block in blocks if re.search(rf"(^|\$ +){word}\b", block, re.MULTILINE)]
+    (block,) = [block for block in blocks if re.search(rf"^{word}\b", block, re.MULTILINE)]
     found = []
     for line in block.splitlines():
         host, _, command = line.rpartition("$ ")
@@ -137,7 +137,7 @@ def hosts() -> Iterator[Hosts]:
 def test_the_hosts_of_the_recipe_have_room_for_all_layers_and_train(
     dni: Dni, hosts: Hosts, page: str
 ) -> None:
-    house, lines = House(dni), recipe(page, "dni up")
+    house, lines = House(dni), recipe(page, r"head\$ +dni up")
     assert [line.host for line in lines] == ["head", "host1", "host2"]
     assert f"tcp://{hosts.address(0)}:" in lines[0].command
     with house.up(hosts, lines):
@@ -147,14 +147,22 @@ def test_the_hosts_of_the_recipe_have_room_for_all_layers_and_train(
     dni.nothing_left()
 
 
+def test_the_recipe_with_an_ipv6_address_trains(dni: Dni, hosts: Hosts) -> None:
+    house, (line,) = House(dni), recipe("docs/several.md", "dni up")
+    assert "[fd00::1]" in line.command
+    with house.up(hosts, [Line("head", line.command), Line("host1", "dni join dni1:… --slots 4")]):
+        assert house.end() == [0, 0], house.started[0][1].read_text("utf-8")
+    assert "at fd00::2, 4 slots" in house.started[0][1].read_text("utf-8")
+
+
 @pytest.mark.parametrize("number", range(3))
 def test_what_can_be_asked_of_a_run_on_several_hosts_is_answered(
     dni: Dni, hosts: Hosts, number: int
 ) -> None:
     house = House(dni, steps=1_000_000_000)
-    asked = recipe("docs/several.md", "dni status")
+    asked = recipe("docs/several.md", r"head\$ +dni status")
     assert {line.host for line in asked} == {"head"}
-    with house.up(hosts, recipe("docs/several.md", "dni up")):
+    with house.up(hosts, recipe("docs/several.md", r"head\$ +dni up")):
         metrics = dni.home / "runs"
         dni.until(
             lambda: any("layer3" in m.read_text() for m in metrics.glob("*/metrics.jsonl")),
