@@ -7,6 +7,7 @@ set aside, in a folder of its own, until the first worker of the new run has sta
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import time
@@ -33,6 +34,8 @@ from protocol.paths import short, user_path
 RUNS: Final = Path("runs")
 NEWEST: Final = "newest"
 ASIDE: Final = ".before"
+MOVING: Final = ".before.part"
+"""The same while it is moved there or back."""
 CONTENT: Final = (PIPELINE, METRICS, SUMMARY, STATUS, REVOKED, WEIGHTS, LOGS, TRACE)
 """All that a run leaves in its folder."""
 
@@ -40,14 +43,16 @@ CONTENT: Final = (PIPELINE, METRICS, SUMMARY, STATUS, REVOKED, WEIGHTS, LOGS, TR
 def run_folder(word: str, key: str = "run") -> Path:
     """The folder of the run that `word` names: a path, the end of a name under runs/, or newest.
 
-    Of several the newest. Raises UserError where there is none; errors call the word `key`.
+    Of several the newest; one that is recorded now goes before those that have ended. Raises
+    UserError where there is none; errors call the word `key`.
     """
     path = user_path(word, key)
+    _put_back(path)
     if os.path.isfile(path / PIPELINE):  # noqa: PTH113  false for a path that is too long
         return path
     name = word.rstrip("/")
     runs = [pipeline.parent for pipeline in RUNS.glob(f"*/{PIPELINE}")]
-    found = [run for run in runs if run.name.endswith(name)] or runs * (name == NEWEST)
+    found = [run for run in runs if name and run.name.endswith(name)] or runs * (name == NEWEST)
     if not found and os.path.isdir(path):  # noqa: PTH112
         raise RunError(f"{short(word)}: holds no run; a run folder has a {PIPELINE}")
     if not found:
@@ -55,7 +60,7 @@ def run_folder(word: str, key: str = "run") -> Path:
             f"{short(word)}: no such folder, and no run under {RUNS}/ whose name ends so; "
             f"a run folder holds a {PIPELINE}"
         )
-    return max(found, key=lambda run: (run / PIPELINE).stat().st_mtime)
+    return max(found, key=lambda run: (under_way(run), (run / PIPELINE).stat().st_mtime))
 
 
 class RunFolder:
@@ -105,18 +110,18 @@ class RunFolder:
             self._made += made(self._wish)
         else:
             _refuse(self._wish, self._force)
-            if (self._wish / ASIDE).is_dir():
-                self._restore()  # a start was killed
+            _restore(self.path)  # where a start was killed
             if (self._wish / PIPELINE).exists():
                 self._set_aside()
 
     def _set_aside(self) -> None:
-        aside = self.path / ASIDE
-        aside.mkdir()
-        self._lock = _locked(aside)
+        part = self.path / MOVING
+        part.mkdir()
+        self._lock = _locked(part)
         for name in CONTENT:
             with contextlib.suppress(FileNotFoundError):
-                (self.path / name).rename(aside / name)
+                (self.path / name).rename(part / name)
+        part.rename(self.path / ASIDE)
 
     def keep(self) -> None:
         """The run has begun: what an earlier one left is not needed any more."""
@@ -133,31 +138,52 @@ class RunFolder:
     def undo(self) -> None:
         """Leave all as it was before `open`."""
         if self.replaces:
-            self._restore()
+            _restore(self.path)
         elif self._owned:
-            self._remove()
+            _remove(self.path)
         _unmake(self._made)
         self._release()
-
-    def _restore(self) -> None:
-        self._remove()
-        aside = self.path / ASIDE
-        for old in aside.iterdir():
-            old.rename(self.path / old.name)
-        aside.rmdir()
-
-    def _remove(self) -> None:
-        for name in CONTENT:
-            place = self.path / name
-            if place.is_dir():
-                shutil.rmtree(place, ignore_errors=True)
-            else:
-                place.unlink(missing_ok=True)
 
     def _release(self) -> None:
         if self._lock is not None:
             os.close(self._lock)
         self._lock, self._owned, self._made = None, False, []
+
+
+def _restore(folder: Path) -> None:
+    """Let a run that was set aside in `folder` take the place of what is there.
+
+    In `ASIDE` all of it is; in `MOVING` a part, of which the rest is still, or again, in its place.
+    """
+    aside, part = folder / ASIDE, folder / MOVING
+    if aside.is_dir():
+        _remove(folder)
+        aside.rename(part)
+    if part.is_dir():
+        for old in part.iterdir():
+            old.rename(folder / old.name)
+        part.rmdir()
+
+
+def _remove(folder: Path) -> None:
+    """Remove what a run leaves in `folder`."""
+    for name in CONTENT:
+        place = folder / name
+        if place.is_dir():
+            shutil.rmtree(place, ignore_errors=True)
+        else:
+            place.unlink(missing_ok=True)
+
+
+def _put_back(folder: Path) -> None:
+    """Restore the run that was set aside in `folder` by a start that was killed."""
+    for name in (ASIDE, MOVING):
+        with contextlib.suppress(OSError):
+            descriptor = _locked(folder / name)
+            try:
+                _restore(folder)
+            finally:
+                os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -234,7 +260,7 @@ def _refuse(folder: Path, force: bool) -> None:
     """Raise RunError where the folder, which exists, is not for a new run."""
     if not any(folder.iterdir()):
         return
-    if not ((folder / PIPELINE).is_file() or (folder / ASIDE).is_dir()):
+    if not any((folder / name).exists() for name in (PIPELINE, ASIDE, MOVING)):
         raise RunError(f"{folder}: holds something that is not a run; choose another --run-dir")
     if not force:
         raise RunError(f"{folder}: holds a run already; choose another --run-dir or give --force")
@@ -246,17 +272,22 @@ def _under_way(folder: Path) -> bool:
     """Whether a run records into `folder`, or is about to."""
     if under_way(folder):
         return True
-    with contextlib.suppress(FileNotFoundError):
-        descriptor = os.open(folder / ASIDE, os.O_RDONLY)
-        try:
-            return not lock(descriptor)
-        finally:
-            os.close(descriptor)
+    for name in (ASIDE, MOVING):
+        with contextlib.suppress(FileNotFoundError):
+            try:
+                os.close(_locked(folder / name))
+            except BlockingIOError:
+                return True
     return False
 
 
 def _locked(folder: Path) -> int:
-    """Hold the lock of `folder` for as long as the descriptor is open."""
+    """Hold the lock of `folder` for as long as the descriptor is open.
+
+    Raises OSError where there is no such folder, or another process holds its lock.
+    """
     descriptor = os.open(folder, os.O_RDONLY)
-    lock(descriptor)
+    if not lock(descriptor):
+        os.close(descriptor)
+        raise BlockingIOError(errno.EWOULDBLOCK, "is locked", str(folder))
     return descriptor

@@ -75,6 +75,9 @@ def ended(console: Terminal, result: Ended, lost: str) -> int:
 
 def show_result(console: Terminal, result: Result) -> None:
     """The closing table, what went wrong if anything did, and where the files are."""
+    if not result.kept:
+        console.say("interrupted before training began: nothing is kept")
+        return
     summary: Row = result.summary
     if result.recorder.tally.layers:
         console.show(layer_table(result.recorder.tally))

@@ -20,13 +20,17 @@ Drive: TypeAlias = Callable[[Watch], End]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a run ended. `signal` is what interrupted it, 0 for nothing."""
+    """How a run ended. `signal` is what interrupted it, 0 for nothing.
+
+    It is `kept` in `folder` unless it was interrupted before its workers had started.
+    """
 
     folder: Path
     summary: dict[str, object]
     end: End
     signal: int
     recorder: Recorder
+    kept: bool = True
 
 
 def train(
@@ -59,9 +63,9 @@ def train(
         except OSError as error:
             end = End("failed", _words(error, folder.path))
             summary = recorder.tally.summary(end.outcome, recorder.seconds)
-        if folder.replaces:  # interrupted before there was anything to keep
+        if not folder.begun:  # interrupted before there was anything to keep
             folder.undo()
-    return Result(folder.path, summary, end, seen.signal, recorder)
+    return Result(folder.path, summary, end, seen.signal, recorder, folder.begun)
 
 
 def _recorder(folder: RunFolder, pipeline: Pipeline) -> Recorder:

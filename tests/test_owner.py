@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,58 @@ def test_the_owner_itself_is_interrupted(other: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("ignored", "ends_by"), [((), signal.SIGINT), ((signal.SIGINT,), signal.SIGTERM)]
+)
+def test_a_process_that_ignores_sigint_is_sent_sigterm(
+    ignored: tuple[signal.Signals, ...], ends_by: signal.Signals
+) -> None:
+    with _ignoring(ignored) as process:
+        assert owner_of(process).interrupt()
+        assert process.wait(10) == -ends_by
+
+
+def test_a_process_that_cannot_be_asked_to_end_is_named() -> None:
+    with _ignoring((signal.SIGINT, signal.SIGTERM)) as process:
+        with pytest.raises(RunError, match="ignores SIGINT and SIGTERM; end it with kill -KILL"):
+            owner_of(process).interrupt()
+        process.kill()
+
+
+@pytest.mark.parametrize("error", [PermissionError, OSError(38, "Function not implemented")])
+def test_a_system_that_holds_no_process_ids_is_asked_by_the_id(
+    other: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    def refuses(_: int) -> int:
+        raise error
+
+    monkeypatch.setattr("os.pidfd_open", refuses)
+    assert owner_of(other).interrupt()
+    assert other.wait(10) == -signal.SIGINT
+
+
+def test_the_run_of_another_user_is_not_stopped_and_that_is_said(
+    other: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("signal.pidfd_send_signal", refuses)
+    with pytest.raises(RunError, match=f"process {other.pid} belongs to another user"):
+        owner_of(other).interrupt()
+
+
+@contextmanager
+def _ignoring(signals: tuple[signal.Signals, ...]) -> Iterator[subprocess.Popen[str]]:
+    code = "".join(f"signal.signal({number:d}, signal.SIG_IGN); " for number in signals)
+    code = f"import signal; signal.signal(2, signal.SIG_DFL); {code}{SLEEPS}"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield process
+
+
+@pytest.mark.parametrize(
     "table",
     [
         None,
@@ -111,8 +164,8 @@ def test_a_run_that_goes_on_has_a_status(run: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"started": 1}, "the run is over; its head ended without a summary"),
-        ({"boot": "before"}, "the run is over; its head ended without a summary"),
+        ({"started": 1}, "on another host, which is called"),
+        ({"boot": "before"}, "on another host, which is called"),
         ({"host": "ada"}, "the head of this run is on the host 'ada'; run dni there"),
         ({"namespace": "pid:[1]"}, "in another container of this host; run dni there"),
     ],
@@ -127,11 +180,14 @@ def test_a_run_whose_head_is_not_here_is_neither_shown_nor_stopped(
         assert said in str(caught.value)
 
 
-def test_a_run_that_nobody_records_any_more_is_over(run: Path) -> None:
+@pytest.mark.parametrize("change", [{}, {"started": 1}, {"boot": "before"}, {"pid": 1 << 30}])
+def test_a_run_that_nobody_records_any_more_is_over(run: Path, change: dict[str, Any]) -> None:
+    write(run, replace(Owner.current(), **change))
     (run / METRICS).rename(run / "old")
     (run / METRICS).touch()
-    with pytest.raises(RunError, match="the run is over; its head ended without a summary"):
-        stop(run)
+    for ask in (status, stop):
+        with pytest.raises(RunError, match="the run is over; its head ended without a summary"):
+            ask(run)
 
 
 def test_a_run_with_a_summary_is_over(run: Path) -> None:
@@ -143,5 +199,5 @@ def test_a_run_with_a_summary_is_over(run: Path) -> None:
 def test_a_status_that_cannot_be_read_is_no_run(run: Path) -> None:
     for text in ("", "[]", "{}", '{"owner": {"pid": 1}}', "\0"):
         (run / STATUS).write_text(text, "utf-8")
-        with pytest.raises(RunError, match="holds no run on several machines"):
+        with pytest.raises(RunError, match="is a run on this host alone"):
             status(run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from coordinator.folder import ASIDE, CONTENT, RunFolder, run_folder
-from coordinator.record import METRICS, PIPELINE, SUMMARY, WEIGHTS
+from coordinator.record import METRICS, PIPELINE, SUMMARY, WEIGHTS, lock
 from protocol import RunError, SpecError
 from tests.conftest import COMMAND
 
@@ -182,6 +183,53 @@ def test_what_a_killed_start_had_set_aside_is_an_old_run(here: Path) -> None:
     again.undo()
     assert tree(here / "run") == before
     killed._lock = None
+
+
+DIES = """
+import os, sys
+from pathlib import Path
+from coordinator.folder import RunFolder
+calls, rename = 0, Path.rename
+def dies(self, target):
+    global calls
+    calls += 1
+    if calls > int(sys.argv[1]):
+        os._exit(9)
+    return rename(self, target)
+Path.rename = dies
+folder = RunFolder("name", "run", force=True)
+folder.open()
+(folder.path / "metrics.jsonl").write_text("new")
+folder.undo()
+"""
+
+
+@pytest.mark.parametrize("moved", range(13))
+def test_a_start_that_is_killed_at_any_moment_loses_nothing_of_the_old_run(
+    here: Path, moved: int
+) -> None:
+    before = tree(a_run(here / "run"))
+    killed = subprocess.run([sys.executable, "-c", DIES, str(moved)], check=False)
+    assert killed.returncode in (0, 9)
+    assert run_folder("run") == Path("run")
+    assert tree(here / "run") == before
+
+
+@pytest.mark.parametrize("word", ["/", "//", "///"])
+def test_the_root_of_the_file_system_is_no_run(here: Path, word: str) -> None:
+    a_run(here / "runs" / "a")
+    with pytest.raises(RunError, match="holds no run"):
+        run_folder(word)
+
+
+def test_a_run_that_goes_on_is_meant_before_those_that_have_ended(here: Path) -> None:
+    for name in ("1-mnist", "2-mnist"):
+        a_run(here / "runs" / name)
+    os.utime(here / "runs" / "1-mnist" / PIPELINE, (0, 0))
+    assert run_folder("mnist").name == "2-mnist"
+    with (here / "runs" / "1-mnist" / METRICS).open("w") as metrics:
+        assert lock(metrics.fileno())
+        assert run_folder("mnist").name == "1-mnist"
 
 
 def test_of_two_starts_in_one_new_folder_one_gets_it(here: Path) -> None:

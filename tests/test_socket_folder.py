@@ -77,10 +77,26 @@ def test_a_folder_that_was_swept_while_it_was_made_is_told(
     assert not list(base.iterdir())
 
 
-@pytest.mark.parametrize("name", ["dni-1-abc", "dni-join-abc", "dni-notes-2024", ".dni-my-own"])
-def test_what_is_not_ours_is_not_swept(base: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "mode", "files"),
+    [
+        ("dni-1-abc", 0o700, {LOCK: ""}),
+        ("dni-join-abc", 0o700, {LOCK: ""}),
+        ("dni-2024-results", 0o755, {LOCK: "1", "x": "precious"}),
+        ("dni-2024-measured", 0o700, {LOCK: "1"}),
+        ("dni-2024-measured", 0o755, {LOCK: ""}),
+        ("dni-2024-measured", 0o700, {"x": "precious"}),
+        (".dni-1-ownbacks", 0o700, {"x": "precious"}),
+        (".dni-my-own", 0o700, {}),
+    ],
+)
+def test_what_is_not_ours_is_not_swept(
+    base: Path, name: str, mode: int, files: dict[str, str]
+) -> None:
     folder = base / name
-    folder.mkdir()
+    folder.mkdir(mode)
+    for file, text in files.items():
+        (folder / file).write_text(text, "utf-8")
     os.utime(folder, (0, 0))
     socket_folder().close()
     assert folder.exists()
@@ -98,8 +114,8 @@ def test_no_lock_is_made_where_a_link_leads(base: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("locked", [False, True], ids=["before its lock", "after its lock"])
 def test_a_folder_whose_maker_was_killed_is_swept_later(base: Path, locked: bool) -> None:
-    folder = base / ".dni-1-abc"
-    folder.mkdir()
+    folder = base / ".dni-1-abcdefgh"
+    folder.mkdir(0o700)
     if locked:
         (folder / LOCK).touch()
     socket_folder().close()

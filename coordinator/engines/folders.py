@@ -10,7 +10,9 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,6 +24,8 @@ from protocol import RunError
 LONGEST_BASE: Final = 60
 """Bytes; a socket's path has at most 107, and the folder's and the socket's names want theirs."""
 LOCK: Final = "lock"
+_NAME: Final = re.compile(r"\.?dni-\d+-[a-z0-9_]{8}")
+"""How `OwnFolder` names a folder; the end is that of `tempfile.mkdtemp`."""
 MAKING_SECONDS: Final = 60
 """A folder is made and locked in far less; one of this age has lost its owner."""
 
@@ -114,11 +118,21 @@ def _sweep(base: Path) -> None:
     """
     for folder in (*base.glob("dni-[0-9]*-*"), *base.glob(".dni-[0-9]*-*")):
         with contextlib.suppress(OSError):
-            status, hidden = folder.lstat(), folder.name[0] == "."
-            young = time.time() - status.st_mtime < MAKING_SECONDS
-            if status.st_uid != os.getuid() or (hidden and young):
+            if not _is_ours(folder):
                 continue
-            descriptor = _lock(folder, make=hidden)
+            descriptor = _lock(folder, make=folder.name[0] == ".")
             if descriptor is not None:
                 shutil.rmtree(folder, ignore_errors=True)
                 os.close(descriptor)
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether an `OwnFolder` of this user made it, and is not making it now. Raises OSError."""
+    status = folder.lstat()
+    private = stat.S_ISDIR(status.st_mode) and stat.S_IMODE(status.st_mode) == stat.S_IRWXU
+    if not (_NAME.fullmatch(folder.name) and private and status.st_uid == os.getuid()):
+        return False
+    if folder.name[0] != ".":
+        return (folder / LOCK).lstat().st_size == 0
+    young = time.time() - status.st_mtime < MAKING_SECONDS
+    return not young and {place.name for place in folder.iterdir()} <= {LOCK}

@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import platform
 import signal
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from protocol import RunError
 from protocol.clock import clock_name
 
 _PROC: Final = Path("/proc")
@@ -73,35 +75,59 @@ class Owner:
         return _exists(self.pid) and self.started == _started(self.pid)
 
     def interrupt(self) -> bool:
-        """Ask the process, and no other, to end as Ctrl-C does; False where it is not alive."""
-        if not hasattr(os, "pidfd_open"):
-            alive = self.alive
-            if alive:
-                os.kill(self.pid, _signal(self.pid))
-            return alive
-        with suppress(ProcessLookupError), closing(_Handle(self.pid)) as handle:
-            if self.alive:  # asked while the handle holds the id, so that it is this process's
-                signal.pidfd_send_signal(handle.number, _signal(self.pid))
+        """Ask the process, and no other, to end as Ctrl-C does; False where it is not alive.
+
+        Raises RunError where it belongs to another user, or ignores all such signals.
+        """
+        number = _signal(self.pid)
+        try:
+            with _held(self.pid) as handle:
+                if not self.alive:  # asked while the handle holds the id, so that it is this one's
+                    return False
+                if handle is None:
+                    os.kill(self.pid, number)
+                else:
+                    signal.pidfd_send_signal(handle, number)
                 return True
-        return False
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            raise RunError(f"process {self.pid} belongs to another user, who can stop it") from None
 
 
-class _Handle:
-    def __init__(self, pid: int) -> None:
-        self.number = os.pidfd_open(pid)
+@contextmanager
+def _held(pid: int) -> Iterator[int | None]:
+    """A descriptor that holds `pid`, so that no other process gets it; None where none can be had.
 
-    def close(self) -> None:
-        os.close(self.number)
+    Raises ProcessLookupError where there is no such process.
+    """
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        raise
+    except (AttributeError, OSError):  # other systems, old kernels, sandboxes
+        yield None
+        return
+    try:
+        yield handle
+    finally:
+        os.close(handle)
 
 
 def _signal(pid: int) -> signal.Signals:
-    """SIGINT; SIGTERM for a process that ignores SIGINT, as `nohup` and a shell's `&` leave it."""
+    """SIGINT; SIGTERM for a process that ignores SIGINT, as `nohup` and a shell's `&` leave it.
+
+    Raises RunError where it ignores both.
+    """
+    ignored = 0
     with suppress(OSError, ValueError, IndexError):
         text = (_PROC / str(pid) / "status").read_text("ascii", "replace")
         masks = [line.split()[1] for line in text.splitlines() if line.startswith("SigIgn:")]
-        if int(masks[0], 16) >> (signal.SIGINT - 1) & 1:
-            return signal.SIGTERM
-    return signal.SIGINT
+        ignored = int(masks[0], 16)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if not ignored >> (number - 1) & 1:
+            return number
+    raise RunError(f"process {pid} ignores SIGINT and SIGTERM; end it with kill -KILL {pid}")
 
 
 def _exists(pid: int) -> bool:

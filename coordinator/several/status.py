@@ -25,6 +25,11 @@ def status(folder: Path) -> dict[str, Any]:
         raise RunError(f"{folder}: the run is over")
     if owner.elsewhere:
         raise RunError(f"{folder}: the head of this run is {owner.elsewhere}; run dni there")
+    if not owner.alive and under_way(folder):
+        raise RunError(
+            f"{folder}: the head of this run is on another host, which is called {owner.host!r} "
+            "too; run dni there"
+        )
     if not owner.alive or not under_way(folder, unknown=True):
         raise RunError(f"{folder}: the run is over; its head ended without a summary")
     return found | {"layers": list(_layers(folder).values())}
@@ -35,6 +40,10 @@ def _written(folder: Path) -> tuple[dict[str, Any], Owner]:
         found = json.loads((folder / STATUS).read_text("utf-8"))
         if isinstance(found, dict) and (owner := Owner.read(found.get("owner"))):
             return found, owner
+    if under_way(folder):
+        raise RunError(
+            f"{folder}: is a run on this host alone; Ctrl-C where it was started ends it"
+        )
     raise RunError(f"{folder}: holds no run on several machines that goes on")
 
 

@@ -14,7 +14,6 @@ from coordinator.traces.clocks import Clock, clock
 from coordinator.traces.events import Events, Keep, Work
 from coordinator.traces.files import TraceFile
 from coordinator.traces.messages import Ends, Messages, kinds, messages
-from coordinator.watch import alive
 from protocol import Edge, RunError
 from protocol.trace import SUFFIX
 
@@ -58,9 +57,14 @@ class Traces:
 
     @property
     def running(self) -> bool:
-        """Whether the run goes on: it is recorded, and one of its workers is there."""
-        recorded = self.summary is None and under_way(self.folder, unknown=True)
-        return recorded and any(map(_alive, self.files.values()))
+        """Whether the run goes on: it is recorded, or nobody can say that it is not.
+
+        The lock of a run tells that on the host of its head.
+        """
+        hosts = {file.origin.host for file in self.files.values() if not file.closed}
+        if self.summary is not None or not hosts:
+            return False
+        return under_way(self.folder, unknown=True) or hosts != {socket.gethostname()}
 
     @property
     def edges(self) -> tuple[Edge, ...]:
@@ -106,13 +110,6 @@ class Traces:
         """What could not be read, of what was looked at."""
         found = self.problems + [text for file in self.files.values() for text in file.problems]
         return list(dict.fromkeys(found))
-
-
-def _alive(file: TraceFile) -> bool:
-    """Whether who writes `file` may still do so; of another machine we do not know."""
-    if file.closed or file.origin.host != socket.gethostname():
-        return not file.closed
-    return alive(file.origin.pid)
 
 
 def _summary(folder: Path) -> dict[str, Any] | None:
