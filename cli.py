@@ -130,7 +130,8 @@ def up(
             "--workers auto: the pipeline divides its layers itself, by the key workers"
         )
     share, count = workers == "auto", None if workers == "auto" else workers
-    policy = partial(PastedHosts, tell, share=share, seconds=wait, question=question)
+    fixed = bool(pipeline.workers)
+    policy = partial(PastedHosts, tell, share=share, fixed=fixed, seconds=wait, question=question)
     plan = _plan(pipeline, run_dir, force, tell, count)
     return _elsewhere(plan, "several", Pasted(tell), door, tell, display, policy)
 

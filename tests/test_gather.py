@@ -83,10 +83,24 @@ class Asked:
         (Roster(4, (ONE, TWO)), "3 of 4 slots joined: host1 (1), host2 (2); need 1 more"),
         (Roster(3, (ONE, TWO)), "3 of 3 slots joined: host1 (1), host2 (2)"),
         (Roster(1, (TWO,)), "1 of 1 slots joined: host2 (2)"),
+        (
+            Roster(3, (), "ada"),
+            (
+                "0 of 3 slots joined; need 3 more; need ada, which has the data (data.at) and has not "
+                "joined"
+            ),
+        ),
+        (
+            Roster(2, (TWO,), "ada"),
+            (
+                "2 of 2 slots joined: host2 (2); need ada, which has the data (data.at) and is none of "
+                "host2 (eve)"
+            ),
+        ),
     ],
 )
 def test_a_roster_says_who_joined_and_how_many_are_missing(roster: Roster, text: str) -> None:
-    assert roster.slots_text == text
+    assert roster.text == text
 
 
 @pytest.mark.parametrize(
@@ -152,7 +166,7 @@ def test_a_wait_of_a_given_length_ends_the_run_where_nobody_can_be_asked(
     clock.now += 4.9
     assert policy.workers(roster) is None
     clock.now += 0.2
-    with pytest.raises(RunError, match=r"of 4 slots joined|data\.at: ada is none of host2"):
+    with pytest.raises(RunError, match=r"of 4 slots joined|\(data\.at\) and is none of host2"):
         policy.workers(roster)
 
 
@@ -161,6 +175,32 @@ def test_hosts_that_are_all_that_may_join_are_not_waited_for_in_vain() -> None:
     with pytest.raises(RunError, match="need 1 more, or --workers 3; the token is used up"):
         PastedHosts(lambda _: None).workers(closed)
     assert PastedHosts(lambda _: None, share=True).workers(closed) == 3
+
+
+def test_who_said_no_waits_on_unless_nobody_else_can_come(clock: Clock) -> None:
+    said: list[str] = []
+    question = Asked()
+    policy = PastedHosts(said.append, question=question, seconds=5.0)
+    policy.changed(Roster(4, (ONE,)))
+    clock.now += 5.0
+    question.said = False
+    for _ in range(3):
+        assert policy.workers(Roster(4, (ONE,))) is None
+    assert said[-1] == "waiting on; Ctrl-C ends the run"
+    with pytest.raises(RunError, match="the token is used up"):
+        policy.workers(Roster(4, (ONE,), closed=True))
+    assert len(question.texts) == 1
+
+
+def test_layers_that_the_user_divides_are_neither_spread_nor_asked_about(clock: Clock) -> None:
+    said: list[str] = []
+    question = Asked()
+    policy = PastedHosts(said.append, question=question, fixed=True)
+    policy.changed(Roster(4, (ONE,)))
+    clock.now += 1e6
+    assert policy.workers(Roster(4, (ONE,))) is None
+    assert question.texts == []
+    assert said == ["1 of 4 slots joined: host1 (1); need 3 more"]
 
 
 def test_a_person_is_asked_once_until_the_roster_changes(clock: Clock) -> None:
@@ -260,9 +300,7 @@ def terminal() -> Iterator[Callable[[str], str]]:
 
         wait_until(lambda: read("[y/N]"), "it asks")
         os.write(fd, answer.encode())
-        wait_until(lambda: read("end") or "waiting on" in text, "it has read the answer")
-        if "end" not in text:
-            os.kill(pid, 9)
+        wait_until(lambda: read("end"), "it has read the answer")
         os.waitpid(pid, 0)
         return text
 
@@ -273,7 +311,7 @@ def terminal() -> Iterator[Callable[[str], str]]:
 
 @pytest.mark.parametrize(
     ("answer", "said"),
-    [("y\n", "answered None True"), ("YES\n", "answered None True"), ("\n", "waiting on")],
+    [("y\n", "answered None True"), ("YES\n", "answered None True"), ("\n", "answered None False")],
 )
 def test_a_question_on_a_terminal_takes_a_line_for_its_answer(
     terminal: Callable[[str], str], answer: str, said: str

@@ -85,8 +85,7 @@ def status_command(run: Path, as_json: bool) -> None:
     else:
         console = Terminal()
         if found["state"] == "waiting":
-            slots = sum(agent["slots"] for agent in found["agents"])
-            console.say(f"waiting: {slots} of {found['slots_wanted']} slots joined")
+            console.say(f"waiting: {found['waits_for']}")
         tables = (status_table, layers_table, ways_table) if found["layers"] else (status_table,)
         for table in tables:
             console.show(table(found), "")
@@ -96,9 +95,11 @@ def status_command(run: Path, as_json: bool) -> None:
 @run_argument()
 def stop_command(run: Path) -> None:
     """End RUN as Ctrl-C at its head does: weights are saved."""
+    from coordinator.display import Terminal
     from coordinator.several.status import stop
 
     stop(run)
+    Terminal().say(f"asked {run} to stop")
 
 
 @click.command("revoke")

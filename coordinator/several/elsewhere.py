@@ -83,7 +83,7 @@ def elsewhere(
                 tell(INSECURE)
             with closing(head):
                 wanted = len(pipeline.processes) - 1
-                head.begin(watch.folder, wanted)
+                head.begin(watch.folder)
                 launcher.launch(str(token), wanted)
                 at = pipeline.data.at
                 workers = gather(head, wanted, at, watch.interrupts, policy())

@@ -31,7 +31,7 @@ class Roster(NamedTuple):
     """
 
     wanted: int
-    joined: tuple[tuple[str, str, int], ...]
+    joined: tuple[tuple[str, str, int], ...] = ()
     data_host: str = ""
     closed: bool = False
 
@@ -46,19 +46,21 @@ class Roster(NamedTuple):
         return self.slots >= self.wanted and not self.data_host
 
     @property
-    def slots_text(self) -> str:
+    def text(self) -> str:
         """Such as `3 of 4 slots joined: host1 (1), host2 (2); need 1 more`."""
         listed = ", ".join(f"{name} ({slots})" for name, _, slots in self.joined)
         colon = f": {listed}" if listed else ""
         missing = max(0, self.wanted - self.slots)
         need = f"; need {missing} more" if missing else ""
-        return f"{min(self.slots, self.wanted)} of {self.wanted} slots joined{colon}{need}"
+        joined = f"{min(self.slots, self.wanted)} of {self.wanted} slots joined{colon}{need}"
+        return f"{joined}; {self._data_text}" if self.data_host else joined
 
     @property
-    def data_text(self) -> str:
+    def _data_text(self) -> str:
         """What is said of a host that has the data and has not joined."""
-        hosts = ", ".join(f"{name} ({host})" for name, host, _ in self.joined) or "the hosts so far"
-        return f"data.at: {self.data_host} is none of {hosts}"
+        hosts = ", ".join(f"{name} ({host})" for name, host, _ in self.joined)
+        none = f" is none of {hosts}" if hosts else " has not joined"
+        return f"need {self.data_host}, which has the data (data.at) and{none}"
 
 
 class Policy(Protocol):
@@ -79,11 +81,12 @@ def gather(head: Head, wanted: int, at: str, interrupts: Interrupts, policy: Pol
 
     None where a person interrupted the wait. Raises RunError where `policy` gives up.
     """
-    before = Roster(wanted, ())
+    before = Roster(wanted)
     while not interrupts.count:
         roster = _roster(head, wanted, at)
         if roster != before:
             before = roster
+            head.waits_for = roster.text
             policy.changed(roster)
         if roster.complete:
             return wanted
@@ -124,7 +127,7 @@ class LaunchedHosts:
         if gone := self._launcher.gone():
             raise RunError("; ".join(gone))
         if roster.slots >= roster.wanted:
-            raise RunError(roster.data_text)
+            raise RunError(roster.text)
         waited = time.monotonic() - self._began
         if self._seconds is not None and waited >= self._seconds:
             raise RunError(f"{self._text(roster, waited)} (--start-timeout {self._seconds:g})")
@@ -135,7 +138,7 @@ class LaunchedHosts:
 
     def _text(self, roster: Roster, waited: float) -> str:
         kept = "; ".join(self._launcher.waiting())
-        return f"waited {waited:.0f} s for agents: {roster.slots_text}" + (f"; {kept}" * bool(kept))
+        return f"waited {waited:.0f} s for agents: {roster.text}" + (f"; {kept}" * bool(kept))
 
 
 def _times() -> Iterator[float]:
@@ -161,7 +164,8 @@ class PastedHosts:
 
     After `seconds` in which no host came (None: `ASK_SECONDS`) the layers are spread over the
     slots that have joined if they may `share`; else `question`, where there is one, asks for that.
-    Without one the wait ends if `seconds` are given, and goes on if they are not.
+    Without one the wait ends if `seconds` are given, and goes on if they are not. With `fixed` the
+    user divides the layers among workers, and nothing is spread or asked.
     """
 
     def __init__(
@@ -169,20 +173,22 @@ class PastedHosts:
         tell: Callable[[str], None],
         *,
         share: bool = False,
+        fixed: bool = False,
         seconds: float | None = None,
         question: Question | None = None,
     ) -> None:
         self._tell = tell
         self._share = share
+        self._fixed = fixed
         self._seconds = seconds
         self._question = question
-        self._asked = False
+        self._asked = self._said_no = False
         self._since = time.monotonic()
 
     def changed(self, roster: Roster) -> None:
         """Say who is there and who is missing."""
         self._since = time.monotonic()
-        self._asked = False
+        self._asked = self._said_no = False
         if not roster.complete:
             self._tell(self._text(roster))
 
@@ -195,11 +201,11 @@ class PastedHosts:
         if roster.slots and not roster.data_host:
             if self._share:
                 return self._shared(roster)
-            if self._question is not None:
+            if self._question is not None and not (self._fixed or self._said_no):
                 return self._answered(roster, self._question)
         if roster.closed:
             raise RunError(self._text(roster))
-        if self._seconds is not None:
+        if self._seconds is not None and not self._said_no:
             raise RunError(f"{self._text(roster)}; no host came for {limit:g} s (--wait)")
         return None
 
@@ -207,17 +213,19 @@ class PastedHosts:
         if not self._asked:
             self._asked = True
             question.ask(f"train with {_workers(roster.slots)}, so that layers share?")
-        return self._shared(roster) if question.answer() else None
+        answer = question.answer()
+        if answer is False:
+            self._said_no = True
+            self._tell("waiting on; Ctrl-C ends the run")
+        return self._shared(roster) if answer else None
 
     def _shared(self, roster: Roster) -> int:
         self._tell(f"training with {_workers(roster.slots)}: layers share")
         return roster.slots
 
     def _text(self, roster: Roster) -> str:
-        if roster.slots >= roster.wanted:
-            return f"waiting for one more: {roster.data_text}"
-        text = roster.slots_text
-        if roster.slots and not self._share:
+        text = roster.text
+        if 0 < roster.slots < roster.wanted and not (self._share or self._fixed):
             text += f", or --workers {roster.slots}"
         if roster.closed:
             text += "; the token is used up, see --joins"

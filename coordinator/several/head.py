@@ -59,7 +59,7 @@ class Head:
         own = host_of(self.endpoint)
         registry.at_home(home.public, own, time.monotonic())
         self._folder: Path | None = None
-        self._wanted = 0
+        self.waits_for = ""
         self._owner = Owner.current()
         self._died: list[Exited | Broken] = []
         self._uploads = Uploads(tell)
@@ -72,10 +72,9 @@ class Head:
         """Where agents come to."""
         return self._links.endpoint
 
-    def begin(self, folder: Path, wanted: int = 0) -> None:
-        """The run is recorded in `folder`; training begins when `wanted` slots have joined."""
+    def begin(self, folder: Path) -> None:
+        """The run is recorded in `folder`."""
         self._folder = folder
-        self._wanted = wanted
 
     # -- as the line to the workers
 
@@ -240,7 +239,7 @@ class Head:
             "owner": self._owner.as_dict(),
             "endpoint": self.endpoint,
             "state": "training" if begun else "waiting",
-            "slots_wanted": self._wanted,
+            "waits_for": "" if begun else self.waits_for,
             "agents": agents,
         }
         text = json_text(status)

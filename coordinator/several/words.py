@@ -77,15 +77,12 @@ class TerminalQuestion:
         self._tell(f"{text} [y/N]")
 
     def answer(self) -> bool | None:
-        """Whether the answer is yes; None as long as there is none, and after a no."""
+        """Whether the answer is yes; None as long as there is none."""
         line = self._line() if self._open else None
         if line is None:
             return None
         self._open = False
-        agreed = line.strip().lower() in ("y", "yes")
-        if not agreed:
-            self._tell("waiting on; Ctrl-C ends the run")
-        return agreed
+        return line.strip().lower() in ("y", "yes")
 
     def _line(self) -> str | None:
         """What was typed; None where nothing was. A process in the background may not read."""
