@@ -15,6 +15,17 @@ def one_of(key: str, value: str, known: tuple[str, ...]) -> None:
         raise SpecError(f"{key}: unknown value {value!r:.60}{nearest(value[:60], known)}")
 
 
+def seconds(key: str, text: str) -> float:
+    """The number of seconds in `text`; refuses what is not above 0 and finite."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not 0 < found < math.inf:
+        raise SpecError(f"{key}: {text!r:.40} is not a number of seconds above 0")
+    return found
+
+
 def at_least(key: str, value: float, least: float) -> None:
     """Refuse a `value` below `least`."""
     if not value >= least:

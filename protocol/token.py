@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,8 +22,8 @@ from protocol.errors import RunError, SpecError
 PREFIX: Final = "dni1:"
 KEY_BYTES: Final = 32
 LONGEST: Final = 4096
-COMMAND: Final = "dnijoin"
-"""What goes before the token where a whole line is pasted, without its space."""
+_OPTIONS: Final = re.compile(r"\s--[a-z][\w-]*")
+"""The words behind the token of a line that was pasted whole."""
 _AROUND: Final = "'\"`\ufeff"
 INSECURE: Final = (
     "INSECURE: nothing of this run is encrypted; who can read it on its way can read data and "
@@ -56,22 +57,30 @@ class Token:
 
         White space, quotes, a byte order mark and the words of the command do no harm.
         """
-        text = "".join(text.split()).strip(_AROUND)
-        text = text.removeprefix(COMMAND).strip(_AROUND)
-        if not text:
+        before, found, body = "".join(text.split()).partition(PREFIX)
+        body = body.strip(_AROUND)
+        if not found and before.strip(_AROUND) in ("", "dnijoin"):
             raise SpecError(f"token: empty; paste all of the line that begins with {PREFIX}")
-        if not text.startswith(PREFIX) or len(text) > LONGEST:
-            raise SpecError(f"token: {text[:20]!r} does not begin with {PREFIX}")
-        body = text.removeprefix(PREFIX)
+        if not found or len(body) > LONGEST:
+            raise SpecError(f"token: {before[:20]!r} does not begin with {PREFIX}")
+        token = cls._decoded(body)
+        if token is None:
+            options = _OPTIONS.search(text)
+            more = f"; give {options[0].strip()} to dni join itself" if options else ""
+            raise SpecError(f"token: damaged; copy all of the line{more}")
+        return token
+
+    @classmethod
+    def _decoded(cls, body: str) -> Token | None:
         try:
             packed = base64.b64decode(body + "=" * (-len(body) % 4), b"-_", validate=True)
             addresses, head, secret = msgpack.unpackb(packed, use_list=False)
         except (TypeError, ValueError, binascii.Error, msgpack.UnpackException):
-            raise SpecError("token: damaged; copy all of the line") from None
+            return None
         texts = type(addresses) is tuple and all(map(_is_address, addresses))
         sizes = [len(key) if type(key) is bytes else -1 for key in (head, secret)]
         if not (texts and addresses) or sizes not in ([KEY_BYTES] * 2, [0, KEY_BYTES]):
-            raise SpecError("token: damaged; copy all of the line")
+            return None
         return cls(addresses, head, secret)
 
 

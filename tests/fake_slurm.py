@@ -24,15 +24,16 @@ if name == "scontrol" and "config" in sys.argv:
     answer = {{"status": 0, "text": "SlurmctldHost[0] = here(127.0.0.1)\\n", "error": ""}}
 elif name == "scontrol" and (home / "cancelled").exists():
     answer = {{"status": 0, "text": "JobId=1 JobState=CANCELLED Reason=None", "error": ""}}
-if name == "squeue":
-    asked = map(json.loads, (home / "asked").read_text().splitlines())
-    marks = [word for words in asked for word in words if word.startswith("--comment=")]
-    answer["text"] = answer["text"].replace("MARK", (marks or ["="])[-1].partition("=")[2])
+elif name == "scontrol" and sys.argv[-1] not in answer.get("jobs", [sys.argv[-1]]):
+    answer = {{"status": 1, "text": "", "error": "Invalid job id specified\\n"}}
+asked = map(json.loads, (home / "asked").read_text().splitlines())
+marks = [word for words in asked for word in words if word.startswith("--comment=")]
+answer["text"] = answer["text"].replace("MARK", (marks or ["="])[-1].partition("=")[2])
 sys.stdout.write(answer["text"])
 sys.stderr.write(answer["error"])
 sys.exit(answer["status"])
 """
-PENDING: Final = "JobId=1 JobName=dni JobState=PENDING Reason=Priority"
+PENDING: Final = "JobId=1 JobName=dni JobState=PENDING Reason=Priority Comment=MARK"
 
 
 class FakeSlurm:
@@ -49,9 +50,14 @@ class FakeSlurm:
             self.answers(name, "")
         self.answers("scontrol", PENDING)
 
-    def answers(self, name: str, text: str, status: int = 0, error: str = "") -> None:
-        """Let the program `name` print `text` and end with `status`."""
-        self._answers[name] = {"text": text, "status": status, "error": error}
+    def answers(
+        self, name: str, text: str, status: int = 0, error: str = "", **more: list[str]
+    ) -> None:
+        """Let the program `name` print `text` and end with `status`; scontrol knows `jobs` alone.
+
+        MARK in the text becomes the comment that sbatch was given.
+        """
+        self._answers[name] = {"text": text, "status": status, "error": error, **more}
         (self.folder / "answers").write_text(json.dumps(self._answers), "utf-8")
 
     def asked(self, name: str) -> list[list[str]]:

@@ -216,7 +216,7 @@ def test_who_has_the_data_is_waited_for_where_more_can_come_and_missed_where_non
     try:
         there(registry, 1, "eve")
         launched = LaunchedHosts(Pasted(lines.append), None, lines.append)
-        with pytest.raises(RunError, match=r"and is none of host1 \(eve\)"):
+        with pytest.raises(RunError, match=r"which is none of host1 \(eve\)"):
             gather(head, 1, "ada", Interrupts(), launched)
         assert lines == []
 
@@ -226,10 +226,7 @@ def test_who_has_the_data_is_waited_for_where_more_can_come_and_missed_where_non
 
         assert gather(head, 1, "ada", Interrupts(), PastedHosts(comes)) == 1
         assert lines == [
-            (
-                "1 of 1 slots joined: host1 (1); need ada, which has the data (data.at) and is none of "
-                "host1 (eve)"
-            )
+            "1 of 1 slots joined: host1 (1); need ada (data.at), which is none of host1 (eve)"
         ]
         assert gather(head, 1, "ada", Interrupts(), launched) == 1
     finally:
@@ -344,7 +341,7 @@ def test_who_has_the_data_is_waited_for_and_the_death_of_its_source_is_named(
 ) -> None:
     head = several.up(*WORDS, "-o", "train.steps=1000000000")
     several.join(head, "--slots", "3")
-    dni.until(lambda: "need host2, which has the data" in head.text, "it is missed")
+    dni.until(lambda: "need host2 (data.at), which" in head.text, "it is missed")
     second = several.join(head, cwd=elsewhere)
     dni.until(lambda: "source" in second.workers(), "the source has begun")
     dni.until(lambda: head.metrics(), "it trains")

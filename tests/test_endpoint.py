@@ -6,6 +6,8 @@ import errno
 import json
 import re
 import socket
+import subprocess
+import sys
 from contextlib import ExitStack, suppress
 from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
@@ -21,6 +23,8 @@ from protocol import RunError
 from protocol.endpoint import Endpoint, host_of, is_v6, rescoped, unspecified
 from protocol.keys import KeyPair
 from protocol.token import KEY_BYTES, Token
+from tests.conftest import wait_until
+from tests.hosts_help import network_hosts
 from tests.several_help import line, machines
 from workers import buffers
 
@@ -162,6 +166,62 @@ def test_why_nobody_can_listen_is_said_in_its_own_word(
     with pytest.raises(RunError, match=re.escape(why)) as caught:
         bindable(Endpoint("127.0.0.1", "80"), "--bind")
     assert str(caught.value).startswith("--bind: tcp://127.0.0.1:80: ")
+
+
+@pytest.mark.parametrize(
+    ("host", "why"),
+    [
+        ("224.0.0.1", "is the address of many hosts"),
+        ("255.255.255.255", "is the address of many hosts"),
+        ("ff02::1", "is the address of many hosts"),
+        ("fe80::1", "needs its interface"),
+    ],
+)
+def test_a_number_at_which_no_single_host_is_reached_is_refused(host: str, why: str) -> None:
+    with pytest.raises(RunError, match=why):
+        bindable(Endpoint(host, "5701"), "--bind")
+
+
+@pytest.mark.parametrize("address", ["[fd77::2]:70", "10.0.0.1:70", "[fd77::2", "tcp://10.0.0.1"])
+def test_an_own_address_has_no_port(address: str) -> None:
+    with pytest.raises(RunError, match="is no address; give it without a port"):
+        own(address, "--address")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="interfaces are asked for as Linux has them")
+def test_an_interface_stands_for_its_address() -> None:
+    assert bindable(Endpoint("lo", "*"), "--bind") == Endpoint("127.0.0.1", "*")
+    assert own("lo", "--address") == "127.0.0.1"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ((), "the interface net0 has no address"),
+        (("fd77::1/64",), "fd77::1"),
+        (("fd77::1/64", "10.9.0.1/24"), "10.9.0.1"),
+    ],
+)
+def test_an_interface_with_ipv6_alone_stands_for_that(given: tuple[str, ...], taken: str) -> None:
+    code = (
+        "from coordinator.several.addresses import own\n"
+        "from protocol import RunError\n"
+        "try:\n    print(own('net0', '--address'))\n"
+        "except RunError as error:\n    print(error)"
+    )
+    with network_hosts(1, "10.0.0") as hosts:
+        change = ("ip", "-n", hosts.names[0], "address")
+        subprocess.run([*change, "flush", "dev", "net0"], check=True)
+        for address in given:
+            subprocess.run([*change, "add", address, "dev", "net0"], check=True)
+        command = [*hosts.at(0), sys.executable, "-c", code]
+        wait_until(
+            lambda: (
+                taken in subprocess.run(command, capture_output=True, text=True, check=False).stdout
+            ),
+            f"net0 stands for {taken}",
+        )
 
 
 def test_a_port_in_use_and_a_strange_address_are_refused_by_the_system() -> None:

@@ -25,8 +25,8 @@ def test_an_installed_engine_is_found_by_its_name() -> None:
         ("shs", {}, "unknown engine 'shs'; did you mean 'ssh'?; known: local, inline, ray, slurm"),
         ("zzzzzz", {}, "unknown engine 'zzzzzz'; known: local, inline, ray, slurm, ssh"),
         ("ssh", {}, "engine ssh: needs --hosts"),
-        ("ssh", {"host": "a"}, "engine ssh: has no option 'host'; did you mean 'hosts'?"),
-        ("inline", {"bind": "tcp://x:1"}, "engine inline: has no option 'bind'"),
+        ("ssh", {"host": "a"}, "engine ssh: has no option --host; did you mean '--hosts'?"),
+        ("inline", {"bind": "tcp://x:1"}, "engine inline: has no option --bind"),
     ],
 )
 def test_what_is_not_known_is_said_with_what_is(
@@ -48,7 +48,7 @@ def test_an_engine_whose_library_is_missing_says_so(monkeypatch: pytest.MonkeyPa
     ("words", "said"),
     [
         (("--engine", "shs"), "engine: unknown engine 'shs'; did you mean 'ssh'?"),
-        (("--hosts", "a"), "engine local: has no option 'hosts'"),
+        (("--hosts", "a"), "engine local: has no option --hosts"),
         (("-E", "hosts"), "-E: 'hosts' is not KEY=VALUE"),
         (("--engine", "ssh", "-E", "hosts=-x"), "--hosts: '-x' is no host"),
     ],

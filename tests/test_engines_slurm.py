@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from coordinator.engines import slurm
-from coordinator.engines.slurm import _asked, script, task
+from coordinator.engines.clients import asked
+from coordinator.engines.slurm import script, task
 from protocol import RunError
 from tests.conftest import Dni
-from tests.fake_slurm import FakeSlurm
+from tests.fake_slurm import PENDING, FakeSlurm
 
 
 def _answers() -> bool:
@@ -75,18 +76,19 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
         ("Welcome to the cluster\n--> Verifying 12 hosts...OK\n4711\n", "4711", []),
         ("99 bottles\n4711\n\n", "4711", []),
         ("7\n4711\nbye\n", "4711", []),
+        ("4711\n12 jobs are before yours\n3\n", "4711", []),
     ],
 )
 def test_the_job_number_is_found_in_what_a_site_prints_and_cancelled(
     fake: FakeSlurm, printed: str, job: str, cluster: list[str]
 ) -> None:
     fake.answers("sbatch", printed)
+    fake.answers("scontrol", PENDING, jobs=[job])
     engine = slurm.Slurm()
     engine.launch("dni1:abc", 3)
     assert engine.gone() == []
-    assert engine.waiting() == [
-        f"slurm job {job}: PENDING (Priority); look at `squeue --jobs={job}`"
-    ]
+    look = " ".join(("squeue", *cluster, f"--jobs={job}"))
+    assert engine.waiting() == [f"slurm job {job}: PENDING (Priority); look at `{look}`"]
     engine.close()
     assert fake.asked("scancel") == [[*cluster, job]]
     assert all(words[: len(cluster)] == cluster for words in fake.asked("scontrol"))
@@ -103,6 +105,38 @@ def test_a_job_whose_number_sbatch_does_not_print_is_found_by_its_comment_and_ca
         engine.launch("dni1:abc", 3)
     engine.close()
     assert fake.asked("scancel") == [["4711"]]
+
+
+def test_numbers_of_which_none_is_our_job_are_not_cancelled(fake: FakeSlurm) -> None:
+    fake.answers("sbatch", "7\n4711\n")
+    fake.answers("scontrol", PENDING, jobs=[])
+    fake.answers("squeue", "4712 MARK\n")
+    engine = slurm.Slurm()
+    with pytest.raises(RunError, match="none of the numbers is our job's"):
+        engine.launch("dni1:abc", 3)
+    engine.close()
+    assert fake.asked("scancel") == [["4712"]]
+
+
+@pytest.mark.parametrize("fails", ["squeue", "scancel"])
+def test_a_job_that_may_be_left_is_said(fake: FakeSlurm, fails: str) -> None:
+    fake.answers("sbatch", "", 1, "sbatch: error: Socket timed out\n")
+    fake.answers("squeue", "77 MARK\n")
+    fake.answers(fails, "", 1, "down\n")
+    engine = slurm.Slurm("--comment=mine")
+    with pytest.raises(RunError, match="Socket timed out"):
+        engine.launch("dni1:abc", 3)
+    with pytest.raises(RunError, match=r"may be left; look at `squeue --me`|job 77 is left"):
+        engine.close()
+
+
+def test_a_job_that_stays_in_the_queue_after_scancel_is_said(fake: FakeSlurm) -> None:
+    fake.answers("sbatch", "4711\n")
+    engine = slurm.Slurm()
+    engine.launch("dni1:abc", 3)
+    (fake.folder / "scancel").write_text("#!/bin/sh\n", "utf-8")
+    with pytest.raises(RunError, match="job 4711 is still in the queue after scancel"):
+        engine.close()
 
 
 def test_a_job_that_sbatch_refuses_is_said_and_nothing_is_cancelled(fake: FakeSlurm) -> None:
@@ -142,7 +176,7 @@ def test_a_run_whose_job_stays_in_the_queue_says_so_and_ends_in_time(
 @pytest.mark.parametrize("banner", [b"caf\xe9", b"\xff\xfe", "λ".encode()])
 def test_what_a_site_prints_need_not_be_utf8(banner: bytes, tmp_path: Path) -> None:
     (tmp_path / "banner").write_bytes(banner)
-    assert os.fsencode(_asked("cat", str(tmp_path / "banner"))) == banner
+    assert os.fsencode(asked("cat", str(tmp_path / "banner"))) == banner
 
 
 @needs_slurm

@@ -147,8 +147,20 @@ def test_waiting_for_agents_ends_with_ctrl_c(dni: Dni, server: Server) -> None:
     dni.until(lambda: of(dni, "cat"), "the remote command runs")
     training.signal(signal.SIGINT)
     assert training.end(PATIENCE) == 130
-    assert training.summary()["outcome"] == "interrupted"
+    assert "interrupted before training began: nothing is kept" in training.text
+    assert not training.folder.exists()
     until_nothing_left(dni)
+
+
+@pytest.mark.parametrize("answer", ["exit 0", "echo hostname here", "echo port 22"])
+def test_an_ssh_that_does_not_say_where_it_goes_is_refused(dni: Dni, answer: str) -> None:
+    (dni.home / "ssh").write_text(f"#!/bin/sh\n{answer}\n", "utf-8")
+    (dni.home / "ssh").chmod(0o755)
+    path = {"PATH": f"{dni.home}:{dni.environment['PATH']}"}
+    ran = dni("run", "tiny.toml", "--engine", "ssh", "--hosts", "a", environment=path)
+    assert ran.returncode == 2
+    assert ran.stderr == "Error: a: `ssh -G` names no hostname and port; is ssh OpenSSH's?\n"
+    assert not (dni.home / "runs").exists()
 
 
 @pytest.mark.parametrize("hosts", ["-oProxyCommand=touch oops", "a,,b", "", "a b", "a;b"])

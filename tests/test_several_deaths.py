@@ -104,7 +104,7 @@ def test_ctrl_c_at_the_head_saves_the_weights_and_lets_all_go(dni: Dni, several:
     assert dni("evaluate", "run").returncode == 0
 
 
-def test_ctrl_c_while_waiting_for_machines_ends_a_run_that_never_began(
+def test_ctrl_c_while_waiting_for_hosts_ends_a_run_that_never_began_and_keeps_nothing(
     dni: Dni, several: Several
 ) -> None:
     head = several.up()
@@ -113,8 +113,11 @@ def test_ctrl_c_while_waiting_for_machines_ends_a_run_that_never_began(
     head.signal(signal.SIGINT)
     assert head.end(LATE) == 130
     assert machine.process.wait(LATE) == 0
-    assert "Traceback" not in machine.text
-    over(dni, head, "interrupted", "layer0", "layer1", "layer2")
+    assert "Traceback" not in head.text + machine.text
+    assert "interrupted before training began: nothing is kept" in head.text
+    assert not head.folder.exists()
+    dni.until(lambda: not dni.processes(), "all have gone")
+    dni.nothing_left()
 
 
 def test_ctrl_c_while_workers_start_does_not_wait_for_them(dni: Dni, several: Several) -> None:

@@ -47,6 +47,16 @@ def test_white_space_that_came_with_copying_does_no_harm(
     assert Token.read(text) == token
 
 
+@pytest.mark.parametrize("before", ["", "dni join ", "host1$  dni join ", "  'dni join "])
+def test_a_line_that_is_pasted_whole_is_read_but_its_options_are_for_the_command(
+    before: str,
+) -> None:
+    token = Token(("tcp://10.0.0.1:5701",), b"h" * KEY_BYTES, b"s" * KEY_BYTES)
+    assert Token.read(f"{before}{token}") == token
+    with pytest.raises(SpecError, match=r"damaged; .*; give --slots to dni join itself"):
+        Token.read(f"{before}{token} --slots 2")
+
+
 @given(tokens, st.integers(0, 300))
 def test_a_token_that_is_cut_off_is_refused(token: Token, at: int) -> None:
     text = str(token)

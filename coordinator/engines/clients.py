@@ -21,6 +21,7 @@ from protocol import RunError
 LEAVE_SECONDS: Final = 5.0
 """How long a client may take to end after its input has closed."""
 KILL_SECONDS: Final = 1.0
+ASK_SECONDS: Final = 10.0
 NOT_FOUND: Final = 127
 """The exit status of a shell that does not find a command."""
 MOST_OUTPUT: Final = 1 << 20
@@ -68,16 +69,13 @@ class Clients:
             if client.process.poll() is not None
         ]
 
-    def waiting(self, look: str) -> list[str]:
-        """The clients whose agents have not joined, with what they printed last.
+    def printed(self) -> dict[str, str]:
+        """What each client printed last."""
+        return {name: _words(client.output) for name, client in self._clients.items()}
 
-        `look` is what a person can look at; `{name}` in it is the client's name.
-        """
-        return [
-            f"{name}: no agent has joined; {_words(client.output)}; {look.format(name=name)}"
-            for name, client in self._clients.items()
-            if not _joined(client.output)
-        ]
+    def missing(self) -> list[str]:
+        """The clients through which no agent has joined."""
+        return [name for name, client in self._clients.items() if not _joined(client.output)]
 
     def close(self) -> None:
         """Close the lifelines; end those who do not leave by themselves."""
@@ -90,6 +88,28 @@ class Clients:
             _end(client.process, max(0.0, deadline - time.monotonic()))
             client.output.close()
         self._clients.clear()
+
+
+def asked(program: str, *words: str, text: str = "") -> str:
+    """What a program answers to `words` and the `text` on its input. Raises RunError."""
+    try:
+        done = subprocess.run(
+            [program, *words],
+            input=text,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            check=False,
+            timeout=ASK_SECONDS,
+            start_new_session=True,  # Ctrl-C is for this process to handle
+        )
+    except OSError as error:
+        raise RunError(f"{program}: {error.strerror}") from None
+    except subprocess.TimeoutExpired:
+        raise RunError(f"{program}: no answer within {ASK_SECONDS:.0f} s") from None
+    if done.returncode:
+        raise RunError(f"{program}: {last_words(done.stderr or done.stdout)}")
+    return done.stdout
 
 
 def _end(process: subprocess.Popen[bytes], seconds: float) -> None:

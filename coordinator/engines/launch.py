@@ -9,12 +9,12 @@ its options, and which gives a `Launcher`.
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Collection, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final, Protocol, TypeAlias
 
 from protocol import RunError, nearest
+from protocol.checks import seconds
 from protocol.errors import DISTRIBUTION, install_hint
 
 GROUP: Final = "dni.engines"
@@ -66,7 +66,7 @@ def chosen(name: str, options: Mapping[str, str], own: Collection[str]) -> Launc
         own_options = {key: options[key] for key in options.keys() - {BIND, START_TIMEOUT}}
         return launcher(name, own_options, own)
     if options:
-        raise RunError(f"engine {name}: has no option {next(iter(options))!r}")
+        raise RunError(f"engine {name}: has no option {_option(next(iter(options)))}")
     return None
 
 
@@ -82,25 +82,25 @@ def launcher(name: str, options: Mapping[str, str], own: Collection[str] = ()) -
     known = inspect.signature(make).parameters
     for key in options:
         if key not in known:
-            raise RunError(f"engine {name}: has no option {key!r}{nearest(key, known)}")
+            hint = nearest(_option(key), map(_option, known))
+            raise RunError(f"engine {name}: has no option {_option(key)}{hint}")
     for key, parameter in known.items():
         if key not in options and parameter.default is parameter.empty:
-            raise RunError(f"engine {name}: needs --{key.replace('_', '-')}")
+            raise RunError(f"engine {name}: needs {_option(key)}")
     return make(**options)
 
 
+def _option(key: str) -> str:
+    """How an option is given on the command line."""
+    return f"--{key.replace('_', '-')}"
+
+
 def start_timeout(options: Mapping[str, str], launcher: Launcher) -> float | None:
-    """Seconds that agents have to join, None for ever. Raises RunError where it is no number."""
+    """Seconds that agents have to join, None for ever. Raises SpecError where it is no number."""
     text = options.get(START_TIMEOUT)
     if text is None:
         return launcher.start_timeout
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise RunError(f"--start-timeout: {text!r} is not a number of seconds above 0")
-    return seconds
+    return seconds("--start-timeout", text)
 
 
 def _loaded(point: EntryPoint) -> Make:

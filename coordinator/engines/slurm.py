@@ -10,22 +10,22 @@ import os
 import re
 import secrets
 import shlex
-import subprocess
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from coordinator.engines.clients import Clients
+from coordinator.engines.clients import Clients, asked
 from coordinator.engines.launch import last_words
 from coordinator.several.addresses import address_towards
 from protocol import RunError
 from protocol.endpoint import Endpoint
 
 POLL_SECONDS: Final = 2.0
-ASK_SECONDS: Final = 10.0
 LEAVE_SECONDS: Final = 5.0
+CLOSE_SECONDS: Final = 0.5
+"""Between looks whether a job is over; each asks the controller."""
 CANCEL_TRIES: Final = 3
 CANCEL_SECONDS: Final = 1.0
 CONTROLLER_PORT: Final = "6817"
@@ -76,7 +76,7 @@ class Slurm:
 
     def home(self) -> str:
         """This machine's address on the way to Slurm's controller."""
-        said = _asked("scontrol", "show", "config")
+        said = asked("scontrol", "show", "config")
         found = re.search(r"^SlurmctldHost\[0\]\s*=\s*([^\s(]+)(?:\((.+)\))?", said, re.MULTILINE)
         if not found:
             raise RunError("slurm: scontrol names no controller; say --bind")
@@ -133,7 +133,8 @@ class _Step:
         return self._clients.gone()
 
     def waiting(self) -> list[str]:
-        return self._clients.waiting("the allocation may be in use: look at `squeue --steps`")
+        said = self._clients.printed()["srun"]
+        return [f"srun: {said}; the allocation may be in use: look at `squeue --steps`"]
 
     def close(self) -> None:
         self._clients.close()
@@ -159,12 +160,16 @@ class _Job:
         own = ["--parsable", "--job-name=dni", f"--ntasks={slots}", "--output=dni-slurm-%j.out"]
         text = script(token, self._remote)
         self._submitted = True
-        said = _asked("sbatch", *own, f"--comment={self._mark}", *self._words, text=text)
+        said = asked("sbatch", *own, *self._words, f"--comment={self._mark}", text=text)
         found = _NUMBER.findall(said)
         if not found:
             raise RunError(f"sbatch: printed no job number but {said.strip()!r:.200}")
-        self._job, cluster = found[-1]
-        self._cluster = (f"--clusters={cluster}",) if cluster else ()
+        for job, cluster in found:  # where there are several, the last that Slurm says is ours
+            where = (f"--clusters={cluster}",) if cluster else ()
+            if len(found) == 1 or self._mark in self._shown(job, where):
+                self._job, self._cluster = job, where
+        if not self._job:
+            raise RunError(f"sbatch: none of the numbers is our job's: {said.strip()!r:.200}")
 
     def gone(self) -> list[str]:
         now = time.monotonic()
@@ -181,19 +186,26 @@ class _Job:
     def waiting(self) -> list[str]:
         state, reason = self._state()
         why = f" ({reason})" if reason not in ("", "None") else ""
-        look = f"look at `squeue --jobs={self._job}`"
+        look = f"look at `{' '.join(('squeue', *self._cluster, f'--jobs={self._job}'))}`"
         if state == "RUNNING":
             look = f"{self._output}: {self._words_of_tasks()}"
         return [f"slurm job {self._job}: {state}{why}; {look}"]
 
     def _state(self) -> tuple[str, str]:
         """What Slurm calls the job's state, and why; COMPLETED where it has forgotten the job."""
-        try:
-            said = _asked("scontrol", *self._cluster, "--oneliner", "show", "job", self._job)
-        except RunError as error:
-            return "COMPLETED" if "Invalid job id" in str(error) else "UNKNOWN", ""
+        said = self._shown(self._job, self._cluster)
+        if "Invalid job id" in said:
+            return "COMPLETED", ""
         found = re.search(r"\bJobState=(\w+) Reason=(\w+)", said)
         return (found[1], found[2]) if found else ("UNKNOWN", "")
+
+    @staticmethod
+    def _shown(job: str, cluster: tuple[str, ...]) -> str:
+        """What Slurm says of a job, or why it says nothing."""
+        try:
+            return asked("scontrol", *cluster, "--oneliner", "show", "job", job)
+        except RunError as error:
+            return str(error)
 
     @property
     def _output(self) -> Path:
@@ -215,7 +227,8 @@ class _Job:
         patience = 0.0 if self._state()[0] == "PENDING" else LEAVE_SECONDS
         if not self._over_within(patience):
             self._cancel(self._job)
-            self._over_within(LEAVE_SECONDS)
+            if not self._over_within(LEAVE_SECONDS) and self._state()[0] == "PENDING":
+                raise RunError(f"slurm: job {self._job} is still in the queue after scancel")
         self._output.unlink(missing_ok=True)
 
     def _cancel(self, job: str) -> None:
@@ -223,11 +236,11 @@ class _Job:
         command = ("scancel", *self._cluster, job)
         for _ in range(CANCEL_TRIES - 1):
             with suppress(RunError):
-                _asked(*command)
+                asked(*command)
                 return
             time.sleep(CANCEL_SECONDS)
         try:
-            _asked(*command)
+            asked(*command)
         except RunError as error:
             left = f"job {job} is left in the queue; run {' '.join(command)}"
             raise RunError(f"slurm: {left}: {error}") from None
@@ -236,38 +249,19 @@ class _Job:
         """Cancel the job that sbatch may have submitted without saying so."""
         if not self._submitted:
             return
-        with suppress(RunError):
-            jobs = _asked("squeue", "--me", "--noheader", "--format=%i %k")
-            for job, _, comment in (line.strip().partition(" ") for line in jobs.splitlines()):
-                if comment.strip() == self._mark:
-                    self._cancel(job)
+        try:
+            jobs = asked("squeue", "--me", "--noheader", "--format=%i %k")
+        except RunError as error:
+            look = f"a job with the comment {self._mark} may be left; look at `squeue --me`"
+            raise RunError(f"slurm: {look}: {error}") from None
+        for job, _, comment in (line.strip().partition(" ") for line in jobs.splitlines()):
+            if comment.strip() == self._mark:
+                self._cancel(job)
 
     def _over_within(self, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
         while self._state()[0] not in _OVER:
             if time.monotonic() >= deadline:
                 return False
-            time.sleep(0.1)
+            time.sleep(CLOSE_SECONDS)
         return True
-
-
-def _asked(program: str, *words: str, text: str = "") -> str:
-    """What a program of Slurm answers. Raises RunError."""
-    try:
-        asked = subprocess.run(
-            [program, *words],
-            input=text,
-            capture_output=True,
-            encoding="utf-8",
-            errors="surrogateescape",
-            check=False,
-            timeout=ASK_SECONDS,
-            start_new_session=True,  # Ctrl-C is for this process to handle
-        )
-    except OSError as error:
-        raise RunError(f"{program}: {error.strerror}") from None
-    except subprocess.TimeoutExpired:
-        raise RunError(f"{program}: no answer within {ASK_SECONDS:.0f} s") from None
-    if asked.returncode:
-        raise RunError(f"{program}: {last_words(asked.stderr or asked.stdout)}")
-    return asked.stdout

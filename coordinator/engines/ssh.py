@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
 from collections import Counter
 from typing import Final
 
-from coordinator.engines.clients import Clients
-from coordinator.engines.launch import last_words
+from coordinator.engines.clients import Clients, asked
 from coordinator.several.addresses import address_towards, is_loopback
 from protocol import RunError
 from protocol.endpoint import Endpoint
@@ -46,20 +44,13 @@ class Ssh:
     def _endpoint(self, host: str) -> str:
         """Where ssh would go for `host`, by its configuration."""
         try:
-            asked = subprocess.run(
-                [*self._ssh, "-G", "--", host],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                encoding="utf-8",
-                errors="surrogateescape",
-                check=False,
-            )
-        except OSError as error:
-            raise RunError(f"ssh: {error.strerror}") from None
-        if asked.returncode:
-            raise RunError(f"{host}: {last_words(asked.stderr)}")
-        pairs = (line.partition(" ") for line in asked.stdout.splitlines())
+            text = asked(*self._ssh, "-G", "--", host)
+        except RunError as error:
+            raise RunError(f"{host}: {error}") from None
+        pairs = (line.partition(" ") for line in text.splitlines())
         said = {key: value for key, _, value in pairs}
+        if not {"hostname", "port"} <= said.keys():
+            raise RunError(f"{host}: `ssh -G` names no hostname and port; is ssh OpenSSH's?")
         return str(Endpoint(said["hostname"], said["port"]))
 
     def launch(self, token: str, slots: int) -> None:
@@ -74,10 +65,12 @@ class Ssh:
 
     def waiting(self) -> list[str]:
         """The hosts from which no agent has joined; see `Launcher`."""
-        return self._clients.waiting(
-            f"ssh is connecting or `{self._remote} join -` never read the token: try `ssh {{name}} "
-            f"{self._remote} --version`, and look whether a start-up file there reads its input"
-        )
+        printed, missing = self._clients.printed(), self._clients.missing()
+        if not missing:
+            return []
+        silent = ", ".join(f"{name} ({printed[name]})" for name in missing)
+        why = "ssh is connecting, or a start-up file there has read the token"
+        return [f"no agent from {silent}: {why}; try `ssh {missing[0]} {self._remote} --version`"]
 
     def close(self) -> None:
         """End the agents and the programs that lead to them."""

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import socket
+import struct
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from ipaddress import IPv6Address, ip_address
+from pathlib import Path
 from typing import Final
 
 from protocol import RunError
 from protocol.endpoint import ANY_PORT, Endpoint, unspecified
 
 CONNECT_SECONDS: Final = 3.0
+IFNAMSIZ: Final = 15
+"""The longest name of an interface."""
+SIOCGIFADDR: Final = 0x8915
+"""Asks Linux for the IPv4 address of an interface (netdevice(7))."""
+LINK_LOCAL: Final = 0x20
+"""The scope of such an address in `_IF_INET6`."""
+_IF_INET6: Final = Path("/proc/net/if_inet6")
 _WHY: Final = {
     errno.EADDRNOTAVAIL: "no address of this machine; `ip address` shows those that are",
     errno.EADDRINUSE: "the port is in use; choose another, or * for one that is free",
     errno.EACCES: "only root may listen at ports below 1024; choose a higher one",
     errno.EAFNOSUPPORT: "this machine does not have addresses of that kind",
+    errno.EINVAL: "a link-local address needs its interface, as in [fe80::1%eth0]",
+    errno.ENODEV: "the interface behind the address is not one of this machine",
 }
 
 
@@ -34,10 +48,16 @@ def bindable(endpoint: Endpoint, key: str) -> Endpoint:
         raise RunError(
             f"{key}: {endpoint.host} is every address; name one that other machines can reach"
         )
+    if _is_of_many(endpoint.host):
+        raise RunError(f"{key}: {endpoint.host} is the address of many hosts; name one of this")
     if endpoint.host in (name for _, name in socket.if_nameindex()):
-        return endpoint  # ZeroMQ takes the address of that interface
+        numbers = [Endpoint(address, endpoint.port) for address in _of_interface(endpoint.host)]
+        if not numbers:
+            raise RunError(f"{key}: the interface {endpoint.host} has no address")
+    else:
+        numbers = _numbers(endpoint, key)
     failed = None
-    for number in _numbers(endpoint, key):
+    for number in numbers:
         if unspecified(number.host):
             return bindable(number, key)
         try:
@@ -54,8 +74,36 @@ def own(address: str, key: str) -> str:
 
     Raises RunError where it is not one at which workers can listen.
     """
-    host = address.removeprefix("[").removesuffix("]")
+    host = address[1:-1] if address.startswith("[") and address.endswith("]") else address
+    if any(letter in host for letter in "[]/") or host.count(":") == 1:
+        raise RunError(f"{key}: {address!r:.80} is no address; give it without a port")
     return bindable(Endpoint(host, ANY_PORT), key).host
+
+
+def _is_of_many(host: str) -> bool:
+    """Whether `host` is a number at which no single machine can be reached."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return address.is_multicast or host == "255.255.255.255"
+
+
+def _of_interface(name: str) -> list[str]:
+    """The addresses of a network interface: IPv4 first, link-local IPv6 last."""
+    found, local = [], []
+    with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        request = struct.pack("256s", name.encode()[:IFNAMSIZ])
+        found.append(socket.inet_ntoa(fcntl.ioctl(probe, SIOCGIFADDR, request)[20:24]))
+    with suppress(OSError):
+        for line in _IF_INET6.read_text("ascii").splitlines():
+            digits, _, _, scope, _, interface = line.split()
+            address = str(IPv6Address(bytes.fromhex(digits)))
+            if interface == name and int(scope, 16) == LINK_LOCAL:
+                local.append(f"{address}%{name}")
+            elif interface == name:
+                found.append(address)
+    return found + local
 
 
 def reachable(addresses: Iterable[str]) -> str:

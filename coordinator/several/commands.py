@@ -128,6 +128,23 @@ class WorkerCount(click.ParamType):  # type: ignore[type-arg]  # click 8.1 has n
         return int(value)
 
 
+class Seconds(click.ParamType):  # type: ignore[type-arg]  # click 8.1 has no parameter
+    """A finite number of seconds above 0."""
+
+    name = "SECONDS"
+
+    def convert(
+        self,
+        value: Any,
+        param: click.Parameter | None,
+        ctx: click.Context | None,  # noqa: ARG002
+    ) -> float:
+        """The number. Raises SpecError for anything else."""
+        from protocol.checks import seconds
+
+        return seconds((param and param.opts[0]) or self.name, str(value))
+
+
 _WHERE: Final = (
     click.option(
         "--bind",
@@ -143,7 +160,7 @@ _WHERE: Final = (
     ),
     click.option(
         "--wait",
-        type=click.FloatRange(0, min_open=True),
+        type=Seconds(),
         metavar="SECONDS",
         help="After so long without a new host: with --workers auto train with what has joined; "
         "else ask for that on a terminal, and give up elsewhere.  [default: 30 with auto and on a "

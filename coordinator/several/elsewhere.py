@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from typing import Final
 
 from coordinator.descriptors import ensure, of_head, of_workers
@@ -36,25 +36,42 @@ class Pasted:
         self._tell = tell
 
     def home(self) -> str:
-        """Nobody knows but who opens the door."""
+        """Raises RunError: only the user knows at which address hosts reach this one."""
         raise RunError("--bind: is wanted where machines join by themselves")
 
     def launch(self, token: str, slots: int) -> None:
-        """Ask for it."""
+        """Tell a person what to paste, and where."""
         self._tell(f"dni join {token}")
         some = "" if slots == 1 else "; --slots N behind it gives N of them a place there"
         self._tell(f"waiting for {slots} workers; paste the line above on each host{some}")
 
     def gone(self) -> list[str]:
-        """Of who has not come there is nothing to say."""
+        """Nobody: agents that people start are not this process's children."""
         return []
 
     def waiting(self) -> list[str]:
-        """It is for people to know."""
+        """Nothing: the policy says which slots are missing."""
         return []
 
     def close(self) -> None:
         """They leave when the head says so."""
+
+
+@contextmanager
+def _closed(launcher: Launcher) -> Iterator[None]:
+    """Closes `launcher` at the end; what it cannot clear away is said with what went wrong."""
+    try:
+        yield
+    except RunError as error:
+        try:
+            launcher.close()
+        except RunError as left:
+            raise RunError(f"{error}; {left}") from None
+        raise
+    except BaseException:
+        launcher.close()
+        raise
+    launcher.close()
 
 
 def elsewhere(
@@ -76,7 +93,7 @@ def elsewhere(
     ensure((of_head(count, 2 * count), of_workers(pipeline)))
 
     def drive(watch: Watch) -> End:
-        with closing(launcher):
+        with _closed(launcher):
             where = door or Door(str(Endpoint(launcher.home(), ANY_PORT)))
             head, token = where.opened(pipeline, tell)
             if not token.secure:

@@ -59,8 +59,8 @@ class Roster(NamedTuple):
     def _data_text(self) -> str:
         """What is said of a host that has the data and has not joined."""
         hosts = ", ".join(f"{name} ({host})" for name, host, _ in self.joined)
-        none = f" is none of {hosts}" if hosts else " has not joined"
-        return f"need {self.data_host}, which has the data (data.at) and{none}"
+        where = f"is none of {hosts}" if hosts else "has not joined"
+        return f"need {self.data_host} (data.at), which {where}"
 
 
 class Policy(Protocol):
@@ -86,7 +86,7 @@ def gather(head: Head, wanted: int, at: str, interrupts: Interrupts, policy: Pol
         roster = _roster(head, wanted, at)
         if roster != before:
             before = roster
-            head.waits_for = roster.text
+            head.wait_for(roster.text)
             policy.changed(roster)
         if roster.complete:
             return wanted

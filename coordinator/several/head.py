@@ -59,7 +59,7 @@ class Head:
         own = host_of(self.endpoint)
         registry.at_home(home.public, own, time.monotonic())
         self._folder: Path | None = None
-        self.waits_for = ""
+        self._waits_for = ""
         self._owner = Owner.current()
         self._died: list[Exited | Broken] = []
         self._uploads = Uploads(tell)
@@ -75,6 +75,11 @@ class Head:
     def begin(self, folder: Path) -> None:
         """The run is recorded in `folder`."""
         self._folder = folder
+
+    def wait_for(self, text: str) -> None:
+        """What keeps training from beginning, for who asks for the status."""
+        self._waits_for = text
+        self._write_status()
 
     # -- as the line to the workers
 
@@ -239,7 +244,7 @@ class Head:
             "owner": self._owner.as_dict(),
             "endpoint": self.endpoint,
             "state": "training" if begun else "waiting",
-            "waits_for": "" if begun else self.waits_for,
+            "waits_for": "" if begun else self._waits_for,
             "agents": agents,
         }
         text = json_text(status)

@@ -39,6 +39,8 @@ def read_token(word: str) -> Token:
         return Token.read(word)
     if sys.stdin is None:
         raise SpecError("token: standard input is closed; pipe the token into it")
+    if sys.stdin.isatty():
+        print("paste the line that begins with dni1:", file=sys.stderr, flush=True)
     line = b""
     for line in sys.stdin.buffer:
         if line.strip(_BLANK):
