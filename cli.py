@@ -523,6 +523,10 @@ for command in (trace_group, *several_commands(_read, up), manifest_group(_read)
 @click.pass_context
 def worker_command(ctx: click.Context, name: str) -> None:  # noqa: ARG001  it is for `ps`
     """Be the worker NAME of a pipeline; the rest of the story comes on standard input."""
+    from workers import lifeline
+
+    lifeline.watch()
+
     from workers.shell import main as live
 
     ctx.exit(live())

@@ -12,7 +12,6 @@ import contextlib
 import gc
 import json
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -58,23 +57,19 @@ from protocol.spec import SOURCE
 from workers.build import build_layer, facts_of
 from workers.clock import FIRST, Clock
 from workers.data import Dataset, load
+from workers.lifeline import remove_folders
 from workers.links import Keys, Links
 from workers.meter import Meter, metered
 from workers.source import Source
 from workers.way import Way
 from workers.widths import Widths
 
-FOLDER: Final = "DNI_FOLDER"
-"""Where the environment names the folder of the sockets, and on other machines that of the files,
-which are removed when the coordinator is gone. They stand there so that a worker knows them before
-the first word, which may never come."""
 REPORT_SECONDS: Final = 0.5
 SILENT_SECONDS: Final = 1.0
 """The longest that a worker says nothing before it trains."""
 LOOK_SECONDS: Final = 0.01
 """Between looks whether the data have been read."""
 LONGEST_TEXT: Final = 20_000
-_ORPHAN_SECONDS: Final = 0.5
 
 Told = TypeVar("Told", bound=ToWorker)
 
@@ -107,11 +102,10 @@ def main() -> int:
     line = sys.stdin.buffer.readline()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the coordinator hears it, and tells us
     if not line:  # the coordinator died before it could say anything
-        _remove_folder()
+        remove_folders()
         return 1
     config = Config(**json.loads(line))
     os.nice(config.nice)
-    threading.Thread(target=_outlive, daemon=True).start()
     keys = Keys(*cast(Any, config.keys)) if config.keys else None
     links = Links(config.control, sys.stdin.fileno(), keys)
     try:
@@ -120,30 +114,12 @@ def main() -> int:
         links.close(flush=True)
     except EOFError:
         links.close(flush=False)
-        _remove_folder()
+        remove_folders()
         return 1
     except SystemExit:
         links.close(flush=True)
         return 1
     return 0
-
-
-def _remove_folder() -> None:
-    for folder in filter(None, os.environ.get(FOLDER, "").split(os.pathsep)):
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _outlive() -> None:
-    """Wait for the lifeline to close, then see to it that this process ends.
-
-    The main thread sees the same and leaves in an orderly way; this one ends a computation that
-    takes too long for that.
-    """
-    while os.read(sys.stdin.fileno(), 4096):
-        pass
-    time.sleep(_ORPHAN_SECONDS)
-    _remove_folder()
-    os._exit(1)
 
 
 def _take_long_turns() -> None:
