@@ -202,7 +202,9 @@ def test_workers_leave_when_the_coordinator_is_killed_while_they_start(dni: Dni)
 
 
 def test_a_run_sweeps_the_sockets_of_the_dead_and_leaves_those_of_the_living(dni: Dni) -> None:
-    dead, alive, other = (dni.base / name for name in ("dni-1-abcdefgh", "dni-2-abcdefgh", "dni-notes"))
+    dead, alive, other = (
+        dni.base / name for name in ("dni-1-abcdefgh", "dni-2-abcdefgh", "dni-notes")
+    )
     for folder in (dead, alive, other):
         folder.mkdir(0o700)
         (folder / "control").touch()
