@@ -89,7 +89,7 @@ def test_the_test_files_alone_are_enough_for_a_test_set(
     tests = {key: array for key, array in arrays().items() if key.endswith("_test")}
     folder = idx_folder(tmp_path / "own", tests, spelling)
     data = load(path=folder, tests_only=True)
-    assert data.summary == "own: 2 test examples of 2x2, 4 classes"
+    assert data.summary == "own: 2 test examples of 2x2, 2 classes"
     assert "train-images-idx3-ubyte[.gz] is missing" in refusal(partial(load, path=folder))
 
 

@@ -288,12 +288,17 @@ def test_facts_without_labels_give_the_plain_error() -> None:
         (PIXELS, Y * 0, "own: 40 training and 20 test examples of 8x8x3, 1 class"),
         (None, Y * 1.0, "own: 40 training and 20 test examples of 4, 1 target value"),
         (None, np.eye(3)[Y], "own: 40 training and 20 test examples of 4, 3 target values"),
+        (None, Y + 1, "own: 40 training and 20 test examples of 4, 3 classes"),
+        (None, Y * 1000, "own: 40 training and 20 test examples of 4, 3 classes"),
+        (None, Y * 0 + 7, "own: 40 training and 20 test examples of 4, 1 class"),
     ],
 )
 def test_the_summary_counts_examples_and_classes(
     tmp_path: Path, x: Array | None, y: Array, said: str
 ) -> None:
-    assert loaded(tmp_path, x, y).summary == said
+    data = loaded(tmp_path, x, y)
+    assert data.summary == said
+    assert f"own: {facts_of(data).summary}" == said
 
 
 def test_the_summary_of_the_digits_and_the_sums() -> None:

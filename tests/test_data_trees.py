@@ -188,11 +188,11 @@ def test_a_test_set_alone_is_enough_where_only_that_is_asked_for(
     data = load(path=pack(tmp_path, files), tests_only=True)
     assert (len(data.x_train), data.classes, data.shape) == (0, 2, (5, 4, 3))
     np.testing.assert_array_equal(data.y_test, [0, 0, 1, 1])
-    numbers, left_out = data.notes
-    assert numbers.endswith("numbered by the folders of the test set: 0 is 'a', 1 is 'b'")
+    assert data.class_names == ("a", "b")
+    (left_out,) = data.notes
     assert "'test/a/x.txt'" in left_out
     again = load(path=next(tmp_path.glob("own*")), tests_only=True)  # of an archive, what was kept
-    assert again.notes == data.notes
+    assert (again.notes, again.class_names) == (data.notes, data.class_names)
 
 
 @packs
@@ -202,6 +202,19 @@ def test_the_training_set_numbers_the_classes_of_a_test_set_that_lacks_some(
     files = {n: c for n, c in tree().items() if not n.startswith("test/a")}
     data = load(path=pack(tmp_path, files), tests_only=True)
     np.testing.assert_array_equal(data.y_test, [1, 1])
+    assert data.notes == ()
+
+
+@packs
+@pytest.mark.parametrize("classes", ["a", "b", "c", "abc"])
+def test_a_test_set_alone_may_have_other_classes_than_the_training_set(
+    tmp_path: Path, pack: Pack, classes: str
+) -> None:
+    files = {f"test/{kind}/0.png": picture(pixels(kind)) for kind in "bc"}
+    files |= {f"Training/{kind}/0.png": b"" for kind in classes}
+    data = load(path=pack(tmp_path, files), tests_only=True)
+    assert data.class_names == tuple(sorted({*classes, "b", "c"}))
+    assert [data.class_names[label] for label in data.y_test] == ["b", "c"]
     assert data.notes == ()
 
 

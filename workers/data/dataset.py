@@ -26,8 +26,9 @@ class Dataset:
     `classes`: number of classes, or `k` for float targets.
     `scale`: what the first layer multiplies integer inputs by (1.0 for floats).
     `notes`: one line for each thing about the data that a user should know before training.
+    `class_names`: the names of the classes, in the order of their numbers, where they have names.
 
-    The training set may have no examples where only the test set was asked for.
+    The training set has no examples where only the test set was asked for.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Dataset:
     classes: int
     scale: float
     notes: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -50,11 +52,19 @@ class Dataset:
         return self.y_test.ndim == 1
 
     @property
+    def labels(self) -> NDArray[np.int64]:
+        """The class numbers that occur, in order; none where there are target values."""
+        if not self.labelled:
+            return np.empty(0, np.int64)
+        return np.union1d(self.y_train, self.y_test)
+
+    @property
     def summary(self) -> str:
         """One line: `digits: 1,437 training and 360 test examples of 8x8, 10 classes`."""
         name = self.name if self.name.isprintable() else repr(self.name)
+        classes = len(self.labels) or self.classes
         counts = len(self.x_train), len(self.x_test)
-        return f"{name}: {summary(self.shape, self.classes, self.labelled, *counts)}"
+        return f"{name}: {summary(self.shape, classes, self.labelled, *counts)}"
 
 
 def build(
@@ -62,12 +72,13 @@ def build(
     arrays: Mapping[str, NDArray[np.generic]],
     source: str,
     notes: tuple[str, ...] = (),
+    class_names: tuple[str, ...] = (),
 ) -> Dataset:
     """The data set of the arrays named in `KEYS`; `source` names their file in errors.
 
-    Those of the training set may be missing: it then has no examples. `notes` says how the arrays
-    were read. Raises DataError for arrays that cannot be trained on, or that do not fit one
-    another.
+    Those of the training set may be missing; the training set then has no examples. `notes` says
+    how the arrays were read; `class_names` may hold the names of more classes than have examples.
+    Raises DataError for arrays that cannot be trained on, or that do not fit one another.
     """
     parts = [part for part in ("train", "test") if f"x_{part}" in arrays]
     x, y = {}, {}
@@ -83,7 +94,8 @@ def build(
     else:
         x["train"], y["train"] = x["test"][:0], y["test"][:0]
     scale = _scale(arrays[f"x_{parts[0]}"])
-    looked_at = parts if x["test"].dtype.kind == "f" else parts[:1]
+    # The scale of integers is that of the training set.
+    looked_at = [part for part in parts if part == "train" or x[part].dtype.kind == "f"]
     odd = [note for part in looked_at for note in of_inputs(f"x_{part}", x[part], scale)][:1]
     if y["test"].ndim == 1 and "train" in parts:
         odd += of_labels(y["train"], y["test"])
@@ -93,9 +105,10 @@ def build(
         y_train=y["train"],
         x_test=x["test"],
         y_test=y["test"],
-        classes=_classes([y[part] for part in parts]),
+        classes=max(_classes([y[part] for part in parts]), len(class_names)),
         scale=scale,
         notes=(*notes, *odd),
+        class_names=class_names,
     )
 
 

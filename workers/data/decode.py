@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PIXELS: Final = 1 << 24
 """Pixels that one image may have."""
-RULES: Final = 2
+RULES: Final = 3
 """The version of the decoding rules; part of the name of cached arrays."""
 _CLOSED: Final = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}
 _SIGNATURES: Final = re.compile(

@@ -18,7 +18,7 @@ from workers.data.listing import listed
 
 
 def load(path: Path, tests_only: bool = False) -> Dataset:
-    """The data set at `path`; with `tests_only` its training set may be missing.
+    """The data set at `path`; with `tests_only` its test set alone.
 
     Raises DataError for whatever it is that is not one.
     """
@@ -44,17 +44,15 @@ def _load(path: Path, tests_only: bool) -> Dataset:
             return build(path.stem, npz.read(path, tests_only), str(path))
         if what := kinds.of_zip(npz.members(path)):
             raise DataError(f"{path}: {what}")
-        return build(path.stem, *_around(path, images.packed(path, tests_only)))
+        return _of_images(path.stem, path, images.packed(path, tests_only))
     if archive.is_tar(path):
         name = path.name.partition(".tar")[0]
-        return build(name, *_around(path, images.packed(path, tests_only)))
+        return _of_images(name, path, images.packed(path, tests_only))
     raise DataError(f"{path}: {kinds.described(path)}")
 
 
-def _around(path: Path, read: images.Read) -> tuple[images.Arrays, str, tuple[str, ...]]:
-    """The arguments of `build` after the name, for arrays that were read from `path`."""
-    arrays, notes = read
-    return arrays, str(path), notes
+def _of_images(name: str, path: Path, read: images.Read) -> Dataset:
+    return build(name, read.arrays, str(path), read.notes, read.kinds)
 
 
 def _folder(path: Path, tests_only: bool) -> Dataset:
@@ -63,7 +61,7 @@ def _folder(path: Path, tests_only: bool) -> Dataset:
         names = listed(repr(str(place.relative_to(path))) for place in found)
         raise DataError(f"{path}: holds several data sets: {names}; give the path of one of them")
     if not found and tree.is_tree(path):
-        return build(path.resolve().name, *_around(path, images.folder(path, tests_only)))
+        return _of_images(path.resolve().name, path, images.folder(path, tests_only))
     if not found:
         raise DataError(
             f"{path}: holds no IDX files such as {idx.NAMES['x_train']}.gz, "
@@ -87,7 +85,7 @@ def _inside(path: Path) -> list[Path]:
 
 def _idx_files(path: Path, tests_only: bool) -> dict[str, NDArray[np.generic]]:
     found = idx.files(path)
-    wanted = TESTS if tests_only and not found.keys() >= {*KEYS} else KEYS
+    wanted = TESTS if tests_only else KEYS
     for key in wanted:
         if key not in found:
             file = idx.NAMES[key]

@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,11 +29,18 @@ from workers.data.listing import listed
 LARGEST: Final = 1 << 33
 """Bytes that the images of a data set may have as arrays."""
 _SHOWN: Final = 5
-_NOTES: Final = "notes"
+_LINES: Final = ("notes", "kinds")
+"""What is kept of a `Read` beside its arrays."""
 
 Arrays = dict[str, NDArray[np.generic]]
-Read = tuple[Arrays, tuple[str, ...]]
-"""Arrays by their names in `dataset.KEYS`, and notes on how they were read."""
+
+
+class Read(NamedTuple):
+    """Arrays by their names in `dataset.KEYS`, notes on how they were read, and the classes."""
+
+    arrays: Arrays
+    notes: tuple[str, ...]
+    kinds: tuple[str, ...]
 
 
 def folder(path: Path, tests_only: bool = False) -> Read:
@@ -49,15 +56,17 @@ def packed(path: Path, tests_only: bool = False) -> Read:
     """The same of the tree in a tar or zip; kept in the cache, by the archive's checksum."""
     stem = places.cache("images") / f"{checksum(path, 'sha256')}-{RULES}-{_pillow()}"
     whole, tests = (stem.with_name(f"{stem.name}{end}.npz") for end in ("", "-test"))
-    for kept, keys in ((whole, KEYS), (tests, TESTS))[: 1 + tests_only]:
+    wanted = TESTS if tests_only else KEYS
+    for kept in (whole, tests)[: 1 + tests_only]:
         with suppress(DataError):  # it is not there, or broken
-            arrays = npz.arrays(kept, (*keys, _NOTES))
-            return arrays, tuple(str(note) for note in arrays.pop(_NOTES))
-    arrays, notes = _decoded(partial(archive.members, path), str(path), tests_only)
-    named: dict[str, Any] = {**arrays, _NOTES: np.array(notes, np.str_)}
+            arrays = npz.arrays(kept, (*wanted, *_LINES))
+            return Read(arrays, *(tuple(map(str, arrays.pop(key))) for key in _LINES))
+    read = _decoded(partial(archive.members, path), str(path), tests_only)
+    lines = {key: np.array(getattr(read, key), np.str_) for key in _LINES}
+    named: dict[str, Any] = {**read.arrays, **lines}
     with suppress(DataError):  # without a cache it is decoded again the next time
         keep(tests if tests_only else whole, lambda part: np.savez(part, **named))
-    return arrays, notes
+    return read
 
 
 def _pillow() -> str:
@@ -82,7 +91,7 @@ def _decoded(members: Callable[[], Iterator[Member]], label: str, tests_only: bo
     arrays: Arrays = {}
     for part, labels in index.labels.items():
         arrays |= {f"x_{part}": made.x[part], f"y_{part}": labels}
-    return arrays, (*index.notes, *made.notes())
+    return Read(arrays, (*index.notes, *made.notes()), index.kinds)
 
 
 class _Images:

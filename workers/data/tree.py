@@ -37,10 +37,12 @@ Classes = dict[str, list[str]]
 @dataclass(frozen=True, slots=True)
 class Index:
     """`rows` has the part and the row of each image by its name, `labels` the labels of each
-    part, int64 `(n,)`; `notes` says how the tree was read."""
+    part, int64 `(n,)`; `kinds` are the classes in the order of their labels; `notes` says how the
+    tree was read."""
 
     rows: dict[str, tuple[str, int]]
     labels: dict[str, NDArray[np.int64]]
+    kinds: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -106,12 +108,12 @@ def index(
 
     With `tests_only` the images are those of the test set, and the training set, if there is one,
     only says which classes there are. Raises DataError, which starts with `label`, for a class
-    without images or in one part only.
+    without images, or of training in one part only.
     """
-    parts, notes = _parts(list(_entries(found, is_image)), label)
+    parts, notes = _parts(list(_entries(found, is_image)), label, tests_only)
     train, test = parts["train"].classes, parts["test"].classes
     _refuse_lacking(train, test, label, tests_only)
-    kinds = sorted(train or test)
+    kinds = sorted({*train, *test})
     rows: dict[str, tuple[str, int]] = {}
     labels = {}
     used = [part for part in PARTS if part == "test" or not tests_only]
@@ -121,11 +123,8 @@ def index(
         rows |= {name: (part, row) for row, name in enumerate(names)}
         counts = [len(classes.get(kind, [])) for kind in kinds]
         labels[part] = np.repeat(np.arange(len(kinds)), counts)
-    if not train:
-        numbered = listed(f"{number} is {kind!r}" for number, kind in enumerate(kinds))
-        notes.append(f"the classes are numbered by the folders of the test set: {numbered}")
     notes += _left_out([name for part in used for name in parts[part].others])
-    return Index(rows, labels, tuple(notes))
+    return Index(rows, labels, tuple(kinds), tuple(notes))
 
 
 def _entries(found: Iterable[Member], is_image: Callable[[Member], bool]) -> Iterator[_Entry]:
@@ -138,7 +137,9 @@ def _entries(found: Iterable[Member], is_image: Callable[[Member], bool]) -> Ite
         yield _Entry(member.name, steps, member.folder, image)
 
 
-def _parts(entries: list[_Entry], label: str) -> tuple[dict[str, _Part], list[str]]:
+def _parts(
+    entries: list[_Entry], label: str, tests_only: bool
+) -> tuple[dict[str, _Part], list[str]]:
     """The content of each part, and notes on the folders that were taken for the parts."""
     around = _around(entries)
     folders: dict[str, _Part] = {}
@@ -164,7 +165,7 @@ def _parts(entries: list[_Entry], label: str) -> tuple[dict[str, _Part], list[st
             f"{label}: holds no pictures such as train/<class>/<name>.png or .jpg: "
             f"each class needs a folder of its own{held}"
         )
-    return _chosen(folders)
+    return _chosen(folders, tests_only)
 
 
 def _around(entries: Iterable[_Entry]) -> int:
@@ -185,7 +186,7 @@ def _add(part: _Part, entry: _Entry, inner: list[str]) -> None:
         (images if entry.image else part.others).append(entry.name)
 
 
-def _chosen(folders: Mapping[str, _Part]) -> tuple[dict[str, _Part], list[str]]:
+def _chosen(folders: Mapping[str, _Part], tests_only: bool) -> tuple[dict[str, _Part], list[str]]:
     """Of several folders for a part the best name that has images; and a note of each other."""
     parts, notes = {}, []
     for part, names in PARTS.items():
@@ -193,6 +194,8 @@ def _chosen(folders: Mapping[str, _Part]) -> tuple[dict[str, _Part], list[str]]:
         tops.sort(key=lambda top: (names.index(top.lower()), top != part))
         tops.sort(key=lambda top: not any(folders[top].classes.values()))
         parts[part] = folders[tops[0]] if tops else _Part()
+        if tests_only and part == "train":
+            continue
         if tops and tops[0] != part:
             notes.append(f"{tops[0]}/ is used as {part}/")
         notes += [f"{top}/ is not used: {tops[0]}/ is the {part} set" for top in tops[1:]]
@@ -216,11 +219,9 @@ def _refuse_lacking(train: Classes, test: Classes, label: str, tests_only: bool)
             f"{label}: the class {listed(map(repr, sorted(empty)))} holds no pictures; "
             "put some there, or remove the folder"
         )
-    lacking = {"train": test.keys() - train.keys() if train else ()}
-    if not tests_only:
-        lacking = {"test": train.keys() - test.keys(), **lacking}
+    lacking = {"test": train.keys() - test.keys(), "train": test.keys() - train.keys()}
     for part, kinds in lacking.items():
-        if kinds:
+        if kinds and not tests_only:
             classes_ = "class" if len(kinds) == 1 else "classes"
             raise DataError(
                 f"{label}: {part}/ lacks the {classes_} {listed(map(repr, sorted(kinds)))}, "
