@@ -126,7 +126,7 @@ TURNED: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
 
 
 @pytest.mark.parametrize("orientation", TURNED)
-@pytest.mark.parametrize("form", ["PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "WEBP", "JPEG", "MPO"])
 def test_an_image_is_turned_as_its_exif_orientation_says(
     tmp_path: Path, orientation: int, form: str
 ) -> None:
@@ -134,8 +134,10 @@ def test_an_image_is_turned_as_its_exif_orientation_says(
     exif[0x0112] = orientation
     options = {"lossless": True} if form == "WEBP" else {}
     image = content(Image.fromarray(PIXELS), form, exif=exif, **options)
+    unturned = content(Image.fromarray(PIXELS), form, **options)
     found = read(tmp_path, tree(f"x.{form.lower()}", image))[0]
-    np.testing.assert_array_equal(found, TURNED[orientation](PIXELS))
+    expected = np.asarray(Image.open(io.BytesIO(unturned)).convert("RGB"))
+    np.testing.assert_array_equal(found, TURNED[orientation](expected))
 
 
 def deep_png(colour: int, channels: int) -> bytes:
@@ -150,6 +152,49 @@ def deep_png(colour: int, channels: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
+def sgi(pixels: NDArray[np.generic]) -> bytes:
+    """An SGI file of `(h, w, 3)`, uint8 or uint16."""
+    height, width, channels = pixels.shape
+    head = struct.pack(">HBBHHHH", 474, 0, pixels.itemsize, 3, width, height, channels)
+    rows = np.moveaxis(pixels[::-1], 2, 0).astype(f">u{pixels.itemsize}").tobytes()
+    return (head + struct.pack(">II", 0, 255)).ljust(512, b"\0") + rows
+
+
+def tiff(pixels: NDArray[np.generic]) -> bytes:
+    """An uncompressed TIFF of `(h, w, 3)`, uint8 or uint16, one plane for each channel."""
+    height, width, channels = pixels.shape
+    data = np.moveaxis(pixels, 2, 0).astype(f"<u{pixels.itemsize}").tobytes()
+    at, plane = 8 + len(data), len(data) // channels
+    behind = at + 2 + 12 * 10 + 4
+    tags = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, 3, behind), (259, 3, 1, 1)]
+    tags += [(262, 3, 1, 2), (273, 4, 3, behind + 6), (277, 3, 1, 3), (278, 3, 1, height)]
+    tags += [(279, 4, 3, behind + 18), (284, 3, 1, 2)]
+    lists = [8 * pixels.itemsize] * 3, [8 + plane * i for i in range(3)], [plane] * 3
+    body = struct.pack("<4sI", b"II*\0", at) + data + struct.pack("<H", len(tags))
+    body += b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
+    return body + struct.pack("<3H3I3I", *lists[0], *lists[1], *lists[2])
+
+
+def plain_ppm(pixels: NDArray[np.generic], most: int) -> bytes:
+    """A PPM file in digits."""
+    height, width, _ = pixels.shape
+    return f"P3 {width} {height} {most}\n{' '.join(map(str, pixels.ravel()))}\n".encode()
+
+
+def ico(png: bytes, bits: int) -> bytes:
+    """An ICO file with a PNG of 6 x 4 pixels inside."""
+    entry = struct.pack("<BBBBHHII", 6, 4, 0, 0, 1, bits, len(png), 22)
+    return struct.pack("<HHH", 0, 1, 1) + entry + png
+
+
+def dds(flags: int, code: bytes, bits: int, *masks: int, more: bytes = b"") -> bytes:
+    """A DDS file of 4 x 4 pixels of value 0."""
+    form = struct.pack("<II4sI4I", 32, flags, code, bits, *masks)
+    head = struct.pack("<4sIIIIIII44s", b"DDS ", 124, 0x1007, 4, 4, 0, 0, 0, b"")
+    return head + form + struct.pack("<5I", 0x1000, 0, 0, 0, 0) + more + bytes(64)
+
+
+DEEP_PIXELS = PIXELS.astype(np.uint16) * 257
 SIXTEEN = np.full((4, 6), 40000, np.uint16)
 DEEP = {
     "grey.png": deep_png(0, 1),
@@ -159,6 +204,13 @@ DEEP = {
     "grey.tif": content(Image.fromarray(SIXTEEN), "TIFF"),
     "grey.jp2": content(Image.fromarray(SIXTEEN), "JPEG2000"),
     "floats.tif": content(Image.fromarray(SIXTEEN.astype(np.float32)), "TIFF"),
+    "colours.sgi": sgi(DEEP_PIXELS),
+    "planes.tif": tiff(DEEP_PIXELS),
+    "digits.ppm": plain_ppm(DEEP_PIXELS, 65535),
+    "ten bits.ppm": plain_ppm(PIXELS.astype(np.uint16) * 4, 1023),
+    "colours.ico": ico(deep_png(2, 3), 48),
+    "half floats.dds": dds(4, b"DX10", 0, 0, 0, 0, 0, more=struct.pack("<5I", 95, 3, 0, 1, 0)),
+    "ten bits.dds": dds(0x40, b"", 32, 0x3FF, 0xFFC00, 0x3FF00000, 0),
     "colours.ppm": b"P6 6 4 65535\n" + np.full((4, 6, 3), 40000, ">u2").tobytes(),
     "grey.pgm": b"P5 6 4 65535\n" + SIXTEEN.astype(">u2").tobytes(),
 }
@@ -170,6 +222,20 @@ def test_an_image_of_more_than_8_bits_per_channel_is_refused(tmp_path: Path, nam
     text = refusal(partial(load, path=path))
     assert f"'test/a/0{name}': has more than 8 bits per channel" in text
     assert "save it with 8 bits" in text
+
+
+SHALLOW = {
+    "x.sgi": sgi(PIXELS),
+    "x.tif": tiff(PIXELS),
+    "x.ppm": plain_ppm(PIXELS, 255),
+}
+
+
+@pytest.mark.parametrize("name", SHALLOW)
+def test_an_image_of_8_bits_per_channel_is_not_taken_for_a_deep_one(
+    tmp_path: Path, name: str
+) -> None:
+    np.testing.assert_array_equal(read(tmp_path, tree(name, SHALLOW[name])), [PIXELS])
 
 
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "TIFF", "PNG"])

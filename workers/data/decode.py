@@ -12,7 +12,7 @@ import textwrap
 import warnings
 from contextlib import suppress
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,9 @@ _DEEP: Final = re.compile(r"(?:L|LA|RGBA?|RGBX|RGBa|CMYK);(?:12|16|32)[A-Z]*")
 """Raw modes with more than 8 bits per channel, which Pillow silently cuts to 8."""
 _COLOURS: Final = {"L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"}
 _ORIENTATION: Final = 0x0112  # the tag of EXIF
+_BITS: Final = 258  # the tag of TIFF for the bits of each channel
+_SGI_BYTES: Final = 3  # where an SGI header has the bytes per channel
+_HALF_FLOATS: Final = 6  # the variant of block compression in DDS files with 16 bits per channel
 
 
 class Kind(NamedTuple):
@@ -156,20 +159,33 @@ def _is_deep(image: ImageFile, content: bytes) -> bool:
     """Whether the image has more than 8 bits per channel."""
     if image.mode[0] in "IF":
         return True
-    if image.format == "JPEG2000":
-        return _bits_after(content, b"\xff\x51\0", 37) & 0x7F > 7  # SIZ: the depth less one
-    if image.format == "AVIF":
-        return _bits_after(content, b"pixi\0\0\0\0", 1) > 8
-    for tile in image.tile:
-        said = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
-        if any(isinstance(word, str) and _DEEP.fullmatch(word) for word in said):
-            return True
-        if tile[0] == "ppm" and any(isinstance(most, int) and most > 255 for most in said):
-            return True
-    return False
+    match image.format:
+        case "JPEG2000":
+            return _byte_after(content, b"\xff\x51\0", 37) & 0x7F > 7  # SIZ: the depth less one
+        case "AVIF":
+            return _byte_after(content, b"pixi\0\0\0\0", 1) > 8
+        case "ICO" | "CUR" | "ICNS":  # with a PNG inside
+            return _byte_after(content, b"IHDR", 8) > 8
+        case "SGI":
+            return content[_SGI_BYTES] > 1
+        case "TIFF":
+            return max(np.ravel(getattr(image, "tag_v2").get(_BITS, 1))) > 8  # noqa: B009
+    return any(_is_deep_tile(tile[0], tile[3]) for tile in image.tile)
 
 
-def _bits_after(content: bytes, marker: bytes, offset: int) -> int:
+def _is_deep_tile(codec: str, said: Any) -> bool:
+    """The same of a part of an image, by its decoder and what that is told."""
+    words = said if isinstance(said, tuple) else (said,)
+    if codec == "bcn":
+        return bool(words[0] == _HALF_FLOATS)
+    if codec == "dds_rgb":
+        return any(mask.bit_count() > 8 for mask in words[1])
+    if codec in ("ppm", "ppm_plain"):
+        return any(isinstance(most, int) and most > 255 for most in words)
+    return any(isinstance(word, str) and _DEEP.fullmatch(word) for word in words)
+
+
+def _byte_after(content: bytes, marker: bytes, offset: int) -> int:
     """The byte `offset` behind a `marker`; 0 where there is none."""
     at = content.find(marker)
     where = at + len(marker) + offset
