@@ -79,8 +79,53 @@ def test_files_that_are_no_images_are_counted_and_named(tmp_path: Path, pack: Pa
     data = load(path=pack(tmp_path, tree() | dict.fromkeys((*OTHERS, *QUIET), b"text")))
     assert is_read(data)
     shown = ", ".join(map(repr, sorted(OTHERS)))
-    said = f"left out 4 files that are not images in a class folder: {shown}"
-    assert data.notes == (said,)
+    assert data.notes == (f"left out 4 files that are not images: {shown}",)
+
+
+BESIDE = {
+    "root": ("root.png",),
+    "extra": ("extra/1.png", "extra/deep/er/2.png"),
+    "part": ("train/1.png", "test/2.png"),
+    "all": ("root.png", "extra/1.png", "train/1.png", "extra/a/b.dat"),
+    "many": tuple(f"extra/{i}.png" for i in range(10, 1244)),
+}
+
+
+@packs
+@pytest.mark.parametrize("name", BESIDE)
+@pytest.mark.parametrize("around", ["", "own/"])
+def test_images_that_are_in_no_class_are_counted_and_named(
+    tmp_path: Path, pack: Pack, name: str, around: str
+) -> None:
+    files = {f"{around}{path}": picture(pixels("x")) for path in BESIDE[name]}
+    path = pack(tmp_path, tree(around=around) | files)
+    inside = path.is_dir() and around
+    data = load(path=path / "own" if inside else path)
+    assert is_read(data)
+    names = sorted(BESIDE[name] if inside else files)
+    count = "1 image that is" if len(names) == 1 else f"{len(names):,} images that are"
+    more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
+    shown = ", ".join(map(repr, names[:5]))
+    assert data.notes == (f"left out {count} in no class folder: {shown}{more}",)
+
+
+@packs
+def test_files_beside_the_parts_are_counted(tmp_path: Path, pack: Pack) -> None:
+    files = {"readme.md": b"text", "extra/x.csv": b"text", "train/x.csv": b"", "extra/y": b""}
+    (note,) = load(path=pack(tmp_path, tree() | files)).notes
+    assert note.startswith("left out 4 files that are not images: 'extra/x.csv', 'extra/y', 'r")
+
+
+def test_folders_that_cannot_be_read_are_no_matter_beside_the_parts(tmp_path: Path) -> None:
+    path = in_folder(tmp_path / "own", tree() | {"lost/x.png": b"", "z.png": picture(pixels("z"))})
+    (path / "link").symlink_to(tmp_path)
+    (path / "lost").chmod(0)
+    try:
+        data = load(path=path)
+    finally:
+        (path / "lost").chmod(0o700)
+    assert is_read(data)
+    assert "'z.png'" in data.notes[-1]
 
 
 @packs

@@ -10,6 +10,7 @@ import io
 import re
 import textwrap
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -29,11 +30,10 @@ PIXELS: Final = 1 << 24
 RULES: Final = 3
 """The version of the decoding rules; part of the name of cached arrays."""
 _CLOSED: Final = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}
-_SIGNATURES: Final = re.compile(
-    rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|BM....\0\0\0\0|II\*\0|MM\0\*|RIFF....WEBP",
-    re.DOTALL,
-)
-"""The first bytes of common formats; a file with them is an image under any name."""
+_VAGUE: Final = {"DIB"}
+"""Formats whose first bytes other files have too."""
+_TEXT: Final = re.compile(rb"(?!P[1-7]\s)[\t\n\r -~]*")
+"""The first bytes of a text, which an image in digits (PPM) may look like."""
 _DEEP: Final = re.compile(r"(?:L|LA|RGBA?|RGBX|RGBa|CMYK);(?:12|16|32)[A-Z]*")
 """Raw modes with more than 8 bits per channel, which Pillow silently cuts to 8."""
 _COLOURS: Final = {"L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"}
@@ -81,13 +81,25 @@ class Decoder:
         by_suffix = Image.registered_extensions()
         self._formats = tuple(sorted(set(Image.OPEN) - _CLOSED))
         self._suffixes = {end for end, form in by_suffix.items() if form not in _CLOSED}
+        known = (Image.OPEN[form][1] for form in self._formats if form not in _VAGUE)
+        self._accepts = [accept for accept in known if accept]
 
     def is_image(self, member: Member) -> bool:
         """Whether the suffix or the first bytes of the file are those of an image."""
         if PurePosixPath(member.name).suffix.lower() in self._suffixes:
             return True
         with suppress(Unreadable):
-            return bool(_SIGNATURES.match(member.head()))
+            return self.is_begun(member.head())
+        return False
+
+    def is_begun(self, head: bytes) -> bool:
+        """Whether `head` are the first bytes of an image. A few formats, such as TGA, have none."""
+        return not _TEXT.fullmatch(head) and any(self._is_accepted(a, head) for a in self._accepts)
+
+    @staticmethod
+    def _is_accepted(accept: Callable[[bytes], bool | str], head: bytes) -> bool:
+        with suppress(Exception):  # of a file that is shorter than the signature
+            return bool(accept(head))
         return False
 
     def __call__(self, content: bytes) -> Decoded:
@@ -169,7 +181,8 @@ def _is_deep(image: ImageFile, content: bytes) -> bool:
         case "SGI":
             return content[_SGI_BYTES] > 1
         case "TIFF":
-            return max(np.ravel(getattr(image, "tag_v2").get(_BITS, 1))) > 8  # noqa: B009
+            tags = image.tag_v2  # type: ignore[attr-defined]
+            return bool(np.max(tags.get(_BITS, 1)) > 8)
     return any(_is_deep_tile(tile[0], tile[3]) for tile in image.tile)
 
 

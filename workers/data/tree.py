@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -48,10 +49,10 @@ class Index:
 
 @dataclass(slots=True)
 class _Part:
-    """What is below the folder of a part: images by class, and files that are none."""
+    """What is below the folder of a part: images by class, and all other files."""
 
     classes: Classes = field(default_factory=dict)
-    others: list[str] = field(default_factory=list)
+    others: list[_Entry] = field(default_factory=list)
 
 
 class _Entry(NamedTuple):
@@ -69,10 +70,15 @@ def is_tree(folder: Path) -> bool:
 
 
 def members(folder: Path) -> Iterator[Member]:
-    """All that lies in the parts of the tree in `folder`. May raise OSError."""
-    for part in sorted(folder.iterdir()):
-        if _part_of(part.name) and part.is_dir():
-            yield from _below(part, part.name, ())
+    """All that lies in `folder`, but for what links lead to beside the parts. May raise OSError."""
+    for child in sorted(folder.iterdir()):
+        if not child.is_dir():
+            yield Member(child.name, False, partial(_read, child))
+        elif _part_of(child.name):
+            yield from _below(child, child.name, ())
+        elif not child.is_symlink() and not _is_quiet(child.name):
+            with suppress(OSError):
+                yield from _below(child, child.name, ())
 
 
 def _below(folder: Path, name: str, above: tuple[tuple[int, int], ...]) -> Iterator[Member]:
@@ -81,6 +87,8 @@ def _below(folder: Path, name: str, above: tuple[tuple[int, int], ...]) -> Itera
     if around[-1] in above:  # a link to a folder that it is in
         return
     for child in sorted(folder.iterdir()):
+        if _is_quiet(child.name):
+            continue
         inner = f"{name}/{child.name}"
         if child.is_dir():
             yield Member(inner, True, lambda _: b"")
@@ -110,7 +118,7 @@ def index(
     only says which classes there are. Raises DataError, which starts with `label`, for a class
     without images, or of training in one part only.
     """
-    parts, notes = _parts(list(_entries(found, is_image)), label, tests_only)
+    parts, notes, others = _parts(list(_entries(found, is_image)), label, tests_only)
     train, test = parts["train"].classes, parts["test"].classes
     _refuse_lacking(train, test, label, tests_only)
     kinds = sorted({*train, *test})
@@ -123,32 +131,34 @@ def index(
         rows |= {name: (part, row) for row, name in enumerate(names)}
         counts = [len(classes.get(kind, [])) for kind in kinds]
         labels[part] = np.repeat(np.arange(len(kinds)), counts)
-    notes += _left_out([name for part in used for name in parts[part].others])
+    notes += _left_out([*others, *(entry for part in used for entry in parts[part].others)])
     return Index(rows, labels, tuple(kinds), tuple(notes))
 
 
 def _entries(found: Iterable[Member], is_image: Callable[[Member], bool]) -> Iterator[_Entry]:
     for member in found:
         steps = tuple(step for step in member.name.split("/") if step)
-        if any(step.startswith(".") or step.lower() in _QUIET for step in steps):
+        if any(map(_is_quiet, steps)):
             continue
-        inside = any(_part_of(step) for step in steps[:2])
-        image = inside and not member.folder and is_image(member)
+        image = not member.folder and is_image(member)
         yield _Entry(member.name, steps, member.folder, image)
 
 
 def _parts(
     entries: list[_Entry], label: str, tests_only: bool
-) -> tuple[dict[str, _Part], list[str]]:
-    """The content of each part, and notes on the folders that were taken for the parts."""
+) -> tuple[dict[str, _Part], list[str], list[_Entry]]:
+    """The content of each part, notes on the folders that were taken for the parts, and the files
+    beside them."""
     around = _around(entries)
     folders: dict[str, _Part] = {}
-    roots = set()
+    roots, others = set(), []
     for entry in entries:
         top, *inner = entry.steps[around:] or ("",)
         if _part_of(top) and (inner or entry.folder):
             roots.add(entry.steps[:around])
             _add(folders.setdefault(top, _Part()), entry, inner)
+        elif not entry.folder:
+            others.append(entry)
     if len(roots) > 1:
         names = listed((repr("/".join(root)) for root in sorted(roots)), _SHOWN)
         raise DataError(f"{label}: holds more than one tree: under {names}")
@@ -165,7 +175,7 @@ def _parts(
             f"{label}: holds no pictures such as train/<class>/<name>.png or .jpg: "
             f"each class needs a folder of its own{held}"
         )
-    return _chosen(folders, tests_only)
+    return *_chosen(folders, tests_only), others
 
 
 def _around(entries: Iterable[_Entry]) -> int:
@@ -180,10 +190,13 @@ def _add(part: _Part, entry: _Entry, inner: list[str]) -> None:
         if len(inner) == 1:
             part.classes.setdefault(inner[0], [])
     elif len(inner) == 1:
-        part.others.append(entry.name)
+        part.others.append(entry)
     else:
         images = part.classes.setdefault(inner[0], [])
-        (images if entry.image else part.others).append(entry.name)
+        if entry.image:
+            images.append(entry.name)
+        else:
+            part.others.append(entry)
 
 
 def _chosen(folders: Mapping[str, _Part], tests_only: bool) -> tuple[dict[str, _Part], list[str]]:
@@ -229,13 +242,22 @@ def _refuse_lacking(train: Classes, test: Classes, label: str, tests_only: bool)
             )
 
 
-def _left_out(names: list[str]) -> list[str]:
-    if not names:
-        return []
-    one = len(names) == 1
-    what = "file that is not an image" if one else "files that are not images"
-    shown = listed((repr(name) for name in sorted(names)), _SHOWN)
-    return [f"left out {len(names):,} {what} in a class folder: {shown}"]
+def _left_out(others: list[_Entry]) -> list[str]:
+    """Notes on files that are no examples."""
+    notes = []
+    for images, one, more in (
+        (False, "file that is not an image", "files that are not images"),
+        (True, "image that is in no class folder", "images that are in no class folder"),
+    ):
+        if names := sorted(entry.name for entry in others if entry.image == images):
+            shown = listed(map(repr, names), _SHOWN)
+            notes.append(f"left out {len(names):,} {one if len(names) == 1 else more}: {shown}")
+    return notes
+
+
+def _is_quiet(name: str) -> bool:
+    """Whether a file or folder of this `name` is skipped without a note."""
+    return name.startswith(".") or name.lower() in _QUIET
 
 
 def _part_of(name: str) -> str | None:
