@@ -106,7 +106,7 @@ def test_a_missing_file_is_answered_with_the_nearest_beside_it(tmp_path: Path) -
     saved(tmp_path, arrays())
     assert "did you mean 'own.npz'?" in refusal(lambda: load(path=tmp_path / "owm.npz"))
     assert "no folder" in refusal(lambda: load(path=tmp_path / "absent" / "own.npz"))
-    assert "no such file" in refusal(lambda: load(path="~nobody-of-this-name/own.npz"))
+    assert "there is no user" in refusal(lambda: load(path="~nobody-of-this-name/own.npz"))
 
 
 def test_a_folder_without_idx_files_is_answered_with_its_npz(tmp_path: Path) -> None:

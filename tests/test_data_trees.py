@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import zipfile
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -12,42 +9,11 @@ import numpy as np
 import pytest
 
 from tests.data_help import refusal
-from tests.data_pictures import Files, in_folder, in_tar, picture, pixels
-from workers.data import Dataset, images, load
+from tests.data_pictures import in_folder, picture, pixels
+from tests.data_trees import OTHERS, QUIET, Pack, is_read, packs, tree
+from workers.data import load
 
 pytestmark = pytest.mark.usefixtures("own_folders")
-
-Pack = Callable[[Path, Files], Path]
-
-
-def in_zip(path: Path, files: Files) -> Path:
-    with zipfile.ZipFile(path, "w") as packed:
-        for name, content in files.items():
-            packed.writestr(name, content)
-    return path
-
-
-PACKS: dict[str, Pack] = {
-    "folder": lambda path, files: in_folder(path / "own", files),
-    "tar": lambda path, files: in_tar(path / "own.tar", files.items()),
-    "zip": lambda path, files: in_zip(path / "own.zip", files),
-}
-packs = pytest.mark.parametrize("pack", PACKS.values(), ids=PACKS)
-
-
-def tree(train: str = "train", test: str = "test", around: str = "") -> Files:
-    """Two images in each of the classes a and b of both parts, each other than all others."""
-    names = [f"{part}/{kind}/{i}.png" for part in (train, test) for kind in "ab" for i in "01"]
-    return {f"{around}{name}": picture(pixels(name)) for name in names}
-
-
-def is_read(data: Dataset, train: str = "train", test: str = "test") -> bool:
-    """Whether all of `tree` is there, in order."""
-    for part, x, y in ((train, data.x_train, data.y_train), (test, data.x_test, data.y_test)):
-        expected = [pixels(f"{part}/{kind}/{i}.png") for kind in "ab" for i in "01"]
-        np.testing.assert_array_equal(x, expected)
-        np.testing.assert_array_equal(y, [0, 0, 1, 1])
-    return True
 
 
 @packs
@@ -65,13 +31,6 @@ def test_images_below_a_class_are_of_that_class_at_any_depth(tmp_path: Path, pac
     expected = [pixels(name.removesuffix(".png").replace("/", "", 2)) for name in names]
     np.testing.assert_array_equal(data.x_train[:8], expected)
     assert data.notes == ()
-
-
-OTHERS = ("train/a/readme.txt", "train/b/deep/labels.csv", "test/a/x.svg", "train/list.txt")
-QUIET = (
-    *("train/a/.DS_Store", "train/.ipynb_checkpoints/0.png", "test/a/Thumbs.db"),
-    *("train/desktop.ini", "__MACOSX/train/a/._0.png", "train/b/._0.png"),
-)
 
 
 @packs
@@ -220,119 +179,3 @@ def test_ten_of_the_missing_classes_are_named(tmp_path: Path, lacking: int) -> N
     assert "test/ lacks the classes 'c00', 'c01'" in text
     assert text.count("'c") == min(lacking, 10)
     assert (f"and {lacking - 10} more" in text) == (lacking > 10)
-
-
-# The test set alone
-
-
-@packs
-def test_a_test_set_alone_is_enough_where_only_that_is_asked_for(
-    tmp_path: Path, pack: Pack
-) -> None:
-    files = {n: c for n, c in tree().items() if n.startswith("test")} | {"test/a/x.txt": b""}
-    data = load(path=pack(tmp_path, files), tests_only=True)
-    assert (len(data.x_train), data.classes, data.shape) == (0, 2, (5, 4, 3))
-    np.testing.assert_array_equal(data.y_test, [0, 0, 1, 1])
-    assert data.class_names == ("a", "b")
-    (left_out,) = data.notes
-    assert "'test/a/x.txt'" in left_out
-    again = load(path=next(tmp_path.glob("own*")), tests_only=True)  # of an archive, what was kept
-    assert (again.notes, again.class_names) == (data.notes, data.class_names)
-
-
-@packs
-def test_the_training_set_numbers_the_classes_of_a_test_set_that_lacks_some(
-    tmp_path: Path, pack: Pack
-) -> None:
-    files = {n: c for n, c in tree().items() if not n.startswith("test/a")}
-    data = load(path=pack(tmp_path, files), tests_only=True)
-    np.testing.assert_array_equal(data.y_test, [1, 1])
-    assert data.notes == ()
-
-
-@packs
-@pytest.mark.parametrize("classes", ["a", "b", "c", "abc"])
-def test_a_test_set_alone_may_have_other_classes_than_the_training_set(
-    tmp_path: Path, pack: Pack, classes: str
-) -> None:
-    files = {f"test/{kind}/0.png": picture(pixels(kind)) for kind in "bc"}
-    files |= {f"Training/{kind}/0.png": b"" for kind in classes}
-    data = load(path=pack(tmp_path, files), tests_only=True)
-    assert data.class_names == tuple(sorted({*classes, "b", "c"}))
-    assert [data.class_names[label] for label in data.y_test] == ["b", "c"]
-    assert data.notes == ()
-
-
-# The cache
-
-
-@pytest.mark.parametrize("pack", [PACKS["tar"], PACKS["zip"]], ids=["tar", "zip"])
-def test_the_notes_of_an_archive_are_kept_with_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: Pack
-) -> None:
-    path = pack(tmp_path, tree(test="val") | dict.fromkeys(OTHERS, b"text"))
-    first = load(path=path)
-    assert len(first.notes) == 3
-    monkeypatch.setitem(sys.modules, "PIL", None)
-    again = load(path=path)
-    assert is_read(again, test="val")
-    assert again.notes == first.notes
-
-
-@pytest.mark.parametrize("changed", ["RULES", "_pillow"])
-def test_a_change_of_rules_or_of_pillow_decodes_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
-) -> None:
-    path = in_tar(tmp_path / "own.tar", tree().items())
-    load(path=path)
-    monkeypatch.setattr(images, changed, 99 if changed == "RULES" else lambda: "1.1.7")
-    monkeypatch.setitem(sys.modules, "PIL", None)
-    assert "pip install pillow" in refusal(partial(load, path=path))
-    monkeypatch.undo()
-
-
-# What is wrong with a zip
-
-
-def test_a_zip_with_the_paths_of_windows_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "own.zip"
-    with zipfile.ZipFile(path, "w") as packed:
-        for name, content in tree(around="own/").items():
-            info = zipfile.ZipInfo("x")
-            info.filename = name.replace("/", "\\")
-            packed.writestr(info, content)
-    assert is_read(load(path=path))
-
-
-def test_an_encrypted_zip_is_refused_by_the_name_of_a_member(tmp_path: Path) -> None:
-    path = in_zip(tmp_path / "own.zip", tree())
-    raw = bytearray(path.read_bytes())
-    for begin, flag in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
-        at = raw.find(begin)
-        while at >= 0:
-            raw[at + flag] |= 1
-            at = raw.find(begin, at + 1)
-    path.write_bytes(raw)
-    assert "is encrypted; unpack it to a folder" in refusal(partial(load, path=path))
-
-
-def test_a_damaged_zip_of_images_is_refused_or_read_but_never_crashes(tmp_path: Path) -> None:
-    path = in_zip(tmp_path / "own.zip", tree())
-    good = path.read_bytes()
-    outcomes: set[tuple[int, ...] | None] = set()
-    for at in range(0, len(good), 41):
-        path.write_bytes(good[:at] + bytes([good[at] ^ 0xFF]) + good[at + 1 :])
-        try:
-            outcomes.add(load(path=path).shape)
-        except Exception:
-            assert refusal(partial(load, path=path)).startswith(f"{path}: ")
-            outcomes.add(None)
-    assert outcomes == {None, (5, 4, 3)}
-
-
-@pytest.mark.parametrize("count", [3, 3000])
-def test_the_error_for_a_zip_without_images_is_one_short_line(tmp_path: Path, count: int) -> None:
-    path = in_zip(tmp_path / "own.zip", {f"some/where/{i}.csv": b"" for i in range(count)})
-    text = refusal(partial(load, path=path))
-    assert "holds no pictures such as train/<class>/<name>.png" in text
-    assert len(text) < 500

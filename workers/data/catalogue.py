@@ -107,7 +107,7 @@ def load(
         given = "neither" if name is None else f"both {name!r} and {str(path)!r}"
         raise DataError(f"data: give either a name or a path; {given} was given")
     if path is not None:
-        return files.load(Path(path), tests_only)
+        return files.load(path, tests_only)
     try:
         known = _known(name)
     except DataError as error:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 PIXELS: Final = 1 << 24
 """Pixels that one image may have."""
 RULES: Final = 3
-"""The version of the decoding rules; part of the name of cached arrays."""
+"""The version of the rules here and in `tree`, by which an archive becomes arrays, notes and names
+of classes. It is part of the name of cached arrays and must rise with every change of a rule."""
 _CLOSED: Final = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}
 _VAGUE: Final = {"DIB"}
 """Formats whose first bytes other files have too."""

@@ -17,16 +17,16 @@ from workers.data.dataset import KEYS, TESTS, Dataset, build
 from workers.data.listing import listed
 
 
-def load(path: Path, tests_only: bool = False) -> Dataset:
+def load(path: str | Path, tests_only: bool = False) -> Dataset:
     """The data set at `path`; with `tests_only` its test set alone.
 
     Raises DataError for whatever it is that is not one.
     """
-    path = places.expanded(path, "data.path")
+    place = places.expanded(path, "data.path")
     try:
-        return _load(path, tests_only)
+        return _load(place, tests_only)
     except OSError as error:
-        place = error.filename or path
+        place = error.filename or place
         raise DataError(f"{place}: cannot be read: {error.strerror or error}") from error
 
 

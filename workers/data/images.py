@@ -54,23 +54,37 @@ def folder(path: Path, tests_only: bool = False) -> Read:
 
 def packed(path: Path, tests_only: bool = False) -> Read:
     """The same of the tree in a tar or zip; kept in the cache, by the archive's checksum."""
-    stem = places.cache("images") / f"{checksum(path, 'sha256')}-{RULES}-{_pillow()}"
-    whole, tests = (stem.with_name(f"{stem.name}{end}.npz") for end in ("", "-test"))
+    cache = places.usable_cache("images")
+    if cache is None:  # it is decoded again the next time
+        return _decoded(partial(archive.members, path), str(path), tests_only)
+    digest = checksum(path, "sha256")
+    whole, tests = (cache / f"{digest}-{_version()}{end}.npz" for end in ("", "-test"))
     wanted = TESTS if tests_only else KEYS
     for kept in (whole, tests)[: 1 + tests_only]:
         with suppress(DataError):  # it is not there, or broken
             arrays = npz.arrays(kept, (*wanted, *_LINES))
             return Read(arrays, *(tuple(map(str, arrays.pop(key))) for key in _LINES))
     read = _decoded(partial(archive.members, path), str(path), tests_only)
-    lines = {key: np.array(getattr(read, key), np.str_) for key in _LINES}
-    named: dict[str, Any] = {**read.arrays, **lines}
-    with suppress(DataError):  # without a cache it is decoded again the next time
-        keep(tests if tests_only else whole, lambda part: np.savez(part, **named))
+    with suppress(DataError, OSError):  # as without a cache
+        _keep(tests if tests_only else whole, read)
+        for old in {*cache.glob(f"{digest}-*")} - {whole, tests}:
+            old.unlink(missing_ok=True)
     return read
 
 
+def _keep(path: Path, read: Read) -> None:
+    lines = {key: np.array(getattr(read, key), np.str_) for key in _LINES}
+    named: dict[str, Any] = {**read.arrays, **lines}
+    keep(path, lambda part: np.savez(part, **named))
+
+
+def _version() -> str:
+    """That of the rules and of Pillow, on which the decoded arrays depend."""
+    return f"{RULES}-{_pillow()}"
+
+
 def _pillow() -> str:
-    """The version of Pillow, on which the decoded arrays depend."""
+    """The version of Pillow."""
     try:
         return version("pillow")
     except PackageNotFoundError:
