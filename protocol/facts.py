@@ -27,10 +27,10 @@ class Facts:
 
     `labelled` tells class numbers from target values; `classes` is how many there are. `dtype` is
     that of the examples as they are stored, and `scale` what integers are multiplied by. `labels`
-    are the lowest class numbers that occur, in order, and `distinct` counts all of them; 0 where
-    nobody counted. `class_names` are there where classes have names, in the order of their numbers,
-    and the names are not too many. Raises SpecError for what no data can be like, since another
-    machine may have said it.
+    are the lowest class numbers that occur, in order. `distinct` counts all of them, or the target
+    values where these may be class numbers saved as floats; 0 where nobody counted. `class_names`
+    are there where classes have names, in the order of their numbers. Raises SpecError for what no
+    data can be like, since another machine may have said it.
     """
 
     shape: tuple[int, ...]
@@ -66,7 +66,7 @@ class Facts:
     @property
     def summary(self) -> str:
         """Such as `1,437 training and 360 test examples of 8x8, 10 classes`."""
-        classes = self.distinct or self.classes
+        classes = (self.labelled and self.distinct) or self.classes
         return summary(self.shape, classes, self.labelled, self.examples, self.tests)
 
     def as_dict(self) -> dict[str, object]:

@@ -8,7 +8,6 @@ import lzma
 import os
 import pickle
 import sqlite3
-import tarfile
 import zipfile
 from collections.abc import Callable
 from functools import partial
@@ -18,10 +17,11 @@ import numpy as np
 import pytest
 
 from tests.data_help import Array, arrays, packed, refusal, saved
-from tests.data_pictures import in_folder, picture, pixels
-from workers.data import load
+from tests.data_pictures import in_folder, in_tar, picture, pixels
+from tests.data_trees import in_zip
+from workers.data import load, npz
 from workers.data.listing import listed
-from workers.data.names import meaning
+from workers.data.names import PARTS, meaning, meant, part_of
 
 pytestmark = pytest.mark.usefixtures("own_folders")
 
@@ -52,6 +52,14 @@ def raw(content: bytes) -> Callable[[Path], object]:
     return lambda path: path.write_bytes(content)
 
 
+def zipped(compress: Callable[[bytes], bytes]) -> Callable[[Path], object]:
+    def write(path: Path) -> None:
+        np.savez(path.with_name("whole.npz"), **arrays())  # type: ignore[arg-type]
+        path.write_bytes(compress(path.with_name("whole.npz").read_bytes()))
+
+    return write
+
+
 KINDS: dict[str, tuple[Callable[[Path], object], str]] = {
     "x.npy": (of_numpy, "is no .npz file but a single array (.npy); load it with numpy.load"),
     "x.npz": (of_numpy, "is no .npz file but a single array (.npy)"),
@@ -74,6 +82,15 @@ KINDS: dict[str, tuple[Callable[[Path], object], str]] = {
     "x.7z": (raw(b"7z\xbc\xaf\x27\x1c"), "is a 7z archive; unpack it to a folder"),
     "x.rar": (raw(b"Rar!\x1a\7"), "is a RAR archive; unpack it to a folder"),
     "x.npy.gz": (raw(gzip.compress(b"\x93NUMPY")), "is compressed, and its content is no .npz"),
+    "x.npz.gz": (
+        zipped(gzip.compress),
+        "is an .npz or zip file that is compressed again; unpack",
+    ),
+    "x.npz.xz": (
+        zipped(lzma.compress),
+        "is an .npz or zip file that is compressed again; unpack",
+    ),
+    "y.npz": (zipped(gzip.compress), "is an .npz or zip file that is compressed again; unpack"),
     "x.csv.xz": (raw(lzma.compress(b"1\n2\n")), "is compressed, and its content is no .npz file"),
     "t10k-images-idx3-ubyte": (raw(packed(np.zeros((1, 2, 2), np.uint8))), "is one IDX file; give"),
     "x.idx.gz": (
@@ -123,21 +140,48 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     assert said.endswith("own.npz: is neither a file nor a folder")
 
 
-@pytest.mark.parametrize("kind", ["tar", "npz", "folder"])
+IMAGES = {"train/a/0.png": b"", "test/a/0.png": b""}
+INSIDE: dict[str, Callable[[Path], Path]] = {
+    "npz": lambda around: saved(around, arrays()),
+    "folder": lambda around: in_folder(around / "own", IMAGES),
+    "tar": lambda around: in_tar(around / "own.tar", IMAGES.items()),
+    "tar.gz": lambda around: in_tar(around / "own.tar.gz", IMAGES.items()),
+    "zip": lambda around: in_zip(around / "own.zip", IMAGES),
+}
+
+
+@pytest.mark.parametrize("kind", INSIDE)
 def test_the_error_for_a_folder_proposes_the_data_set_inside(tmp_path: Path, kind: str) -> None:
     around = tmp_path / "around"
     around.mkdir()
-    if kind == "npz":
-        meant = saved(around, arrays())
-    elif kind == "folder":
-        meant = in_folder(around / "own", {"train/a/0.png": b"", "test/a/0.png": b""})
-    else:
-        (around / "own.npy").write_bytes(b"")
-        assert "put the arrays into one file with numpy" in refusal(partial(load, path=around))
-        with tarfile.open(around / "own.tar", "w"):
-            pass
-        return
-    assert refusal(partial(load, path=around)).endswith(f"; did you mean {str(meant)!r}?")
+    inner = INSIDE[kind](around)
+    assert refusal(partial(load, path=around)).endswith(f"; did you mean {str(inner)!r}?")
+
+
+@pytest.mark.parametrize("names", [("x.npy",), ("x_train.npy", "y_train.npy"), ("a.npy", "b.txt")])
+def test_the_error_for_a_folder_of_arrays_says_how_to_put_them_into_one_file(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    path = in_folder(tmp_path / "own", dict.fromkeys(names, b""))
+    assert "put the arrays into one file with numpy" in refusal(partial(load, path=path))
+
+
+ZIPS: dict[str, tuple[dict[str, bytes], bool]] = {
+    "arrays": ({"x_train.npy": b"", "deep/x.npy": b""}, True),
+    "folders of arrays": ({"train/": b"", "train/x.npy": b"", "test/x.npy": b""}, True),
+    "arrays and notes": ({"x_train.npy": b"", "readme.txt": b""}, True),
+    "nothing": ({}, True),
+    "tree": (IMAGES, False),
+    "tree and an array": (IMAGES | {"features.npy": b""}, False),
+    "tree with an array inside": ({f"own/{n}": b"" for n in (*IMAGES, "train/x.npy")}, False),
+    "tables": ({"a.csv": b""}, False),
+}
+
+
+@pytest.mark.parametrize("name", ZIPS)
+def test_a_zip_of_images_is_not_taken_for_an_npz(tmp_path: Path, name: str) -> None:
+    files, expected = ZIPS[name]
+    assert npz.is_npz(in_zip(tmp_path / "own.zip", files)) == expected
 
 
 # Arrays by other names
@@ -147,12 +191,12 @@ MEANINGS = {
     **dict.fromkeys(("X_train", "train_x", "trainX", "x_tr", "train_images"), ("x", "train")),
     **dict.fromkeys(("train_data", "imgs_train", "TRAIN_FEATURES"), ("x", "train")),
     **dict.fromkeys(("Y_train", "train_labels", "trainLabels", "y_tr"), ("y", "train")),
-    **dict.fromkeys(("x_val", "test_images", "Xtest", "x_te"), ("x", "test")),
+    **dict.fromkeys(("x_val", "test_images", "X_dev", "x_te"), ("x", "test")),
     **dict.fromkeys(("y_valid", "test_labels", "testTargets"), ("y", "test")),
     **dict.fromkeys(("x", "X", "images", "data", "inputs"), ("x", None)),
     **dict.fromkeys(("y", "labels", "target", "classes"), ("y", None)),
-    **dict.fromkeys(("arr_0", "weights", "mean"), (None, None)),
-} | {"Xtest": (None, None)}
+    **dict.fromkeys(("arr_0", "weights", "mean", "Xtest"), (None, None)),
+}
 
 
 @pytest.mark.parametrize("name", MEANINGS)
@@ -176,6 +220,32 @@ def test_inputs_by_another_name_are_proposed_and_never_the_targets(
     assert f"did you mean {name!r}" in text
     assert f"{targets!r} for 'x_train'" not in text
     assert f"it holds {name} uint8 (6, 2, 2), {targets} uint8 (6,)" in text
+
+
+@pytest.mark.parametrize(
+    ("others", "best"),
+    [
+        (("val_images", "test_images"), "test_images"),
+        (("test_images", "val_images"), "test_images"),
+        (("x_dev", "X_valid", "images_testing"), "images_testing"),
+        (("x_eval", "x_validation", "x_val"), "x_val"),
+        (("x_te", "x_dev"), "x_dev"),
+        (("x_te", "weights"), "x_te"),
+    ],
+)
+def test_the_best_name_of_a_part_is_proposed(others: tuple[str, ...], best: str) -> None:
+    assert meant("x_test", ("x_train", *others)) == best
+    assert meant("x_test", ("x_train", *reversed(others))) == best
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_arrays_and_folders_have_the_same_names_of_parts(part: str) -> None:
+    for word in PARTS[part]:
+        assert meaning(f"x_{word}") == ("x", part)
+        for name in (word, word.upper(), f"{word}_set", f"{word.title()} Set", f"{word}-set"):
+            assert part_of(name) == part
+    for name in ("set", "tr", "te", "trainer", "tested", "train.tar", ""):
+        assert part_of(name) is None
 
 
 @pytest.mark.parametrize("names", [("Y_train", ""), ("train_labels", ""), ("y", "labels")])

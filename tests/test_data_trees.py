@@ -111,7 +111,16 @@ def test_hidden_files_and_those_of_file_managers_are_passed_over(
 @packs
 @pytest.mark.parametrize(
     ("train", "test"),
-    [("train", "val"), ("train", "valid"), ("training", "validation"), ("Train", "Test")],
+    [
+        ("train", "val"),
+        ("train", "valid"),
+        ("training", "validation"),
+        ("Train", "Test"),
+        ("train", "dev"),
+        ("train", "eval"),
+        ("train_set", "test_set"),
+        ("Training Set", "test-set"),
+    ],
 )
 @pytest.mark.parametrize("around", ["", "own/"])
 def test_other_names_of_the_parts_are_accepted_with_a_note(

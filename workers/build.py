@@ -45,7 +45,7 @@ def facts_of(data: Dataset) -> Facts:
         examples=len(data.x_train),
         tests=len(data.x_test),
         labels=tuple(labels[:LABELS].tolist()),
-        distinct=len(labels),
+        distinct=len(labels) or len(data.maybe_labels),
         class_names=usable_names(data.class_names),
     )
 

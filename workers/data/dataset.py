@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from protocol.errors import DataError
 from protocol.facts import summary
 from workers.data.arrays import inputs, storage, targets
+from workers.data.listing import listed
 from workers.data.notes import of_inputs, of_labels
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 TESTS = KEYS[2:]
+_FEW = 1000
+"""Different target values that may be class numbers."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +62,17 @@ class Dataset:
         return np.union1d(self.y_train, self.y_test)
 
     @property
+    def maybe_labels(self) -> NDArray[np.generic]:
+        """The target values that occur, in order, where they may be class numbers saved as floats:
+        one for each example, few and whole; else none."""
+        none = np.empty(0, np.float32)
+        if self.labelled or self.classes != 1 or not len(self.y_train):
+            return none
+        found = np.unique(self.y_train)
+        few = 1 < len(found) <= min(_FEW, len(self.y_train) / 2)
+        return found if few and found[0] >= 0 and (found == np.rint(found)).all() else none
+
+    @property
     def summary(self) -> str:
         """One line: `digits: 1,437 training and 360 test examples of 8x8, 10 classes`."""
         name = self.name if self.name.isprintable() else repr(self.name)
@@ -85,12 +99,13 @@ def build(
     for part in parts:
         raw_x, raw_y = arrays[f"x_{part}"], arrays[f"y_{part}"]
         x[part] = inputs(raw_x, f"{source}: x_{part}")
-        _refuse_row(raw_y, len(raw_x), f"{source}: y_{part}")
+        _refuse_turned(raw_x, raw_y, part, source)
         y[part] = targets(raw_y, f"{source}: y_{part}")
         _same_count(x[part], y[part], part, source)
     if "train" in x:
         _same_inputs(arrays["x_train"], arrays["x_test"], source)
         _same_targets(y["train"], y["test"], source)
+        _same_numbers(y["train"], y["test"], source)
     else:
         x["train"], y["train"] = x["test"][:0], y["test"][:0]
     scale = _scale(arrays[f"x_{parts[0]}"])
@@ -112,11 +127,22 @@ def build(
     )
 
 
-def _refuse_row(y: NDArray[np.generic], examples: int, label: str) -> None:
-    """Refuse labels in one row, `(1, n)`, as MATLAB saves them."""
-    if y.ndim == 2 and y.shape == (1, examples) and examples > 1:
+def _refuse_turned(x: NDArray[np.generic], y: NDArray[np.generic], part: str, source: str) -> None:
+    """Refuse targets with the examples along the last axis, `(1, n)` or `(k, n)`, as of MATLAB."""
+    if y.ndim != 2 or len(y) == len(x) or y.shape[1] < 2:
+        return
+    too = ""
+    if y.shape[1] == x.shape[-1] != len(x):
+        too = f", and numpy.moveaxis(x_{part}, -1, 0)"
+    if len(y) == 1 and (y.shape[1] == len(x) or too or y.dtype.kind in "iu"):
         raise DataError(
-            f"{label}: shape {y.shape} is one row; save y.reshape(-1), of shape {(examples,)}"
+            f"{source}: y_{part}: shape {y.shape} is one row; save y.reshape(-1), of shape "
+            f"{(y.shape[1],)}{too}"
+        )
+    if y.shape[1] == len(x) or too:
+        raise DataError(
+            f"{source}: y_{part}: shape {y.shape} has the examples along the last axis; "
+            f"save y_{part}.T{too}"
         )
 
 
@@ -143,9 +169,31 @@ def _same_inputs(train: NDArray[np.generic], test: NDArray[np.generic], source: 
 
 
 def _same_targets(train: NDArray[np.generic], test: NDArray[np.generic], source: str) -> None:
-    if train.dtype != test.dtype or train.shape[1:] != test.shape[1:]:
+    if train.dtype == test.dtype and train.shape[1:] == test.shape[1:]:
+        return
+    mend = "give both the same width"
+    if train.ndim != test.ndim:
+        floats, labels = ("y_train", "y_test") if train.ndim == 2 else ("y_test", "y_train")
+        width = (train if train.ndim == 2 else test).shape[1]
+        cast = f"{floats}.astype('int64')" if width == 1 else f"{floats}.argmax(axis=1)"
+        mend = f"save {cast} for class labels"
+        if width == 1:
+            mend += f", or {labels}.astype('float32') for target values"
+    raise DataError(f"{source}: y_train holds {_kind(train)} but y_test {_kind(test)}; {mend}")
+
+
+def _same_numbers(train: NDArray[np.generic], test: NDArray[np.generic], source: str) -> None:
+    """Refuse labels of which one part has the same as the other but for a difference."""
+    if train.ndim == 2:
+        return
+    known, tested = np.unique(train), np.unique(test)
+    lows = {"y_train": int(known[0]), "y_test": int(tested[0])}
+    alike = len(known) == len(tested) > 1 and np.array_equal(np.diff(known), np.diff(tested))
+    if alike and lows["y_train"] != lows["y_test"]:
+        mend = " and ".join(f"{key} - {low}" for key, low in lows.items() if low)
         raise DataError(
-            f"{source}: y_train holds {_kind(train)} but y_test {_kind(test)}; make them alike"
+            f"{source}: y_train holds the labels {listed(known)} but y_test {listed(tested)}: they "
+            f"are numbered differently; save {mend}"
         )
 
 

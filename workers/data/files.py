@@ -6,6 +6,7 @@ import difflib
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ from workers.data import archive, cifar, cifar_files, idx, images, kinds, npz, p
 from workers.data.content import opened
 from workers.data.dataset import KEYS, TESTS, Dataset, build
 from workers.data.listing import listed
+
+_PACKED: Final = (".npz", ".zip", ".tar", ".tgz", ".tar.gz", ".tar.xz")
 
 
 def load(path: str | Path, tests_only: bool = False) -> Dataset:
@@ -114,7 +117,9 @@ def _instead(path: Path) -> str:
     """A hint: a data set inside the folder `path`, or else what the folder holds."""
     children = sorted(child for child in path.iterdir() if not child.name.startswith("."))
     for child in children:
-        if child.suffix == ".npz" or (child.is_dir() and (_inside(child) or tree.is_tree(child))):
+        if child.name.lower().endswith(_PACKED) or (
+            child.is_dir() and (_inside(child) or tree.is_tree(child))
+        ):
             return f"; did you mean {str(child)!r}?"
     names = listed(repr(child.name) for child in children)
     if any(child.suffix == ".npy" for child in children):

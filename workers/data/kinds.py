@@ -72,6 +72,8 @@ def described(path: Path) -> str:
     inner = b""
     with suppress(DataError), opened(path) as stream:
         inner = bytes(take(stream, _HEAD))
+    if inner != head and inner.startswith(b"PK\3"):
+        return "is an .npz or zip file that is compressed again; unpack it first"
     if inner and inner != head:
         content = _by_beginning(inner) or _by_name(path.with_suffix(""), inner)
         return f"is compressed, and its content {content}" if content else _UNKNOWN

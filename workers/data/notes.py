@@ -16,6 +16,10 @@ _SMALL: Final = 0.1
 _BYTE: Final = 255
 _ROW: Final = 16
 """The least length of a row that can be the pixels of an image."""
+UNIQUE: Final = (
+    "save numpy.unique(y, return_inverse=True)[1], with y the training and test labels in one array"
+)
+"""How to number classes whatever their labels are."""
 _CHANNELS: Final = (1, 3, 4)
 
 Array = NDArray[np.generic]
@@ -98,10 +102,7 @@ def renumbering(first: list[int], count: int, last: int | None = None) -> str:
     low, high = first[0], first[-1] if last is None else last
     if high - low + 1 == count:
         return f"save y_train - {low} and y_test - {low}"
-    return (
-        "save numpy.unique(y, return_inverse=True)[1], with y the training and test labels in one "
-        "array"
-    )
+    return UNIQUE
 
 
 def channels_first(shape: tuple[int, ...]) -> str | None:

@@ -16,14 +16,17 @@ from workers.data.dataset import KEYS, TESTS
 from workers.data.kinds import SAVE
 from workers.data.listing import listed
 from workers.data.names import meant, undivided
+from workers.data.tree import holds_tree
 
 _MEMBER = ".npy"
 
 
 def is_npz(path: Path) -> bool:
-    """Whether the zip file at `path` holds arrays, or nothing. Raises DataError."""
-    names = members(path)
-    return not names or any(name.endswith(_MEMBER) for name in names)
+    """Whether the zip file at `path` holds arrays, or nothing; and no tree of images, in which an
+    array may lie. Raises DataError."""
+    names = [name for name in members(path) if not name.endswith("/")]
+    arrays = [name for name in names if name.endswith(_MEMBER)]
+    return len(arrays) == len(names) or (bool(arrays) and not holds_tree(names))
 
 
 def members(path: Path) -> list[str]:

@@ -21,12 +21,8 @@ from numpy.typing import NDArray
 from protocol.errors import DataError
 from workers.data.archive import LARGEST, Member, Unreadable
 from workers.data.listing import listed
+from workers.data.names import PARTS, part_of, preference
 
-PARTS: Final = {
-    "train": ("train", "training"),
-    "test": ("test", "testing", "val", "valid", "validation"),
-}
-"""The names of each part's folder, in order of preference; case does not matter."""
 _QUIET: Final = {"thumbs.db", "desktop.ini", "__macosx"}
 """Files of file managers, which are skipped without a note, as hidden files are."""
 _SHOWN: Final = 5
@@ -66,7 +62,12 @@ class _Entry(NamedTuple):
 
 def is_tree(folder: Path) -> bool:
     """Whether `folder` has a folder that is named as one of the parts."""
-    return any(_part_of(child.name) and child.is_dir() for child in folder.iterdir())
+    return any(part_of(child.name) and child.is_dir() for child in folder.iterdir())
+
+
+def holds_tree(names: Iterable[str]) -> bool:
+    """Whether a file of an archive, whose members have these `names`, lies in one of the parts."""
+    return any(part_of(step) for name in names for step in name.split("/")[:-1][:2])
 
 
 def members(folder: Path) -> Iterator[Member]:
@@ -74,7 +75,7 @@ def members(folder: Path) -> Iterator[Member]:
     for child in sorted(folder.iterdir()):
         if not child.is_dir():
             yield Member(child.name, False, partial(_read, child))
-        elif _part_of(child.name):
+        elif part_of(child.name):
             yield from _below(child, child.name, ())
         elif not child.is_symlink() and not _is_quiet(child.name):
             with suppress(OSError):
@@ -154,7 +155,7 @@ def _parts(
     roots, others = set(), []
     for entry in entries:
         top, *inner = entry.steps[around:] or ("",)
-        if _part_of(top) and (inner or entry.folder):
+        if part_of(top) and (inner or entry.folder):
             roots.add(entry.steps[:around])
             _add(folders.setdefault(top, _Part()), entry, inner)
         elif not entry.folder:
@@ -180,7 +181,7 @@ def _parts(
 
 def _around(entries: Iterable[_Entry]) -> int:
     """How many folders are around the parts: 0 or 1."""
-    tops = [{_part_of(step) for e in entries for step in e.steps[at : at + 1]} for at in (0, 1)]
+    tops = [{part_of(step) for e in entries for step in e.steps[at : at + 1]} for at in (0, 1)]
     return max((0, 1), key=lambda at: ("train" in tops[at], "test" in tops[at]))
 
 
@@ -202,9 +203,9 @@ def _add(part: _Part, entry: _Entry, inner: list[str]) -> None:
 def _chosen(folders: Mapping[str, _Part], tests_only: bool) -> tuple[dict[str, _Part], list[str]]:
     """Of several folders for a part the best name that has images; and a note of each other."""
     parts, notes = {}, []
-    for part, names in PARTS.items():
-        tops = [top for top in folders if top.lower() in names]
-        tops.sort(key=lambda top: (names.index(top.lower()), top != part))
+    for part in PARTS:
+        tops = [top for top in folders if part_of(top) == part]
+        tops.sort(key=lambda top: (preference(top, part) or 0, top != part))
         tops.sort(key=lambda top: not any(folders[top].classes.values()))
         parts[part] = folders[tops[0]] if tops else _Part()
         if tests_only and part == "train":
@@ -258,8 +259,3 @@ def _left_out(others: list[_Entry]) -> list[str]:
 def _is_quiet(name: str) -> bool:
     """Whether a file or folder of this `name` is skipped without a note."""
     return name.startswith(".") or name.lower() in _QUIET
-
-
-def _part_of(name: str) -> str | None:
-    """The part that a folder of this `name` is, if any."""
-    return next((part for part, names in PARTS.items() if name.lower() in names), None)
