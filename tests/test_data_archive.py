@@ -140,7 +140,7 @@ def test_a_link_that_leads_out_of_an_archive_is_refused_by_its_name(
     folder = in_folder(tmp_path / "own", tree())
     link(folder, "train/a/2.png", target)
     text = refusal(partial(load, path=pack(folder)))
-    assert "train/a/2.png': is a link to what is not in the archive; pack it again" in text
+    assert "train/a/2.png': is a link to what is not in the archive; pack the archive" in text
 
 
 def test_a_member_beyond_all_reason_is_refused(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.data_help import refusal
-from tests.data_pictures import Files, content, in_folder, one_class, plain_ppm
+from tests.data_pictures import Files, content, in_folder, one_class, picture, plain_ppm
 from workers.data import load
 
 pytestmark = pytest.mark.usefixtures("own_folders")
@@ -101,8 +101,8 @@ DEEP = {
 def test_an_image_of_more_than_8_bits_per_channel_is_refused(tmp_path: Path, name: str) -> None:
     path = in_folder(tmp_path / "own", one_class(name, DEEP[name]))
     text = refusal(partial(load, path=path))
-    assert f"'test/a/0{name}': has more than 8 bits per channel" in text
-    assert "save it with 8 bits" in text
+    assert "2 of 2 images cannot be used, as each has more than 8 bits per channel (mode " in text
+    assert f"would be cut to 8: 'test/a/0{name}', 'train/a/0{name}'; save them with 8 bits" in text
 
 
 SHALLOW = {
@@ -117,3 +117,19 @@ def test_an_image_of_8_bits_per_channel_is_not_taken_for_a_deep_one(
     tmp_path: Path, name: str
 ) -> None:
     np.testing.assert_array_equal(read(tmp_path, one_class(name, SHALLOW[name])), [PIXELS])
+
+
+@pytest.mark.parametrize("count", [2, 10, 11, 300])
+def test_one_reason_is_given_once_for_all_images(tmp_path: Path, count: int) -> None:
+    files = one_class(".png", *[deep_png(2, 3)] * (count - 1))
+    text = refusal(partial(load, path=in_folder(tmp_path / "own", files)))
+    assert text.count("has more than 8 bits per channel") == 1
+    assert text.count(".png'") == min(count, 10)
+    assert (f"and {count - 10:,} more; save them" in text) == (count > 10)
+
+
+def test_one_image_alone_is_called_it(tmp_path: Path) -> None:
+    files = one_class("x.png", picture(PIXELS)) | {"train/a/z.png": deep_png(2, 3)}
+    text = refusal(partial(load, path=in_folder(tmp_path / "own", files)))
+    assert "'train/a/z.png': has more than 8 bits" in text
+    assert "; save it with 8 bits" in text

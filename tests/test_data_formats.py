@@ -210,7 +210,7 @@ def test_all_bad_images_are_listed_up_to_ten_and_how_many_more(tmp_path: Path, c
     text = refusal(partial(load, path=in_folder(tmp_path / "own", files)))
     assert f"{count} of {41 + count} images cannot be used: 'train/a/y000.png': cannot be" in text
     assert text.count("'train/a/y") == min(count, 10)
-    assert ("more; most" in text) == (count > 10)
+    assert ("; repair or remove them; most" in text) == (count > 2)
     assert (f"and {count - 10} more;" in text) == (count > 10)
     if count > 2:
         assert "'train/a/y002.png': is RGB of 6 x 3 pixels" in text

@@ -64,6 +64,11 @@ KINDS: dict[str, tuple[Callable[[Path], object], str]] = {
     "x.npy": (of_numpy, "is no .npz file but a single array (.npy); load it with numpy.load"),
     "x.npz": (of_numpy, "is no .npz file but a single array (.npy)"),
     "x.pkl": (raw(pickle.dumps([1], 4)), "but a pickle, which is never loaded here"),
+    "protocol 0": (raw(pickle.dumps({"a": 1}, 0)), "but a pickle, which is never loaded here"),
+    "list of protocol 0": (raw(pickle.dumps([1], 0)), "but a pickle, which is never loaded here"),
+    "array of protocol 0": (raw(pickle.dumps(np.zeros(1), 0)), "but a pickle, which is never"),
+    "protocol 1": (raw(pickle.dumps({"a": 1}, 1)), "but a pickle, which is never loaded here"),
+    "array of protocol 1": (raw(pickle.dumps(np.zeros(1), 1)), "but a pickle, which is never"),
     "old.pkl": (raw(pickle.dumps([1], 0)), "but a pickle, which is never loaded here"),
     "x.h5": (raw(HDF5), "but an HDF5 file; read it with h5py"),
     "x.mat": (raw(b"MATLAB 5.0 MAT-file, Platform"), "read it with scipy.io.loadmat"),
@@ -98,6 +103,14 @@ KINDS: dict[str, tuple[Callable[[Path], object], str]] = {
         "content is one IDX file; give",
     ),
     "x.png": (raw(picture(pixels("x"))), "is one image; give the folder that holds train/"),
+    "x.gif": (raw(picture(pixels("x"), "GIF")), "is one image; give the folder"),
+    "x.webp": (raw(picture(pixels("x"), "WEBP")), "is one image; give the folder"),
+    "x.bmp": (raw(picture(pixels("x"), "BMP")), "is one image; give the folder"),
+    "x.tif": (raw(picture(pixels("x"), "TIFF")), "is one image; give the folder"),
+    "float.idx": (raw(packed(np.zeros((1, 2), np.float32))), "is one IDX file; give"),
+    "short.idx": (raw(packed(np.zeros((1, 2), np.int16))), "is one IDX file; give"),
+    "PAGE.npz": (raw(b"<HTML>"), "is a web page, as of a download that failed"),
+    "blank.npz": (raw(b"\n\n <html lang=en>"), "is a web page, as of a download that failed"),
     "page.npz": (raw(b"<!DOCTYPE html>"), "is a web page, as of a download that failed"),
     "lfs.npz": (raw(b"version https://git-lfs.github.com/spec/v1"), "is a pointer of Git LFS"),
     "empty.npz": (raw(b""), "is empty; copy or save it again"),
@@ -268,10 +281,13 @@ def test_targets_are_never_proposed_for_missing_inputs(
             "did you mean 'X_train' for 'x_train', 'X_test' for 'x_test'",
         ),
         ({"weights": 0}, "are missing; it holds weights int64 ()"),
+        ({"x_train": 0, "y_train": 0}, "split some examples off 'x_train' and 'y_train' for them"),
+        ({"data": None}, "'data' holds Python objects, which are never loaded: numpy.savez"),
+        ({"x": None, "y": 0}, "'x' holds Python objects, which are never loaded: numpy.savez"),
     ],
 )
 def test_the_error_says_how_to_split_or_name_arrays(
-    tmp_path: Path, content: dict[str, int], said: str
+    tmp_path: Path, content: dict[str, int | None], said: str
 ) -> None:
     made = {name: np.array(value) for name, value in content.items()}
     assert said in refusal(partial(load, path=saved(tmp_path, made)))

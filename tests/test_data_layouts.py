@@ -93,6 +93,15 @@ def test_the_test_files_alone_are_enough_for_a_test_set(
     assert "train-images-idx3-ubyte[.gz] is missing" in refusal(partial(load, path=folder))
 
 
+@pytest.mark.parametrize("prefix", ["emnist-letters-", "emnist-balanced-", "my."])
+def test_the_error_for_idx_files_of_other_names_says_how_to_rename_them(
+    tmp_path: Path, prefix: str
+) -> None:
+    folder = idx_folder(tmp_path / "own", arrays(), lambda name: f"{prefix}{name}.gz")
+    text = refusal(partial(load, path=folder))
+    assert text.endswith(f": leave {prefix!r} out of the names of the four IDX files")
+
+
 @pytest.mark.parametrize("name", ["mnist", "fashion", "x"])
 def test_the_error_for_a_folder_proposes_the_idx_folder_inside(tmp_path: Path, name: str) -> None:
     (tmp_path / "data").mkdir()

@@ -143,6 +143,17 @@ def test_a_damaged_zip_of_images_is_refused_or_read_but_never_crashes(tmp_path: 
     assert outcomes == {None, (5, 4, 3)}
 
 
+@pytest.mark.parametrize("pack", [PACKS["tar"], PACKS["zip"]], ids=["tar", "zip"])
+@pytest.mark.parametrize(
+    "name", ["own.npz", "data/own.csv", "train-images-idx3-ubyte.gz", "a/t10k-labels-idx1-ubyte"]
+)
+def test_the_error_for_an_archive_of_other_data_says_to_unpack_them(
+    tmp_path: Path, pack: Pack, name: str
+) -> None:
+    text = refusal(partial(load, path=pack(tmp_path, {name: b""})))
+    assert f"it holds {name!r}, which no archive may hold: unpack them" in text
+
+
 @pytest.mark.parametrize("count", [3, 3000])
 def test_the_error_for_a_zip_without_images_is_one_short_line(tmp_path: Path, count: int) -> None:
     path = in_zip(tmp_path / "own.zip", {f"some/where/{i}.csv": b"" for i in range(count)})

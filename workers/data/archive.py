@@ -32,14 +32,21 @@ _SLACK: Final = 1 << 20  # bytes of headers and padding around a member
 _ENCRYPTED: Final = 1  # a flag of a zip's member
 _MAGIC: Final = slice(257, 262)
 _LONGEST_PATH: Final = 4096
-LOST: Final = (
-    "is a link to what is not in the archive; pack it again with the files themselves, as "
-    "tar --dereference does"
+_LOST: Final = (
+    "is a link to what is not in the archive",
+    "pack the archive again with the files themselves, as tar --dereference does",
 )
 
 
 class Unreadable(Exception):  # noqa: N818  the caller collects these and raises one DataError
-    """Why a file cannot be used as an image; the text continues a sentence that names the file."""
+    """Why a file cannot be used as an image; the text continues a sentence that names the file.
+
+    `mend` says what to do with "it", or with "them" where there are several, in the place of `{}`.
+    """
+
+    def __init__(self, reason: str, mend: str = "repair or remove {}") -> None:
+        super().__init__(reason)
+        self.mend = mend
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +115,7 @@ def _followed(walk: Callable[[], Iterator[Member]], path: Path) -> Iterator[Memb
     for end in sorted(lost):
         for name in names[end]:
             if not name.startswith(f"{end}/"):  # a link to a folder that it is in
-                yield Member(name, False, partial(_unreadable, LOST))
+                yield Member(name, False, partial(_unreadable, *_LOST))
 
 
 def _by_end(links: Mapping[str, str]) -> dict[str, list[str]]:
@@ -146,8 +153,8 @@ def _copies(member: Member, names: list[str]) -> Iterator[Member]:
         yield Member(name, False, lambda size: content if size < 0 else content[:size])
 
 
-def _unreadable(reason: str, _: int) -> bytes:
-    raise Unreadable(reason)
+def _unreadable(reason: str, mend: str, _: int) -> bytes:
+    raise Unreadable(reason, mend)
 
 
 def _tarred(path: Path) -> Iterator[Member]:
@@ -170,7 +177,7 @@ def _of_tar(tar: tarfile.TarFile, found: tarfile.TarInfo, path: Path) -> Member:
         target = normpath(found.linkname)
     elif found.issym():
         target = _linked(name, found.linkname)
-    return Member(name, False, partial(_unreadable, "is no file"), target)
+    return Member(name, False, partial(_unreadable, "is no file", "remove {}"), target)
 
 
 def _linked(name: str, target: str) -> str:

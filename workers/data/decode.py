@@ -127,11 +127,15 @@ class Decoder:
 
     def _decoded(self, image: ImageFile, content: bytes) -> Decoded:
         if image.width * image.height > PIXELS:
-            raise Unreadable(f"claims {image.width} x {image.height} pixels; too large")
+            raise Unreadable(
+                f"claims {image.width} x {image.height} pixels, of which an image may have "
+                f"{PIXELS:,}",
+                "resize {}",
+            )
         if _is_deep(image, content):
             raise Unreadable(
-                f"has more than 8 bits per channel (mode {image.mode}), which would be cut to 8; "
-                "save it with 8 bits, or all as arrays in an .npz"
+                f"has more than 8 bits per channel (mode {image.mode}), which would be cut to 8",
+                "save {} with 8 bits, or all as arrays in an .npz",
             )
         frames = 1 if image.format in ("MPO", "PSD") else getattr(image, "n_frames", 1)
         image.load()
@@ -165,7 +169,7 @@ def _mode(image: ImageFile) -> str:
         return "L"
     if image.mode in _COLOURS:
         return "RGB"
-    raise Unreadable(f"is of mode {image.mode}; save it as RGB, RGBA or grey (L)")
+    raise Unreadable(f"is of mode {image.mode}", "save {} as RGB, RGBA or grey (L)")
 
 
 def _is_deep(image: ImageFile, content: bytes) -> bool:

@@ -109,8 +109,8 @@ def _beside(path: Path) -> str:
     """A hint at what lies where `path` should."""
     if not path.parent.is_dir():
         return f"; there is no folder {str(path.parent)!r} either"
-    loadable = (f.name for f in path.parent.iterdir() if f.suffix == ".npz" or f.is_dir())
-    return _close(path.name, loadable)
+    seen = (f for f in path.parent.iterdir() if not f.name.startswith("."))
+    return _close(path.name, (f.name for f in seen if f.suffix == ".npz" or f.is_dir()))
 
 
 def _instead(path: Path) -> str:
@@ -122,6 +122,8 @@ def _instead(path: Path) -> str:
         ):
             return f"; did you mean {str(child)!r}?"
     names = listed(repr(child.name) for child in children)
+    if prefix := idx.prefix(child.name for child in children):
+        return f"; it holds {names}: leave {prefix!r} out of the names of the four IDX files"
     if any(child.suffix == ".npy" for child in children):
         return f"; it holds {names}: put the arrays into one file with {kinds.SAVE}"
     if children and all(child.is_dir() for child in children):

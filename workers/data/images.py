@@ -7,7 +7,7 @@ images that cannot be used.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -116,6 +116,7 @@ class _Images:
         self._index, self._label = index, label
         self._kinds: dict[Kind, list[str]] = {}
         self._bad: dict[str, str] = {}
+        self._mends: dict[str, None] = {}  # each once, in order
         self._moving: list[str] = []
 
     def add(self, member: Member, place: tuple[str, int], decoder: Decoder) -> None:
@@ -124,6 +125,7 @@ class _Images:
             kind, pixels, frames = decoder(member.read())
         except Unreadable as error:
             self._bad[member.name] = str(error)
+            self._mends[error.mend] = None
             return
         if not self._kinds:
             self.x = _room(self._index, pixels.shape, self._label)
@@ -136,18 +138,27 @@ class _Images:
 
     def refuse(self) -> None:
         """Raise DataError that names the images which are broken or unlike most others."""
-        bad, mend = dict(self._bad), "repair or remove them"
+        bad, most = dict(self._bad), []
         if len(self._kinds) > 1:
             usual = max(self._kinds, key=lambda kind: len(self._kinds[kind]))
             one = self._kinds[usual][0]
             odd = (kind for kind in self._kinds if kind != usual)
             bad |= {name: f"is {kind}" for kind in odd for name in self._kinds[kind]}
-            mend = f"most, such as {one!r}, are {usual}: convert or resize the others"
+            most.append(f"most, such as {one!r}, are {usual}: convert or resize the others")
         if bad:
-            shown = listed((f"{name!r}: {bad[name]}" for name in sorted(bad)), divider="; ")
-            total = len(self._index.rows)
-            count = "" if len(bad) == 1 else f"{len(bad):,} of {total:,} images cannot be used: "
-            raise DataError(f"{self._label}: {count}{shown}; {mend}")
+            them = "it" if len(bad) == 1 else "them"
+            mend = "; ".join([*(text.format(them) for text in self._mends), *most])
+            raise DataError(f"{self._label}: {self._listed(bad)}; {mend}")
+
+    def _listed(self, bad: Mapping[str, str]) -> str:
+        """The images that cannot be used, with what is wrong with them."""
+        names, reasons = sorted(bad), {*bad.values()}
+        count = f"{len(bad):,} of {len(self._index.rows):,} images cannot be used"
+        if len(bad) == 1:
+            return f"{names[0]!r}: {bad[names[0]]}"
+        if len(reasons) == 1:
+            return f"{count}, as each {reasons.pop()}: {listed(map(repr, names))}"
+        return f"{count}: {listed((f'{name!r}: {bad[name]}' for name in names), divider='; ')}"
 
     def notes(self) -> tuple[str, ...]:
         """A note on images of which one frame was read."""

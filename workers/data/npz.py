@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -94,7 +94,7 @@ def _lacks(missing: Sequence[str], held: Mapping[str, str]) -> str:
     return f"the {word} {names} {verb} missing{_hint(missing, held)}; {_listing(held)}"
 
 
-def _hint(missing: Sequence[str], held: Iterable[str]) -> str:
+def _hint(missing: Sequence[str], held: Mapping[str, str]) -> str:
     names = list(held)
     whole = undivided(names)
     parts = {key.partition("_")[2] for key in missing}
@@ -108,9 +108,15 @@ def _hint(missing: Sequence[str], held: Iterable[str]) -> str:
         return f"; did you mean {', '.join(f'{name!r} for {key!r}' for key, name in found)}?"
     if names and all(name.startswith("arr_") for name in names):
         return f"; arrays need their names: {SAVE}"
+    if objects := [name for name in names if held[name].startswith("object")]:
+        return (
+            f"; {listed(map(repr, objects))} holds Python objects, which are never loaded: {SAVE}"
+        )
     if "x" in whole and len(parts) > 1:
         said = " and ".join(map(repr, whole.values()))
         return f"; split {said} into training and test arrays"
+    if missing == list(TESTS):
+        return "; split some examples off 'x_train' and 'y_train' for them"
     return ""
 
 

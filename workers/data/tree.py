@@ -7,6 +7,7 @@ images follow one another in the order of theirs, so a folder and its archive ar
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -25,6 +26,8 @@ from workers.data.names import PARTS, part_of, preference
 
 _QUIET: Final = {"thumbs.db", "desktop.ini", "__macosx"}
 """Files of file managers, which are skipped without a note, as hidden files are."""
+_DATA: Final = re.compile(r"\.(npz|npy|csv|tsv)$|idx\d+-ubyte(\.gz)?$")
+"""The end of the name of a file that may be a data set, but not within an archive."""
 _SHOWN: Final = 5
 
 Classes = dict[str, list[str]]
@@ -172,6 +175,8 @@ def _parts(
     if not any(part.classes for part in folders.values()):
         files = sorted(repr(entry.name) for entry in entries if not entry.folder)
         held = f"; it holds {listed(files, _SHOWN)}" if files else ""
+        if any(_DATA.search(entry.name) for entry in entries):
+            held += ", which no archive may hold: unpack them, and give the path of what was inside"
         raise DataError(
             f"{label}: holds no pictures such as train/<class>/<name>.png or .jpg: "
             f"each class needs a folder of its own{held}"
@@ -229,9 +234,11 @@ def _refuse_lacking(train: Classes, test: Classes, label: str, tests_only: bool)
         f"{part}/{kind}" for part in used for kind in sorted(used[part]) if not used[part][kind]
     ]
     if empty:
+        one = len(empty) == 1
         raise DataError(
-            f"{label}: the class {listed(map(repr, sorted(empty)))} holds no pictures; "
-            "put some there, or remove the folder"
+            f"{label}: the {'class' if one else 'classes'} {listed(map(repr, sorted(empty)))} "
+            f"{'holds' if one else 'hold'} no pictures; put some there, or remove the "
+            f"{'folder' if one else 'folders'}"
         )
     lacking = {"test": train.keys() - test.keys(), "train": test.keys() - train.keys()}
     for part, kinds in lacking.items():
