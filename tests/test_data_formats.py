@@ -82,7 +82,7 @@ TEXTS = (b"Python", b"P1,P2,label\n", b"BMW, 3", b"P", b"", b"#define a 1", b"/*
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_text_is_not_taken_for_an_image(tmp_path: Path, text: bytes) -> None:
     files = one_class("x.png", picture(PIXELS)) | {"train/a/notes": text}
-    (note,) = load(path=in_folder(tmp_path / "own", files)).notes
+    note, _ = load(path=in_folder(tmp_path / "own", files)).notes  # the other: one class
     assert note == "left out 1 file that is not an image: 'train/a/notes'"
 
 
@@ -169,7 +169,7 @@ def test_the_first_of_several_frames_is_read_with_a_note(tmp_path: Path, form: s
     name = f"x.{form.lower()}"
     data = load(path=in_folder(tmp_path / "own", one_class(name, moving)))
     np.testing.assert_array_equal(data.x_train[0], np.full((2, 3, 3), (255, 0, 0)))
-    (note,) = data.notes
+    note, _ = data.notes  # the other one is on the one class
     assert note.startswith("of images with several frames or pages the first is read: ")
     assert note.endswith(f" 'test/a/0{name}', 'train/a/0{name}'")
 

@@ -53,6 +53,10 @@ GOOD = {
     "few features": RNG.integers(0, 256, (60, 4)).astype("f8"),
     "counts": RNG.poisson(90, (60, 64)).astype("f8"),
     "booleans": PIXELS > 127,
+    "standardised and far": (PIXELS.clip(0, 3) - 0.1) * 20,
+    "few features to 255": RNG.uniform(0, 255, (60, 50)),
+    "features from 1": RNG.uniform(1, 255, (60, 64)),
+    "small fractions": RNG.uniform(0, 100, (60, 64)),
     "dark": np.zeros((60, 8, 8), np.uint8),
 }
 
@@ -65,7 +69,49 @@ def test_usual_inputs_give_no_note(tmp_path: Path, name: str) -> None:
 def test_a_test_set_that_is_not_scaled_gives_a_note(tmp_path: Path) -> None:
     x = np.concatenate([PIXELS[:40] / 255, PIXELS[40:]])
     (note,) = loaded(tmp_path, x).notes
-    assert note.startswith("x_test holds floats from 0 to 255")
+    assert note == "the numbers of x_train go up to 1, those of x_test to 255; scale both alike"
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i4", "f4", "f8"])
+@pytest.mark.parametrize("part", ["train", "test"])
+@pytest.mark.parametrize("rows", [False, True])
+def test_parts_of_different_scales_give_a_note(
+    tmp_path: Path, dtype: str, part: str, rows: bool
+) -> None:
+    x = PIXELS.copy()
+    where = slice(0, 40) if part == "train" else slice(40, 60)
+    x[where] = x[where] > 127
+    (note,) = loaded(tmp_path, (x.reshape(60, -1) if rows else x).astype(dtype)).notes
+    assert note.startswith(f"the numbers of x_train go up to {1 if part == 'train' else 255}, ")
+
+
+@pytest.mark.parametrize("factor", [1, 2, 10, 40])
+def test_parts_of_similar_scales_give_no_note(tmp_path: Path, factor: int) -> None:
+    x = RNG.standard_normal((60, 4)).clip(-1, 1)
+    x[0, 0] = x[-1, 0] = 1
+    x[40:] *= factor
+    assert loaded(tmp_path, x).notes == ()
+
+
+ROWS = {
+    "up to 254": PIXELS[..., 0].clip(0, 254).reshape(60, 64) * 1.0,
+    "fractions": PIXELS[..., 0].reshape(60, 64) * 0.9,
+    "fractions of colours": PIXELS.reshape(60, 192) * 0.95,
+    "one negative pixel": np.where(np.arange(60)[:, None, None] == 7, -1.0, PIXELS[..., 0]),
+    "padding": np.where(np.arange(8)[:, None] == 0, -5.0, PIXELS[..., 0]),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_more_floats_that_are_not_scaled_give_a_note(tmp_path: Path, name: str) -> None:
+    (note,) = loaded(tmp_path, ROWS[name]).notes
+    assert "which are not scaled: divide them by " in note
+
+
+@pytest.mark.parametrize("label", [0, 1, 7])
+def test_one_class_alone_gives_a_note(tmp_path: Path, label: int) -> None:
+    (note,) = loaded(tmp_path, y=Y * 0 + label).notes
+    assert note == f"every example has the label {label}; there is nothing to learn"
 
 
 @pytest.mark.parametrize("largest", [1, 16, 25])
@@ -75,7 +121,13 @@ def test_small_8_bit_inputs_give_a_note(tmp_path: Path, largest: int) -> None:
     assert f"x_train is uint8 with no number above {largest}" in note
 
 
-TURNED = {"rgb": (3, 8, 9), "grey": (1, 28, 28), "rgba": (4, 32, 32)}
+TURNED = {
+    "rgb": (3, 8, 9),
+    "grey": (1, 28, 28),
+    "rgba": (4, 32, 32),
+    "two": (2, 32, 32),
+    "twelve": (12, 64, 64),
+}
 
 
 @pytest.mark.parametrize("name", TURNED)
@@ -93,7 +145,8 @@ def test_channels_first_give_a_note_where_modules_see_axes(
 
 
 @pytest.mark.parametrize(
-    "shape", [(8, 9, 3), (28, 28), (28, 28, 1), (3, 4, 5), (3, 3, 3), (64, 7, 7)]
+    "shape",
+    [(8, 9, 3), (28, 28), (28, 28, 1), (3, 4, 5), (3, 3, 3), (64, 7, 7), (7, 7, 12), (12, 16, 16)],
 )
 def test_channels_last_give_no_note(tmp_path: Path, shape: tuple[int, ...]) -> None:
     data = loaded(tmp_path, RNG.standard_normal((60, *shape)))

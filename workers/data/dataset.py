@@ -12,7 +12,7 @@ from protocol.errors import DataError
 from protocol.facts import summary
 from workers.data.arrays import inputs, storage, targets
 from workers.data.listing import listed
-from workers.data.notes import of_inputs, of_labels
+from workers.data.notes import of_inputs, of_labels, of_scales
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 TESTS = KEYS[2:]
@@ -112,6 +112,8 @@ def build(
     # The scale of integers is that of the training set.
     looked_at = [part for part in parts if part == "train" or x[part].dtype.kind == "f"]
     odd = [note for part in looked_at for note in of_inputs(f"x_{part}", x[part], scale)][:1]
+    if "train" in parts:
+        odd = of_scales(x["train"], x["test"]) or odd
     if y["test"].ndim == 1 and "train" in parts:
         odd += of_labels(y["train"], y["test"])
     return Dataset(
