@@ -169,6 +169,13 @@ def test_the_error_for_a_folder_proposes_the_data_set_inside(tmp_path: Path, kin
     assert refusal(partial(load, path=around)).endswith(f"; did you mean {str(inner)!r}?")
 
 
+@pytest.mark.parametrize("kind", ["npz", "folder"])
+def test_an_archive_is_proposed_after_all_else(tmp_path: Path, kind: str) -> None:
+    around = in_folder(tmp_path / "around", {"a.tar.gz": b"", "b.zip": b""})
+    inner = INSIDE[kind](around)
+    assert refusal(partial(load, path=around)).endswith(f"; did you mean {str(inner)!r}?")
+
+
 @pytest.mark.parametrize("names", [("x.npy",), ("x_train.npy", "y_train.npy"), ("a.npy", "b.txt")])
 def test_the_error_for_a_folder_of_arrays_says_how_to_put_them_into_one_file(
     tmp_path: Path, names: tuple[str, ...]

@@ -17,7 +17,7 @@ from workers.data.content import opened
 from workers.data.dataset import KEYS, TESTS, Dataset, build
 from workers.data.listing import listed
 
-_PACKED: Final = (".npz", ".zip", ".tar", ".tgz", ".tar.gz", ".tar.xz")
+_PACKED: Final = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.xz")
 
 
 def load(path: str | Path, tests_only: bool = False) -> Dataset:
@@ -116,11 +116,9 @@ def _beside(path: Path) -> str:
 def _instead(path: Path) -> str:
     """A hint: a data set inside the folder `path`, or else what the folder holds."""
     children = sorted(child for child in path.iterdir() if not child.name.startswith("."))
-    for child in children:
-        if child.name.lower().endswith(_PACKED) or (
-            child.is_dir() and (_inside(child) or tree.is_tree(child))
-        ):
-            return f"; did you mean {str(child)!r}?"
+    packed = (child for child in children if child.name.lower().endswith(_PACKED))
+    if meant := next((child for child in children if _is_likely(child)), next(packed, None)):
+        return f"; did you mean {str(meant)!r}?"
     names = listed(repr(child.name) for child in children)
     if prefix := idx.prefix(child.name for child in children):
         return f"; it holds {names}: leave {prefix!r} out of the names of the four IDX files"
@@ -131,6 +129,13 @@ def _instead(path: Path) -> str:
             f"; it holds the folders {names}: if these are classes, move them into train/ and test/"
         )
     return f"; it holds {names}" if names else "; it is empty"
+
+
+def _is_likely(child: Path) -> bool:
+    """Whether what lies in a folder that is no data set looks like one."""
+    return child.suffix == ".npz" or (
+        child.is_dir() and (bool(_inside(child)) or tree.is_tree(child))
+    )
 
 
 def _close(word: str, words: Iterable[str]) -> str:
