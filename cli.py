@@ -165,17 +165,15 @@ def evaluate(
     from coordinator import blas
     from coordinator.record import read_run
     from protocol import SpecError
-    from workers.evaluate import Saved
     from workers.evaluate import evaluate as judge
 
     for override in overrides:
         if not override.strip().startswith("data."):
             raise SpecError(f"-o {override}: of a run that is over only data.… can be another")
-    pipeline, files = read_run(Path(run_dir), overrides)
+    pipeline, saved = read_run(Path(run_dir), overrides)
     data = _load(pipeline, tests_only=True)
     for note in data.notes:
         tell(f"note: {note}")
-    saved = [Saved(*file) for file in files]
     with threadpool_limits(blas.asked()[0] or blas.cores()):
         return judge(pipeline, data, saved, lambda note: tell(f"note: {note}"))
 

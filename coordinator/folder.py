@@ -55,6 +55,8 @@ def run_folder(word: str, key: str = "run") -> Path:
     found = [run for run in runs if name and run.name.endswith(name)] or runs * (name == NEWEST)
     if not found and os.path.isdir(path):  # noqa: PTH112
         raise RunError(f"{short(word)}: holds no run; a run folder has a {PIPELINE}")
+    if not found and os.path.exists(path):  # noqa: PTH110
+        raise RunError(f"{short(word)}: is a file; give the folder of a run")
     if not found:
         raise RunError(
             f"{short(word)}: no such folder, and no run under {RUNS}/ whose name ends so; "

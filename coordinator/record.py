@@ -19,12 +19,13 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import textwrap
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, NamedTuple, cast
+from typing import Any, Final, cast
 
 import tomli_w
 from safetensors import safe_open
@@ -34,6 +35,7 @@ from coordinator.events import End
 from coordinator.tally import Tally
 from protocol import Array, Evaluated, Pipeline, Report, RunError, State, read_pipeline
 from protocol.plain import json_text
+from protocol.saved import Saved
 
 PIPELINE: Final = "pipeline.toml"
 METRICS: Final = "metrics.jsonl"
@@ -45,6 +47,8 @@ STATUS: Final = "status.json"
 REVOKED: Final = "revoked"
 LOCK_TRIES: Final = 100
 LOCK_SECONDS: Final = 0.005
+NUMPY: Final = re.compile("BOOL|[UI](8|16|32|64)|F(16|32|64)|C64")
+"""The types of arrays in a safetensors file that numpy has too."""
 
 
 def file_name(text: str) -> str:
@@ -200,15 +204,7 @@ def pipeline_of(folder: Path, overrides: Collection[str] = ()) -> Pipeline:
     return read_pipeline(folder / PIPELINE, overrides)
 
 
-class LayerFile(NamedTuple):
-    """The file of a layer's weights: its path, its arrays by name, and its metadata."""
-
-    path: str
-    arrays: dict[str, Array]
-    metadata: dict[str, str]
-
-
-def read_run(folder: Path, overrides: Collection[str] = ()) -> tuple[Pipeline, list[LayerFile]]:
+def read_run(folder: Path, overrides: Collection[str] = ()) -> tuple[Pipeline, list[Saved]]:
     """The pipeline that was run in `folder`, but for the `overrides`, and what it left of each
     layer.
 
@@ -219,17 +215,37 @@ def read_run(folder: Path, overrides: Collection[str] = ()) -> tuple[Pipeline, l
     return pipeline, [_layer_file(path) for path in paths]
 
 
-def _layer_file(path: Path) -> LayerFile:
-    what = "it"
+def _layer_file(path: Path) -> Saved:
+    arrays: dict[str, Array] = {}
+    key = ""
     try:
+        with path.open("rb"):
+            pass  # the library does not say why it cannot open a file
         with safe_open(path, "numpy") as file:
-            arrays = {what: cast(Array, file.get_tensor(what)) for what in file.keys()}  # noqa: SIM118
-            return LayerFile(str(path), arrays, dict(file.metadata() or {}))
+            for key in file.keys():  # noqa: SIM118
+                _refuse_unknown(path, key, file.get_slice(key))
+                arrays[key] = cast(Array, file.get_tensor(key))
+            return Saved(str(path), arrays, dict(file.metadata() or {}))
     except FileNotFoundError:
         raise RunError(f"{path}: is not there; the run left no weights of this layer") from None
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except RunError:
+        raise
     # Every exception: safetensors does not document what it raises for broken files.
     except Exception as error:
         raise RunError(
-            f"{path}: {what} cannot be read: {textwrap.shorten(str(error), 160)}; "
+            f"{path}: {key or 'its header'} cannot be read: {textwrap.shorten(str(error), 160)}; "
             "the file is truncated or damaged"
         ) from None
+
+
+def _refuse_unknown(path: Path, name: str, array: Any) -> None:
+    """Refuse an array of a type that numpy has not, such as bfloat16."""
+    dtype = array.get_dtype()
+    if not NUMPY.fullmatch(dtype):
+        called = dtype.replace("BF", "bfloat").replace("F8", "float8").lower()
+        raise RunError(
+            f"{path}: {name} is {called} {tuple(array.get_shape())}; the pipeline needs float32: "
+            "convert it, or train again"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -206,5 +207,6 @@ class DownloadBar:
 def judgement_line(found: Mapping[str, float]) -> Phrases:
     """What `dni evaluate` found, in a sentence."""
     said = f"test error {found['test_error']:.2f} % ({found['errors']} of {found['judged']})"
-    off = [f"off by {found['absolute_error']:.2f} in all"] if found["absolute_error"] else []
-    return Phrases((said, f"loss {found['test_loss']:.4f}", *off))
+    absolute, loss = found["absolute_error"], found["test_loss"]
+    off = [f"off by {absolute:.2f} in all"] if absolute and math.isfinite(absolute) else []
+    return Phrases((said, f"loss {loss:.4f}" if math.isfinite(loss) else "loss -", *off))

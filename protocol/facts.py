@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import asdict, dataclass
 from typing import Final
 
+from protocol.build import LONGEST_LIST
 from protocol.checks import at_least, one_of, positive
 from protocol.errors import SpecError
 from protocol.plain import plain
@@ -13,6 +15,10 @@ from protocol.schema import DTYPES
 
 LARGEST_EXAMPLE: Final = 1 << 31
 """Numbers in it."""
+LARGEST_NAMES: Final = 1 << 16
+"""Bytes of all names of classes."""
+CLASS_NAMES: Final = "class_names"
+"""The key of the names of classes among the metadata of the weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +27,10 @@ class Facts:
 
     `labelled` tells class numbers from target values; `classes` is how many there are. `dtype` is
     that of the examples as they are stored, and `scale` what integers are multiplied by. `labels`
-    are the lowest class numbers that occur, in order, and `distinct` counts all of them; 0 where
-    nobody counted. Raises SpecError for what no data can be like, since another machine may have
-    said it.
+    are the lowest class numbers that occur, in order. `distinct` counts all of them, or the target
+    values where these may be class numbers saved as floats; 0 where nobody counted. `class_names`
+    are there where classes have names, in the order of their numbers. Raises SpecError for what no
+    data can be like, since another machine may have said it.
     """
 
     shape: tuple[int, ...]
@@ -35,6 +42,7 @@ class Facts:
     tests: int
     labels: tuple[int, ...] = ()
     distinct: int = 0
+    class_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         for number in self.shape:
@@ -49,11 +57,17 @@ class Facts:
         at_least("examples", self.examples, 1)
         at_least("tests", self.tests, 0)
         at_least("distinct", self.distinct, len(self.labels))
+        if self.class_names is not None and len(self.class_names) != self.classes:
+            raise SpecError(
+                f"class_names: {len(self.class_names)} names are not one for each of the "
+                f"{self.classes} classes"
+            )
 
     @property
     def summary(self) -> str:
         """Such as `1,437 training and 360 test examples of 8x8, 10 classes`."""
-        return summary(self.shape, self.classes, self.labelled, self.examples, self.tests)
+        classes = (self.labelled and self.distinct) or self.classes
+        return summary(self.shape, classes, self.labelled, self.examples, self.tests)
 
     def as_dict(self) -> dict[str, object]:
         """Plain lists and scalars that `build` makes the same facts of."""
@@ -71,3 +85,20 @@ def summary(shape: tuple[int, ...], classes: int, labelled: bool, examples: int,
 def sized(shape: tuple[int, ...]) -> str:
     """The shape of an example as people write it: `28x28`."""
     return "x".join(map(str, shape))
+
+
+def usable_names(names: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The `names` of classes, if there are any that messages and metadata can hold, else None."""
+    try:
+        size = len("".join(names).encode())
+    except UnicodeError:  # folders whose names are not UTF-8
+        return None
+    return names if 0 < len(names) <= LONGEST_LIST and size <= LARGEST_NAMES else None
+
+
+def class_names(text: str) -> list[str]:
+    """The names of classes in the metadata of weights. Raises ValueError for anything else."""
+    names = json.loads(text)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{CLASS_NAMES}: {text!r:.40}")
+    return names

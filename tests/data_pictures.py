@@ -6,6 +6,7 @@ import io
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,19 @@ def picture(pixels: NDArray[np.uint8], kind: str = "PNG") -> bytes:
 def pixels(name: str, shape: tuple[int, ...] = (5, 4, 3)) -> NDArray[np.uint8]:
     """Pixels that depend on a picture's name."""
     return np.random.default_rng(list(name.encode())).integers(0, 256, shape, np.uint8)
+
+
+def content(image: Image.Image, form: str, **options: Any) -> bytes:
+    """The file of an image."""
+    raw = io.BytesIO()
+    image.save(raw, form, **options)
+    return raw.getvalue()
+
+
+def one_class(name: str, *images: bytes) -> Files:
+    """A data set of one class whose training images are named as `name`, with a number before."""
+    files = {f"train/a/{i}{name}": image for i, image in enumerate(images)}
+    return files | {f"test/a/0{name}": images[0]}
 
 
 def tree(shape: tuple[int, ...] = (5, 4, 3)) -> Files:
@@ -52,3 +66,9 @@ def in_tar(path: Path, files: Iterable[tuple[str, bytes | None]]) -> Path:
                 member.size = len(content)
             tar.addfile(member, io.BytesIO(content or b""))
     return path
+
+
+def plain_ppm(pixels: NDArray[np.generic], most: int) -> bytes:
+    """A PPM file in digits."""
+    height, width, _ = pixels.shape
+    return f"P3 {width} {height} {most}\n{' '.join(map(str, pixels.ravel()))}\n".encode()

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import stat
 import tarfile
+import zipfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from protocol.errors import DataError
 from tests.data_help import refusal
-from tests.data_pictures import in_tar, tree
-from workers.data import archive, load
+from tests.data_pictures import in_folder, in_tar, tree
+from workers.data import Dataset, archive, load
 
 pytestmark = pytest.mark.usefixtures("own_folders")
 
@@ -31,18 +35,112 @@ def test_members_come_as_they_were_packed(tmp_path: Path, suffix: str) -> None:
     assert read(path) == members
 
 
-def test_links_and_devices_are_passed_over(tmp_path: Path) -> None:
+def test_links_out_of_the_archive_and_devices_cannot_be_read(tmp_path: Path) -> None:
     path = tmp_path / "own.tar"
     secret = tmp_path / "secret.png"
     secret.write_bytes(b"secret")
+    kinds = (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE)
     with tarfile.open(path, "w") as tar:
-        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE):
-            member = tarfile.TarInfo(f"train/a/{kind!r}.png")
-            member.type, member.linkname = kind, str(secret)
-            tar.addfile(member)
+        for i, kind in enumerate(kinds):
+            info = tarfile.TarInfo(f"train/a/{i}.png")
+            info.type, info.linkname = kind, str(secret)
+            tar.addfile(info)
         tar.addfile(tarfile.TarInfo("../../etc/passwd"))
-    assert read(path) == {"../../etc/passwd": b""}
+    names = []
+    for member in archive.members(path):
+        names.append(member.name)
+        if member.name == "../../etc/passwd":
+            assert member.read() == b""
+        else:
+            with pytest.raises(archive.Unreadable):
+                member.read()
+    assert sorted(names) == ["../../etc/passwd", *(f"train/a/{i}.png" for i in range(4))]
     assert sorted(tmp_path.iterdir()) == [path, secret]
+
+
+Pack = Callable[[Path], Path]
+
+
+def tarred(folder: Path) -> Path:
+    with tarfile.open(folder.with_suffix(".tar.gz"), "w:gz") as tar:
+        tar.add(folder, "own")
+    return folder.with_suffix(".tar.gz")
+
+
+def zipped(folder: Path) -> Path:
+    """A zip in which symbolic links are links, as of `zip --symlinks`."""
+    path = folder.with_suffix(".zip")
+    with zipfile.ZipFile(path, "w") as packed:
+        for file in sorted(folder.rglob("*")):
+            name = str(file.relative_to(folder))
+            if file.is_symlink():
+                info = zipfile.ZipInfo(name)
+                info.create_system, info.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+                packed.writestr(info, str(file.readlink()))
+            elif file.is_file():
+                packed.write(file, name)
+    return path
+
+
+packs = pytest.mark.parametrize("pack", [tarred, zipped])
+
+
+def link(folder: Path, name: str, target: str) -> None:
+    (folder / name).parent.mkdir(exist_ok=True, parents=True)
+    (folder / name).symlink_to(target)
+
+
+LINKS = {
+    "file": {"train/a/2.png": "1.png"},
+    "up": {"train/a/2.png": "../b/1.png"},
+    "store": {"train/a/2.png": "../../store/x.png", "test/b/2.png": "../../store/x.png"},
+    "chain": {"train/a/2.png": "0.png", "train/b/2.png": "../a/2.png"},
+    "class": {"train/c": "a", "test/c": "../train/b"},
+    "part": {"val": "test"},
+    "deep": {"train/a/more": "../b"},
+    "circle": {"train/a/loop": "../../train"},
+    "link in a linked folder": {"train/c": "a", "test/c": "a", "train/a/2.png": "1.png"},
+}
+
+
+@packs
+@pytest.mark.parametrize("name", LINKS)
+def test_links_within_an_archive_are_followed_as_in_a_folder(
+    tmp_path: Path, pack: Pack, name: str
+) -> None:
+    folder = in_folder(tmp_path / "own", tree() | {"store/x.png": tree()["train/a/0.png"]})
+    for place, target in LINKS[name].items():
+        link(folder, place, target)
+    are_equal(load(path=folder), load(path=pack(folder)))
+
+
+@packs
+@pytest.mark.parametrize("count", [1, 3, 20])
+def test_hard_links_in_an_archive_are_files(tmp_path: Path, pack: Pack, count: int) -> None:
+    folder = in_folder(tmp_path / "own", tree())
+    for i in range(count):
+        (folder / "train" / "ab"[i % 2] / f"9{i}.png").hardlink_to(folder / "train/a/0.png")
+    data = load(path=pack(folder))
+    assert len(data.x_train) == 4 + count
+    are_equal(load(path=folder), data)
+
+
+def are_equal(one: Dataset, other: Dataset) -> None:
+    np.testing.assert_array_equal(one.x_train, other.x_train)
+    np.testing.assert_array_equal(one.y_train, other.y_train)
+    np.testing.assert_array_equal(one.x_test, other.x_test)
+    assert one.class_names == other.class_names
+
+
+@packs
+@pytest.mark.parametrize("target", ["/nowhere/x.png", "../../../x.png", "gone.png", "2.png"])
+def test_a_link_that_leads_out_of_an_archive_is_refused_by_its_name(
+    tmp_path: Path, pack: Pack, target: str
+) -> None:
+    folder = in_folder(tmp_path / "own", tree())
+    link(folder, "train/a/2.png", target)
+    text = refusal(partial(load, path=pack(folder)))
+    assert "train/a/2.png': is a link to what is not in the archive; pack the archive" in text
 
 
 def test_a_member_beyond_all_reason_is_refused(tmp_path: Path) -> None:

@@ -88,12 +88,15 @@ WRONG: dict[str, tuple[Files, str]] = {
     "size": ({OTHER: picture(pixels("x", (4, 5, 3)))}, "is RGB of 5 x 4 pixels; most, such as 't"),
     "mode": ({OTHER: picture(pixels("x", (5, 4)))}, "is L of 4 x 5 pixels; most, such as 't"),
     "text": ({OTHER: b"text"}, "is no image that Pillow can read"),
-    "empty": ({OTHER: b""}, "is empty"),
+    "empty": ({OTHER: b""}, "is empty; repair or remove it"),
     "deep": ({OTHER: picture(pixels("x", (5, 4)).astype(np.uint16))}, "has more than 8 bits"),
     "cut": ({OTHER: tree()[OTHER][:-30]}, "cannot be decoded"),
     "void": ({OTHER: claimed(4, 5)}, "cannot be decoded"),
     "bomb": ({OTHER: claimed(60_000, 60_000)}, "cannot be decoded"),
-    "large": ({OTHER: claimed(11_000, 11_000)}, "claims 11000 x 11000 pixels"),
+    "large": (
+        {OTHER: claimed(11_000, 11_000)},
+        "claims 11000 x 11000 pixels, of which an image may have 16,777,216; resize it",
+    ),
 }
 
 
@@ -148,7 +151,11 @@ TREES: dict[str, tuple[Callable[[Files], object], str]] = {
     "none": (lambda f: f.clear(), "holds no pictures such as train/<class>/<name>.png"),
     "lacking": (lambda f: [f.pop(f"test/a/{i}.png") for i in (0, 1)], "test/ lacks the class 'a'"),
     "more": (lambda f: f.update({"test/c/1.png": b""}), "train/ lacks the class 'c'"),
-    "empty": (lambda f: f.update({"train/c/x.txt": b""}), "'train/c' holds no pictures"),
+    "empty": (lambda f: f.update({"train/c/x.txt": b""}), "the class 'train/c' holds no pictures"),
+    "two empty": (
+        lambda f: f.update({"train/c/x.txt": b"", "test/d/x.txt": b""}),
+        "the classes 'test/d', 'train/c' hold no pictures; put some there, or remove the folders",
+    ),
     "odd": (lambda f: f.update({"test/c\nd/1.png": b""}), "lacks the class 'c\\nd'"),
 }
 

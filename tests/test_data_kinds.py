@@ -8,7 +8,6 @@ import lzma
 import os
 import pickle
 import sqlite3
-import tarfile
 import zipfile
 from collections.abc import Callable
 from functools import partial
@@ -17,11 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.data_help import Array, arrays, packed, refusal, saved
-from tests.data_pictures import in_folder, picture, pixels
-from workers.data import load
-from workers.data.listing import listed
-from workers.data.names import meaning
+from tests.data_help import arrays, packed, refusal, saved
+from tests.data_pictures import in_folder, in_tar, picture, pixels
+from tests.data_trees import in_zip
+from workers.data import load, npz
 
 pytestmark = pytest.mark.usefixtures("own_folders")
 
@@ -52,10 +50,23 @@ def raw(content: bytes) -> Callable[[Path], object]:
     return lambda path: path.write_bytes(content)
 
 
+def zipped(compress: Callable[[bytes], bytes]) -> Callable[[Path], object]:
+    def write(path: Path) -> None:
+        np.savez(path.with_name("whole.npz"), **arrays())  # type: ignore[arg-type]
+        path.write_bytes(compress(path.with_name("whole.npz").read_bytes()))
+
+    return write
+
+
 KINDS: dict[str, tuple[Callable[[Path], object], str]] = {
     "x.npy": (of_numpy, "is no .npz file but a single array (.npy); load it with numpy.load"),
     "x.npz": (of_numpy, "is no .npz file but a single array (.npy)"),
     "x.pkl": (raw(pickle.dumps([1], 4)), "but a pickle, which is never loaded here"),
+    "protocol 0": (raw(pickle.dumps({"a": 1}, 0)), "but a pickle, which is never loaded here"),
+    "list of protocol 0": (raw(pickle.dumps([1], 0)), "but a pickle, which is never loaded here"),
+    "array of protocol 0": (raw(pickle.dumps(np.zeros(1), 0)), "but a pickle, which is never"),
+    "protocol 1": (raw(pickle.dumps({"a": 1}, 1)), "but a pickle, which is never loaded here"),
+    "array of protocol 1": (raw(pickle.dumps(np.zeros(1), 1)), "but a pickle, which is never"),
     "old.pkl": (raw(pickle.dumps([1], 0)), "but a pickle, which is never loaded here"),
     "x.h5": (raw(HDF5), "but an HDF5 file; read it with h5py"),
     "x.mat": (raw(b"MATLAB 5.0 MAT-file, Platform"), "read it with scipy.io.loadmat"),
@@ -74,6 +85,15 @@ KINDS: dict[str, tuple[Callable[[Path], object], str]] = {
     "x.7z": (raw(b"7z\xbc\xaf\x27\x1c"), "is a 7z archive; unpack it to a folder"),
     "x.rar": (raw(b"Rar!\x1a\7"), "is a RAR archive; unpack it to a folder"),
     "x.npy.gz": (raw(gzip.compress(b"\x93NUMPY")), "is compressed, and its content is no .npz"),
+    "x.npz.gz": (
+        zipped(gzip.compress),
+        "is an .npz or zip file that is compressed again; unpack",
+    ),
+    "x.npz.xz": (
+        zipped(lzma.compress),
+        "is an .npz or zip file that is compressed again; unpack",
+    ),
+    "y.npz": (zipped(gzip.compress), "is an .npz or zip file that is compressed again; unpack"),
     "x.csv.xz": (raw(lzma.compress(b"1\n2\n")), "is compressed, and its content is no .npz file"),
     "t10k-images-idx3-ubyte": (raw(packed(np.zeros((1, 2, 2), np.uint8))), "is one IDX file; give"),
     "x.idx.gz": (
@@ -81,6 +101,14 @@ KINDS: dict[str, tuple[Callable[[Path], object], str]] = {
         "content is one IDX file; give",
     ),
     "x.png": (raw(picture(pixels("x"))), "is one image; give the folder that holds train/"),
+    "x.gif": (raw(picture(pixels("x"), "GIF")), "is one image; give the folder"),
+    "x.webp": (raw(picture(pixels("x"), "WEBP")), "is one image; give the folder"),
+    "x.bmp": (raw(picture(pixels("x"), "BMP")), "is one image; give the folder"),
+    "x.tif": (raw(picture(pixels("x"), "TIFF")), "is one image; give the folder"),
+    "float.idx": (raw(packed(np.zeros((1, 2), np.float32))), "is one IDX file; give"),
+    "short.idx": (raw(packed(np.zeros((1, 2), np.int16))), "is one IDX file; give"),
+    "PAGE.npz": (raw(b"<HTML>"), "is a web page, as of a download that failed"),
+    "blank.npz": (raw(b"\n\n <html lang=en>"), "is a web page, as of a download that failed"),
     "page.npz": (raw(b"<!DOCTYPE html>"), "is a web page, as of a download that failed"),
     "lfs.npz": (raw(b"version https://git-lfs.github.com/spec/v1"), "is a pointer of Git LFS"),
     "empty.npz": (raw(b""), "is empty; copy or save it again"),
@@ -123,100 +151,52 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     assert said.endswith("own.npz: is neither a file nor a folder")
 
 
-@pytest.mark.parametrize("kind", ["tar", "npz", "folder"])
+IMAGES = {"train/a/0.png": b"", "test/a/0.png": b""}
+INSIDE: dict[str, Callable[[Path], Path]] = {
+    "npz": lambda around: saved(around, arrays()),
+    "folder": lambda around: in_folder(around / "own", IMAGES),
+    "tar": lambda around: in_tar(around / "own.tar", IMAGES.items()),
+    "tar.gz": lambda around: in_tar(around / "own.tar.gz", IMAGES.items()),
+    "zip": lambda around: in_zip(around / "own.zip", IMAGES),
+}
+
+
+@pytest.mark.parametrize("kind", INSIDE)
 def test_the_error_for_a_folder_proposes_the_data_set_inside(tmp_path: Path, kind: str) -> None:
     around = tmp_path / "around"
     around.mkdir()
-    if kind == "npz":
-        meant = saved(around, arrays())
-    elif kind == "folder":
-        meant = in_folder(around / "own", {"train/a/0.png": b"", "test/a/0.png": b""})
-    else:
-        (around / "own.npy").write_bytes(b"")
-        assert "put the arrays into one file with numpy" in refusal(partial(load, path=around))
-        with tarfile.open(around / "own.tar", "w"):
-            pass
-        return
-    assert refusal(partial(load, path=around)).endswith(f"; did you mean {str(meant)!r}?")
+    inner = INSIDE[kind](around)
+    assert refusal(partial(load, path=around)).endswith(f"; did you mean {str(inner)!r}?")
 
 
-# Arrays by other names
+@pytest.mark.parametrize("kind", ["npz", "folder"])
+def test_an_archive_is_proposed_after_all_else(tmp_path: Path, kind: str) -> None:
+    around = in_folder(tmp_path / "around", {"a.tar.gz": b"", "b.zip": b""})
+    inner = INSIDE[kind](around)
+    assert refusal(partial(load, path=around)).endswith(f"; did you mean {str(inner)!r}?")
 
 
-MEANINGS = {
-    **dict.fromkeys(("X_train", "train_x", "trainX", "x_tr", "train_images"), ("x", "train")),
-    **dict.fromkeys(("train_data", "imgs_train", "TRAIN_FEATURES"), ("x", "train")),
-    **dict.fromkeys(("Y_train", "train_labels", "trainLabels", "y_tr"), ("y", "train")),
-    **dict.fromkeys(("x_val", "test_images", "Xtest", "x_te"), ("x", "test")),
-    **dict.fromkeys(("y_valid", "test_labels", "testTargets"), ("y", "test")),
-    **dict.fromkeys(("x", "X", "images", "data", "inputs"), ("x", None)),
-    **dict.fromkeys(("y", "labels", "target", "classes"), ("y", None)),
-    **dict.fromkeys(("arr_0", "weights", "mean"), (None, None)),
-} | {"Xtest": (None, None)}
-
-
-@pytest.mark.parametrize("name", MEANINGS)
-def test_a_name_means_inputs_or_targets_of_a_part(name: str) -> None:
-    assert meaning(name) == MEANINGS[name]
-
-
-def renamed(**names: str) -> dict[str, Array]:
-    return {names.get(key, key): array for key, array in arrays().items() if names.get(key, key)}
-
-
-@pytest.mark.parametrize(
-    "name", ["X_train", "train_x", "x", "images", "train_images", "data", "xtrain", "x_trian"]
-)
-@pytest.mark.parametrize("targets", ["y_train", "Y_train", "train_labels"])
-def test_inputs_by_another_name_are_proposed_and_never_the_targets(
-    tmp_path: Path, name: str, targets: str
+@pytest.mark.parametrize("names", [("x.npy",), ("x_train.npy", "y_train.npy"), ("a.npy", "b.txt")])
+def test_the_error_for_a_folder_of_arrays_says_how_to_put_them_into_one_file(
+    tmp_path: Path, names: tuple[str, ...]
 ) -> None:
-    content = renamed(x_train=name, y_train=targets)
-    text = refusal(partial(load, path=saved(tmp_path, content)))
-    assert f"did you mean {name!r}" in text
-    assert f"{targets!r} for 'x_train'" not in text
-    assert f"it holds {name} uint8 (6, 2, 2), {targets} uint8 (6,)" in text
+    path = in_folder(tmp_path / "own", dict.fromkeys(names, b""))
+    assert "put the arrays into one file with numpy" in refusal(partial(load, path=path))
 
 
-@pytest.mark.parametrize("names", [("Y_train", ""), ("train_labels", ""), ("y", "labels")])
-def test_targets_are_never_proposed_for_missing_inputs(
-    tmp_path: Path, names: tuple[str, str]
-) -> None:
-    extra = {name: arrays()["y_train"] for name in names if name}
-    text = refusal(partial(load, path=saved(tmp_path, renamed(x_train="") | extra)))
-    assert "the array 'x_train' is missing; it holds y_train" in text
+ZIPS: dict[str, tuple[dict[str, bytes], bool]] = {
+    "arrays": ({"x_train.npy": b"", "deep/x.npy": b""}, True),
+    "folders of arrays": ({"train/": b"", "train/x.npy": b"", "test/x.npy": b""}, True),
+    "arrays and notes": ({"x_train.npy": b"", "readme.txt": b""}, True),
+    "nothing": ({}, True),
+    "tree": (IMAGES, False),
+    "tree and an array": (IMAGES | {"features.npy": b""}, False),
+    "tree with an array inside": ({f"own/{n}": b"" for n in (*IMAGES, "train/x.npy")}, False),
+    "tables": ({"a.csv": b""}, False),
+}
 
 
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        ({"x": 0, "y": 0}, "split 'x' and 'y' into training and test arrays"),
-        ({"data": 0, "target": 0}, "split 'data' and 'target' into training and test arrays"),
-        ({"arr_0": 0, "arr_1": 0}, "arrays need their names: numpy.savez_compressed(path, x_train"),
-        (
-            {"X_train": 0, "X_test": 0},
-            "did you mean 'X_train' for 'x_train', 'X_test' for 'x_test'",
-        ),
-        ({"weights": 0}, "are missing; it holds weights int64 ()"),
-    ],
-)
-def test_the_error_says_how_to_split_or_name_arrays(
-    tmp_path: Path, content: dict[str, int], said: str
-) -> None:
-    made = {name: np.array(value) for name, value in content.items()}
-    assert said in refusal(partial(load, path=saved(tmp_path, made)))
-
-
-@pytest.mark.parametrize("count", [11, 500, 3000])
-def test_ten_of_many_arrays_are_named(tmp_path: Path, count: int) -> None:
-    content: dict[str, Array] = {f"a{i}": np.zeros(1) for i in range(count)}
-    text = refusal(partial(load, path=saved(tmp_path, content)))
-    assert text.endswith(f"a9 float64 (1,) and {count - 10:,} more")
-    assert len(text) < 600
-
-
-@pytest.mark.parametrize(
-    ("count", "text"), [(0, ""), (1, "0"), (3, "0, 1, 2"), (5, "0, 1, 2 and 2 more")]
-)
-def test_a_list_says_how_many_more_there_are(count: int, text: str) -> None:
-    assert listed(range(count), 3) == text
+@pytest.mark.parametrize("name", ZIPS)
+def test_a_zip_of_images_is_not_taken_for_an_npz(tmp_path: Path, name: str) -> None:
+    files, expected = ZIPS[name]
+    assert npz.is_npz(in_zip(tmp_path / "own.zip", files)) == expected

@@ -89,8 +89,17 @@ def test_the_test_files_alone_are_enough_for_a_test_set(
     tests = {key: array for key, array in arrays().items() if key.endswith("_test")}
     folder = idx_folder(tmp_path / "own", tests, spelling)
     data = load(path=folder, tests_only=True)
-    assert data.summary == "own: 2 test examples of 2x2, 4 classes"
+    assert data.summary == "own: 2 test examples of 2x2, 2 classes"
     assert "train-images-idx3-ubyte[.gz] is missing" in refusal(partial(load, path=folder))
+
+
+@pytest.mark.parametrize("prefix", ["emnist-letters-", "emnist-balanced-", "my."])
+def test_the_error_for_idx_files_of_other_names_says_how_to_rename_them(
+    tmp_path: Path, prefix: str
+) -> None:
+    folder = idx_folder(tmp_path / "own", arrays(), lambda name: f"{prefix}{name}.gz")
+    text = refusal(partial(load, path=folder))
+    assert text.endswith(f": leave {prefix!r} out of the names of the four IDX files")
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion", "x"])

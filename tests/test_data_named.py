@@ -106,7 +106,16 @@ def test_a_missing_file_is_answered_with_the_nearest_beside_it(tmp_path: Path) -
     saved(tmp_path, arrays())
     assert "did you mean 'own.npz'?" in refusal(lambda: load(path=tmp_path / "owm.npz"))
     assert "no folder" in refusal(lambda: load(path=tmp_path / "absent" / "own.npz"))
-    assert "no such file" in refusal(lambda: load(path="~nobody-of-this-name/own.npz"))
+
+
+@pytest.mark.parametrize("hidden", [".npm", ".npz", ".x.npz"])
+def test_nothing_hidden_is_proposed_for_a_missing_file(tmp_path: Path, hidden: str) -> None:
+    (tmp_path / hidden).mkdir()
+    assert "did you mean" not in refusal(lambda: load(path=tmp_path / "x.npz"))
+
+
+def test_the_home_of_an_unknown_user_is_no_folder() -> None:
+    assert "there is no user" in refusal(lambda: load(path="~nobody-of-this-name/own.npz"))
 
 
 def test_a_folder_without_idx_files_is_answered_with_its_npz(tmp_path: Path) -> None:

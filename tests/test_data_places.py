@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pwd
 import stat
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,9 +17,9 @@ from click.testing import CliRunner
 
 import cli
 from protocol import DataError
-from tests.data_help import refusal
+from tests.data_help import put, refusal
 from tests.data_pictures import in_tar, tree
-from workers.data import catalogue, load, places
+from workers.data import catalogue, cifar, load, mnist, places
 
 
 @pytest.fixture
@@ -67,7 +69,58 @@ def test_a_folder_that_is_not_private_is_never_the_cache(homeless: Path, taken: 
         folder.chmod(0o777)
     text = refusal(lambda: places.cache("images"))
     assert text.startswith(f"{folder}: ")
-    assert text.endswith("set DNI_CACHE to another folder")
+    assert text.endswith("set DNI_CACHE to a folder that is yours")
+
+
+def take(homeless: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """Let there be no cache for a user without a home."""
+
+    def nowhere() -> NoReturn:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    if how == "open":
+        (homeless / f"dni-cache-{os.getuid()}").mkdir(mode=0o777)
+        (homeless / f"dni-cache-{os.getuid()}").chmod(0o777)
+    elif how == "file":
+        (homeless / f"dni-cache-{os.getuid()}").write_bytes(b"")
+    else:
+        monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+
+
+@pytest.mark.parametrize("how", ["open", "file", "nowhere"])
+@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+def test_without_a_cache_all_but_a_download_works(
+    homeless: Path, monkeypatch: pytest.MonkeyPatch, how: str, name: str
+) -> None:
+    take(homeless, monkeypatch, how)
+    shown = CliRunner().invoke(cli.main, ["data", "list", "--json"])
+    assert shown.exit_code == 0, shown.output
+    path = in_tar(homeless / "own.tar", tree().items())
+    for _ in range(2):
+        assert load(path=path).classes == 2
+    monkeypatch.setattr(mnist, "MIRRORS", ())
+    monkeypatch.setattr(cifar, "MIRRORS", ())
+    text = refusal(lambda: load(name))
+    assert text.endswith("set DNI_CACHE to a folder that is yours")
+
+
+@pytest.mark.parametrize("how", ["open", "file", "nowhere"])
+def test_data_that_are_there_do_not_need_a_cache(
+    homeless: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    take(homeless, monkeypatch, how)
+    put(homeless / "data" / "mnist", {file.name: b"" for file in mnist.FILES.values()})
+    put(homeless / "data" / "cifar10", {cifar.FORMS[0].archive: b""})
+    monkeypatch.setenv("DNI_DATA", str(homeless / "data"))
+    for name, place in (("mnist", mnist.find()), ("cifar10", cifar.find())):
+        assert place is not None
+        assert place.is_relative_to(homeless / "data" / name)
+        assert "unset DNI_DATA" in refusal(partial(load, name))
+
+
+@pytest.mark.parametrize("text", ["", "a\0b"])
+def test_what_cannot_be_a_path_is_a_data_error(text: str) -> None:
+    assert refusal(lambda: load(path=text)) == f"data.path: {text!r} cannot be a path"
 
 
 @pytest.mark.parametrize("below", ["", "data", "a/b"])
@@ -92,8 +145,8 @@ def test_the_tilde_of_an_unknown_user_is_a_data_error(
     monkeypatch.setenv(key, text)
     with pytest.raises(DataError) as caught:
         catalogue()
-    assert str(caught.value).startswith(f"{key}: {text!r}: ")
-    assert str(caught.value).endswith("give the full path")
+    assert str(caught.value).startswith(f"{key}: {text}: there is no user ")
+    assert str(caught.value).endswith("give the path in full")
     shown = CliRunner().invoke(cli.main, ["data", "list"])
     assert shown.exit_code == 2
     assert isinstance(shown.exception, SystemExit)
@@ -103,9 +156,9 @@ def test_a_tilde_without_a_home_is_a_data_error(
     homeless: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DNI_DATA", "~/data")
-    assert refusal(catalogue).startswith("DNI_DATA: '~/data': ")
+    assert refusal(catalogue).startswith("DNI_DATA: ~/data: HOME is not set")
     monkeypatch.delenv("DNI_DATA")
     assert refusal(lambda: load(path="~/own.npz")).startswith(
-        "data.path: '~/own.npz': no such file"
+        "data.path: ~/own.npz: HOME is not set"
     )
     assert [*homeless.glob("~*")] == []

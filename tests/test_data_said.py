@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from safetensors.numpy import load_file, save_file
 
 import cli
 from coordinator.options import ENGINES
@@ -88,9 +89,28 @@ def test_in_python_the_callback_gets_the_lines_and_nothing_is_printed(
     assert capfd.readouterr() == ("", "")
 
 
-def test_evaluate_prints_notes_on_standard_error() -> None:
+@pytest.mark.parametrize("largest", [3, 16, 255])
+def test_evaluate_prints_notes_on_standard_error(folder: Path, largest: int) -> None:
     dni("run", "net.toml", "--engine", "inline", "--run-dir", "run")
+    saved(folder, arrays(x_test=np.full((2, 2, 2), float(largest))))
     ran = dni("evaluate", "run", "--json")
     assert json.loads(ran.stdout)["judged"] == 2
     (line,) = ran.stderr.splitlines()
-    assert line.startswith(NOTE)
+    assert line.startswith(f"note: x_test holds floats from {largest} to {largest}, which are not")
+
+
+@pytest.mark.parametrize("size", [1e30, 3e38])
+def test_a_loss_that_is_not_finite_gives_a_note_and_no_number(folder: Path, size: float) -> None:
+    dni("run", "net.toml", "--engine", "inline", "--run-dir", "run")
+    x = np.full((2, 2, 2), size, np.float32) * np.array([1, -1], np.float32)
+    saved(folder, arrays(x_test=x))
+    weights = folder / "run" / "weights" / "layer0.safetensors"
+    huge = {name: array * np.float32(1e10) for name, array in load_file(weights).items()}
+    save_file(huge, weights)
+    ran = dni("evaluate", "run", "--json")
+    assert json.loads(ran.stdout)["test_loss"] is None
+    assert "the loss is " in ran.stderr
+    assert "Warning" not in ran.stderr
+    shown = dni("evaluate", "run")
+    assert "loss -" in shown.stdout
+    assert "nan" not in shown.stdout

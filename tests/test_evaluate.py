@@ -1,55 +1,21 @@
-"""`dni evaluate` needs a test set that fits the run, and weights that fit the pipeline."""
+"""`dni evaluate` needs a test set that fits the run, and nothing of its training set."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
 
-from cli import evaluate, run
-from protocol import DataError, RunError, UserError, read_pipeline
+from cli import evaluate
+from protocol import DataError
 from tests.data_help import Array, idx_folder, saved
 from tests.data_pictures import in_folder, in_tar, picture
-from workers.data import digits
+from tests.evaluate_help import NET, TESTS, WHOLE, X, Y, judged, refusal, trained
+from workers.data import digits, idx
 
 pytestmark = pytest.mark.usefixtures("own_folders")
-
-NET = """\
-rule = "backprop"
-[data]
-path = "d.npz"
-batch = 20
-[train]
-steps = 6
-[[layer]]
-modules = ["linear 16", "batchnorm", "relu"]
-[[layer]]
-modules = ["linear 16", "relu"]
-[[layer]]
-modules = ["linear 3"]
-"""
-RNG = np.random.default_rng(2)
-X = RNG.integers(0, 200, (60, 8, 8), np.uint8)
-Y = np.arange(60) % 3
-TESTS: dict[str, Array] = {"x_test": X[40:], "y_test": Y[40:]}
-WHOLE: dict[str, Array] = {"x_train": X[:40], "y_train": Y[:40], **TESTS}
-
-
-def trained(folder: Path, *words: str, text: str = NET) -> Path:
-    """The folder of a run on the arrays `WHOLE`."""
-    if not (folder / "d.npz").exists():
-        saved(folder, WHOLE).rename(folder / "d.npz")
-    (folder / "net.toml").write_text(text, "utf-8")
-    pipeline = read_pipeline(folder / "net.toml", words)
-    result = run(pipeline, engine="inline", run_dir=folder / "run")
-    assert result.end.outcome == "completed", result.end
-    return result.folder
 
 
 @pytest.fixture(scope="module")
@@ -58,18 +24,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     trained(folder)
     return folder
-
-
-def judged(folder: Path, path: Path, *words: str) -> tuple[float, int, int]:
-    found = evaluate(folder / "run", (f"data.path={path}", *words))
-    return found.loss, found.errors, found.judged
-
-
-def refusal(call: Callable[[], object], kind: type[UserError]) -> str:
-    with pytest.raises(kind) as caught:
-        call()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 # The test set
@@ -105,6 +59,53 @@ def test_a_test_set_alone_is_enough(
 ) -> None:
     expected = judged(folder, folder / "d.npz")
     assert judged(folder, made(tmp_path)) == pytest.approx(expected)
+
+
+BAD_TRAINING: dict[str, dict[str, Array]] = {
+    "other labels": {"y_train": Y[:40] * 100},
+    "negative labels": {"y_train": Y[:40] - 5},
+    "float labels": {"y_train": Y[:40] * 1.0},
+    "text labels": {"y_train": np.array(["a", "b"] * 20)},
+    "objects": {"x_train": np.array([None, {}])},
+    "another width": {"x_train": X[:40, :3]},
+    "another length": {"y_train": Y[:7]},
+    "another dtype": {"x_train": X[:40] / 7},
+    "not a number": {"x_train": np.full((40, 8, 8), np.nan)},
+    "none": {"x_train": X[:0], "y_train": Y[:0]},
+    "half": {"x_train": X[:40]},
+}
+
+
+@pytest.mark.parametrize("name", BAD_TRAINING)
+def test_the_training_set_is_not_looked_at(folder: Path, tmp_path: Path, name: str) -> None:
+    path = saved(tmp_path, WHOLE | BAD_TRAINING[name])
+    told: list[str] = []
+    found = evaluate(folder / "run", (f"data.path={path}",), told.append)
+    assert (found.loss, found.errors, found.judged) == judged(folder, folder / "d.npz")
+    assert told == []
+
+
+@pytest.mark.parametrize("key", ["x_train", "y_train"])
+@pytest.mark.parametrize("content", [b"", b"text", b"\0\0\x08\1\0\0\0\2\1"])
+def test_broken_files_of_the_training_set_are_not_read(
+    folder: Path, tmp_path: Path, key: str, content: bytes
+) -> None:
+    expected = judged(folder, as_idx(tmp_path))
+    (tmp_path / "idx" / idx.NAMES[key]).write_bytes(content)
+    assert judged(folder, tmp_path / "idx") == expected
+
+
+@pytest.mark.parametrize("broken", [b"", b"text", picture(X[0])[:40], picture(X[0][:3])])
+@pytest.mark.parametrize("packed", [False, True])
+def test_broken_images_of_the_training_set_are_not_decoded(
+    folder: Path, tmp_path: Path, broken: bytes, packed: bool
+) -> None:
+    files = images() | {f"train/{kind}/0.png": broken for kind in "abc"}
+    if packed:
+        path = in_tar(tmp_path / "tree.tar", files.items())
+    else:
+        path = in_folder(tmp_path / "tree", files)
+    assert judged(folder, path) == pytest.approx(judged(folder, folder / "d.npz"))
 
 
 @pytest.mark.parametrize("count", [1, 3, 19])
@@ -195,111 +196,3 @@ def test_a_test_set_of_another_dtype_gives_a_note(folder: Path, tmp_path: Path, 
     assert told[0].startswith(f"note: x_test is {np.dtype(kind)}, ")
     if kind == "f4":
         assert found.errors == judged(folder, folder / "d.npz")[1]
-
-
-# The weights
-
-
-def changed(folder: Path, tmp_path: Path, change: Callable[[dict[str, Array]], object]) -> Path:
-    """A copy of the run whose layer 1 is changed; returns its weights' file."""
-    shutil.copytree(folder / "run", tmp_path / "run")
-    path = tmp_path / "run" / "weights" / "layer1.safetensors"
-    with safe_open(path, "numpy") as file:
-        facts = file.metadata()
-    content: dict[str, Any] = load_file(path)
-    change(content)
-    save_file(content, path, facts)
-    return path
-
-
-W, B = "0.linear.weight", "0.linear.bias"
-
-
-def with_value(value: float) -> Callable[[dict[str, Array]], object]:
-    def change(c: dict[str, Array]) -> None:
-        c[W] = c[W].copy()
-        c[W].flat[3] = value
-
-    return change
-
-
-SPOILED: dict[str, tuple[Callable[[dict[str, Array]], object], str]] = {
-    "float64": (lambda c: c.update({W: c[W].astype("f8")}), f"{W} is float64 (16, 16); the pipel"),
-    "float16": (lambda c: c.update({B: c[B].astype("f2")}), f"{B} is float16 (16,); the pipeline"),
-    "int32": (lambda c: c.update({W: c[W].view("i4")}), "needs float32 (16, 16)"),
-    "shape": (lambda c: c.update({W: c[W][:5]}), f"{W} is float32 (5, 16); the pipeline needs"),
-    "turned": (lambda c: c.update({B: c[B][None]}), f"{B} is float32 (1, 16); the pipeline needs"),
-    "missing": (lambda c: c.pop(W), f"{W} is missing; the pipeline needs float32 (16, 16)"),
-    "empty": (lambda c: c.clear(), f"{W} is missing"),
-    "more": (lambda c: c.update({"3.linear.weight": c[W]}), "holds 3.linear.weight, which the pip"),
-    "strange": (lambda c: c.update(a=c[W], b=c[W]), "holds a, b, which the pipeline has not; it"),
-    "nan": (with_value(np.nan), f"{W} holds NaN or infinity"),
-    "infinity": (with_value(-np.inf), f"{W} holds NaN or infinity"),
-}
-
-
-@pytest.mark.parametrize("name", SPOILED)
-def test_weights_that_do_not_fit_are_refused_by_file_and_array(
-    folder: Path, tmp_path: Path, name: str
-) -> None:
-    change, said = SPOILED[name]
-    path = changed(folder, tmp_path, change)
-    text = refusal(lambda: judged(tmp_path, folder / "d.npz"), RunError)
-    assert text.startswith(f"{path}: ")
-    assert said in text
-
-
-def test_optimiser_state_is_not_needed(folder: Path, tmp_path: Path) -> None:
-    def change(content: dict[str, Array]) -> None:
-        for name in [name for name in content if name.startswith("optimizer.")]:
-            del content[name]
-
-    changed(folder, tmp_path, change)
-    assert judged(tmp_path, folder / "d.npz") == judged(folder, folder / "d.npz")
-
-
-@pytest.mark.parametrize(("there", "put"), [(1, 0), (0, 1), (2, 1)])
-def test_the_weights_of_another_layer_are_refused(
-    folder: Path, tmp_path: Path, there: int, put: int
-) -> None:
-    shutil.copytree(folder / "run", tmp_path / "run")
-    weights = tmp_path / "run" / "weights"
-    path = weights / f"layer{put}.safetensors"
-    shutil.copy(weights / f"layer{there}.safetensors", path)
-    text = refusal(lambda: judged(tmp_path, folder / "d.npz"), RunError)
-    assert text == f"{path}: holds the weights of 'layer{there}', not of layer{put}"
-
-
-@pytest.mark.parametrize("kept", [0, 5, 100, 0.5, 0.99])
-def test_a_truncated_weights_file_is_called_truncated(
-    folder: Path, tmp_path: Path, kept: float
-) -> None:
-    path = changed(folder, tmp_path, lambda content: content)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: int(kept if kept >= 1 else kept * len(whole))])
-    text = refusal(lambda: judged(tmp_path, folder / "d.npz"), RunError)
-    assert text.startswith(f"{path}: ")
-    assert text.endswith("the file is truncated or damaged")
-    path.unlink()
-    text = refusal(lambda: judged(tmp_path, folder / "d.npz"), RunError)
-    assert text == f"{path}: is not there; the run left no weights of this layer"
-
-
-@pytest.mark.parametrize(
-    ("key", "value"), [("shape", "none"), ("dtype", "wide"), ("scale", "large")]
-)
-def test_invalid_metadata_are_refused(folder: Path, tmp_path: Path, key: str, value: str) -> None:
-    shutil.copytree(folder / "run", tmp_path / "run")
-    path = tmp_path / "run" / "weights" / "layer0.safetensors"
-    with safe_open(path, "numpy") as file:
-        facts = file.metadata()
-    save_file(load_file(path), path, facts | {key: value})
-    text = refusal(lambda: judged(tmp_path, folder / "d.npz"), RunError)
-    assert text.startswith(f"{path}: its metadata cannot be read: ")
-
-
-def test_weights_without_metadata_are_accepted(folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(folder / "run", tmp_path / "run")
-    for path in (tmp_path / "run" / "weights").iterdir():
-        save_file(load_file(path), path)
-    assert judged(tmp_path, folder / "d.npz") == judged(folder, folder / "d.npz")

@@ -141,6 +141,7 @@ def test_a_run_differs_from_itself_in_nothing(traced: Dni) -> None:
 
 WRONG: list[tuple[tuple[str, ...], list[str]]] = [
     (("stats", "nowhere"), ["nowhere", "no such folder"]),
+    (("stats", __file__), [__file__[:80], "is a file; give the folder of a run"]),
     (("stats", "."), ["holds no run"]),
     (("diff", "run", "nowhere"), ["nowhere"]),
     (("messages", "run", "--layer", "3"), ["--layer", "'3'", "0 … 2"]),

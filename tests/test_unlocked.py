@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from protocol import Activation, Core, Credit, DataMessage, Gradient, Mark, Send
+from protocol.saved import Saved
 from tests.network import DATA, Network, tiny
 from workers.build import build_cores
-from workers.evaluate import Saved, evaluate
+from workers.evaluate import evaluate
 from workers.source import Source
 from workers.unlocked import REMEMBERED, Unlocked, UnlockedHidden, UnlockedTop
 

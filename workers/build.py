@@ -13,7 +13,8 @@ from typing import Final
 import numpy as np
 
 from protocol import Core, Pipeline, SpecError
-from protocol.facts import Facts, sized
+from protocol.facts import CLASS_NAMES, Facts, sized, usable_names
+from protocol.plain import json_text
 from workers.data import Augment, Dataset
 from workers.fit import MAX_BYTES, condition, layer_modules
 from workers.layer import Layer
@@ -34,8 +35,7 @@ _INPUTS: Final = 3
 
 def facts_of(data: Dataset) -> Facts:
     """What is to be known of a loaded data set."""
-    y = (data.y_train, data.y_test)
-    labels = np.unique(np.concatenate(y)) if data.labelled else np.empty(0, np.int64)
+    labels = data.labels
     return Facts(
         shape=data.shape,
         dtype=data.x_train.dtype.str,
@@ -45,7 +45,8 @@ def facts_of(data: Dataset) -> Facts:
         examples=len(data.x_train),
         tests=len(data.x_test),
         labels=tuple(labels[:LABELS].tolist()),
-        distinct=len(labels),
+        distinct=len(labels) or len(data.maybe_labels),
+        class_names=usable_names(data.class_names),
     )
 
 
@@ -70,6 +71,8 @@ def build_layer(pipeline: Pipeline, facts: Facts, index: int) -> Layer:
         raise SpecError(f"layer[{index}]: more memory than there is: {error}") from None
     if index == 0:
         layer.data_facts = {"shape": sized(facts.shape), "dtype": facts.dtype, "scale": facts.scale}
+        if facts.class_names:
+            layer.data_facts[CLASS_NAMES] = json_text(facts.class_names)
     return layer
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from protocol import Pipeline, SpecError
 from protocol.facts import Facts
 from workers.data import Augment, Dataset, channels_first, renumbering
+from workers.data.listing import listed
 from workers.nn import BatchNorm, Module, Shape, modules
 from workers.synthetic import input_modules, model_modules
 
@@ -21,6 +22,9 @@ MAX_BYTES: Final = 1 << 31
 """The largest array that a message may hold."""
 _OF_IMAGES: Final = {"conv", "maxpool", "avgpool", "batchnorm"}
 _OF_ROWS: Final = {"linear", "flatten"}
+_CAST: Final = (
+    "if y holds class numbers, save them as integers, y.astype('int64'), and use 'cross-entropy'"
+)
 
 
 def fitted(pipeline: Pipeline, shape: Shape) -> list[list[Module]]:
@@ -95,13 +99,18 @@ def _check_outputs(pipeline: Pipeline, facts: Facts, shape: Shape) -> None:
     width, needed = math.prod(shape), facts.classes
     if len(shape) != 1:
         raise SpecError(f"{key}: the last layer gives {shape}, not a row of numbers; add 'flatten'")
+    outputs = f"{width} output" if width == 1 else f"{width} outputs"
     if facts.labelled and width < needed:
-        raise SpecError(f"{key}: the last layer has {width} outputs, but {_labels(facts)}")
+        raise SpecError(f"{key}: the last layer has {outputs}, but {_labels(facts, width)}")
     if not facts.labelled and width != needed:
-        raise SpecError(f"{key}: the last layer has {width} outputs for {needed} target values")
+        values = "1 target value" if needed == 1 else f"{needed} target values"
+        cast = f"; {_CAST}" if facts.distinct else ""
+        raise SpecError(
+            f"{key}: the last layer has {outputs} for {values}; end it with 'linear {needed}'{cast}"
+        )
 
 
-def _labels(facts: Facts) -> str:
+def _labels(facts: Facts, width: int) -> str:
     """What the labels are, and what to do where the last layer has too few outputs."""
     last = facts.classes - 1
     if not facts.labels or facts.distinct == facts.classes:
@@ -114,10 +123,8 @@ def _labels(facts: Facts) -> str:
         first = ", ".join(map(str, facts.labels))
         more = f", … {last}" if facts.distinct > len(facts.labels) else ""
         what = f"labels are not consecutive ({first}{more})"
-    return (
-        f"{what}; number the {facts.distinct} classes from 0: {mend}, and end it with "
-        f"'linear {facts.distinct}'"
-    )
+    end = "" if width == facts.distinct else f", and end it with 'linear {facts.distinct}'"
+    return f"{what}; number the {facts.distinct} classes from 0: {mend}{end}"
 
 
 def _check_batchnorm(pipeline: Pipeline, facts: Facts, made: Sequence[Sequence[Module]]) -> None:
@@ -170,7 +177,10 @@ def notes(pipeline: Pipeline, data: Dataset) -> list[str]:
     found = [*data.notes]
     if reads_images(pipeline) or pipeline.data.augment:
         found += filter(None, [channels_first(data.shape)])
-    if pipeline.train.loss == "binary-cross-entropy" and not data.labelled:
+    values, loss = data.maybe_labels, pipeline.train.loss
+    if len(values) and not (loss == "binary-cross-entropy" and values[-1] <= 1):
+        found.append(f"y_train holds {listed(f'{v:g}' for v in values)} as target values; {_CAST}")
+    if loss == "binary-cross-entropy" and not data.labelled:
         low, high = float(np.min(data.y_train)), float(np.max(data.y_train))
         if low < 0 or high > 1:
             found.append(

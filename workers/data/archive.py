@@ -6,13 +6,16 @@ held at a time than one member of bounded size, however much the archive decompr
 
 from __future__ import annotations
 
+import os
+import stat
 import tarfile
 import textwrap
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from posixpath import normpath
 from typing import BinaryIO, Final, TypeVar, cast
 
 from protocol.errors import DataError
@@ -28,22 +31,36 @@ HEAD: Final = 16
 _SLACK: Final = 1 << 20  # bytes of headers and padding around a member
 _ENCRYPTED: Final = 1  # a flag of a zip's member
 _MAGIC: Final = slice(257, 262)
+_LONGEST_PATH: Final = 4096
+_LOST: Final = (
+    "is a link to what is not in the archive",
+    "pack the archive again with the files themselves, as tar --dereference does",
+)
 
 
 class Unreadable(Exception):  # noqa: N818  the caller collects these and raises one DataError
-    """Why a file cannot be used as an image; the text continues a sentence that names the file."""
+    """Why a file cannot be used as an image; the text continues a sentence that names the file.
+
+    `mend` says what to do with "it", or with "them" where there are several, in the place of `{}`.
+    """
+
+    def __init__(self, reason: str, mend: str = "repair or remove {}") -> None:
+        super().__init__(reason)
+        self.mend = mend
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
     """A file or folder; its content can be read once, before the next member is asked for.
 
-    Reading raises Unreadable, or DataError where the whole archive is broken.
+    `target` is the path in the archive that a link leads to, else None. Reading raises Unreadable,
+    or DataError where the whole archive is broken.
     """
 
     name: str
     folder: bool
     _read: Callable[[int], bytes]
+    target: str | None = None
 
     def read(self) -> bytes:
         """The whole content of a file."""
@@ -61,17 +78,83 @@ def is_tar(path: Path) -> bool:
 
 
 def members(path: Path) -> Iterator[Member]:
-    """The files and folders in the archive at `path`, in its order: a zip, or a tar that may be
-    compressed by gzip or xz.
+    """The files and folders in a zip, or in a tar that may be compressed by gzip or xz.
 
-    Links and devices are passed over. Raises DataError, as do the reads of a Member, for an archive
-    that is broken, has more than `MOST` members or one of more than `LARGEST` bytes.
+    Links come last, as the files in the archive that they lead to. To read a link that leads
+    elsewhere, or a device, raises Unreadable. Raises DataError, as do the reads of a Member, for an
+    archive that is broken, has more than `MOST` members or one of more than `LARGEST` bytes.
     """
-    found = _zipped(path) if zipfile.is_zipfile(path) else _tarred(path)
+    walk = _zipped if zipfile.is_zipfile(path) else _tarred
+    yield from _counted(path, _followed(partial(walk, path), path))
+
+
+def _counted(path: Path, found: Iterable[T]) -> Iterator[T]:
     for number, member in enumerate(found):
         if number == MOST:
             raise DataError(f"{path}: has more than {MOST} members")
         yield member
+
+
+def _followed(walk: Callable[[], Iterator[Member]], path: Path) -> Iterator[Member]:
+    """The members that `walk` gives, and then, in a second walk, the links among them."""
+    links: dict[str, str] = {}
+    for member in _counted(path, walk()):
+        if member.target is None:
+            yield member
+        else:
+            links[normpath(member.name)] = member.target
+    if not links:
+        return
+    names = _by_end(links)
+    lost = {*names}
+    for member in walk():
+        if member.target is None and not member.folder:
+            reached = _leading_to(normpath(member.name), names)
+            lost -= reached.keys()
+            yield from _copies(member, [name for found in reached.values() for name in found])
+    for end in sorted(lost):
+        for name in names[end]:
+            if not name.startswith(f"{end}/"):  # a link to a folder that it is in
+                yield Member(name, False, partial(_unreadable, *_LOST))
+
+
+def _by_end(links: Mapping[str, str]) -> dict[str, list[str]]:
+    """The names of `links` by what they lead to, also as they are in folders that links lead to."""
+    names: dict[str, list[str]] = {}
+    for name in links:
+        names.setdefault(_end(name, links), []).append(name)
+    for name in links:
+        if (end := _end(name, links)) not in links:  # else links in a circle
+            names[end] += [other for more in _leading_to(name, names).values() for other in more]
+    return names
+
+
+def _end(name: str, links: Mapping[str, str]) -> str:
+    """Where the link `name` leads, over other links; links in a circle lead to one of them."""
+    seen = {name}
+    while (name := links[name]) in links and name not in seen:
+        seen.add(name)
+    return name
+
+
+def _leading_to(file: str, names: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """The names that links, which are `names` by their ends, give to the path `file`, by end."""
+    reached = {file: names[file]} if file in names else {}
+    for folder in map(str, PurePosixPath(file).parents):
+        outside = [name for name in names.get(folder, ()) if not name.startswith(f"{folder}/")]
+        if outside and folder != ".":
+            reached[folder] = [f"{name}{file.removeprefix(folder)}" for name in outside]
+    return reached
+
+
+def _copies(member: Member, names: list[str]) -> Iterator[Member]:
+    content = member.read() if names else b""
+    for name in names:
+        yield Member(name, False, lambda size: content if size < 0 else content[:size])
+
+
+def _unreadable(reason: str, mend: str, _: int) -> bytes:
+    raise Unreadable(reason, mend)
 
 
 def _tarred(path: Path) -> Iterator[Member]:
@@ -81,10 +164,25 @@ def _tarred(path: Path) -> Iterator[Member]:
             while found := _sound(path, tar.next):
                 tar.members = []  # type: ignore[attr-defined]  # or it remembers every one
                 _refuse_large(path, found.name, found.size)
-                name = found.name.removeprefix("./")
-                if found.isreg() or found.isdir():
-                    yield Member(name, found.isdir(), partial(_extracted, tar, found, path))
+                yield _of_tar(tar, found, path)
                 metered.refill()
+
+
+def _of_tar(tar: tarfile.TarFile, found: tarfile.TarInfo, path: Path) -> Member:
+    name = found.name.removeprefix("./")
+    if found.isreg() or found.isdir():
+        return Member(name, found.isdir(), partial(_extracted, tar, found, path))
+    target = None
+    if found.islnk():
+        target = normpath(found.linkname)
+    elif found.issym():
+        target = _linked(name, found.linkname)
+    return Member(name, False, partial(_unreadable, "is no file", "remove {}"), target)
+
+
+def _linked(name: str, target: str) -> str:
+    """The path in the archive of the `target` of the symbolic link `name`."""
+    return normpath(f"{PurePosixPath(name).parent}/{target}" if target[:1] != "/" else target)
 
 
 def _extracted(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path, size: int) -> bytes:
@@ -97,7 +195,10 @@ def _zipped(path: Path) -> Iterator[Member]:
         for found in packed.infolist():
             _refuse_large(path, found.filename, found.file_size)
             name = found.filename.replace("\\", "/").removeprefix("./")  # zips made on Windows
-            yield Member(name, found.is_dir(), partial(_unzipped, packed, found, path))
+            target = None
+            if stat.S_ISLNK(found.external_attr >> 16):
+                target = _linked(name, os.fsdecode(_unzipped(packed, found, path, _LONGEST_PATH)))
+            yield Member(name, found.is_dir(), partial(_unzipped, packed, found, path), target)
 
 
 def _unzipped(packed: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path, size: int) -> bytes:

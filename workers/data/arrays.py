@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocol.errors import DataError
+from workers.data.notes import UNIQUE
 
 _LAST_LABEL = 2**31 - 2
 
@@ -20,7 +21,7 @@ def inputs(raw: NDArray[np.generic], label: str) -> NDArray[np.generic]:
     Raises DataError, which starts with `label`, for any other dtype, for NaN or infinity,
     and for arrays without examples or features.
     """
-    _refuse_dtype(raw, label)
+    _refuse_dtype(raw, label, "save numbers, such as columns of 0 and 1 for words")
     _refuse_empty(raw, label)
     if raw.ndim < 2:
         raise DataError(
@@ -39,7 +40,7 @@ def targets(raw: NDArray[np.generic], label: str) -> NDArray[np.generic]:
     `(n, k)` are the targets 0 and 1 of several labels an example.
     Raises DataError, which starts with `label`, for anything else.
     """
-    _refuse_dtype(raw, label)
+    _refuse_dtype(raw, label, f"number the classes: {UNIQUE}")
     _refuse_empty(raw, label)
     if raw.ndim > 2:
         raise DataError(f"{label}: shape {raw.shape} has too many axes; reshape it to (n, k)")
@@ -66,13 +67,9 @@ def _labels(raw: NDArray[np.generic], label: str) -> NDArray[np.generic]:
         )
     flat = raw.reshape(-1)
     low, high = int(flat.min()), int(flat.max())
-    if low < 0:
-        raise DataError(
-            f"{label}: holds the label {low}; number the classes from 0, as "
-            "numpy.unique(y, return_inverse=True)[1] does"
-        )
-    if high > _LAST_LABEL:
-        raise DataError(f"{label}: holds the label {high}; number the classes 0, 1, 2, ...")
+    if low < 0 or high > _LAST_LABEL:
+        odd = low if low < 0 else high
+        raise DataError(f"{label}: holds the label {odd}; number the classes from 0: {UNIQUE}")
     return flat.astype(np.int64, copy=False)
 
 
@@ -80,13 +77,9 @@ def _is_one_hot(raw: NDArray[np.generic]) -> bool:
     return bool((np.count_nonzero(raw, axis=1) == 1).all() and (np.max(raw, axis=1) == 1).all())
 
 
-def _refuse_dtype(raw: NDArray[np.generic], label: str) -> None:
+def _refuse_dtype(raw: NDArray[np.generic], label: str, mend: str) -> None:
     if raw.dtype.kind in "US":
-        raise DataError(
-            f"{label}: dtype {raw.dtype}: text cannot be trained on; number the classes: save "
-            "numpy.unique(y, return_inverse=True)[1], with y the training and test labels in one "
-            "array"
-        )
+        raise DataError(f"{label}: dtype {raw.dtype}: text cannot be trained on; {mend}")
     if raw.dtype.kind not in "biuf":
         raise DataError(
             f"{label}: dtype {raw.dtype} cannot be trained on; save integers, floats or booleans"

@@ -100,14 +100,14 @@ def load(
 
     `path` is an .npz of `x_train, y_train, x_test, y_test`, a folder of IDX files, a folder, tar or
     zip of images `train/<class>/*` and `test/<class>/*`, or CIFAR-10 in one of its forms. With
-    `tests_only` the training set at `path` may be missing. MNIST and CIFAR-10 are downloaded when
-    nowhere on the disk. Raises DataError.
+    `tests_only` the training set at `path` is not read, and may be missing. MNIST and CIFAR-10 are
+    downloaded when nowhere on the disk. Raises DataError.
     """
     if (name is None) == (path is None):
         given = "neither" if name is None else f"both {name!r} and {str(path)!r}"
         raise DataError(f"data: give either a name or a path; {given} was given")
     if path is not None:
-        return files.load(Path(path), tests_only)
+        return files.load(path, tests_only)
     try:
         known = _known(name)
     except DataError as error:

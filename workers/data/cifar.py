@@ -7,6 +7,7 @@ https://www.cs.toronto.edu/~kriz/cifar.html.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -56,8 +57,13 @@ def get(progress: Progress | None) -> Path:
 
 def find() -> Path | None:
     """The first archive or folder in $DNI_DATA/cifar10, $DNI_DATA and the cache."""
-    folders = (*places.given("cifar10"), places.cache("cifar10"))
-    return next((found for folder in folders if (found := inside(folder))), None)
+    return next((found for folder in _folders() if (found := inside(folder))), None)
+
+
+def _folders() -> Iterator[Path]:
+    yield from places.given("cifar10")
+    if kept := places.usable_cache("cifar10"):
+        yield kept
 
 
 def inside(folder: Path) -> Path | None:
@@ -84,7 +90,7 @@ def _obtain(progress: Progress | None) -> tuple[Path, Dataset]:
         try:
             return place, read(place, form)
         except DataError as error:
-            if places.cache("cifar10") not in (place, *place.parents):
+            if places.usable_cache("cifar10") not in (place, *place.parents):
                 raise DataError(f"{error}; replace it, or unset DNI_DATA") from error
     place = _download(FORMS[0], progress)
     return place, read(place, FORMS[0])

@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from protocol.errors import DataError
 from protocol.facts import summary
 from workers.data.arrays import inputs, storage, targets
-from workers.data.notes import of_inputs, of_labels
+from workers.data.listing import listed
+from workers.data.notes import of_inputs, of_labels, of_scales
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 TESTS = KEYS[2:]
+_FEW = 1000
+"""Different target values that may be class numbers."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,8 +29,9 @@ class Dataset:
     `classes`: number of classes, or `k` for float targets.
     `scale`: what the first layer multiplies integer inputs by (1.0 for floats).
     `notes`: one line for each thing about the data that a user should know before training.
+    `class_names`: the names of the classes, in the order of their numbers, where they have names.
 
-    The training set may have no examples where only the test set was asked for.
+    The training set has no examples where only the test set was asked for.
     """
 
     name: str
@@ -38,6 +42,7 @@ class Dataset:
     classes: int
     scale: float
     notes: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -50,11 +55,30 @@ class Dataset:
         return self.y_test.ndim == 1
 
     @property
+    def labels(self) -> NDArray[np.int64]:
+        """The class numbers that occur, in order; none where there are target values."""
+        if not self.labelled:
+            return np.empty(0, np.int64)
+        return np.union1d(self.y_train, self.y_test)
+
+    @property
+    def maybe_labels(self) -> NDArray[np.generic]:
+        """The target values that occur, in order, where they may be class numbers saved as floats:
+        one for each example, few and whole; else none."""
+        none = np.empty(0, np.float32)
+        if self.labelled or self.classes != 1 or not len(self.y_train):
+            return none
+        found = np.unique(self.y_train)
+        few = 1 < len(found) <= min(_FEW, len(self.y_train) / 2)
+        return found if few and found[0] >= 0 and (found == np.rint(found)).all() else none
+
+    @property
     def summary(self) -> str:
         """One line: `digits: 1,437 training and 360 test examples of 8x8, 10 classes`."""
         name = self.name if self.name.isprintable() else repr(self.name)
+        classes = len(self.labels) or self.classes
         counts = len(self.x_train), len(self.x_test)
-        return f"{name}: {summary(self.shape, self.classes, self.labelled, *counts)}"
+        return f"{name}: {summary(self.shape, classes, self.labelled, *counts)}"
 
 
 def build(
@@ -62,29 +86,34 @@ def build(
     arrays: Mapping[str, NDArray[np.generic]],
     source: str,
     notes: tuple[str, ...] = (),
+    class_names: tuple[str, ...] = (),
 ) -> Dataset:
     """The data set of the arrays named in `KEYS`; `source` names their file in errors.
 
-    Those of the training set may be missing: it then has no examples. `notes` says how the arrays
-    were read. Raises DataError for arrays that cannot be trained on, or that do not fit one
-    another.
+    Those of the training set may be missing; the training set then has no examples. `notes` says
+    how the arrays were read; `class_names` may hold the names of more classes than have examples.
+    Raises DataError for arrays that cannot be trained on, or that do not fit one another.
     """
     parts = [part for part in ("train", "test") if f"x_{part}" in arrays]
     x, y = {}, {}
     for part in parts:
         raw_x, raw_y = arrays[f"x_{part}"], arrays[f"y_{part}"]
         x[part] = inputs(raw_x, f"{source}: x_{part}")
-        _refuse_row(raw_y, len(raw_x), f"{source}: y_{part}")
+        _refuse_turned(raw_x, raw_y, part, source)
         y[part] = targets(raw_y, f"{source}: y_{part}")
         _same_count(x[part], y[part], part, source)
     if "train" in x:
         _same_inputs(arrays["x_train"], arrays["x_test"], source)
         _same_targets(y["train"], y["test"], source)
+        _same_numbers(y["train"], y["test"], source)
     else:
         x["train"], y["train"] = x["test"][:0], y["test"][:0]
     scale = _scale(arrays[f"x_{parts[0]}"])
-    looked_at = parts if x["test"].dtype.kind == "f" else parts[:1]
+    # The scale of integers is that of the training set.
+    looked_at = [part for part in parts if part == "train" or x[part].dtype.kind == "f"]
     odd = [note for part in looked_at for note in of_inputs(f"x_{part}", x[part], scale)][:1]
+    if "train" in parts:
+        odd = of_scales(x["train"], x["test"]) or odd
     if y["test"].ndim == 1 and "train" in parts:
         odd += of_labels(y["train"], y["test"])
     return Dataset(
@@ -93,17 +122,29 @@ def build(
         y_train=y["train"],
         x_test=x["test"],
         y_test=y["test"],
-        classes=_classes([y[part] for part in parts]),
+        classes=max(_classes([y[part] for part in parts]), len(class_names)),
         scale=scale,
         notes=(*notes, *odd),
+        class_names=class_names,
     )
 
 
-def _refuse_row(y: NDArray[np.generic], examples: int, label: str) -> None:
-    """Refuse labels in one row, `(1, n)`, as MATLAB saves them."""
-    if y.ndim == 2 and y.shape == (1, examples) and examples > 1:
+def _refuse_turned(x: NDArray[np.generic], y: NDArray[np.generic], part: str, source: str) -> None:
+    """Refuse targets with the examples along the last axis, `(1, n)` or `(k, n)`, as of MATLAB."""
+    if y.ndim != 2 or len(y) == len(x) or y.shape[1] < 2:
+        return
+    too = ""
+    if y.shape[1] == x.shape[-1] != len(x):
+        too = f", and numpy.moveaxis(x_{part}, -1, 0)"
+    if len(y) == 1 and (y.shape[1] == len(x) or too or y.dtype.kind in "iu"):
         raise DataError(
-            f"{label}: shape {y.shape} is one row; save y.reshape(-1), of shape {(examples,)}"
+            f"{source}: y_{part}: shape {y.shape} is one row; save y.reshape(-1), of shape "
+            f"{(y.shape[1],)}{too}"
+        )
+    if y.shape[1] == len(x) or too:
+        raise DataError(
+            f"{source}: y_{part}: shape {y.shape} has the examples along the last axis; "
+            f"save y_{part}.T{too}"
         )
 
 
@@ -130,9 +171,31 @@ def _same_inputs(train: NDArray[np.generic], test: NDArray[np.generic], source: 
 
 
 def _same_targets(train: NDArray[np.generic], test: NDArray[np.generic], source: str) -> None:
-    if train.dtype != test.dtype or train.shape[1:] != test.shape[1:]:
+    if train.dtype == test.dtype and train.shape[1:] == test.shape[1:]:
+        return
+    mend = "give both the same width"
+    if train.ndim != test.ndim:
+        floats, labels = ("y_train", "y_test") if train.ndim == 2 else ("y_test", "y_train")
+        width = (train if train.ndim == 2 else test).shape[1]
+        cast = f"{floats}.astype('int64')" if width == 1 else f"{floats}.argmax(axis=1)"
+        mend = f"save {cast} for class labels"
+        if width == 1:
+            mend += f", or {labels}.astype('float32') for target values"
+    raise DataError(f"{source}: y_train holds {_kind(train)} but y_test {_kind(test)}; {mend}")
+
+
+def _same_numbers(train: NDArray[np.generic], test: NDArray[np.generic], source: str) -> None:
+    """Refuse labels of which one part has the same as the other but for a difference."""
+    if train.ndim == 2:
+        return
+    known, tested = np.unique(train), np.unique(test)
+    lows = {"y_train": int(known[0]), "y_test": int(tested[0])}
+    alike = len(known) == len(tested) > 1 and np.array_equal(np.diff(known), np.diff(tested))
+    if alike and lows["y_train"] != lows["y_test"]:
+        mend = " and ".join(f"{key} - {low}" for key, low in lows.items() if low)
         raise DataError(
-            f"{source}: y_train holds {_kind(train)} but y_test {_kind(test)}; make them alike"
+            f"{source}: y_train holds the labels {listed(known)} but y_test {listed(tested)}: they "
+            f"are numbered differently; save {mend}"
         )
 
 

@@ -10,9 +10,10 @@ import io
 import re
 import textwrap
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,18 +27,21 @@ if TYPE_CHECKING:
 
 PIXELS: Final = 1 << 24
 """Pixels that one image may have."""
-RULES: Final = 2
-"""The version of the decoding rules; part of the name of cached arrays."""
+RULES: Final = 3
+"""The version of the rules here and in `tree`, by which an archive becomes arrays, notes and names
+of classes. It is part of the name of cached arrays and must rise with every change of a rule."""
 _CLOSED: Final = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}
-_SIGNATURES: Final = re.compile(
-    rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|BM....\0\0\0\0|II\*\0|MM\0\*|RIFF....WEBP",
-    re.DOTALL,
-)
-"""The first bytes of common formats; a file with them is an image under any name."""
+_VAGUE: Final = {"DIB"}
+"""Formats whose first bytes other files have too."""
+_TEXT: Final = re.compile(rb"(?!P[1-7]\s)[\t\n\r -~]*")
+"""The first bytes of a text, which an image in digits (PPM) may look like."""
 _DEEP: Final = re.compile(r"(?:L|LA|RGBA?|RGBX|RGBa|CMYK);(?:12|16|32)[A-Z]*")
 """Raw modes with more than 8 bits per channel, which Pillow silently cuts to 8."""
 _COLOURS: Final = {"L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"}
 _ORIENTATION: Final = 0x0112  # the tag of EXIF
+_BITS: Final = 258  # the tag of TIFF for the bits of each channel
+_SGI_BYTES: Final = 3  # where an SGI header has the bytes per channel
+_HALF_FLOATS: Final = 6  # the variant of block compression in DDS files with 16 bits per channel
 
 
 class Kind(NamedTuple):
@@ -78,13 +82,25 @@ class Decoder:
         by_suffix = Image.registered_extensions()
         self._formats = tuple(sorted(set(Image.OPEN) - _CLOSED))
         self._suffixes = {end for end, form in by_suffix.items() if form not in _CLOSED}
+        known = (Image.OPEN[form][1] for form in self._formats if form not in _VAGUE)
+        self._accepts = [accept for accept in known if accept]
 
     def is_image(self, member: Member) -> bool:
         """Whether the suffix or the first bytes of the file are those of an image."""
         if PurePosixPath(member.name).suffix.lower() in self._suffixes:
             return True
         with suppress(Unreadable):
-            return bool(_SIGNATURES.match(member.head()))
+            return self.is_begun(member.head())
+        return False
+
+    def is_begun(self, head: bytes) -> bool:
+        """Whether `head` are the first bytes of an image. A few formats, such as TGA, have none."""
+        return not _TEXT.fullmatch(head) and any(self._is_accepted(a, head) for a in self._accepts)
+
+    @staticmethod
+    def _is_accepted(accept: Callable[[bytes], bool | str], head: bytes) -> bool:
+        with suppress(Exception):  # of a file that is shorter than the signature
+            return bool(accept(head))
         return False
 
     def __call__(self, content: bytes) -> Decoded:
@@ -111,11 +127,15 @@ class Decoder:
 
     def _decoded(self, image: ImageFile, content: bytes) -> Decoded:
         if image.width * image.height > PIXELS:
-            raise Unreadable(f"claims {image.width} x {image.height} pixels; too large")
+            raise Unreadable(
+                f"claims {image.width} x {image.height} pixels, of which an image may have "
+                f"{PIXELS:,}",
+                "resize {}",
+            )
         if _is_deep(image, content):
             raise Unreadable(
-                f"has more than 8 bits per channel (mode {image.mode}), which would be cut to 8; "
-                "save it with 8 bits, or all as arrays in an .npz"
+                f"has more than 8 bits per channel (mode {image.mode}), which would be cut to 8",
+                "save {} with 8 bits, or all as arrays in an .npz",
             )
         frames = 1 if image.format in ("MPO", "PSD") else getattr(image, "n_frames", 1)
         image.load()
@@ -149,27 +169,41 @@ def _mode(image: ImageFile) -> str:
         return "L"
     if image.mode in _COLOURS:
         return "RGB"
-    raise Unreadable(f"is of mode {image.mode}; save it as RGB, RGBA or grey (L)")
+    raise Unreadable(f"is of mode {image.mode}", "save {} as RGB, RGBA or grey (L)")
 
 
 def _is_deep(image: ImageFile, content: bytes) -> bool:
     """Whether the image has more than 8 bits per channel."""
     if image.mode[0] in "IF":
         return True
-    if image.format == "JPEG2000":
-        return _bits_after(content, b"\xff\x51\0", 37) & 0x7F > 7  # SIZ: the depth less one
-    if image.format == "AVIF":
-        return _bits_after(content, b"pixi\0\0\0\0", 1) > 8
-    for tile in image.tile:
-        said = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
-        if any(isinstance(word, str) and _DEEP.fullmatch(word) for word in said):
-            return True
-        if tile[0] == "ppm" and any(isinstance(most, int) and most > 255 for most in said):
-            return True
-    return False
+    match image.format:
+        case "JPEG2000":
+            return _byte_after(content, b"\xff\x51\0", 37) & 0x7F > 7  # SIZ: the depth less one
+        case "AVIF":
+            return _byte_after(content, b"pixi\0\0\0\0", 1) > 8
+        case "ICO" | "CUR" | "ICNS":  # with a PNG inside
+            return _byte_after(content, b"IHDR", 8) > 8
+        case "SGI":
+            return content[_SGI_BYTES] > 1
+        case "TIFF":
+            tags = image.tag_v2  # type: ignore[attr-defined]
+            return bool(np.max(tags.get(_BITS, 1)) > 8)
+    return any(_is_deep_tile(tile[0], tile[3]) for tile in image.tile)
 
 
-def _bits_after(content: bytes, marker: bytes, offset: int) -> int:
+def _is_deep_tile(codec: str, said: Any) -> bool:
+    """The same of a part of an image, by its decoder and what that is told."""
+    words = said if isinstance(said, tuple) else (said,)
+    if codec == "bcn":
+        return bool(words[0] == _HALF_FLOATS)
+    if codec == "dds_rgb":
+        return any(mask.bit_count() > 8 for mask in words[1])
+    if codec in ("ppm", "ppm_plain"):
+        return any(isinstance(most, int) and most > 255 for most in words)
+    return any(isinstance(word, str) and _DEEP.fullmatch(word) for word in words)
+
+
+def _byte_after(content: bytes, marker: bytes, offset: int) -> int:
     """The byte `offset` behind a `marker`; 0 where there is none."""
     at = content.find(marker)
     where = at + len(marker) + offset

@@ -6,6 +6,7 @@ import difflib
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,17 +17,19 @@ from workers.data.content import opened
 from workers.data.dataset import KEYS, TESTS, Dataset, build
 from workers.data.listing import listed
 
+_PACKED: Final = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.xz")
 
-def load(path: Path, tests_only: bool = False) -> Dataset:
-    """The data set at `path`; with `tests_only` its training set may be missing.
+
+def load(path: str | Path, tests_only: bool = False) -> Dataset:
+    """The data set at `path`; with `tests_only` its test set alone.
 
     Raises DataError for whatever it is that is not one.
     """
-    path = places.expanded(path, "data.path")
+    place = places.expanded(path, "data.path")
     try:
-        return _load(path, tests_only)
+        return _load(place, tests_only)
     except OSError as error:
-        place = error.filename or path
+        place = error.filename or place
         raise DataError(f"{place}: cannot be read: {error.strerror or error}") from error
 
 
@@ -44,17 +47,15 @@ def _load(path: Path, tests_only: bool) -> Dataset:
             return build(path.stem, npz.read(path, tests_only), str(path))
         if what := kinds.of_zip(npz.members(path)):
             raise DataError(f"{path}: {what}")
-        return build(path.stem, *_around(path, images.packed(path, tests_only)))
+        return _of_images(path.stem, path, images.packed(path, tests_only))
     if archive.is_tar(path):
         name = path.name.partition(".tar")[0]
-        return build(name, *_around(path, images.packed(path, tests_only)))
+        return _of_images(name, path, images.packed(path, tests_only))
     raise DataError(f"{path}: {kinds.described(path)}")
 
 
-def _around(path: Path, read: images.Read) -> tuple[images.Arrays, str, tuple[str, ...]]:
-    """The arguments of `build` after the name, for arrays that were read from `path`."""
-    arrays, notes = read
-    return arrays, str(path), notes
+def _of_images(name: str, path: Path, read: images.Read) -> Dataset:
+    return build(name, read.arrays, str(path), read.notes, read.kinds)
 
 
 def _folder(path: Path, tests_only: bool) -> Dataset:
@@ -63,7 +64,7 @@ def _folder(path: Path, tests_only: bool) -> Dataset:
         names = listed(repr(str(place.relative_to(path))) for place in found)
         raise DataError(f"{path}: holds several data sets: {names}; give the path of one of them")
     if not found and tree.is_tree(path):
-        return build(path.resolve().name, *_around(path, images.folder(path, tests_only)))
+        return _of_images(path.resolve().name, path, images.folder(path, tests_only))
     if not found:
         raise DataError(
             f"{path}: holds no IDX files such as {idx.NAMES['x_train']}.gz, "
@@ -87,7 +88,7 @@ def _inside(path: Path) -> list[Path]:
 
 def _idx_files(path: Path, tests_only: bool) -> dict[str, NDArray[np.generic]]:
     found = idx.files(path)
-    wanted = TESTS if tests_only and not found.keys() >= {*KEYS} else KEYS
+    wanted = TESTS if tests_only else KEYS
     for key in wanted:
         if key not in found:
             file = idx.NAMES[key]
@@ -108,17 +109,19 @@ def _beside(path: Path) -> str:
     """A hint at what lies where `path` should."""
     if not path.parent.is_dir():
         return f"; there is no folder {str(path.parent)!r} either"
-    loadable = (f.name for f in path.parent.iterdir() if f.suffix == ".npz" or f.is_dir())
-    return _close(path.name, loadable)
+    seen = (f for f in path.parent.iterdir() if not f.name.startswith("."))
+    return _close(path.name, (f.name for f in seen if f.suffix == ".npz" or f.is_dir()))
 
 
 def _instead(path: Path) -> str:
     """A hint: a data set inside the folder `path`, or else what the folder holds."""
     children = sorted(child for child in path.iterdir() if not child.name.startswith("."))
-    for child in children:
-        if child.suffix == ".npz" or (child.is_dir() and (_inside(child) or tree.is_tree(child))):
-            return f"; did you mean {str(child)!r}?"
+    packed = (child for child in children if child.name.lower().endswith(_PACKED))
+    if meant := next((child for child in children if _is_likely(child)), next(packed, None)):
+        return f"; did you mean {str(meant)!r}?"
     names = listed(repr(child.name) for child in children)
+    if prefix := idx.prefix(child.name for child in children):
+        return f"; it holds {names}: leave {prefix!r} out of the names of the four IDX files"
     if any(child.suffix == ".npy" for child in children):
         return f"; it holds {names}: put the arrays into one file with {kinds.SAVE}"
     if children and all(child.is_dir() for child in children):
@@ -126,6 +129,13 @@ def _instead(path: Path) -> str:
             f"; it holds the folders {names}: if these are classes, move them into train/ and test/"
         )
     return f"; it holds {names}" if names else "; it is empty"
+
+
+def _is_likely(child: Path) -> bool:
+    """Whether what lies in a folder that is no data set looks like one."""
+    return child.suffix == ".npz" or (
+        child.is_dir() and (bool(_inside(child)) or tree.is_tree(child))
+    )
 
 
 def _close(word: str, words: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,9 +28,10 @@ NAMES = {
 
 RAW = "raw"
 """The folder of the files below that of the data set, where torchvision keeps them."""
-_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MAX_AXES = 32
 _NAME = re.compile(r"(train|t10k|test)-(images|labels)[-.]idx\d+-\w+(\.gz)?")
+_AT_END = re.compile(rf"(.+?){_NAME.pattern}")
 
 
 def read(stream: BinaryIO, label: str) -> NDArray[np.generic]:
@@ -39,7 +41,7 @@ def read(stream: BinaryIO, label: str) -> NDArray[np.generic]:
     Raises DataError, which starts with `label`, for anything but exactly one IDX array.
     """
     magic = take(stream, 4)
-    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _DTYPES:
+    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in DTYPES:
         raise DataError(f"{label}: starts with {magic.hex(' ') or 'nothing'}; no IDX file")
     if magic[3] > _MAX_AXES:
         raise DataError(f"{label}: its IDX header claims {magic[3]} axes; at most {_MAX_AXES}")
@@ -47,7 +49,7 @@ def read(stream: BinaryIO, label: str) -> NDArray[np.generic]:
     if len(sizes) < 4 * magic[3]:
         raise DataError(f"{label}: ends within its IDX header; fetch the file again")
     shape = struct.unpack(f">{magic[3]}I", sizes)
-    return _elements(stream, np.dtype(_DTYPES[magic[2]]), shape, label)
+    return _elements(stream, np.dtype(DTYPES[magic[2]]), shape, label)
 
 
 def _elements(
@@ -84,6 +86,12 @@ def files(folder: Path) -> dict[str, Path]:
     except OSError as error:
         raise DataError(f"{folder}: cannot be read: {error.strerror or error}") from error
     return found
+
+
+def prefix(names: Iterable[str]) -> str | None:
+    """What is before the usual name in the first of these names that only ends so, as of EMNIST."""
+    found = (_AT_END.fullmatch(name) for name in names)
+    return next((match[1] for match in found if match), None)
 
 
 def inside(folder: Path) -> list[Path]:

@@ -7,12 +7,12 @@ images that cannot be used.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,11 +29,18 @@ from workers.data.listing import listed
 LARGEST: Final = 1 << 33
 """Bytes that the images of a data set may have as arrays."""
 _SHOWN: Final = 5
-_NOTES: Final = "notes"
+_LINES: Final = ("notes", "kinds")
+"""What is kept of a `Read` beside its arrays."""
 
 Arrays = dict[str, NDArray[np.generic]]
-Read = tuple[Arrays, tuple[str, ...]]
-"""Arrays by their names in `dataset.KEYS`, and notes on how they were read."""
+
+
+class Read(NamedTuple):
+    """Arrays by their names in `dataset.KEYS`, notes on how they were read, and the classes."""
+
+    arrays: Arrays
+    notes: tuple[str, ...]
+    kinds: tuple[str, ...]
 
 
 def folder(path: Path, tests_only: bool = False) -> Read:
@@ -47,21 +54,37 @@ def folder(path: Path, tests_only: bool = False) -> Read:
 
 def packed(path: Path, tests_only: bool = False) -> Read:
     """The same of the tree in a tar or zip; kept in the cache, by the archive's checksum."""
-    stem = places.cache("images") / f"{checksum(path, 'sha256')}-{RULES}-{_pillow()}"
-    whole, tests = (stem.with_name(f"{stem.name}{end}.npz") for end in ("", "-test"))
-    for kept, keys in ((whole, KEYS), (tests, TESTS))[: 1 + tests_only]:
+    cache = places.usable_cache("images")
+    if cache is None:  # it is decoded again the next time
+        return _decoded(partial(archive.members, path), str(path), tests_only)
+    digest = checksum(path, "sha256")
+    whole, tests = (cache / f"{digest}-{_version()}{end}.npz" for end in ("", "-test"))
+    wanted = TESTS if tests_only else KEYS
+    for kept in (whole, tests)[: 1 + tests_only]:
         with suppress(DataError):  # it is not there, or broken
-            arrays = npz.arrays(kept, (*keys, _NOTES))
-            return arrays, tuple(str(note) for note in arrays.pop(_NOTES))
-    arrays, notes = _decoded(partial(archive.members, path), str(path), tests_only)
-    named: dict[str, Any] = {**arrays, _NOTES: np.array(notes, np.str_)}
-    with suppress(DataError):  # without a cache it is decoded again the next time
-        keep(tests if tests_only else whole, lambda part: np.savez(part, **named))
-    return arrays, notes
+            arrays = npz.arrays(kept, (*wanted, *_LINES))
+            return Read(arrays, *(tuple(map(str, arrays.pop(key))) for key in _LINES))
+    read = _decoded(partial(archive.members, path), str(path), tests_only)
+    with suppress(DataError, OSError):  # as without a cache
+        _keep(tests if tests_only else whole, read)
+        for old in {*cache.glob(f"{digest}-*")} - {whole, tests}:
+            old.unlink(missing_ok=True)
+    return read
+
+
+def _keep(path: Path, read: Read) -> None:
+    lines = {key: np.array(getattr(read, key), np.str_) for key in _LINES}
+    named: dict[str, Any] = {**read.arrays, **lines}
+    keep(path, lambda part: np.savez(part, **named))
+
+
+def _version() -> str:
+    """That of the rules and of Pillow, on which the decoded arrays depend."""
+    return f"{RULES}-{_pillow()}"
 
 
 def _pillow() -> str:
-    """The version of Pillow, on which the decoded arrays depend."""
+    """The version of Pillow."""
     try:
         return version("pillow")
     except PackageNotFoundError:
@@ -82,7 +105,7 @@ def _decoded(members: Callable[[], Iterator[Member]], label: str, tests_only: bo
     arrays: Arrays = {}
     for part, labels in index.labels.items():
         arrays |= {f"x_{part}": made.x[part], f"y_{part}": labels}
-    return arrays, (*index.notes, *made.notes())
+    return Read(arrays, (*index.notes, *made.notes()), index.kinds)
 
 
 class _Images:
@@ -93,6 +116,7 @@ class _Images:
         self._index, self._label = index, label
         self._kinds: dict[Kind, list[str]] = {}
         self._bad: dict[str, str] = {}
+        self._mends: dict[str, None] = {}  # each once, in order
         self._moving: list[str] = []
 
     def add(self, member: Member, place: tuple[str, int], decoder: Decoder) -> None:
@@ -101,6 +125,7 @@ class _Images:
             kind, pixels, frames = decoder(member.read())
         except Unreadable as error:
             self._bad[member.name] = str(error)
+            self._mends[error.mend] = None
             return
         if not self._kinds:
             self.x = _room(self._index, pixels.shape, self._label)
@@ -113,18 +138,27 @@ class _Images:
 
     def refuse(self) -> None:
         """Raise DataError that names the images which are broken or unlike most others."""
-        bad, mend = dict(self._bad), "repair or remove them"
+        bad, most = dict(self._bad), []
         if len(self._kinds) > 1:
             usual = max(self._kinds, key=lambda kind: len(self._kinds[kind]))
             one = self._kinds[usual][0]
             odd = (kind for kind in self._kinds if kind != usual)
             bad |= {name: f"is {kind}" for kind in odd for name in self._kinds[kind]}
-            mend = f"most, such as {one!r}, are {usual}: convert or resize the others"
+            most.append(f"most, such as {one!r}, are {usual}: convert or resize the others")
         if bad:
-            shown = listed((f"{name!r}: {bad[name]}" for name in sorted(bad)), divider="; ")
-            total = len(self._index.rows)
-            count = "" if len(bad) == 1 else f"{len(bad):,} of {total:,} images cannot be used: "
-            raise DataError(f"{self._label}: {count}{shown}; {mend}")
+            them = "it" if len(bad) == 1 else "them"
+            mend = "; ".join([*(text.format(them) for text in self._mends), *most])
+            raise DataError(f"{self._label}: {self._listed(bad)}; {mend}")
+
+    def _listed(self, bad: Mapping[str, str]) -> str:
+        """The images that cannot be used, with what is wrong with them."""
+        names, reasons = sorted(bad), {*bad.values()}
+        count = f"{len(bad):,} of {len(self._index.rows):,} images cannot be used"
+        if len(bad) == 1:
+            return f"{names[0]!r}: {bad[names[0]]}"
+        if len(reasons) == 1:
+            return f"{count}, as each {reasons.pop()}: {listed(map(repr, names))}"
+        return f"{count}: {listed((f'{name!r}: {bad[name]}' for name in names), divider='; ')}"
 
     def notes(self) -> tuple[str, ...]:
         """A note on images of which one frame was read."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from protocol.errors import DataError
+from workers.data import idx
 from workers.data.content import opened, take
 
 SAVE: Final = "numpy.savez_compressed(path, x_train=…, y_train=…, x_test=…, y_test=…)"
@@ -32,16 +34,18 @@ _ARRAYS: Final = {
 """Formats that hold arrays, by their first bytes."""
 _OTHERS: Final = {
     b"PK\3": "is truncated: the end of the .npz or zip file is missing; copy or save it again",
-    b"\0\0\x08": "is one IDX file; give the folder that holds all of them",
+    **dict.fromkeys(
+        (b"\0\0" + bytes([code]) for code in idx.DTYPES),
+        "is one IDX file; give the folder that holds all of them",
+    ),
     b"BZh": "is compressed by bzip2; unpack it first",
     b"\x28\xb5\x2f\xfd": "is compressed by zstd; unpack it first",
     b"7z\xbc\xaf\x27\x1c": "is a 7z archive; unpack it to a folder",
     b"Rar!": "is a RAR archive; unpack it to a folder",
-    b"\x89PNG": "is one image; give the folder that holds train/ and test/",
-    b"\xff\xd8\xff": "is one image; give the folder that holds train/ and test/",
-    b"<!DOCTYPE": "is a web page, as of a download that failed; fetch it again",
-    b"<!doctype": "is a web page, as of a download that failed; fetch it again",
-    b"<html": "is a web page, as of a download that failed; fetch it again",
+    **dict.fromkeys(
+        (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*"),
+        "is one image; give the folder that holds train/ and test/",
+    ),
     b"version https://git-lfs": "is a pointer of Git LFS; fetch the file with git lfs pull",
 }
 _ENDINGS: Final = {
@@ -60,6 +64,11 @@ _IN_ZIP: Final = {
 }
 
 
+_PICKLE: Final = re.compile(rb"\((?:dp|lp)\d*\n|[(\]}]q\0|c[\w.]+\n\w+\n")
+"""The first bytes of a pickle of protocol 0 or 1."""
+_WEB_PAGE: Final = re.compile(rb"\s*<(!doctype\s+html|html)\b", re.IGNORECASE)
+
+
 def described(path: Path) -> str:
     """The format of the file at `path` and how to convert it, to follow the file's name.
 
@@ -72,6 +81,8 @@ def described(path: Path) -> str:
     inner = b""
     with suppress(DataError), opened(path) as stream:
         inner = bytes(take(stream, _HEAD))
+    if inner != head and inner.startswith(b"PK\3"):
+        return "is an .npz or zip file that is compressed again; unpack it first"
     if inner and inner != head:
         content = _by_beginning(inner) or _by_name(path.with_suffix(""), inner)
         return f"is compressed, and its content {content}" if content else _UNKNOWN
@@ -88,6 +99,12 @@ def _by_beginning(head: bytes) -> str | None:
     for begin, what in _ARRAYS.items():
         if head.startswith(begin):
             return _mend(what)
+    if _PICKLE.match(head):
+        return _mend(_ENDINGS[".pkl"])
+    if _WEB_PAGE.match(head):
+        return "is a web page, as of a download that failed; fetch it again"
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return _OTHERS[b"\x89PNG"]
     return next((what for begin, what in _OTHERS.items() if head.startswith(begin)), None)
 
 

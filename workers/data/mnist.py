@@ -7,6 +7,7 @@ of the decompressed content, so that each file may lie gzipped or not, and packe
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,13 @@ def find() -> Path | None:
 
     In each of the user's folders they may lie as torchvision keeps them, in `MNIST/raw`.
     """
-    return next((f for f in (*_given(), cache()) if idx.files(f).keys() >= FILES.keys()), None)
+    return next((f for f in _folders() if idx.files(f).keys() >= FILES.keys()), None)
+
+
+def _folders() -> Iterator[Path]:
+    yield from _given()
+    if kept := places.usable_cache("mnist"):
+        yield kept
 
 
 def _given() -> list[Path]:

@@ -1,20 +1,26 @@
-"""What an array's name means, where it is not one of `dataset.KEYS`."""
+"""What the name of an array or of a folder means, where it is not the usual one."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Final
 
 from workers.data.dataset import KEYS
 
 _X: Final = "x|xs|images?|imgs?|data|features?|inputs?|pixels|samples|pictures"
 _Y: Final = "y|ys|labels?|lbls?|targets?|class|classes|outputs?"
-_PARTS: Final = {
-    "train": re.compile("train|training|tr|trn"),
-    "test": re.compile("test|testing|tst|te|val|valid|validation|dev|eval"),
+PARTS: Final = {
+    "train": ("train", "training"),
+    "test": ("test", "testing", "val", "valid", "validation", "dev", "eval"),
 }
+"""The names of each part, in order of preference."""
+_SHORT: Final = {"train": ("tr", "trn"), "test": ("te", "tst")}
+"""More of them, for arrays alone: as folders they are rather classes."""
+_SET: Final = re.compile("[ _-]?set$")
+_PARTS: Final = {part: re.compile("|".join(PARTS[part] + _SHORT[part])) for part in PARTS}
 _KINDS: Final = {"x": re.compile(_X), "y": re.compile(_Y)}
 _WORDS: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 
@@ -36,16 +42,32 @@ def _first(words: Iterable[str], known: dict[str, re.Pattern[str]]) -> str | Non
     return None
 
 
+def part_of(folder: str) -> str | None:
+    """The part that a folder of this name is, if any; case does not matter, nor "set" behind it."""
+    return next((part for part in PARTS if preference(folder, part) is not None), None)
+
+
+def preference(folder: str, part: str) -> int | None:
+    """The place of the name of a folder in `PARTS[part]`; None where it is not there."""
+    name = _SET.sub("", folder.lower())
+    return PARTS[part].index(name) if name in PARTS[part] else None
+
+
 def meant(key: str, names: Iterable[str]) -> str | None:
     """The one of `names` that means the array `key`, by its words or as a misspelling."""
     strange = [name for name in names if name not in KEYS]
     kind, _, part = key.partition("_")
-    for name in strange:
-        if meaning(name) == (kind, part):
-            return name
+    if same := [name for name in strange if meaning(name) == (kind, part)]:
+        return min(same, key=partial(_rank, PARTS[part]))
     slips = {n.lower(): n for n in strange if None in meaning(n) and n[:1].lower() == kind}
     close = difflib.get_close_matches(key, slips, n=1, cutoff=0.5)
     return slips[close[0]] if close else None
+
+
+def _rank(words: Sequence[str], name: str) -> int:
+    """The first of `words` that is in the name of an array."""
+    said = {word.lower() for word in _WORDS.findall(name)}
+    return next((i for i, word in enumerate(words) if word in said), len(words))
 
 
 def undivided(names: Iterable[str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
@@ -14,9 +15,27 @@ _LARGE: Final = 2.0
 _SMALL: Final = 0.1
 """The largest value of 8-bit inputs, after scaling, that counts as too small."""
 _BYTE: Final = 255
+_BRIGHT: Final = 200
+"""The least largest value of pixels up to 255."""
+_FAR: Final = 100
+"""The least largest value beside which a few negative numbers do not count..."""
+_STRAY: Final = 0.05
+"""...down to this part of it."""
+_APART: Final = 50
+"""How many times larger the numbers of one part are if it is scaled differently."""
+_ENOUGH: Final = 10
+"""Examples by which the scale of a part is known."""
 _ROW: Final = 16
 """The least length of a row that can be the pixels of an image."""
+_IMAGE: Final = 64
+"""The least length of one whose pixels may be fractions."""
+UNIQUE: Final = (
+    "save numpy.unique(y, return_inverse=True)[1], with y the training and test labels in one array"
+)
+"""How to number classes whatever their labels are."""
 _CHANNELS: Final = (1, 3, 4)
+_MOST_CHANNELS: Final = 16
+"""Of a square image whose channels may come first, where they are not as many as usual."""
 
 Array = NDArray[np.generic]
 
@@ -43,7 +62,10 @@ def _of_bytes(key: str, largest: int) -> list[str]:
 
 def _of_floats(key: str, x: Array) -> list[str]:
     low, high = float(np.min(x)), float(np.max(x))
-    if low < 0 or high <= _LARGE or (x.ndim == 2 and not _are_rows_of_pixels(x, high)):
+    stray = high > _FAR and low >= -_STRAY * high  # a few negative numbers, as of padding
+    if (low < 0 and not stray) or high <= _LARGE:
+        return []
+    if x.ndim == 2 and not _are_rows_of_pixels(x, low, high):
         return []
     divisor = _BYTE if _BYTE / 2 < high <= _BYTE else high
     mend = f"divide them by {divisor:g}"
@@ -52,9 +74,14 @@ def _of_floats(key: str, x: Array) -> list[str]:
     return [f"{key} holds floats from {low:g} to {high:g}, which are not scaled: {mend}"]
 
 
-def _are_rows_of_pixels(x: Array, high: float) -> bool:
-    """Whether rows look like flattened images: whole numbers up to exactly 255."""
-    return high == _BYTE and x.shape[1] >= _ROW and _are_whole(x)
+def _are_rows_of_pixels(x: Array, low: float, high: float) -> bool:
+    """Whether rows look like flattened images: from 0 to about 255, and either whole numbers or of
+    the size of a square image."""
+    width = x.shape[1]
+    if width < _ROW or low != 0 or not _BRIGHT < high <= _BYTE:
+        return False
+    square = any(math.isqrt(width // c) ** 2 * c == width for c in _CHANNELS)
+    return (square and width >= _IMAGE) or _are_whole(x)
 
 
 def _are_whole(x: Array) -> bool:
@@ -63,9 +90,22 @@ def _are_whole(x: Array) -> bool:
     return bool((some == np.rint(some)).all())
 
 
+def of_scales(train: Array, test: Array) -> list[str]:
+    """A note where the inputs of both parts, of one dtype, are scaled differently."""
+    if min(len(train), len(test)) < _ENOUGH:
+        return []
+    large = [max(abs(float(np.max(x))), abs(float(np.min(x)))) for x in (train, test)]
+    if not 0 < min(large) * _APART < max(large):
+        return []
+    said = "the numbers of x_train go up to {:g}, those of x_test to {:g}; scale both alike"
+    return [said.format(*large)]
+
+
 def of_labels(train: Array, test: Array) -> list[str]:
     """Notes on class labels, int64 `(n,)`."""
     known, tested = np.unique(train), np.unique(test)
+    if len(np.union1d(known, tested)) == 1:
+        return [f"every example has the label {known[0]}; there is nothing to learn"]
     return _of_gaps(np.union1d(known, tested)) + _of_unknown(np.setdiff1d(tested, known))
 
 
@@ -98,15 +138,15 @@ def renumbering(first: list[int], count: int, last: int | None = None) -> str:
     low, high = first[0], first[-1] if last is None else last
     if high - low + 1 == count:
         return f"save y_train - {low} and y_test - {low}"
-    return (
-        "save numpy.unique(y, return_inverse=True)[1], with y the training and test labels in one "
-        "array"
-    )
+    return UNIQUE
 
 
 def channels_first(shape: tuple[int, ...]) -> str | None:
     """A note if examples of `shape` look like (channels, height, width), else None."""
-    if len(shape) != 3 or shape[0] not in _CHANNELS or shape[2] in _CHANNELS or min(shape[1:]) < 5:
+    if len(shape) != 3 or shape[2] in _CHANNELS or min(shape[1:]) < 5:
+        return None
+    several = shape[1] == shape[2] >= 2 * shape[0] and shape[0] <= _MOST_CHANNELS
+    if shape[0] not in _CHANNELS and not several:
         return None
     return (
         f"examples of shape {shape} look like (channels, height, width), but images are "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,14 +16,17 @@ from workers.data.dataset import KEYS, TESTS
 from workers.data.kinds import SAVE
 from workers.data.listing import listed
 from workers.data.names import meant, undivided
+from workers.data.tree import holds_tree
 
 _MEMBER = ".npy"
 
 
 def is_npz(path: Path) -> bool:
-    """Whether the zip file at `path` holds arrays, or nothing. Raises DataError."""
-    names = members(path)
-    return not names or any(name.endswith(_MEMBER) for name in names)
+    """Whether the zip file at `path` holds arrays, or nothing; and no tree of images, in which an
+    array may lie. Raises DataError."""
+    names = [name for name in members(path) if not name.endswith("/")]
+    arrays = [name for name in names if name.endswith(_MEMBER)]
+    return len(arrays) == len(names) or (bool(arrays) and not holds_tree(names))
 
 
 def members(path: Path) -> list[str]:
@@ -39,10 +42,10 @@ def members(path: Path) -> list[str]:
 def read(path: Path, tests_only: bool = False) -> dict[str, NDArray[np.generic]]:
     """The arrays named in `KEYS` of the file at `path`.
 
-    With `tests_only` those of the training set may be missing. Raises DataError.
+    With `tests_only` those of the test set alone; the others are not looked at. Raises DataError.
     """
     held = _held(path)
-    wanted = TESTS if tests_only and not held.keys() >= {*KEYS} else KEYS
+    wanted = TESTS if tests_only else KEYS
     if missing := [key for key in wanted if key not in held]:
         raise DataError(f"{path}: {_lacks(missing, held)}")
     return arrays(path, wanted)
@@ -91,7 +94,7 @@ def _lacks(missing: Sequence[str], held: Mapping[str, str]) -> str:
     return f"the {word} {names} {verb} missing{_hint(missing, held)}; {_listing(held)}"
 
 
-def _hint(missing: Sequence[str], held: Iterable[str]) -> str:
+def _hint(missing: Sequence[str], held: Mapping[str, str]) -> str:
     names = list(held)
     whole = undivided(names)
     parts = {key.partition("_")[2] for key in missing}
@@ -105,9 +108,15 @@ def _hint(missing: Sequence[str], held: Iterable[str]) -> str:
         return f"; did you mean {', '.join(f'{name!r} for {key!r}' for key, name in found)}?"
     if names and all(name.startswith("arr_") for name in names):
         return f"; arrays need their names: {SAVE}"
+    if objects := [name for name in names if held[name].startswith("object")]:
+        return (
+            f"; {listed(map(repr, objects))} holds Python objects, which are never loaded: {SAVE}"
+        )
     if "x" in whole and len(parts) > 1:
         said = " and ".join(map(repr, whole.values()))
         return f"; split {said} into training and test arrays"
+    if missing == list(TESTS):
+        return "; split some examples off 'x_train' and 'y_train' for them"
     return ""
 
 

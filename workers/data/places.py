@@ -6,10 +6,18 @@ import os
 import stat
 import tempfile
 from pathlib import Path
+from typing import Final
 
 import platformdirs
 
-from protocol.errors import DataError
+from protocol.errors import DataError, SpecError
+from protocol.paths import user_path
+
+_MEND: Final = "set DNI_CACHE to a folder that is yours"
+
+
+class NoCacheError(DataError):
+    """A user without a home has no folder for the cache."""
 
 
 def given(name: str) -> tuple[Path, ...]:
@@ -28,42 +36,53 @@ def cache(name: str) -> Path:
     """The folder that keeps what belongs to `name`: in $DNI_CACHE or in the user's cache.
 
     A user without a home has the cache in the folder of temporary files. Raises DataError where
-    $DNI_CACHE begins with the `~` of an unknown user.
+    $DNI_CACHE begins with the `~` of an unknown user, and NoCacheError where there is no such
+    folder of temporary files.
     """
     root = os.environ.get("DNI_CACHE")
     return (expanded(root, "DNI_CACHE") if root else _of_user()) / name
 
 
+def usable_cache(name: str) -> Path | None:
+    """The same, but None where there is no cache, for what can do without one."""
+    try:
+        return cache(name)
+    except NoCacheError:
+        return None
+
+
 def expanded(text: str | Path, key: str) -> Path:
     """The path `text` with `~` and `~user` replaced. Raises DataError that names `key`."""
-    path = Path(text)
     try:
-        return path.expanduser()
-    except (RuntimeError, KeyError):
-        raise DataError(
-            f"{key}: {str(text)!r}: no such file or folder: there is no home folder "
-            f"{path.parts[0]!r}; give the full path"
-        ) from None
+        return user_path(text, key)
+    except SpecError as error:
+        raise DataError(str(error)) from None
 
 
 def _of_user() -> Path:
     try:
         return platformdirs.user_cache_path("dni")
     except (RuntimeError, KeyError):  # neither HOME nor an entry in /etc/passwd
-        return _private(Path(tempfile.gettempdir()) / f"dni-cache-{os.getuid()}")
+        pass
+    try:
+        temporary = Path(tempfile.gettempdir())
+    except OSError as error:
+        raise NoCacheError(
+            f"there is no home folder, and none for temporary files ({error.strerror}); {_MEND}"
+        ) from None
+    return _private(temporary / f"dni-cache-{os.getuid()}")
 
 
 def _private(folder: Path) -> Path:
-    """`folder`, made where it is missing. Raises DataError where others may enter or own it."""
+    """`folder`, made where it is missing. Raises NoCacheError where others may enter or own it."""
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
     except OSError as error:
-        raise DataError(f"{folder}: {error.strerror}; set DNI_CACHE to another folder") from None
+        raise NoCacheError(f"{folder}: {error.strerror}; {_MEND}") from None
     private = stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o077
     if not private or found.st_uid != os.getuid():
-        raise DataError(
-            f"{folder}: is not a private folder of this user, so it cannot be the cache; "
-            "set DNI_CACHE to another folder"
+        raise NoCacheError(
+            f"{folder}: is not a private folder of this user, so it cannot be the cache; {_MEND}"
         )
     return folder

@@ -7,8 +7,10 @@ images follow one another in the order of theirs, so a folder and its archive ar
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,14 +22,12 @@ from numpy.typing import NDArray
 from protocol.errors import DataError
 from workers.data.archive import LARGEST, Member, Unreadable
 from workers.data.listing import listed
+from workers.data.names import PARTS, part_of, preference
 
-PARTS: Final = {
-    "train": ("train", "training"),
-    "test": ("test", "testing", "val", "valid", "validation"),
-}
-"""The names of each part's folder, in order of preference; case does not matter."""
 _QUIET: Final = {"thumbs.db", "desktop.ini", "__macosx"}
 """Files of file managers, which are skipped without a note, as hidden files are."""
+_DATA: Final = re.compile(r"\.(npz|npy|csv|tsv)$|idx\d+-ubyte(\.gz)?$")
+"""The end of the name of a file that may be a data set, but not within an archive."""
 _SHOWN: Final = 5
 
 Classes = dict[str, list[str]]
@@ -37,19 +37,21 @@ Classes = dict[str, list[str]]
 @dataclass(frozen=True, slots=True)
 class Index:
     """`rows` has the part and the row of each image by its name, `labels` the labels of each
-    part, int64 `(n,)`; `notes` says how the tree was read."""
+    part, int64 `(n,)`; `kinds` are the classes in the order of their labels; `notes` says how the
+    tree was read."""
 
     rows: dict[str, tuple[str, int]]
     labels: dict[str, NDArray[np.int64]]
+    kinds: tuple[str, ...]
     notes: tuple[str, ...]
 
 
 @dataclass(slots=True)
 class _Part:
-    """What is below the folder of a part: images by class, and files that are none."""
+    """What is below the folder of a part: images by class, and all other files."""
 
     classes: Classes = field(default_factory=dict)
-    others: list[str] = field(default_factory=list)
+    others: list[_Entry] = field(default_factory=list)
 
 
 class _Entry(NamedTuple):
@@ -63,14 +65,24 @@ class _Entry(NamedTuple):
 
 def is_tree(folder: Path) -> bool:
     """Whether `folder` has a folder that is named as one of the parts."""
-    return any(_part_of(child.name) and child.is_dir() for child in folder.iterdir())
+    return any(part_of(child.name) and child.is_dir() for child in folder.iterdir())
+
+
+def holds_tree(names: Iterable[str]) -> bool:
+    """Whether a file of an archive, whose members have these `names`, lies in one of the parts."""
+    return any(part_of(step) for name in names for step in name.split("/")[:-1][:2])
 
 
 def members(folder: Path) -> Iterator[Member]:
-    """All that lies in the parts of the tree in `folder`. May raise OSError."""
-    for part in sorted(folder.iterdir()):
-        if _part_of(part.name) and part.is_dir():
-            yield from _below(part, part.name, ())
+    """All that lies in `folder`, but for what links lead to beside the parts. May raise OSError."""
+    for child in sorted(folder.iterdir()):
+        if not child.is_dir():
+            yield Member(child.name, False, partial(_read, child))
+        elif part_of(child.name):
+            yield from _below(child, child.name, ())
+        elif not child.is_symlink() and not _is_quiet(child.name):
+            with suppress(OSError):
+                yield from _below(child, child.name, ())
 
 
 def _below(folder: Path, name: str, above: tuple[tuple[int, int], ...]) -> Iterator[Member]:
@@ -79,6 +91,8 @@ def _below(folder: Path, name: str, above: tuple[tuple[int, int], ...]) -> Itera
     if around[-1] in above:  # a link to a folder that it is in
         return
     for child in sorted(folder.iterdir()):
+        if _is_quiet(child.name):
+            continue
         inner = f"{name}/{child.name}"
         if child.is_dir():
             yield Member(inner, True, lambda _: b"")
@@ -106,12 +120,12 @@ def index(
 
     With `tests_only` the images are those of the test set, and the training set, if there is one,
     only says which classes there are. Raises DataError, which starts with `label`, for a class
-    without images or in one part only.
+    without images, or of training in one part only.
     """
-    parts, notes = _parts(list(_entries(found, is_image)), label)
+    parts, notes, others = _parts(list(_entries(found, is_image)), label, tests_only)
     train, test = parts["train"].classes, parts["test"].classes
     _refuse_lacking(train, test, label, tests_only)
-    kinds = sorted(train or test)
+    kinds = sorted({*train, *test})
     rows: dict[str, tuple[str, int]] = {}
     labels = {}
     used = [part for part in PARTS if part == "test" or not tests_only]
@@ -121,33 +135,34 @@ def index(
         rows |= {name: (part, row) for row, name in enumerate(names)}
         counts = [len(classes.get(kind, [])) for kind in kinds]
         labels[part] = np.repeat(np.arange(len(kinds)), counts)
-    if not train:
-        numbered = listed(f"{number} is {kind!r}" for number, kind in enumerate(kinds))
-        notes.append(f"the classes are numbered by the folders of the test set: {numbered}")
-    notes += _left_out([name for part in used for name in parts[part].others])
-    return Index(rows, labels, tuple(notes))
+    notes += _left_out([*others, *(entry for part in used for entry in parts[part].others)])
+    return Index(rows, labels, tuple(kinds), tuple(notes))
 
 
 def _entries(found: Iterable[Member], is_image: Callable[[Member], bool]) -> Iterator[_Entry]:
     for member in found:
         steps = tuple(step for step in member.name.split("/") if step)
-        if any(step.startswith(".") or step.lower() in _QUIET for step in steps):
+        if any(map(_is_quiet, steps)):
             continue
-        inside = any(_part_of(step) for step in steps[:2])
-        image = inside and not member.folder and is_image(member)
+        image = not member.folder and is_image(member)
         yield _Entry(member.name, steps, member.folder, image)
 
 
-def _parts(entries: list[_Entry], label: str) -> tuple[dict[str, _Part], list[str]]:
-    """The content of each part, and notes on the folders that were taken for the parts."""
+def _parts(
+    entries: list[_Entry], label: str, tests_only: bool
+) -> tuple[dict[str, _Part], list[str], list[_Entry]]:
+    """The content of each part, notes on the folders that were taken for the parts, and the files
+    beside them."""
     around = _around(entries)
     folders: dict[str, _Part] = {}
-    roots = set()
+    roots, others = set(), []
     for entry in entries:
         top, *inner = entry.steps[around:] or ("",)
-        if _part_of(top) and (inner or entry.folder):
+        if part_of(top) and (inner or entry.folder):
             roots.add(entry.steps[:around])
             _add(folders.setdefault(top, _Part()), entry, inner)
+        elif not entry.folder:
+            others.append(entry)
     if len(roots) > 1:
         names = listed((repr("/".join(root)) for root in sorted(roots)), _SHOWN)
         raise DataError(f"{label}: holds more than one tree: under {names}")
@@ -160,16 +175,18 @@ def _parts(entries: list[_Entry], label: str) -> tuple[dict[str, _Part], list[st
     if not any(part.classes for part in folders.values()):
         files = sorted(repr(entry.name) for entry in entries if not entry.folder)
         held = f"; it holds {listed(files, _SHOWN)}" if files else ""
+        if any(_DATA.search(entry.name) for entry in entries):
+            held += ", which no archive may hold: unpack them, and give the path of what was inside"
         raise DataError(
             f"{label}: holds no pictures such as train/<class>/<name>.png or .jpg: "
             f"each class needs a folder of its own{held}"
         )
-    return _chosen(folders)
+    return *_chosen(folders, tests_only), others
 
 
 def _around(entries: Iterable[_Entry]) -> int:
     """How many folders are around the parts: 0 or 1."""
-    tops = [{_part_of(step) for e in entries for step in e.steps[at : at + 1]} for at in (0, 1)]
+    tops = [{part_of(step) for e in entries for step in e.steps[at : at + 1]} for at in (0, 1)]
     return max((0, 1), key=lambda at: ("train" in tops[at], "test" in tops[at]))
 
 
@@ -179,20 +196,25 @@ def _add(part: _Part, entry: _Entry, inner: list[str]) -> None:
         if len(inner) == 1:
             part.classes.setdefault(inner[0], [])
     elif len(inner) == 1:
-        part.others.append(entry.name)
+        part.others.append(entry)
     else:
         images = part.classes.setdefault(inner[0], [])
-        (images if entry.image else part.others).append(entry.name)
+        if entry.image:
+            images.append(entry.name)
+        else:
+            part.others.append(entry)
 
 
-def _chosen(folders: Mapping[str, _Part]) -> tuple[dict[str, _Part], list[str]]:
+def _chosen(folders: Mapping[str, _Part], tests_only: bool) -> tuple[dict[str, _Part], list[str]]:
     """Of several folders for a part the best name that has images; and a note of each other."""
     parts, notes = {}, []
-    for part, names in PARTS.items():
-        tops = [top for top in folders if top.lower() in names]
-        tops.sort(key=lambda top: (names.index(top.lower()), top != part))
+    for part in PARTS:
+        tops = [top for top in folders if part_of(top) == part]
+        tops.sort(key=lambda top: (preference(top, part) or 0, top != part))
         tops.sort(key=lambda top: not any(folders[top].classes.values()))
         parts[part] = folders[tops[0]] if tops else _Part()
+        if tests_only and part == "train":
+            continue
         if tops and tops[0] != part:
             notes.append(f"{tops[0]}/ is used as {part}/")
         notes += [f"{top}/ is not used: {tops[0]}/ is the {part} set" for top in tops[1:]]
@@ -212,15 +234,15 @@ def _refuse_lacking(train: Classes, test: Classes, label: str, tests_only: bool)
         f"{part}/{kind}" for part in used for kind in sorted(used[part]) if not used[part][kind]
     ]
     if empty:
+        one = len(empty) == 1
         raise DataError(
-            f"{label}: the class {listed(map(repr, sorted(empty)))} holds no pictures; "
-            "put some there, or remove the folder"
+            f"{label}: the {'class' if one else 'classes'} {listed(map(repr, sorted(empty)))} "
+            f"{'holds' if one else 'hold'} no pictures; put some there, or remove the "
+            f"{'folder' if one else 'folders'}"
         )
-    lacking = {"train": test.keys() - train.keys() if train else ()}
-    if not tests_only:
-        lacking = {"test": train.keys() - test.keys(), **lacking}
+    lacking = {"test": train.keys() - test.keys(), "train": test.keys() - train.keys()}
     for part, kinds in lacking.items():
-        if kinds:
+        if kinds and not tests_only:
             classes_ = "class" if len(kinds) == 1 else "classes"
             raise DataError(
                 f"{label}: {part}/ lacks the {classes_} {listed(map(repr, sorted(kinds)))}, "
@@ -228,15 +250,19 @@ def _refuse_lacking(train: Classes, test: Classes, label: str, tests_only: bool)
             )
 
 
-def _left_out(names: list[str]) -> list[str]:
-    if not names:
-        return []
-    one = len(names) == 1
-    what = "file that is not an image" if one else "files that are not images"
-    shown = listed((repr(name) for name in sorted(names)), _SHOWN)
-    return [f"left out {len(names):,} {what} in a class folder: {shown}"]
+def _left_out(others: list[_Entry]) -> list[str]:
+    """Notes on files that are no examples."""
+    notes = []
+    for images, one, more in (
+        (False, "file that is not an image", "files that are not images"),
+        (True, "image that is in no class folder", "images that are in no class folder"),
+    ):
+        if names := sorted(entry.name for entry in others if entry.image == images):
+            shown = listed(map(repr, names), _SHOWN)
+            notes.append(f"left out {len(names):,} {one if len(names) == 1 else more}: {shown}")
+    return notes
 
 
-def _part_of(name: str) -> str | None:
-    """The part that a folder of this `name` is, if any."""
-    return next((part for part, names in PARTS.items() if name.lower() in names), None)
+def _is_quiet(name: str) -> bool:
+    """Whether a file or folder of this `name` is skipped without a note."""
+    return name.startswith(".") or name.lower() in _QUIET

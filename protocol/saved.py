@@ -1,0 +1,16 @@
+"""What a run leaves of a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from protocol.messages import Array
+
+
+class Saved(NamedTuple):
+    """The file of a layer's weights: its path, its arrays by name, and its metadata."""
+
+    path: str
+    arrays: Mapping[str, Array]
+    metadata: Mapping[str, str] = {}

@@ -1,0 +1,38 @@
+"""Data sets of a few arrays, and networks of one layer for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from protocol import Data, Layer, Pipeline, SpecError, Train
+from protocol.facts import Facts
+from tests.data_help import Array, arrays, saved
+from workers.data import Dataset, load
+from workers.fit import layer_modules
+
+RNG = np.random.default_rng(5)
+Y = np.arange(60) % 3
+
+
+def loaded(folder: Path, x: Array | None = None, y: Array | None = None) -> Dataset:
+    """A data set of `x` and `y`, of which the last third is the test set."""
+    x = RNG.standard_normal((60, 4)) if x is None else x
+    y = np.arange(60) % 3 if y is None else y
+    return load(
+        path=saved(folder, arrays(x_train=x[:40], y_train=y[:40], x_test=x[40:], y_test=y[40:]))
+    )
+
+
+def net(*modules: str, **train: Any) -> Pipeline:
+    return Pipeline(data=Data(path="x", batch=4), train=Train(**train), layer=(Layer(modules),))
+
+
+def refused(pipeline: Pipeline, facts: Facts) -> str:
+    with pytest.raises(SpecError) as caught:
+        layer_modules(pipeline, facts)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
