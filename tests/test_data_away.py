@@ -341,7 +341,7 @@ def test_who_has_the_data_is_waited_for_and_the_death_of_its_source_is_named(
 ) -> None:
     head = several.up(*WORDS, "-o", "train.steps=1000000000")
     several.join(head, "--slots", "3")
-    dni.until(lambda: "need host2 (data.at), which" in head.text, "it is missed")
+    dni.until(lambda: "need host2 (data.at), which is none of host1" in head.text, "it is missed")
     second = several.join(head, cwd=elsewhere)
     dni.until(lambda: "source" in second.workers(), "the source has begun")
     dni.until(lambda: head.metrics(), "it trains")
