@@ -1,0 +1,72 @@
+"""`--deterministic` is one word for a run that can be repeated exactly, and the help says why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+import cli
+from coordinator.options import with_options
+from protocol import read_pipeline
+from tests.several_help import machines
+
+if TYPE_CHECKING:
+    from tests.conftest import Dni
+
+LOCKSTEP = "train.schedule=lockstep"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "deterministic", "trace", "wanted"),
+    [
+        ((), False, None, ()),
+        (("rule=dni",), True, None, ("rule=dni", LOCKSTEP)),
+        (
+            ("train.schedule=free",),
+            True,
+            "off",
+            ("train.schedule=free", "trace.mode=off", LOCKSTEP),
+        ),
+    ],
+)
+def test_the_option_has_the_last_word(
+    overrides: tuple[str, ...], deterministic: bool, trace: str | None, wanted: tuple[str, ...]
+) -> None:
+    assert with_options(overrides, deterministic, trace) == wanted
+
+
+@pytest.mark.parametrize("command", ["run", "up", "compare"])
+def test_every_command_that_trains_has_it_and_says_what_it_is_for(command: str) -> None:
+    said = " ".join(CliRunner().invoke(cli.main, [command, "--help"]).stdout.split())
+    assert "--deterministic One batch at a time (train.schedule=lockstep)" in said
+    assert "the same seed gives a slightly different result each time" in said
+
+
+def weights(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / "weights").iterdir()}
+
+
+@pytest.mark.slow
+def test_two_deterministic_runs_leave_the_same_files(dni: Dni) -> None:
+    for name in ("one", "two"):
+        ran = dni("run", "tiny.toml", "--deterministic", "--run-dir", name)
+        assert ran.returncode == 0, ran.stderr
+    assert len(weights(dni.home / "one")) == 3
+    assert weights(dni.home / "one") == weights(dni.home / "two")
+
+
+@pytest.mark.slow
+def test_a_deterministic_comparison_and_cluster_are_in_lockstep(dni: Dni) -> None:
+    words = ("--rules", "cdni", "--seeds", "1", "--engine", "inline", "--out", "out")
+    compared = dni("compare", "tiny.toml", "--deterministic", *words)
+    assert compared.returncode == 0, compared.stderr
+    with machines(dni) as several:
+        head = several.up("--deterministic", "--workers", "1")
+        several.join(head)
+        assert head.end(40.0) == 0, head.text
+    (run,) = (dni.home / "out").glob("*/pipeline.toml")
+    for pipeline in (run, head.folder / "pipeline.toml"):
+        assert read_pipeline(pipeline).train.schedule == "lockstep"
