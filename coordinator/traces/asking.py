@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from coordinator.parameters import UserPath
-
 if TYPE_CHECKING:
     from coordinator.display import Terminal
     from coordinator.traces.find import Choice
     from coordinator.traces.run import Traces
 
-FILE = UserPath(dir_okay=False)
 layer_option = click.option(
     "--layer", help="Only what this layer (a number), or the source, has to do with."
 )
