@@ -9,25 +9,21 @@ from __future__ import annotations
 import os
 import platform
 import tomllib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import MISSING, fields, is_dataclass, replace
-from difflib import SequenceMatcher
 from pathlib import Path
 from types import UnionType
 from typing import Any, Final, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from protocol.checks import is_path
-from protocol.errors import SpecError, closest, nearest
+from protocol.errors import SpecError
 from protocol.paths import user_path
+from protocol.proposals import LONGEST, proposal
 from protocol.spec import HEAD, Pipeline
 from protocol.text import read_text
 
 T = TypeVar("T")
 LONGEST_LIST: Final = 1000
-LIKE: Final = 0.75
-"""How like a word a key of another table must be to be proposed, of 1."""
-ELSEWHERE: Final = {"learning_rate": "lr", "batch_size": "batch", "epochs": "steps"}
-"""What other programs call some of the keys."""
 _WORDS = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
 
 
@@ -40,29 +36,13 @@ def build(cls: type[T], table: object, key: str = "") -> T:
     known = [f.name for f in schema]
     for word in table:
         if word not in known:
-            short = str(word)[:60]
-            raise SpecError(f"{_join(key, short)}: unknown key{_proposal(short, known)}")
+            short = str(word)[:LONGEST]
+            meant = proposal(key, short, table[word], tuple(_names(Pipeline, "")))
+            raise SpecError(f"{_join(key, short)}: unknown key{meant}")
     for f in schema:
         if f.name not in table and f.default is MISSING and f.default_factory is MISSING:
             raise SpecError(f"{_join(key, f.name)}: missing")
     return cls(**{word: _convert(hints[word], v, _join(key, word)) for word, v in table.items()})
-
-
-def _proposal(word: str, known: Iterable[str]) -> str:
-    """The key that `word` may be meant for: one of the `known` of its table, or of another."""
-    word = ELSEWHERE.get(word, word)
-    elsewhere: dict[str, str] = {}
-    for name in _names(Pipeline, ""):
-        elsewhere.setdefault(name.rpartition(".")[2], name)
-    own, other = closest(word, known), closest(word, elsewhere, LIKE)
-    if other is None or _like(word, own) >= _like(word, other):
-        return nearest(word, known)
-    close = f"{own!r} or " if own and _like(word, own) >= LIKE else ""
-    return f"; did you mean {close}{elsewhere[other]!r}?"
-
-
-def _like(word: str, other: str | None) -> float:
-    return SequenceMatcher(a=word, b=other or "").ratio()
 
 
 def _names(cls: type[object], table: str) -> Iterator[str]:

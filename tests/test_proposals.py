@@ -37,8 +37,25 @@ def refused(text: str, folder: Path, *overrides: str) -> str:
         ("train.rule=dni", "rule"),
         ("layer.0.lr=0.1", "train.lr"),
         ("batch_size=5", "data.batch"),
-        ("train.learning_rate=0.1", "lr"),
-        ("data.bach=5", "batch"),
+        ("train.learning_rate=0.1", "train.lr"),
+        ("synthetic.learning_rate=0.1", "synthetic.lr"),
+        ("data.bach=5", "data.batch"),
+        ("data.batch_size=5", "data.batch"),
+        ("train.step=5", "train.steps"),
+        ("train.epochs=5", "train.steps"),
+        ("batchsize=2", "data.batch"),
+        ("train_lr=1", "train.lr"),
+        ("train-lr=1", "train.lr"),
+        ("synthetic-lr=1", "synthetic.lr"),
+        ("LR=1", "train.lr"),
+        ("Lr=1", "train.lr"),
+        ("train.LR=1", "train.lr"),
+        ("learning-rate=1", "train.lr"),
+        ("learningrate=1", "train.lr"),
+        ("num_epochs=1", "train.steps"),
+        ("max_steps=1", "train.steps"),
+        ("EvalEvery=1", "train.eval_every"),
+        ("layer.0.module=['relu']", "layer.0.modules"),
         ("rul=dni", "rule"),
     ],
 )
@@ -51,11 +68,35 @@ def test_an_override_proposes_the_key_that_is_meant(
 
 
 @pytest.mark.parametrize(
+    ("override", "word", "meant"),
+    [
+        ("TRAIN.lr=0.1", "TRAIN", "train.lr"),
+        ("trian.LR=0.1", "trian", "train.lr"),
+        ("Data.batch_size=5", "Data", "data.batch"),
+        ("layer[0].modules=['relu']", "layer[0]", "layer.0.modules"),
+        ("layer[12].modules=['relu']", "layer[12]", "layer.12.modules"),
+        ("layer[i].module=['relu']", "layer[i]", "layer[i].modules"),
+        ("layers.0.modules=['relu']", "layers", "layer.0.modules"),
+        ("train[lr]=1", "train[lr]", "train.lr"),
+    ],
+)
+def test_a_table_that_is_unknown_proposes_the_whole_name(
+    override: str, word: str, meant: str, tmp_path: Path
+) -> None:
+    assert refused(TABLE, tmp_path, override) == f"{word}: unknown key; did you mean {meant!r}?"
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("lr = 0.1\n", "lr: unknown key; did you mean 'train.lr'?"),
         ("[train]\nbatch = 5\n", "train.batch: unknown key; did you mean 'data.batch'?"),
         ("[trace]\nkernel = 5\n", "trace.kernel: unknown key; did you mean 'synthetic.kernel'?"),
+        (
+            "[trace]\nbatch = 3\n",
+            "trace.batch: unknown key; did you mean 'trace.batches' or 'data.batch'?",
+        ),
+        ("[Train]\nlr = 1\nsteps = 2\n", "Train: unknown key; did you mean 'train'?"),
         ("layers = 3\n", "layers: unknown key; did you mean 'layer' or 'trace.layers'?"),
     ],
 )
