@@ -18,6 +18,7 @@ from coordinator.program import next_steps
 from coordinator.train import Result
 from protocol import Pipeline
 from protocol.plain import json_text
+from protocol.printable import printable
 
 BAR_SECONDS: Final = 0.1
 Row = Mapping[str, Any]
@@ -92,9 +93,9 @@ def show_result(console: Terminal, result: Result) -> None:
     console.show(Phrases(said))
     if result.end.text:
         console.say(f"error: {result.end.text}")
-    console.say(f"files: {result.folder}")
+    console.say(f"files: {printable(str(result.folder))}")
     if result.end.outcome == "completed":
-        console.say(next_steps(result.folder))
+        console.say(next_steps(result.folder, console.encoding))
 
 
 def plan_table(pipeline: Pipeline, plans: Sequence[Row]) -> RenderableType:

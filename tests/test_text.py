@@ -5,6 +5,8 @@ from __future__ import annotations
 import codecs
 import io
 import json
+import os
+import pwd
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -157,18 +159,28 @@ def test_a_home_folder_is_put_in(monkeypatch: pytest.MonkeyPatch, text: str, wan
     assert str(user_path(text, "--run-dir")) == wanted
 
 
+@pytest.mark.parametrize("home", [None, ""])
 @pytest.mark.parametrize("text", ["~", "~/runs", "~nobody-of-this-name", "~nobody-of-this-name/x"])
 def test_a_home_folder_that_is_not_known_is_told(
-    monkeypatch: pytest.MonkeyPatch, text: str
+    monkeypatch: pytest.MonkeyPatch, text: str, home: str | None
 ) -> None:
     def unknown(who: object) -> None:
         raise KeyError(who)
 
-    monkeypatch.delenv("HOME", raising=False)
+    if home is None:
+        monkeypatch.delenv("HOME", raising=False)
+    else:
+        monkeypatch.setenv("HOME", home)
     monkeypatch.setattr("pwd.getpwuid", unknown)
     why = "no user 'nobody-of-this-name'" if "nobody" in text else "HOME is not set"
     with pytest.raises(SpecError, match=f"^--run-dir: {text}: .*{why}"):
         user_path(text, "--run-dir")
+
+
+@pytest.mark.parametrize(("text", "rest"), [("~", ""), ("~/x", "/x"), ("~/a/~b", "/a/~b")])
+def test_an_empty_home_is_none(monkeypatch: pytest.MonkeyPatch, text: str, rest: str) -> None:
+    monkeypatch.setenv("HOME", "")
+    assert str(user_path(text, "--run-dir")) == pwd.getpwuid(os.getuid()).pw_dir + rest
 
 
 @pytest.mark.parametrize("text", ["", "a\0b", "\0"])

@@ -127,7 +127,7 @@ def lost_command(run: Path, as_json: bool) -> None:
         elif rows:
             screen.show(lost_table(rows))
         else:
-            screen.say("every message was used")
+            screen.say("so far nothing is lost" if traces.away else "every message was used")
 
 
 @trace_group.command("tap")
