@@ -21,6 +21,7 @@ from coordinator.compare.wishes import Wishes, wishes
 from coordinator.engines.commands import manifest_group
 from coordinator.engines.wishes import engine_wishes
 from coordinator.parameters import run_argument
+from coordinator.printing import print_json
 from coordinator.several.commands import several_commands
 from coordinator.traces.commands import trace_group
 from coordinator.traces.outlets import replay_command
@@ -429,7 +430,6 @@ def check_command(
     from coordinator.several.placement import divided
     from coordinator.tables import plan_table
     from protocol import located
-    from protocol.plain import json_text
 
     read = _read(pipeline, overrides)
     lines: list[str] = []
@@ -439,7 +439,7 @@ def check_command(
     read = divided(read, workers, {p.name: p.work for p in plans} if known else {})
     if as_json:
         found = {"threads": threads(read), "workers": read.processes, "data": lines}
-        click.echo(json_text(found | {"layers": [asdict(plan) for plan in plans]}))
+        print_json(found | {"layers": [asdict(plan) for plan in plans]})
     else:
         console = Terminal()
         for line in lines:
@@ -461,14 +461,13 @@ def evaluate_command(run: Path, overrides: tuple[str, ...], as_json: bool) -> No
     """
     from coordinator.display import Terminal
     from coordinator.tables import judgement_line
-    from protocol.plain import json_text
 
     tell = Terminal(stderr=True).tell
     loss, _, errors, judged, absolute = evaluate(run, overrides, tell)
     found = {"test_error": 100 * errors / judged, "test_loss": loss / judged, "errors": errors}
     found |= {"judged": judged, "absolute_error": absolute}
     if as_json:
-        click.echo(json_text(found))
+        print_json(found)
     else:
         Terminal().show(judgement_line(found))
 
@@ -486,12 +485,11 @@ def data_list(as_json: bool) -> None:
 
     from coordinator.display import Terminal
     from coordinator.tables import data_list as shown
-    from protocol.plain import json_text
     from workers.data import catalogue
 
     entries = [asdict(entry) for entry in catalogue()]
     if as_json:
-        click.echo(json_text(entries))
+        print_json(entries)
     else:
         Terminal().show(shown(entries))
 

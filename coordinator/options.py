@@ -99,11 +99,11 @@ class Commands(click.Group):
         return super().main(*args, **extra)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        with _ctrl_c(), _one_line():
+        with _ctrl_c(), _one_line(), _reader_may_go():
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _ctrl_c(), _one_line():
+        with _ctrl_c(), _one_line(), _reader_may_go():
             return super().invoke(ctx)
 
 
@@ -114,6 +114,17 @@ def _ctrl_c() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise click.exceptions.Exit(130) from None
+
+
+@contextmanager
+def _reader_may_go() -> Iterator[None]:
+    """A reader of the output who goes away wants no more: exit status 0; click's is 1."""
+    try:
+        yield
+    except BrokenPipeError:
+        if not streams.drop_abandoned():  # it was another pipe
+            raise
+        raise click.exceptions.Exit(0) from None
 
 
 @contextmanager

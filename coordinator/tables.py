@@ -14,10 +14,11 @@ from coordinator.blas import threads
 from coordinator.columns import Column, Phrases, Table, line
 from coordinator.display import Terminal, blas_threads, layer_table
 from coordinator.events import End
+from coordinator.printing import print_json
 from coordinator.program import next_steps
+from coordinator.streams import drop_abandoned
 from coordinator.train import Result
 from protocol import Pipeline
-from protocol.plain import json_text
 from protocol.printable import printable
 
 BAR_SECONDS: Final = 0.1
@@ -50,18 +51,18 @@ def end_of_run(console: Terminal, result: Result, as_json: bool) -> int:
 
     The run is done, whoever can read of it; a reader who went away wants no more.
     """
-    lost = print_json(result.summary, "summary") if as_json else ""
+    lost = json_lost(result.summary, "summary") if as_json else ""
     with suppress(OSError, ValueError):
         show_result(console, result)
     return ended(console, result, lost)
 
 
-def print_json(value: object, what: str) -> str:
+def json_lost(value: object, what: str) -> str:
     """Print `value`; what is wrong if that could not be, unless it is that the reader went away."""
     try:
-        print(json_text(value), flush=True)
+        print_json(value)
     except BrokenPipeError:
-        pass
+        drop_abandoned()
     except OSError as error:
         return f"error: the {what} was not printed: {error.strerror}"
     return ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,14 +51,3 @@ def choice(
         kinds=one_of(kind, KINDS, "--kind"),
         batches=None if batch is None else batches(batch),
     )
-
-
-def print_json(rows: Iterable[object]) -> None:
-    """A JSON list, written as it is made."""
-    from protocol.plain import json_text
-
-    between = "["
-    for row in rows:
-        click.echo(f"{between}{json_text(row)}", nl=False)
-        between = ",\n "
-    click.echo("]" if between != "[" else "[]")

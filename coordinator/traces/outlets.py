@@ -10,6 +10,7 @@ import click
 
 from coordinator import options
 from coordinator.parameters import OutputPath, run_argument
+from coordinator.printing import print_json
 from coordinator.traces.asking import console
 
 
@@ -124,12 +125,11 @@ def replay_command(replay: Callable[[Path, int], Replayed]) -> click.Command:
         weights are not the same.
         """
         from coordinator.display import Terminal
-        from protocol.plain import json_text
 
         done = replay(run, layer)
         if as_json:
             facts = {name: getattr(done, name) for name in ("core", "messages", "equal", "note")}
-            click.echo(json_text(facts | {"differing": dict(done.differing)}))
+            print_json(facts | {"differing": dict(done.differing)})
         else:
             same = "the same weights, bit for bit" if done.equal else "NOT the same weights"
             said = [f"{done.core}: {done.messages:,} messages, {same}"]
