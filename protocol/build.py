@@ -20,7 +20,7 @@ from protocol.errors import SpecError
 from protocol.paths import user_path
 from protocol.proposals import LONGEST, proposal
 from protocol.spec import HEAD, Pipeline
-from protocol.text import read_text
+from protocol.text import odd_in_toml, odd_note, read_text
 
 T = TypeVar("T")
 LONGEST_LIST: Final = 1000
@@ -38,7 +38,7 @@ def build(cls: type[T], table: object, key: str = "") -> T:
         if word not in known:
             short = str(word)[:LONGEST]
             meant = proposal(key, short, table[word], tuple(_names(Pipeline, "")))
-            raise SpecError(f"{_join(key, short)}: unknown key{meant}")
+            raise SpecError(f"{_join(key, short)}: unknown key{meant}{odd_note(short)}")
     for f in schema:
         if f.name not in table and f.default is MISSING and f.default_factory is MISSING:
             raise SpecError(f"{_join(key, f.name)}: missing")
@@ -100,7 +100,8 @@ def read_pipeline(path: Path, overrides: Collection[str] = ()) -> Pipeline:
     try:
         table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, and numbers out of all reason
-        raise SpecError(f"{path}: not TOML: {error}") from None
+        odd = odd_in_toml(text, str(error))
+        raise SpecError(f"{path}: not TOML: {error}{odd}") from None
     table.setdefault("name", _decoded(path.stem))
     folder = path.parent
     try:
@@ -147,7 +148,9 @@ def _override(table: dict[str, Any], override: str) -> list[str]:
     key, equals, text = override.partition("=")
     words = key.strip().split(".")
     if not equals or not all(words):
-        raise SpecError(f"-o {override}: give it as key=value, such as train.steps=100")
+        raise SpecError(
+            f"-o {override}: give it as key=value, such as train.steps=100{odd_note(override)}"
+        )
     try:
         value = tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
