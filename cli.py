@@ -203,10 +203,11 @@ def _load(pipeline: Pipeline, tests_only: bool = False) -> Dataset:
 
 def _describe(pipeline: Pipeline, data: Dataset | None, tell: Callable[[str], None]) -> None:
     """Say what a run learns from: a line about the data, and one for each thing that is odd."""
+    from coordinator.blas import unused
     from protocol import notes
     from workers.fit import notes as notes_on_data
 
-    odd = notes(pipeline)
+    odd = (*notes(pipeline), *unused(pipeline))
     if data is not None:
         tell(data.summary)
         odd = (*odd, *notes_on_data(pipeline, data))

@@ -328,7 +328,7 @@ def test_a_character_that_looks_like_another_is_named(
 @pytest.mark.parametrize("key", ["st\u0435ps", "lr\u200b"])
 def test_so_it_is_in_an_override(tmp_path: Path, key: str) -> None:
     (tmp_path / "p.toml").write_text(TINY, "utf-8")
-    with pytest.raises(SpecError, match="unknown key; did you mean 'train.*'; it has U"):
+    with pytest.raises(SpecError, match=r"did you mean 'train\.(steps|lr)'\?; it has U"):
         read_pipeline(tmp_path / "p.toml", [f"train.{key}=3"])
     with pytest.raises(SpecError, match=r"train.steps=100; it has U\+FF1D"):
         read_pipeline(tmp_path / "p.toml", ["train.steps\uff1d3"])
