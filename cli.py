@@ -309,7 +309,7 @@ def _read(path: Path | None, overrides: tuple[str, ...]) -> Pipeline:
     from protocol import read_pipeline
     from workers.data import EXAMPLE
 
-    return read_pipeline(path or EXAMPLE, overrides)
+    return read_pipeline(path or EXAMPLE, overrides, "" if path else options.EXAMPLE)
 
 
 @main.command("run")
@@ -345,7 +345,7 @@ def run_command(
 
     console = Terminal(stderr=as_json)
     read = _read(pipeline, options.with_options(overrides, deterministic, trace))
-    with options.about(pipeline):
+    with options.about(pipeline, overrides):
         result = run(
             read,
             engine=engine,
@@ -397,7 +397,7 @@ def compare_command(
     tell = _once(console.tell)
     if read:
         _describe(read, None, tell)
-    with options.about(pipeline):
+    with options.about(pipeline, overrides):
         train = partial(run, force=True, display=display, tell=tell)
         result = compare(cells, out, train, console.tell, wish.goal)
     ctx.exit(end_of_comparison(console, result, out, as_json))
@@ -434,7 +434,7 @@ def check_command(
 
     read = _read(pipeline, overrides)
     lines: list[str] = []
-    with options.about(pipeline):
+    with options.about(pipeline, overrides):
         plans = check(read, lines.append)
     known = not located(read).data_away
     read = divided(read, workers, {p.name: p.work for p in plans} if known else {})

@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+import cli
 from protocol import SpecError, read_pipeline
 
 TABLE = '[data]\nname = "digits"\n[[layer]]\nmodules = ["linear 10"]\n'
@@ -103,6 +105,28 @@ def test_a_table_that_is_unknown_proposes_the_whole_name(
 def test_a_file_proposes_it_too(text: str, said: str, tmp_path: Path) -> None:
     whole = TABLE + text if text.startswith("[") else text + TABLE
     assert refused(whole, tmp_path) == said
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("lr=0.1", "-o lr=0.1: lr: unknown key; did you mean 'train.lr'?"),
+        ("train.steps=abc", "-o train.steps=abc: train.steps: a whole number is needed"),
+        ("foo.bar=1", "-o foo.bar=1: foo: unknown key"),
+        ("train.window.x=3", "-o train.window.x=3: train.window: a whole number is needed"),
+        ("layer.0.modules=['linaer 3']", "-o layer.0.modules=['linaer 3']: layer[0].modules[0]: "),
+        ("train.steps", "-o train.steps: give it as key=value"),
+        ("layer.9.modules=[]", "-o layer.9.modules=[]: '9' is not one of 0"),
+        ("rule=cndi", "-o rule=cndi: rule: unknown value 'cndi'"),
+        ("data.path=no.npz", "the embedded example: "),
+    ],
+)
+def test_an_override_of_the_embedded_example_is_blamed_itself(override: str, said: str) -> None:
+    words = ["check", "-o", "train.seed=3", "-o", override, "-o", "name=x"]
+    shown = CliRunner().invoke(cli.main, words)
+    assert shown.exit_code == 2
+    assert shown.stderr.startswith(f"Error: {said}")
+    assert "digits.toml" not in shown.stderr
 
 
 @pytest.mark.parametrize("word", ["foo", "x", "zzzzzzzz"])
