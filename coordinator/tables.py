@@ -151,12 +151,12 @@ def data_list(entries: Sequence[Row]) -> RenderableType:
     """What `dni data list` shows: some lines a data set, for URLs and paths are long and whole."""
     parts: list[RenderableType] = []
     for entry in entries:
-        sources = [f"source: {url}" for url in entry["source"].split(", ")]
-        sums = [f"MD5 of {name}: {md5}" for name, md5 in entry["checksums"].items()]
+        sources = [("source:", url) for url in entry["source"].split(", ")]
+        sums = [(f"MD5 of {name}:", md5) for name, md5 in entry["checksums"].items()]
         parts.append(line(entry["name"], "bold"))
         parts.append(Phrases(entry["description"].split(", "), indent="  "))
-        parts += [Phrases([said], indent="  ") for said in (*sources, *sums)]
-        parts.append(Phrases([f"here: {_place(entry)}"], indent="  "))
+        here = ("here:", _place(entry))
+        parts += [Phrases(s, " ", indent="  ", hang="  ") for s in (*sources, *sums, here)]
     return Group(*parts)
 
 

@@ -163,7 +163,10 @@ class StoryTree:
 
 
 def _branches(chapters: Sequence[Chapter], start: int, width: int, before: str) -> Iterator[str]:
-    """The lines of `chapters`, in order of time, with the guides `before` them."""
+    """The lines of `chapters`, in order of time, with the guides `before` them.
+
+    The guides take no more than a third of the `width`: deeper branches are not indented any further.
+    """
     ordered = sorted(chapters, key=lambda chapter: chapter.entry.first)
     for chapter in ordered:
         last = chapter is ordered[-1]
@@ -173,7 +176,8 @@ def _branches(chapters: Sequence[Chapter], start: int, width: int, before: str) 
         first, *more = sentence.shown("utf-8").lines(width - len(before + below + follows))
         yield f"{before}{branch}{first}"
         yield from (f"{before}{below}{follows}{text}" for text in more)
-        yield from _branches(chapter.next, start, width, before + below)
+        guides = (before + below)[-max(2, width // 6 * 2) :]
+        yield from _branches(chapter.next, start, width, guides)
 
 
 def _sentence(entry: Entry, start: int) -> list[str]:
@@ -213,7 +217,7 @@ def difference_table(rows: Iterable[Difference]) -> Table:
     """A line an edge and measure, of those that either run has."""
     columns = (
         *(Column(heading, left=True) for heading in ("edge", "measure")),
-        *(Column(heading) for heading in ("a", "b", "b/a")),
+        *(Column("a", 1), Column("b", 1), Column("b/a")),
     )
     lines = [
         (
