@@ -13,8 +13,8 @@ from coordinator.streams import spelled
 
 NAME: Final = "dni"
 ROOT: Final = Path(__file__).resolve().parent.parent
-MODULES: Final = ("dni_command", "cli")
-"""The modules of `ROOT` that Python can be told to run."""
+MODULE: Final = "dni_command"
+"""The module in `ROOT` that Python can be told to run."""
 
 
 def program() -> str:
@@ -28,8 +28,8 @@ def program() -> str:
     if not called.is_file():
         return NAME
     real = called.resolve()
-    if real.parent == ROOT and real.stem in MODULES:
-        return f"{_typed(Path(sys.executable))} -m {real.stem}"
+    if real == ROOT / f"{MODULE}.py":
+        return f"{_typed(Path(sys.executable))} -m {MODULE}"
     return _typed(called) if NAME in (called.name, real.name) else NAME
 
 

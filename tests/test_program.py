@@ -71,17 +71,17 @@ def test_another_name_of_the_program_is_the_one_that_was_called(
     assert program() == (name if " " not in name else f"'{name}'")
 
 
-@pytest.mark.parametrize("module", ["dni_command", "cli"])
-def test_a_module_that_python_runs_is_named_with_python(
-    installed: Path, monkeypatch: pytest.MonkeyPatch, module: str
+@pytest.mark.parametrize("name", ["python3", "pypy3.11", "python"])
+def test_the_module_that_python_runs_is_named_with_python(
+    installed: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    python = installed.with_name("python3")
+    python = installed.with_name(name)
     python.touch(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
-    monkeypatch.setattr(sys, "argv", [str(ROOT / f"{module}.py")])
-    assert program() == f"'a venv/bin/python3' -m {module}"
+    monkeypatch.setattr(sys, "argv", [str(ROOT / "dni_command.py")])
+    assert program() == f"'a venv/bin/{name}' -m dni_command"
     monkeypatch.setenv("PATH", str(python.parent))
-    assert program() == f"python3 -m {module}"
+    assert program() == f"{name} -m dni_command"
 
 
 @pytest.mark.parametrize("called", ["", "-c", "/usr/lib/python3/cli.py", "/nowhere/dni"])
