@@ -165,7 +165,7 @@ class StoryTree:
 def _branches(chapters: Sequence[Chapter], start: int, width: int, before: str) -> Iterator[str]:
     """The lines of `chapters`, in order of time, with the guides `before` them.
 
-    The guides take no more than a third of the `width`: deeper branches are not indented any further.
+    The guides take no more than a third of the `width`: deeper branches are indented no further.
     """
     ordered = sorted(chapters, key=lambda chapter: chapter.entry.first)
     for chapter in ordered:
