@@ -39,7 +39,9 @@ def _typed(called: Path) -> str:
     if found and Path(found).resolve() == called.resolve():
         return shlex.quote(called.name)
     relative = os.path.relpath(called)
-    return shlex.quote(str(called.absolute()) if relative.startswith("..") else relative)
+    if relative.startswith(".."):
+        return shlex.quote(str(called.absolute()))
+    return shlex.quote(relative if os.sep in relative else f"./{relative}")
 
 
 def quoted(path: Path, encoding: str) -> str:

@@ -40,6 +40,17 @@ def test_a_program_below_the_current_folder_is_called_by_its_relative_path(
     assert program() == "'a venv/bin/dni'"
 
 
+@pytest.mark.parametrize("name", ["dni", "mydni", "-dni"])
+def test_a_program_in_the_current_folder_begins_with_a_dot(
+    installed: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    if name != "dni":
+        installed.with_name(name).symlink_to(installed)
+    monkeypatch.chdir(installed.parent)
+    monkeypatch.setattr(sys, "argv", [f"./{name}"])
+    assert program() == f"./{name}"
+
+
 def test_a_program_elsewhere_is_called_by_its_whole_path(
     installed: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
