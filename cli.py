@@ -21,6 +21,7 @@ from coordinator.compare.wishes import Wishes, wishes
 from coordinator.engines.commands import manifest_group
 from coordinator.engines.wishes import engine_wishes
 from coordinator.parameters import run_argument
+from coordinator.printing import print_json
 from coordinator.several.commands import several_commands
 from coordinator.traces.commands import trace_group
 from coordinator.traces.outlets import replay_command
@@ -201,10 +202,11 @@ def _load(pipeline: Pipeline, tests_only: bool = False) -> Dataset:
 
 def _describe(pipeline: Pipeline, data: Dataset | None, tell: Callable[[str], None]) -> None:
     """Say what a run learns from: a line about the data, and one for each thing that is odd."""
+    from coordinator.blas import unused
     from protocol import notes
     from workers.fit import notes as notes_on_data
 
-    odd = notes(pipeline)
+    odd = (*notes(pipeline), *unused(pipeline))
     if data is not None:
         tell(data.summary)
         odd = (*odd, *notes_on_data(pipeline, data))
@@ -306,7 +308,7 @@ def _read(path: Path | None, overrides: tuple[str, ...]) -> Pipeline:
     from protocol import read_pipeline
     from workers.data import EXAMPLE
 
-    return read_pipeline(path or EXAMPLE, overrides)
+    return read_pipeline(path or EXAMPLE, overrides, "" if path else options.EXAMPLE)
 
 
 @main.command("run")
@@ -342,7 +344,7 @@ def run_command(
 
     console = Terminal(stderr=as_json)
     read = _read(pipeline, options.with_options(overrides, deterministic, trace))
-    with options.about(pipeline):
+    with options.about(pipeline, overrides):
         result = run(
             read,
             engine=engine,
@@ -394,7 +396,7 @@ def compare_command(
     tell = _once(console.tell)
     if read:
         _describe(read, None, tell)
-    with options.about(pipeline):
+    with options.about(pipeline, overrides):
         train = partial(run, force=True, display=display, tell=tell)
         result = compare(cells, out, train, console.tell, wish.goal)
     ctx.exit(end_of_comparison(console, result, out, as_json))
@@ -428,17 +430,16 @@ def check_command(
     from coordinator.several.placement import divided
     from coordinator.tables import plan_table
     from protocol import located
-    from protocol.plain import json_text
 
     read = _read(pipeline, overrides)
     lines: list[str] = []
-    with options.about(pipeline):
+    with options.about(pipeline, overrides):
         plans = check(read, lines.append)
     known = not located(read).data_away
     read = divided(read, workers, {p.name: p.work for p in plans} if known else {})
     if as_json:
         found = {"threads": threads(read), "workers": read.processes, "data": lines}
-        click.echo(json_text(found | {"layers": [asdict(plan) for plan in plans]}))
+        print_json(found | {"layers": [asdict(plan) for plan in plans]})
     else:
         console = Terminal()
         for line in lines:
@@ -460,14 +461,13 @@ def evaluate_command(run: Path, overrides: tuple[str, ...], as_json: bool) -> No
     """
     from coordinator.display import Terminal
     from coordinator.tables import judgement_line
-    from protocol.plain import json_text
 
     tell = Terminal(stderr=True).tell
     loss, _, errors, judged, absolute = evaluate(run, overrides, tell)
     found = {"test_error": 100 * errors / judged, "test_loss": loss / judged, "errors": errors}
     found |= {"judged": judged, "absolute_error": absolute}
     if as_json:
-        click.echo(json_text(found))
+        print_json(found)
     else:
         Terminal().show(judgement_line(found))
 
@@ -485,12 +485,11 @@ def data_list(as_json: bool) -> None:
 
     from coordinator.display import Terminal
     from coordinator.tables import data_list as shown
-    from protocol.plain import json_text
     from workers.data import catalogue
 
     entries = [asdict(entry) for entry in catalogue()]
     if as_json:
-        click.echo(json_text(entries))
+        print_json(entries)
     else:
         Terminal().show(shown(entries))
 

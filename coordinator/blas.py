@@ -25,7 +25,10 @@ IDLE: Final = {"OPENBLAS_THREAD_TIMEOUT": "19"}
 take it from whoever has work. Of 2^14 to 2^22 this was the best for locked training."""
 
 
-_COUNT: Final = re.compile(r"\s*(\d{1,5})\s*(,.*)?")
+MOST: Final = 1024
+"""Threads that may be asked for; a larger number is taken for a slip."""
+CPU_COUNT: Final = "PYTHON_CPU_COUNT"
+_COUNT: Final = re.compile(r"\s*0*([1-9]\d{0,3})\s*(,.*)?", re.ASCII)
 
 
 def cores() -> int:
@@ -33,8 +36,25 @@ def cores() -> int:
 
     A quota of a part of a core counts as a whole one.
     """
-    limit = quota()
-    return _present() if limit is None else min(_present(), math.ceil(limit))
+    return _limit()[0]
+
+
+def _limit() -> tuple[int, str]:
+    """The least of what limits the cores, and what that is called; "" for the machine."""
+    limits = [(os.cpu_count() or 1, "")]
+    if said := _count(CPU_COUNT):
+        limits.insert(0, (said, CPU_COUNT))  # newer Pythons count no more either
+    if hasattr(os, "sched_getaffinity"):
+        limits.append((len(os.sched_getaffinity(0)), "affinity"))
+    if limit := quota():
+        limits.append((math.ceil(limit), f"CPU quota {round(limit, 2)}"))
+    return min(limits, key=lambda limit: limit[0])
+
+
+def _count(variable: str) -> int:
+    """The number in the environment's `variable`; 0 where there is none that can be."""
+    found = _COUNT.fullmatch(os.environ.get(variable, ""))
+    return int(found[1]) if found and int(found[1]) <= MOST else 0
 
 
 def threads(pipeline: Pipeline) -> int:
@@ -52,37 +72,36 @@ def asked() -> tuple[int, str]:
     0 and "" for none. Of several variables that of a certain library goes before OpenMP's.
     """
     for name in (*THREAD_VARIABLES[1:], THREAD_VARIABLES[0]):
-        found = _COUNT.fullmatch(os.environ.get(name, ""))
-        if found and int(found[1]):
-            return int(found[1]), name
+        if count := _count(name):
+            return count, name
     return 0, ""
+
+
+def unused(pipeline: Pipeline) -> list[str]:
+    """What there is to say of numbers in the environment that cannot be used, a line each."""
+    if pipeline.train.threads:
+        return []
+    said = {name: os.environ.get(name, "") for name in (*THREAD_VARIABLES, CPU_COUNT)}
+    if said[CPU_COUNT] == "default":
+        del said[CPU_COUNT]
+    return [
+        f"{name}={value[:40]}: is not used; it is no whole number from 1 to {MOST}"
+        for name, value in said.items()
+        if value.strip() and not _count(name)
+    ]
 
 
 def reason(pipeline: Pipeline) -> str:
     """Where `threads` has its number from; "" where all cores of the machine are shared."""
     if pipeline.train.threads:
         return "train.threads"
-    if variable := asked()[1]:
-        return variable
-    limit = quota()
-    if limit is None or math.ceil(limit) >= _present():
-        return ""
-    return f"CPU quota {round(limit, 2)}"
+    return asked()[1] or _limit()[1]
 
 
 def _share(pipeline: Pipeline) -> int:
     if pipeline.rule == "backprop":
         return cores()
     return max(1, cores() // (len(pipeline.processes) - 1))  # the source multiplies nothing
-
-
-def _present() -> int:
-    """The cores that this process may run on, however much of their time it gets."""
-    count = getattr(os, "process_cpu_count", os.cpu_count)() or 1
-    if hasattr(os, "sched_getaffinity"):
-        count = min(count, len(os.sched_getaffinity(0)))
-    said = _COUNT.fullmatch(os.environ.get("PYTHON_CPU_COUNT", ""))
-    return min(count, int(said[1]) or count) if said else count
 
 
 def environment(count: int) -> dict[str, str]:

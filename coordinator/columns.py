@@ -61,11 +61,13 @@ class Phrases:
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column of a table. Where there is no room, the one with the highest `rank` goes first, of
-    several the one to the right; the first column of a table stays."""
+    several the one to the right; the first column of a table stays. Sentences in it are not broken
+    to be narrower than `least`."""
 
     heading: str
     rank: int = 0
     left: bool = False
+    least: int = 1
 
 
 Cell: TypeAlias = str | Phrases
@@ -108,7 +110,7 @@ class Table:
             [heading, *(row[place] for row in rows if row)]
             for place, heading in enumerate(headings)
         ]
-        least = [_widest(cells, 1) for cells in columns]
+        least = [_widest(cells, self.columns[at].least) for at, cells in enumerate(columns)]
         shown = self._fitting(least, width)
         return dict(_widened(columns, least, shown, width - _total([least[p] for p in shown])))
 

@@ -12,10 +12,12 @@ from typing import Final
 
 from protocol import Pipeline, RunError
 
-_WORKER: Final = 18
-"""Standard streams, ZeroMQ's threads, the coordinator's line, files that are open for a moment."""
-_NEIGHBOUR: Final = 5
-"""An inbox, its listener and its connection; an outlet and its connection."""
+_WORKER: Final = 20
+"""Standard streams, ZeroMQ's threads, the coordinator's line, files that are open for a moment, and
+three in reserve."""
+_NEIGHBOUR: Final = 7
+"""An inbox, its listener and its connection; an outlet and its connection; and for each of the two
+directions the shared memory through which large arrays go."""
 _CORE: Final = 2
 """The files of its trace and of its messages."""
 _HEAD: Final = 16

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
@@ -25,6 +26,8 @@ ENDLESS: Final = 1 << 20
 """How wide text is there: nothing is broken or left out."""
 AROUND: Final = 6
 """Lines of a terminal that a table of layers under a progress bar leaves to others."""
+_SIZE: Final = re.compile(r"0*[1-9]\d{0,3}", re.ASCII)
+"""What COLUMNS and LINES may say; with 0 everything would be left out without a word."""
 _MARK: Final = "  | "
 _HANG: Final = "    "
 _PARTED: Final = re.compile("(?<=[,:;]) ")
@@ -39,7 +42,9 @@ class Terminal(Console):
 
     def __init__(self, stderr: bool = False) -> None:
         forgive(sys.stderr if stderr else sys.stdout)
-        super().__init__(stderr=stderr, emoji=False, markup=False, highlight=False)
+        super().__init__(
+            stderr=stderr, emoji=False, markup=False, highlight=False, _environ=_environment()
+        )
         self.interactive = self.is_terminal and _isatty(self.file)
         self.picture_width = self.width if self.interactive else PIPE_COLUMNS
         if not self.interactive:
@@ -73,6 +78,12 @@ class Terminal(Console):
     def on_broken_pipe(self) -> None:
         """Say nothing from here on."""
         self.quiet = True
+
+
+def _environment() -> dict[str, str]:
+    """The environment, without a size of the terminal that cannot be."""
+    sizes = {name for name in ("COLUMNS", "LINES") if not _SIZE.fullmatch(os.environ.get(name, ""))}
+    return {name: value for name, value in os.environ.items() if name not in sizes}
 
 
 def _isatty(file: IO[str]) -> bool:

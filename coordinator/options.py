@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final
@@ -15,6 +15,8 @@ from coordinator import streams
 from coordinator.parameters import UserPath
 
 ENGINES: Final = ("local", "inline")
+EXAMPLE: Final = "the embedded example"
+"""What the pipeline is called that is run where no file is given."""
 
 pipeline_argument = click.argument("pipeline", type=UserPath(dir_okay=False), required=False)
 overrides = click.option(
@@ -99,11 +101,11 @@ class Commands(click.Group):
         return super().main(*args, **extra)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        with _ctrl_c(), _one_line():
+        with _ctrl_c(), _one_line(), _reader_may_go():
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _ctrl_c(), _one_line():
+        with _ctrl_c(), _one_line(), _reader_may_go():
             return super().invoke(ctx)
 
 
@@ -114,6 +116,17 @@ def _ctrl_c() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise click.exceptions.Exit(130) from None
+
+
+@contextmanager
+def _reader_may_go() -> Iterator[None]:
+    """A reader of the output who goes away wants no more: exit status 0; click's is 1."""
+    try:
+        yield
+    except BrokenPipeError:
+        if not streams.drop_abandoned():  # it was another pipe
+            raise
+        raise click.exceptions.Exit(0) from None
 
 
 @contextmanager
@@ -153,11 +166,16 @@ def _safe(text: str) -> str:
 
 
 @contextmanager
-def about(path: Path | None) -> Iterator[None]:
-    """Lets what is wrong with a pipeline name the file that it stands in."""
+def about(path: Path | None, overrides: Collection[str] = ()) -> Iterator[None]:
+    """Lets what is wrong with a pipeline name the file that it stands in.
+
+    Of the embedded example it names the one of the `overrides` that is wrong, if one is.
+    """
     from protocol import DataError, SpecError
+    from protocol.build import blame
 
     try:
         yield
     except (DataError, SpecError) as error:
-        raise type(error)(f"{path or 'the embedded example'}: {error}") from None
+        told = f"{path}: {error}" if path else blame(str(error), overrides, {}, EXAMPLE)
+        raise type(error)(told) from None

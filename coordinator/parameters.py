@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
+STDOUT: Final = Path("/dev/stdout")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -21,6 +22,16 @@ class UserPath(click.Path):
         from protocol.paths import user_path
 
         return super().convert(user_path(value, _called(param)), param, ctx)
+
+
+class OutputPath(UserPath):
+    """The path of a file to write; `-` is standard output."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return STDOUT if value == "-" else super().convert(value, param, ctx)
 
 
 class Run(UserPath):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import select
 import sys
 from contextlib import suppress
 from typing import Final
@@ -62,6 +63,26 @@ def prepare() -> None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
     forgive(sys.stdout)
     forgive(sys.stderr)
+
+
+def drop_abandoned() -> bool:
+    """Let standard output and error lead nowhere where their reader has gone away; whether one has.
+
+    What is still in their buffers is then no error when the interpreter ends.
+    """
+    gone = [number for number in (1, 2) if _abandoned(number)]
+    for number in gone:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, number)
+        os.close(nowhere)
+    return bool(gone)
+
+
+def _abandoned(descriptor: int) -> bool:
+    """Whether `descriptor` is the end of a pipe or socket that nobody reads any more."""
+    waiting = select.poll()
+    waiting.register(descriptor, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in waiting.poll(0))
 
 
 def _closed(descriptor: int) -> bool:

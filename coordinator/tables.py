@@ -15,10 +15,12 @@ from coordinator.blas import threads
 from coordinator.columns import Column, Phrases, Table, line
 from coordinator.display import Terminal, blas_threads, layer_table
 from coordinator.events import End
+from coordinator.printing import print_json
 from coordinator.program import next_steps
+from coordinator.streams import drop_abandoned
 from coordinator.train import Result
 from protocol import Pipeline
-from protocol.plain import json_text
+from protocol.printable import printable
 
 BAR_SECONDS: Final = 0.1
 Row = Mapping[str, Any]
@@ -50,18 +52,18 @@ def end_of_run(console: Terminal, result: Result, as_json: bool) -> int:
 
     The run is done, whoever can read of it; a reader who went away wants no more.
     """
-    lost = print_json(result.summary, "summary") if as_json else ""
+    lost = json_lost(result.summary, "summary") if as_json else ""
     with suppress(OSError, ValueError):
         show_result(console, result)
     return ended(console, result, lost)
 
 
-def print_json(value: object, what: str) -> str:
+def json_lost(value: object, what: str) -> str:
     """Print `value`; what is wrong if that could not be, unless it is that the reader went away."""
     try:
-        print(json_text(value), flush=True)
+        print_json(value)
     except BrokenPipeError:
-        pass
+        drop_abandoned()
     except OSError as error:
         return f"error: the {what} was not printed: {error.strerror}"
     return ""
@@ -93,9 +95,9 @@ def show_result(console: Terminal, result: Result) -> None:
     console.show(Phrases(said))
     if result.end.text:
         console.say(f"error: {result.end.text}")
-    console.say(f"files: {result.folder}")
+    console.say(f"files: {printable(str(result.folder))}")
     if result.end.outcome == "completed":
-        console.say(next_steps(result.folder))
+        console.say(next_steps(result.folder, console.encoding))
 
 
 def plan_table(pipeline: Pipeline, plans: Sequence[Row]) -> RenderableType:
@@ -150,12 +152,12 @@ def data_list(entries: Sequence[Row]) -> RenderableType:
     """What `dni data list` shows: some lines a data set, for URLs and paths are long and whole."""
     parts: list[RenderableType] = []
     for entry in entries:
-        sources = [f"source: {url}" for url in entry["source"].split(", ")]
-        sums = [f"MD5 of {name}: {md5}" for name, md5 in entry["checksums"].items()]
+        sources = [("source:", url) for url in entry["source"].split(", ")]
+        sums = [(f"MD5 of {name}:", md5) for name, md5 in entry["checksums"].items()]
         parts.append(line(entry["name"], "bold"))
         parts.append(Phrases(entry["description"].split(", "), indent="  "))
-        parts += [Phrases([said], indent="  ") for said in (*sources, *sums)]
-        parts.append(Phrases([f"here: {_place(entry)}"], indent="  "))
+        here = ("here:", _place(entry))
+        parts += [Phrases(s, " ", indent="  ", hang="  ") for s in (*sources, *sums, here)]
     return Group(*parts)
 
 

@@ -8,26 +8,23 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import tomllib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import MISSING, fields, is_dataclass, replace
-from difflib import SequenceMatcher
 from pathlib import Path
 from types import UnionType
 from typing import Any, Final, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from protocol.checks import is_path
-from protocol.errors import SpecError, closest, nearest
-from protocol.paths import user_path
+from protocol.errors import SpecError
+from protocol.paths import short, user_path
+from protocol.proposals import LONGEST, proposal
 from protocol.spec import HEAD, Pipeline
-from protocol.text import read_text
+from protocol.text import odd_in_toml, odd_note, read_text
 
 T = TypeVar("T")
 LONGEST_LIST: Final = 1000
-LIKE: Final = 0.75
-"""How like a word a key of another table must be to be proposed, of 1."""
-ELSEWHERE: Final = {"learning_rate": "lr", "batch_size": "batch", "epochs": "steps"}
-"""What other programs call some of the keys."""
 _WORDS = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
 
 
@@ -40,29 +37,13 @@ def build(cls: type[T], table: object, key: str = "") -> T:
     known = [f.name for f in schema]
     for word in table:
         if word not in known:
-            short = str(word)[:60]
-            raise SpecError(f"{_join(key, short)}: unknown key{_proposal(short, known)}")
+            unknown = str(word)[:LONGEST]
+            meant = proposal(key, unknown, table[word], tuple(_names(Pipeline, "")))
+            raise SpecError(f"{_join(key, unknown)}: unknown key{meant}{odd_note(unknown)}")
     for f in schema:
         if f.name not in table and f.default is MISSING and f.default_factory is MISSING:
             raise SpecError(f"{_join(key, f.name)}: missing")
     return cls(**{word: _convert(hints[word], v, _join(key, word)) for word, v in table.items()})
-
-
-def _proposal(word: str, known: Iterable[str]) -> str:
-    """The key that `word` may be meant for: one of the `known` of its table, or of another."""
-    word = ELSEWHERE.get(word, word)
-    elsewhere: dict[str, str] = {}
-    for name in _names(Pipeline, ""):
-        elsewhere.setdefault(name.rpartition(".")[2], name)
-    own, other = closest(word, known), closest(word, elsewhere, LIKE)
-    if other is None or _like(word, own) >= _like(word, other):
-        return nearest(word, known)
-    close = f"{own!r} or " if own and _like(word, own) >= LIKE else ""
-    return f"; did you mean {close}{elsewhere[other]!r}?"
-
-
-def _like(word: str, other: str | None) -> float:
-    return SequenceMatcher(a=word, b=other or "").ratio()
 
 
 def _names(cls: type[object], table: str) -> Iterator[str]:
@@ -107,20 +88,23 @@ def _convert(hint: Any, value: object, key: str) -> object:
     return value
 
 
-def read_pipeline(path: Path, overrides: Collection[str] = ()) -> Pipeline:
+def read_pipeline(path: Path, overrides: Collection[str] = (), called: str = "") -> Pipeline:
     """The pipeline in the TOML file `path`, with `a.b=value` overrides.
 
     A relative `data.path` in the file starts from the file's folder, one in an override from the
     current folder, one on another machine from the folder in which that joined. Raises SpecError
-    that names the file and the key.
+    that names the file and the key; of a file that the user did not name, what it is `called`, or
+    the override that set the key.
     """
+    where = called or path
     text = read_text(path)
     if not text.strip() and not overrides:
-        raise SpecError(f"{path}: is empty; data: missing, layer: missing")
+        raise SpecError(f"{where}: is empty; data: missing, layer: missing")
     try:
         table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, and numbers out of all reason
-        raise SpecError(f"{path}: not TOML: {error}") from None
+        odd = odd_in_toml(text, str(error))
+        raise SpecError(f"{where}: not TOML: {error}{odd}") from None
     table.setdefault("name", _decoded(path.stem))
     folder = path.parent
     try:
@@ -130,7 +114,39 @@ def read_pipeline(path: Path, overrides: Collection[str] = ()) -> Pipeline:
         _locate(table.get("data"), folder)
         return build(Pipeline, table)
     except SpecError as error:
+        if called:
+            raise SpecError(blame(str(error), overrides, tomllib.loads(text), called)) from None
         raise SpecError(f"{path}: {error}") from None
+
+
+def blame(error: str, overrides: Collection[str], table: object, where: str) -> str:
+    """`error` behind what it is about: the override that set the key with which it begins.
+
+    Where none did, as the `table` has the key without them, that is `where`.
+    """
+    key = _dotted(error.partition(": ")[0])
+    for override in map(_decoded, reversed([*overrides])):
+        name = _dotted(override.partition("=")[0].strip())
+        below = name.startswith(f"{key}.") and not _holds(table, key.split("."))
+        if below or key == name or key.startswith(f"{name}."):
+            return f"-o {short(override)}: {error}"
+    return error if error.startswith("-o ") else f"{where}: {error}"
+
+
+def _dotted(key: str) -> str:
+    """`key` as an override has it: `layer.0` for `layer[0]`."""
+    return re.sub(r"\[(\w+)\]", r".\1", key)
+
+
+def _holds(table: Any, words: list[str]) -> bool:
+    for word in words:
+        if isinstance(table, list) and word.isdecimal() and int(word) < len(table):
+            table = table[int(word)]
+        elif isinstance(table, dict) and word in table:
+            table = table[word]
+        else:
+            return False
+    return True
 
 
 def located(pipeline: Pipeline) -> Pipeline:
@@ -167,7 +183,9 @@ def _override(table: dict[str, Any], override: str) -> list[str]:
     key, equals, text = override.partition("=")
     words = key.strip().split(".")
     if not equals or not all(words):
-        raise SpecError(f"-o {override}: give it as key=value, such as train.steps=100")
+        raise SpecError(
+            f"-o {override}: give it as key=value, such as train.steps=100{odd_note(override)}"
+        )
     try:
         value = tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:

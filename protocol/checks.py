@@ -7,12 +7,15 @@ import os
 from collections.abc import Iterable, Mapping
 
 from protocol.errors import SpecError, nearest
+from protocol.text import odd_note
 
 
 def one_of(key: str, value: str, known: tuple[str, ...]) -> None:
     """Refuse a `value` that is not one of the words `known`."""
     if value not in known:
-        raise SpecError(f"{key}: unknown value {value!r:.60}{nearest(value[:60], known)}")
+        short = value[:60]
+        meant = nearest(short, known) + odd_note(short)
+        raise SpecError(f"{key}: unknown value {value!r:.60}{meant}")
 
 
 def seconds(key: str, text: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 from pathlib import Path
 from typing import Final
 
@@ -21,12 +22,25 @@ def user_path(text: str | os.PathLike[str], key: str) -> Path:
     word = os.fspath(text)
     if not word or "\0" in word:
         raise SpecError(f"{key}: {short(word)!r} cannot be a path")
-    found = os.path.expanduser(word)  # noqa: PTH111  as ./~ is no home, and Path drops the ./
+    found = _expanded(word)
     if not (word.startswith("~") and found == word):
         return Path(found)
     user = word.partition("/")[0].removeprefix("~")
     why = f"there is no user {user!r}" if user else "HOME is not set, and no user entry names it"
     raise SpecError(f"{key}: {short(word)}: {why}; give the path in full")
+
+
+def _expanded(word: str) -> str:
+    """`word` with its `~` expanded, if that can be; an empty HOME counts as none.
+
+    It would make `~/runs` a folder of the root.
+    """
+    if word.partition("/")[0] == "~" and os.environ.get("HOME") == "":
+        try:
+            return pwd.getpwuid(os.getuid()).pw_dir + word.removeprefix("~")
+        except KeyError:
+            return word
+    return os.path.expanduser(word)  # noqa: PTH111  as ./~ is no home, and Path drops the ./
 
 
 def short(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,7 @@ from coordinator.compare.report import comparison_table
 from coordinator.compare.results import grouped
 from coordinator.display import layer_table
 from coordinator.several.status import layers_table, status_table, ways_table
-from coordinator.tables import plan_table
+from coordinator.tables import data_list, plan_table
 from coordinator.tally import Tally
 from coordinator.traces.books import Account
 from coordinator.traces.difference import Difference
@@ -79,7 +80,7 @@ def tally() -> Tally:
     return made
 
 
-def machines() -> dict[str, object]:
+def machines() -> dict[str, Any]:
     agents = [
         {
             "name": f"node{number}",
@@ -276,3 +277,63 @@ def test_a_sentence_is_broken_nowhere_else(phrases: list[str], width: int) -> No
     assert " ".join(lines) == ", ".join(phrases)
     widest = max(len(phrase) for phrase in phrases) + 1
     assert max(map(len, lines)) <= max(width, widest)
+
+
+@pytest.mark.parametrize("order", [1, -1, 3])
+def test_the_tables_of_a_status_are_in_the_order_of_the_pipeline(order: int) -> None:
+    found = machines()
+    layers = found["layers"]
+    found["layers"] = layers[::order] + [told for told in layers if told not in layers[::order]]
+    wanted = [told["layer"] for told in layers]
+    for table in (layers_table(found), ways_table(found)):
+        assert [row[0] for row in table.rows] == wanted
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+@pytest.mark.parametrize("host", ["ada", "ip-10-0-0-1.eu-central-1.compute.internal", "h" * 60])
+def test_workers_have_room_beside_long_names_of_hosts(width: int, host: str) -> None:
+    found = machines()
+    for agent in found["agents"]:
+        agent |= {"host": host, "workers": {f"layer{n}": [] for n in range(9)}}
+    lines = rendered(status_table(found), width)
+    assert "workers" in lines[0]
+    assert any("layer0, layer1" in line for line in lines)
+    assert "address" not in lines[0] or "host" in lines[0]
+
+
+def test_cells_that_say_nothing_are_empty() -> None:
+    found = machines()
+    found["agents"][0] |= {"name": "head", "host": "", "slots": 0, "cores": 0, "workers": {}}
+    row = status_table(found).rows[0]
+    assert row[:2] == ("head", "")
+    assert row[3:5] == ("", "")
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("count", [12, 45, 200])
+def test_a_deep_story_is_no_wider_than_its_terminal(width: int, count: int) -> None:
+    lines = rendered(StoryTree(7, chain([EDGES[n % len(EDGES)] for n in range(count)])), width)
+    assert max(map(len, lines)) <= width
+    assert sum("activation" in line for line in lines) == count
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_of_a_comparison_the_ratio_stays(width: int) -> None:
+    rows = [Difference("layer10>layer11" * 2, "bytes_per_second", 1e9, 2e9)]
+    lines = rendered(difference_table(rows), width)
+    assert "2.00" in lines[2] or width == 40
+    assert max(map(len, lines[:3])) <= max(width, 48)
+
+
+@pytest.mark.parametrize("width", [40, 60])
+def test_a_checksum_and_an_address_have_a_line_of_their_own(width: int) -> None:
+    entry = {
+        "name": "mnist",
+        "description": "70,000 images",
+        "source": "https://example.org/a/very/long/address/of/a/file.gz",
+        "checksums": {"train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873"},
+        "location": None,
+    }
+    lines = rendered(data_list([entry]), width)
+    assert "    f68b3c2dcbeaaa9fbdd348bbdeb94873" in lines
+    assert lines.index("  source:") + 1 == lines.index(f"    {entry['source']}")

@@ -269,7 +269,7 @@ def test_data_says_where_data_sets_come_from_and_are(dni: Dni) -> None:
 @pytest.mark.parametrize(
     ("right", "wrong", "words"),
     [
-        ("batch =", "bach =", ["data.bach", "unknown key", "did you mean 'batch'?"]),
+        ("batch =", "bach =", ["data.bach", "unknown key", "did you mean 'data.batch'?"]),
         ('"tanh"', '"tahn"', ["layer[1].modules[1]", "'tahn'", "did you mean 'tanh'?"]),
         ('"linear 10"', '"linear"', ["layer[2].modules[0]", "linear <outputs>"]),
         ("steps = 40", 'steps = "40"', ["train.steps", "whole number"]),

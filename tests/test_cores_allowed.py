@@ -181,6 +181,9 @@ def test_the_least_of_what_is_allowed_is_counted(
         ({"OPENBLAS_NUM_THREADS": "6"}, (6, "OPENBLAS_NUM_THREADS")),
         ({"OPENBLAS_NUM_THREADS": "0", "OMP_NUM_THREADS": "2"}, (2, "OMP_NUM_THREADS")),
         *(({"OMP_NUM_THREADS": odd}, (0, "")) for odd in ("", "0", "-2", "all", "9" * 30, "1.5")),
+        *(({"OMP_NUM_THREADS": odd}, (0, "")) for odd in ("1025", "99999", "1000000", "٣")),
+        ({"OMP_NUM_THREADS": "1024"}, (1024, "OMP_NUM_THREADS")),
+        ({"OMP_NUM_THREADS": "003"}, (3, "OMP_NUM_THREADS")),
     ],
     ids=str,
 )
@@ -215,6 +218,45 @@ def test_it_is_said_where_the_threads_come_from(
     monkeypatch.setenv("OMP_NUM_THREADS", variable)
     pipeline = replace(PIPELINE, train=Train(threads=threads))
     assert blas_threads(pipeline, blas.threads(pipeline)) == line
+
+
+@pytest.mark.parametrize(
+    ("affinity", "python", "limit", "line"),
+    [
+        (4, "", None, "2 BLAS threads a worker (affinity)"),
+        (8, "6", None, "3 BLAS threads a worker (PYTHON_CPU_COUNT)"),
+        (6, "4", 5.0, "2 BLAS threads a worker (PYTHON_CPU_COUNT)"),
+        (6, "7", 3.5, "2 BLAS threads a worker (CPU quota 3.5)"),
+        (2, "0", 3.5, "1 BLAS thread a worker (affinity)"),
+        (8, "20", None, "4 BLAS threads a worker"),
+    ],
+)
+def test_the_least_of_the_limits_is_named(
+    monkeypatch: pytest.MonkeyPatch, affinity: int, python: str, limit: float | None, line: str
+) -> None:
+    monkeypatch.setattr(blas, "quota", lambda: limit)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(affinity)), raising=False)
+    monkeypatch.setenv("PYTHON_CPU_COUNT", python)
+    assert blas_threads(PIPELINE, blas.threads(PIPELINE)) == line
+
+
+@pytest.mark.parametrize("name", [*blas.THREAD_VARIABLES, "PYTHON_CPU_COUNT"])
+@pytest.mark.parametrize("value", ["abc", "-1", "2.5", "1000000", "99999", "0", "1 2", "9" * 5000])
+def test_a_number_that_is_not_used_is_told(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    (note,) = blas.unused(PIPELINE)
+    assert note.startswith(f"{name}={value[:40]}: is not used;")
+    assert len(note) < 160
+    assert blas.unused(replace(PIPELINE, train=Train(threads=2))) == []
+
+
+@pytest.mark.parametrize("value", ["", " ", "4", " 4 ", "4,2", "default"])
+def test_a_number_that_is_used_needs_no_word(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("PYTHON_CPU_COUNT", value)
+    monkeypatch.setenv("OMP_NUM_THREADS", "4" if value == "default" else value)
+    assert blas.unused(PIPELINE) == []
 
 
 def test_a_locked_rule_has_no_more_threads_than_the_quota(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from tests.conftest import COMMAND
 if TYPE_CHECKING:
     from tests.conftest import Dni
 
+WIDE = 'layer=[{modules=["linear 512"]},{modules=["linear 512"]},{modules=["linear 10"]}]'
 needs_prlimit = pytest.mark.skipif(not shutil.which("prlimit"), reason="needs prlimit")
 
 
@@ -81,10 +82,23 @@ def test_what_is_open_already_counts() -> None:
 
 @needs_prlimit
 @pytest.mark.slow
-@pytest.mark.parametrize("rule", ["cdni", "unlocked-cdni"])
-def test_a_run_gets_along_with_what_it_says_it_needs(dni: Dni, rule: str) -> None:
+@pytest.mark.parametrize(
+    "more",
+    [
+        (),
+        ("rule=unlocked-cdni",),
+        ("trace.mode=payloads", WIDE, "data.batch=128"),
+        ("rule=unlocked-cdni", WIDE, "trace.mode=payloads"),
+        ("workers=[[0, 1], [2]]", "trace.mode=payloads", WIDE),
+    ],
+    ids=str,
+)
+def test_a_run_gets_along_with_what_it_says_it_needs(dni: Dni, more: tuple[str, ...]) -> None:
+    """Arrays of wide layers go through shared memory, which takes descriptors of its own."""
+
     def run(limit: str, folder: str) -> subprocess.CompletedProcess[str]:
-        words = ("run", "tiny.toml", "-o", f"rule={rule}", "--run-dir", folder)
+        overrides = [part for override in more for part in ("-o", override)]
+        words = ("run", "tiny.toml", *overrides, "--run-dir", folder)
         return subprocess.run(
             ["prlimit", f"--nofile={limit}", *COMMAND, *words],
             cwd=dni.home,

@@ -71,6 +71,25 @@ def test_a_pipe_is_a_pipe_whatever_the_environment_says(
     assert other.stderr == plain.stderr
 
 
+@pytest.mark.parametrize("size", ["0", "000", "-1", "²", "1e3", "9" * 5000, ""])
+def test_a_size_that_cannot_be_is_no_size(size: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", size)
+    monkeypatch.setenv("LINES", size)
+    console = Terminal()
+    assert "COLUMNS" not in console._environ
+    assert console.height > 1
+
+
+@pytest.mark.parametrize("words", [["check"], ["run", "--engine", "inline", "--run-dir", "run"]])
+def test_no_columns_are_those_of_the_terminal(dni: Dni, words: list[str]) -> None:
+    environment = {**dni.environment, "COLUMNS": "0", "LINES": "0"}
+    whole = [words[0], "tiny.toml", *words[1:]]
+    status, text = on_terminal(whole, dni.home, environment, 80)
+    assert status == 0
+    assert "layer2" in text
+    assert 60 < max(map(len, text.splitlines())) <= 80
+
+
 def test_a_pipe_gets_lines_and_no_picture(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

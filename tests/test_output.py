@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,3 +51,75 @@ def test_a_summary_that_was_not_printed_is_no_success(dni: Dni) -> None:
 def test_other_words_end_with_one_line(dni: Dni, words: tuple[str, ...]) -> None:
     status, said = printed_to_a_full_disk(dni, *words)
     assert (status, said) == (1, f"Error: not all was printed: {NO_ROOM}\n")
+
+
+def without_reader(dni: Dni, words: list[str], **streams: int) -> subprocess.CompletedProcess[str]:
+    """`dni` with `words`, whose standard output, or what `streams` name, nobody reads."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    try:
+        return subprocess.run(
+            [*COMMAND, *words],
+            cwd=dni.home,
+            env=dni.environment,
+            text=True,
+            timeout=60,
+            check=False,
+            stdout=streams.get("stdout", theirs),
+            stderr=streams.get("stderr", theirs),
+        )
+    finally:
+        os.close(theirs)
+
+
+SAID = [
+    ["--help"],
+    ["--version"],
+    ["run", "--help"],
+    ["check", "tiny.toml"],
+    ["check", "tiny.toml", "--json"],
+    ["data", "list"],
+    ["data", "list", "--json"],
+    ["data", "get", "digits"],
+    ["trace", "stats", "run", "--json"],
+    ["trace", "messages", "run"],
+    ["trace", "messages", "run", "--json"],
+    ["trace", "lost", "run", "--json"],
+    ["trace", "batch", "run", "7"],
+    ["trace", "diff", "run", "run", "--json"],
+    ["trace", "timeline", "run"],
+    ["trace", "export", "run", "--to", "csv", "-"],
+    ["evaluate", "run", "--json"],
+    ["run", "tiny.toml", "--engine", "inline", "--json"],
+]
+
+
+@pytest.fixture
+def ended_run(dni: Dni) -> Dni:
+    """A run that has ended, in the folder `run`."""
+    dni("run", "tiny.toml", "--engine", "inline", "--run-dir", "run")
+    return dni
+
+
+def test_a_reader_that_goes_away_is_success_and_silence(ended_run: Dni) -> None:
+    for words in SAID:
+        done = without_reader(ended_run, words, stderr=subprocess.PIPE)
+        assert done.returncode == 0, words
+        assert "Broken pipe" not in done.stderr, words
+        assert "Exception" not in done.stderr, words
+
+
+def test_a_mistake_is_one_whoever_reads_of_it(ended_run: Dni) -> None:
+    for words in (["check", "no.toml"], ["evaluate", "nowhere", "--json"], ["--no-such-option"]):
+        assert without_reader(ended_run, words).returncode == 2
+
+
+def test_only_standard_streams_without_a_reader_are_dropped() -> None:
+    ours, theirs = os.pipe()
+    code = "from coordinator.streams import drop_abandoned; raise SystemExit(drop_abandoned())"
+    for closed, expected in ((False, 0), (True, 1)):
+        if closed:
+            os.close(ours)
+        words = [sys.executable, "-c", code]
+        assert subprocess.run(words, stdout=theirs, check=False).returncode == expected
+    os.close(theirs)

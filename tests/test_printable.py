@@ -69,6 +69,22 @@ def test_no_text_passes_for_a_line_of_ours(forged: str, capsys: pytest.CaptureFi
     assert all(line.startswith("  | ") for line in more)
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("é☃λ", "é☃λ"),
+        ("a\udcff", "a\\udcff"),
+        ("é\udcc3", "é\\udcc3"),
+        ("\ud800é", "\\ud800é"),
+    ],
+)
+def test_bytes_that_a_locale_did_not_decode_are_utf_8(text: str, shown: str) -> None:
+    undecoded = text.encode("utf-8", "surrogateescape") if "\ud800" not in text else b""
+    if undecoded:
+        assert printable(undecoded.decode("ascii", "surrogateescape")) == shown
+    assert printable(text) == shown
+
+
 @pytest.mark.parametrize("width", [20, 40, 60])
 def test_what_does_not_fit_a_line_goes_on_indented(width: int) -> None:
     terminal = Terminal()

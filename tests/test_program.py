@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from coordinator.program import next_steps, program
+from coordinator.program import ROOT, next_steps, program, quoted
+from coordinator.streams import spelled
 
 
 @pytest.fixture
@@ -38,6 +40,17 @@ def test_a_program_below_the_current_folder_is_called_by_its_relative_path(
     assert program() == "'a venv/bin/dni'"
 
 
+@pytest.mark.parametrize("name", ["dni", "mydni", "-dni"])
+def test_a_program_in_the_current_folder_begins_with_a_dot(
+    installed: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    if name != "dni":
+        installed.with_name(name).symlink_to(installed)
+    monkeypatch.chdir(installed.parent)
+    monkeypatch.setattr(sys, "argv", [f"./{name}"])
+    assert program() == f"./{name}"
+
+
 def test_a_program_elsewhere_is_called_by_its_whole_path(
     installed: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -57,6 +70,31 @@ def test_another_installation_on_the_path_is_not_taken_for_this_one(
     assert program() == "'a venv/bin/dni'"
 
 
+@pytest.mark.parametrize("name", ["mydni", "a dni"])
+def test_another_name_of_the_program_is_the_one_that_was_called(
+    installed: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    link = installed.parent.parent / name
+    link.symlink_to(installed)
+    monkeypatch.setattr(sys, "argv", [str(link)])
+    assert program() == f"'a venv/{name}'"
+    monkeypatch.setenv("PATH", str(link.parent))
+    assert program() == (name if " " not in name else f"'{name}'")
+
+
+@pytest.mark.parametrize("name", ["python3", "pypy3.11", "python"])
+def test_the_module_that_python_runs_is_named_with_python(
+    installed: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    python = installed.with_name(name)
+    python.touch(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setattr(sys, "argv", [str(ROOT / "dni_command.py")])
+    assert program() == f"'a venv/bin/{name}' -m dni_command"
+    monkeypatch.setenv("PATH", str(python.parent))
+    assert program() == f"{name} -m dni_command"
+
+
 @pytest.mark.parametrize("called", ["", "-c", "/usr/lib/python3/cli.py", "/nowhere/dni"])
 def test_a_program_that_was_called_otherwise_has_its_usual_name(
     monkeypatch: pytest.MonkeyPatch, called: str
@@ -65,8 +103,39 @@ def test_a_program_that_was_called_otherwise_has_its_usual_name(
     assert program() == "dni"
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "-x",
+        "--help",
+        "a\nb",
+        "é☃λ",
+        "a'b\\c\x1b",
+        "\udcff",
+        "é\u202e9",
+        "\t",
+        "$(ls)",
+        "~",
+        "a*\nf",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8", "latin-1", "gbk"])
+def test_every_folder_is_a_word_that_a_shell_reads(
+    name: str, encoding: str, tmp_path: Path
+) -> None:
+    word = quoted(Path(os.fsdecode(name.encode("utf-8", "surrogateescape"))), encoding)
+    assert word.isprintable()
+    assert spelled(word, encoding) == word
+    read = subprocess.run(
+        ["bash", "-c", f"cd {tmp_path} && mkdir -p {word} && ls -A"],
+        capture_output=True,
+        check=True,
+    )
+    assert read.stdout == name.encode("utf-8", "surrogateescape") + b"\n"
+
+
 @pytest.mark.parametrize(("run", "word"), [("runs/a", "runs/a"), ("my run", "'my run'")])
 def test_the_next_steps_can_be_copied(monkeypatch: pytest.MonkeyPatch, run: str, word: str) -> None:
     monkeypatch.setattr(sys, "argv", ["-c"])
-    said = next_steps(Path(run))
+    said = next_steps(Path(run), "utf-8")
     assert said == f"next: dni evaluate {word} | dni trace stats {word} | dni --help"

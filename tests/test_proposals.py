@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+import cli
 from protocol import SpecError, read_pipeline
 
 TABLE = '[data]\nname = "digits"\n[[layer]]\nmodules = ["linear 10"]\n'
@@ -37,8 +39,25 @@ def refused(text: str, folder: Path, *overrides: str) -> str:
         ("train.rule=dni", "rule"),
         ("layer.0.lr=0.1", "train.lr"),
         ("batch_size=5", "data.batch"),
-        ("train.learning_rate=0.1", "lr"),
-        ("data.bach=5", "batch"),
+        ("train.learning_rate=0.1", "train.lr"),
+        ("synthetic.learning_rate=0.1", "synthetic.lr"),
+        ("data.bach=5", "data.batch"),
+        ("data.batch_size=5", "data.batch"),
+        ("train.step=5", "train.steps"),
+        ("train.epochs=5", "train.steps"),
+        ("batchsize=2", "data.batch"),
+        ("train_lr=1", "train.lr"),
+        ("train-lr=1", "train.lr"),
+        ("synthetic-lr=1", "synthetic.lr"),
+        ("LR=1", "train.lr"),
+        ("Lr=1", "train.lr"),
+        ("train.LR=1", "train.lr"),
+        ("learning-rate=1", "train.lr"),
+        ("learningrate=1", "train.lr"),
+        ("num_epochs=1", "train.steps"),
+        ("max_steps=1", "train.steps"),
+        ("EvalEvery=1", "train.eval_every"),
+        ("layer.0.module=['relu']", "layer.0.modules"),
         ("rul=dni", "rule"),
     ],
 )
@@ -51,17 +70,63 @@ def test_an_override_proposes_the_key_that_is_meant(
 
 
 @pytest.mark.parametrize(
+    ("override", "word", "meant"),
+    [
+        ("TRAIN.lr=0.1", "TRAIN", "train.lr"),
+        ("trian.LR=0.1", "trian", "train.lr"),
+        ("Data.batch_size=5", "Data", "data.batch"),
+        ("layer[0].modules=['relu']", "layer[0]", "layer.0.modules"),
+        ("layer[12].modules=['relu']", "layer[12]", "layer.12.modules"),
+        ("layer[i].module=['relu']", "layer[i]", "layer[i].modules"),
+        ("layers.0.modules=['relu']", "layers", "layer.0.modules"),
+        ("train[lr]=1", "train[lr]", "train.lr"),
+    ],
+)
+def test_a_table_that_is_unknown_proposes_the_whole_name(
+    override: str, word: str, meant: str, tmp_path: Path
+) -> None:
+    assert refused(TABLE, tmp_path, override) == f"{word}: unknown key; did you mean {meant!r}?"
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("lr = 0.1\n", "lr: unknown key; did you mean 'train.lr'?"),
         ("[train]\nbatch = 5\n", "train.batch: unknown key; did you mean 'data.batch'?"),
         ("[trace]\nkernel = 5\n", "trace.kernel: unknown key; did you mean 'synthetic.kernel'?"),
+        (
+            "[trace]\nbatch = 3\n",
+            "trace.batch: unknown key; did you mean 'trace.batches' or 'data.batch'?",
+        ),
+        ("[Train]\nlr = 1\nsteps = 2\n", "Train: unknown key; did you mean 'train'?"),
         ("layers = 3\n", "layers: unknown key; did you mean 'layer' or 'trace.layers'?"),
     ],
 )
 def test_a_file_proposes_it_too(text: str, said: str, tmp_path: Path) -> None:
     whole = TABLE + text if text.startswith("[") else text + TABLE
     assert refused(whole, tmp_path) == said
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("lr=0.1", "-o lr=0.1: lr: unknown key; did you mean 'train.lr'?"),
+        ("train.steps=abc", "-o train.steps=abc: train.steps: a whole number is needed"),
+        ("foo.bar=1", "-o foo.bar=1: foo: unknown key"),
+        ("train.window.x=3", "-o train.window.x=3: train.window: a whole number is needed"),
+        ("layer.0.modules=['linaer 3']", "-o layer.0.modules=['linaer 3']: layer[0].modules[0]: "),
+        ("train.steps", "-o train.steps: give it as key=value"),
+        ("layer.9.modules=[]", "-o layer.9.modules=[]: '9' is not one of 0"),
+        ("rule=cndi", "-o rule=cndi: rule: unknown value 'cndi'"),
+        ("data.path=no.npz", "the embedded example: "),
+    ],
+)
+def test_an_override_of_the_embedded_example_is_blamed_itself(override: str, said: str) -> None:
+    words = ["check", "-o", "train.seed=3", "-o", override, "-o", "name=x"]
+    shown = CliRunner().invoke(cli.main, words)
+    assert shown.exit_code == 2
+    assert shown.stderr.startswith(f"Error: {said}")
+    assert "digits.toml" not in shown.stderr
 
 
 @pytest.mark.parametrize("word", ["foo", "x", "zzzzzzzz"])

@@ -187,8 +187,8 @@ def test_a_pipeline_survives_files_and_wires(pipeline: Pipeline) -> None:
 
 MISTAKES = {
     "rool=dni": ("rool: unknown key", "'rule'"),
-    "train.stesp=3": ("train.stesp: unknown key", "'steps'"),
-    "layer.0.moduls=[]": ("layer[0].moduls: unknown key", "'modules'"),
+    "train.stesp=3": ("train.stesp: unknown key", "'train.steps'"),
+    "layer.0.moduls=[]": ("layer[0].moduls: unknown key", "'layer.0.modules'"),
     "train.qqq=3": ("train.qqq: unknown key", "known: steps, loss"),
     "train.steps=ten": ("train.steps", "a whole number is needed", "'ten'"),
     "train.steps=true": ("train.steps", "a whole number is needed", "True"),

@@ -9,8 +9,13 @@ import pytest
 from click.testing import CliRunner
 
 import cli
+from coordinator.traces.export import FORMS as EXPORTS
+from coordinator.traces.export.suffix import check
+from protocol import SpecError
 from tests.test_commands import mistake
 from tests.traced import ran, tiny
+
+FORMS = (*EXPORTS, "svg", "html")
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +47,16 @@ def done(run: Path, folder: Path, words: str) -> subprocess.CompletedProcess[str
         ("export {run} --to chrome {out}.jsonl", "name it a.json"),
         ("export {run} --to otlp {out}.pb", "name it a.jsonl"),
         ("export {run} --to jsonl {out}.xlsx", "name it a.jsonl"),
+        ("timeline {run} --svg {out}.jfif", "name it a.svg"),
+        ("timeline {run} --svg {out}.avif", "name it a.svg"),
+        ("timeline {run} --svg {out}.doc", "name it a.svg"),
+        ("timeline {run} --svg {out}.txt", "name it a.svg"),
+        ("timeline {run} --html {out}.js", "name it a.html"),
+        ("timeline {run} --svg {out}.svg.png", "name it a.svg"),
+        ("export {run} --to csv {out}.ods", "name it a.csv"),
+        ("export {run} --to csv {out}.csv.csv.zip", "name it a.csv"),
+        ("export {run} --to chrome {out}.json.gz", "name it a.json"),
+        ("export {run} --to jsonl {out}.tar.gz", "name it a.jsonl"),
     ],
 )
 def test_a_name_that_promises_another_format_is_refused(
@@ -49,6 +64,19 @@ def test_a_name_that_promises_another_format_is_refused(
 ) -> None:
     mistake(done(run, tmp_path, words), told)
     assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", [".png", "a.png ", "a.png.", "a.PNG . ", ".tar.gz", "a.v1.heic"])
+def test_blanks_dots_and_hidden_files_hide_no_suffix(name: str, form: str) -> None:
+    with pytest.raises(SpecError, match=r"name it (a|a.v1|trace)\.(?!png|heic)\w+$"):
+        check("--to", form, Path(name))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", ["a", "run-0.5", "a.v2", "2026.01.02", "x.y-z", "a b", "é.☃"])
+def test_a_dot_in_a_name_is_not_always_a_suffix(name: str, form: str) -> None:
+    check("--to", form, Path(name))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import codecs
 import io
 import json
+import os
+import pwd
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -157,18 +159,28 @@ def test_a_home_folder_is_put_in(monkeypatch: pytest.MonkeyPatch, text: str, wan
     assert str(user_path(text, "--run-dir")) == wanted
 
 
+@pytest.mark.parametrize("home", [None, ""])
 @pytest.mark.parametrize("text", ["~", "~/runs", "~nobody-of-this-name", "~nobody-of-this-name/x"])
 def test_a_home_folder_that_is_not_known_is_told(
-    monkeypatch: pytest.MonkeyPatch, text: str
+    monkeypatch: pytest.MonkeyPatch, text: str, home: str | None
 ) -> None:
     def unknown(who: object) -> None:
         raise KeyError(who)
 
-    monkeypatch.delenv("HOME", raising=False)
+    if home is None:
+        monkeypatch.delenv("HOME", raising=False)
+    else:
+        monkeypatch.setenv("HOME", home)
     monkeypatch.setattr("pwd.getpwuid", unknown)
     why = "no user 'nobody-of-this-name'" if "nobody" in text else "HOME is not set"
     with pytest.raises(SpecError, match=f"^--run-dir: {text}: .*{why}"):
         user_path(text, "--run-dir")
+
+
+@pytest.mark.parametrize(("text", "rest"), [("~", ""), ("~/x", "/x"), ("~/a/~b", "/a/~b")])
+def test_an_empty_home_is_none(monkeypatch: pytest.MonkeyPatch, text: str, rest: str) -> None:
+    monkeypatch.setenv("HOME", "")
+    assert str(user_path(text, "--run-dir")) == pwd.getpwuid(os.getuid()).pw_dir + rest
 
 
 @pytest.mark.parametrize("text", ["", "a\0b", "\0"])
@@ -281,3 +293,70 @@ def test_a_note_is_shown_once_and_is_no_error(dni: Dni, words: tuple[str, ...]) 
     assert silent.returncode == 0, silent.stderr
     assert json.loads(silent.stdout)
     assert "note: " in (silent.stdout if words[0] == "check" else silent.stderr)
+
+
+# -- characters that look like others
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "odd"),
+    [
+        ("\ufeff[train]", "[train]", "line 5 has U+FEFF, a byte order mark"),
+        ("[train]\x1a", "[train]", "line 5 has U+001A, Ctrl-Z"),
+        ("\xa0steps = 40", "steps = 40", "line 6 has U+00A0, a no-break space"),
+        ("steps\u200b = 40", "steps = 40", "line 6 has U+200B, a zero-width space"),
+        ("st\u0435ps = 40", "steps = 40", "line 6 has U+0435, CYRILLIC SMALL LETTER IE"),
+        ("steps \uff1d 40", "steps = 40", "line 6 has U+FF1D, FULLWIDTH EQUALS SIGN"),
+        ("\u201ctiny\u201d", '"tiny"', "line 1 has U+201C, LEFT DOUBLE QUOTATION MARK"),
+        ("\u2018digits\u2019", '"digits"', "line 3 has U+2018, LEFT SINGLE QUOTATION MARK"),
+        ("steps = 40\x0b\x07", "steps = 40", "line 6 has U+000B, a control character"),
+        ('"\u0455teps" = 40', "steps = 40", "it has U+0455, CYRILLIC SMALL LETTER DZE"),
+        ('[train]\nschedule = "fr\u0435e"', "[train]", "it has U+0435, CYRILLIC SMALL LETTER IE"),
+    ],
+    ids=ascii,
+)
+def test_a_character_that_looks_like_another_is_named(
+    tmp_path: Path, wrong: str, right: str, odd: str
+) -> None:
+    path = tmp_path / "p.toml"
+    path.write_text(TINY.replace(right, wrong, 1), "utf-8")
+    with pytest.raises(SpecError) as caught:
+        read_pipeline(path)
+    assert str(caught.value).endswith(f"; {odd}")
+
+
+@pytest.mark.parametrize("key", ["st\u0435ps", "lr\u200b"])
+def test_so_it_is_in_an_override(tmp_path: Path, key: str) -> None:
+    (tmp_path / "p.toml").write_text(TINY, "utf-8")
+    with pytest.raises(SpecError, match=r"did you mean 'train\.(steps|lr)'\?; it has U"):
+        read_pipeline(tmp_path / "p.toml", [f"train.{key}=3"])
+    with pytest.raises(SpecError, match=r"train.steps=100; it has U\+FF1D"):
+        read_pipeline(tmp_path / "p.toml", ["train.steps\uff1d3"])
+
+
+@pytest.mark.parametrize("line", ['name = "λ # \u201c"  x', "# π\nx", "'\xa0' = 3 x", "x"])
+def test_what_may_stand_in_strings_and_comments_is_not_named(tmp_path: Path, line: str) -> None:
+    (tmp_path / "p.toml").write_text(f"{line}\n", "utf-8")
+    with pytest.raises(SpecError, match="not TOML") as caught:
+        read_pipeline(tmp_path / "p.toml")
+    assert " has U+" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", "\x1a"),
+        ("", "\n\x1a\n"),
+        ("", "\x1a\x1a"),
+        ("\ufeff\ufeff", ""),
+        ("\ufeff" * 3, "\x1a"),
+    ],
+    ids=ascii,
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_marks_before_and_ctrl_z_behind_a_text_are_passed_over(
+    tmp_path: Path, before: str, after: str, encoding: str
+) -> None:
+    path = tmp_path / "tiny.toml"
+    path.write_bytes((before + TINY + after).encode(encoding))
+    assert read_pipeline(path).name == "tiny"

@@ -21,7 +21,7 @@ from tests.conftest import TINY
         ("trace.megabytes=-5", ["trace.megabytes", "less than 1"]),
         ("trace.megabytes=1.5", ["trace.megabytes", "whole number"]),
         ("trace.megabytes=10000000000000", ["trace.megabytes", "more than"]),
-        ("trace.megabyte=1", ["trace.megabyte", "did you mean 'megabytes'?"]),
+        ("trace.megabyte=1", ["trace.megabyte", "did you mean 'trace.megabytes'?"]),
         ("trace.layers=[3]", ["trace.layers", "no layer 3"]),
         ("trace.layers=[-1]", ["trace.layers", "less than 0"]),
         ("trace.layers=2", ["trace.layers"]),

@@ -56,6 +56,7 @@ from protocol.messages import Cause
 from protocol.spec import SOURCE
 from workers.build import build_layer, facts_of
 from workers.clock import FIRST, Clock
+from workers.complain import complain
 from workers.data import Dataset, load
 from workers.lifeline import remove_folders
 from workers.links import Keys, Links
@@ -155,7 +156,8 @@ class _Worker:
             self._fail("nonfinite", str(error))
         except UserError as error:
             self._fail("user", str(error))
-        except Exception:
+        except Exception as error:
+            complain(f"{type(error).__name__}: {error}")  # the line may be what is broken
             self._fail("error", traceback.format_exc())
         finally:
             for meter in self._meters.values():

@@ -13,7 +13,7 @@ from coordinator.columns import Column, Phrases, Table
 from coordinator.compare.conduct import Comparison
 from coordinator.compare.results import CSV, JSON, Group
 from coordinator.display import Terminal
-from coordinator.tables import ended, print_json
+from coordinator.tables import ended, json_lost
 
 
 def end_of_comparison(console: Terminal, result: Comparison, out: Path, as_json: bool) -> int:
@@ -25,7 +25,7 @@ def end_of_comparison(console: Terminal, result: Comparison, out: Path, as_json:
     if as_json:
         groups = [group.as_dict(result.goal[group.network]) for group in result.groups]
         told = {"outcome": result.end.outcome, "groups": groups, "failures": result.failures}
-        lost = print_json(told, "comparison")
+        lost = json_lost(told, "comparison")
     with suppress(OSError, ValueError):
         _show(console, result, out)
     return ended(console, result, lost)

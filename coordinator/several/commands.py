@@ -52,9 +52,9 @@ def join_command(
 def doctor_command(ctx: click.Context, token: str, address: str | None, as_json: bool) -> None:
     """Look whether this machine could join with TOKEN (- reads it from a pipe); joins nothing."""
     from coordinator.display import Terminal
+    from coordinator.printing import print_json
     from coordinator.several.doctor import examine
     from coordinator.several.words import read_token
-    from protocol.plain import json_text
 
     console = Terminal()
     findings = []
@@ -66,7 +66,7 @@ def doctor_command(ctx: click.Context, token: str, address: str | None, as_json:
             if finding.mend:
                 console.say(f"    {finding.mend}")
     if as_json:
-        click.echo(json_text([finding._asdict() for finding in findings]))
+        print_json([finding._asdict() for finding in findings])
     ctx.exit(0 if all(finding.well for finding in findings) else 1)
 
 
@@ -76,12 +76,12 @@ def doctor_command(ctx: click.Context, token: str, address: str | None, as_json:
 def status_command(run: Path, as_json: bool) -> None:
     """Show who is there in RUN, which layer is where, and how it goes."""
     from coordinator.display import Terminal
+    from coordinator.printing import print_json
     from coordinator.several.status import layers_table, status, status_table, ways_table
-    from protocol.plain import json_text
 
     found = status(run)
     if as_json:
-        click.echo(json_text(found))
+        print_json(found)
     else:
         console = Terminal()
         if found["state"] == "waiting":
@@ -217,7 +217,7 @@ def several_commands(
         console = Terminal(stderr=as_json)
         made = read(pipeline, options.with_options(overrides, deterministic))
         question = terminal_question(console.say) if console.is_terminal else None
-        with options.about(pipeline):
+        with options.about(pipeline, overrides):
             display = choose(console)
             result = up(made, tell=console.tell, display=display, question=question, **where)
         ctx.exit(end_of_run(console, result, as_json))

@@ -104,7 +104,7 @@ def layers_table(found: dict[str, Any]) -> Table:
             str(told["window"]),
             f"{told['staleness_p50']} (max {told['staleness_max']})",
         )
-        for told in found["layers"]
+        for told in _in_order(found["layers"])
     ]
     return Table(columns, rows)
 
@@ -126,7 +126,7 @@ def ways_table(found: dict[str, Any]) -> Table:
             _number(way["round_trip_ms"], ",.1f", " ms"),
             _number(way["mb_per_second"], ",.1f"),
         )
-        for told in found["layers"]
+        for told in _in_order(found["layers"])
         for neighbour, way in told["ways"].items()
     ]
     return Table(columns, rows)
@@ -137,11 +137,11 @@ def status_table(found: dict[str, Any]) -> Table:
     idle = "waiting" if found["state"] == "waiting" else "in reserve"
     columns = (
         Column("machine", left=True),
-        Column("host", 1, left=True),
-        Column("address", 3, left=True),
+        Column("host", 3, left=True),
+        Column("address", 6, left=True),
         Column("slots", 4),
         Column("cores", 5),
-        Column("workers", left=True),
+        Column("workers", left=True, least=24),
         Column("last heard of", 2),
     )
     rows = [
@@ -149,14 +149,25 @@ def status_table(found: dict[str, Any]) -> Table:
             agent["name"],
             agent["host"],
             agent["address"],
-            str(agent["slots"]),
-            str(agent["cores"]),
+            str(agent["slots"] or ""),
+            str(agent["cores"] or ""),
             Phrases([*agent["workers"]] or ["" if agent["name"] == HEAD else idle]),
             f"{agent['silent_seconds']:.1f} s ago",
         )
         for agent in found["agents"]
     ]
     return Table(columns, rows, [Phrases([f"head at {found['endpoint']}"])])
+
+
+def _in_order(layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The `layers` in the order of the pipeline: the source, then by number."""
+
+    def place(told: dict[str, Any]) -> tuple[int, str]:
+        name = told["layer"]
+        number = name.removeprefix("layer")
+        return (int(number) if number.isdecimal() else -1, name)
+
+    return sorted(layers, key=place)
 
 
 def _number(value: float | None, form: str, unit: str = "") -> str:

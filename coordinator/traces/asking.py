@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from coordinator.parameters import UserPath
-
 if TYPE_CHECKING:
     from coordinator.display import Terminal
     from coordinator.traces.find import Choice
     from coordinator.traces.run import Traces
 
-FILE = UserPath(dir_okay=False)
 layer_option = click.option(
     "--layer", help="Only what this layer (a number), or the source, has to do with."
 )
@@ -54,14 +51,3 @@ def choice(
         kinds=one_of(kind, KINDS, "--kind"),
         batches=None if batch is None else batches(batch),
     )
-
-
-def print_json(rows: Iterable[object]) -> None:
-    """A JSON list, written as it is made."""
-    from protocol.plain import json_text
-
-    between = "["
-    for row in rows:
-        click.echo(f"{between}{json_text(row)}", nl=False)
-        between = ",\n "
-    click.echo("]" if between != "[" else "[]")

@@ -116,6 +116,8 @@ def _account(edge: Edge, kind: int, said: Counts, heard: Counts) -> Account:
 
 def why_lost(traces: Traces, edge: Edge) -> str:
     """Why messages on `edge` were neither used nor dropped."""
+    if edge.receiver in traces.away:
+        return f"the trace of {edge.receiver} is on another host until the run ends"
     file = traces.files.get(edge.receiver)
     if file is None:
         return f"there is no trace of {edge.receiver}"

@@ -8,13 +8,13 @@ import click
 
 from coordinator import options
 from coordinator.parameters import run_argument
+from coordinator.printing import print_json, print_json_list
 from coordinator.traces.asking import (
     choice,
     console,
     edge_option,
     kind_option,
     layer_option,
-    print_json,
 )
 from coordinator.traces.outlets import export_command, timeline_command
 
@@ -43,7 +43,7 @@ def stats_command(run: Path, as_json: bool) -> None:
     rows = stats(traces)
     with console(traces) as screen:
         if as_json:
-            print_json(map(stats_json, rows))
+            print_json_list(map(stats_json, rows))
             return
         screen.show(stats_table(rows))
         odd = [f"{a.edge} {a.kind}" for row in rows for a in row.accounts if not a.balanced]
@@ -85,7 +85,7 @@ def messages_command(
     entries, count = find(traces, chosen, limit or SHOWN)
     with console(traces) as screen:
         if as_json:
-            print_json(entry._asdict() for entry in entries)
+            print_json_list(entry._asdict() for entry in entries)
         else:
             screen.show(messages_table(entries))
         if count > len(entries):
@@ -105,7 +105,7 @@ def batch_command(run: Path, batch: int, as_json: bool) -> None:
     traces, chapters = story(run, batch)
     with console(traces) as screen:
         if as_json:
-            print_json(chapter.as_dict() for chapter in chapters)
+            print_json_list(chapter.as_dict() for chapter in chapters)
         else:
             screen.show(StoryTree(batch, chapters))
 
@@ -123,11 +123,11 @@ def lost_command(run: Path, as_json: bool) -> None:
     rows = lost(traces)
     with console(traces) as screen:
         if as_json:
-            print_json(row._asdict() for row in rows)
+            print_json_list(row._asdict() for row in rows)
         elif rows:
             screen.show(lost_table(rows))
         else:
-            screen.say("every message was used")
+            screen.say("so far nothing is lost" if traces.away else "every message was used")
 
 
 @trace_group.command("tap")
@@ -149,7 +149,6 @@ def tap_command(
     from coordinator.display import Terminal
     from coordinator.traces.show import heard_words
     from coordinator.traces.tap import Missed, tap
-    from protocol.plain import json_text
 
     chosen = choice(run, layer, edge, kind, batch)
     screen = Terminal()
@@ -157,7 +156,7 @@ def tap_command(
         if isinstance(heard, Missed):
             click.echo(f"{heard.core}: {heard.records:,} records were overwritten unread", err=True)
         elif as_json:
-            click.echo(json_text(heard._asdict()))
+            print_json(heard._asdict())
         else:  # thousands a second: rich would be slow
             click.echo("\n".join(heard_words(heard).shown(screen.encoding).lines(screen.width)))
 
@@ -176,7 +175,7 @@ def diff_command(run_a: Path, run_b: Path, as_json: bool) -> None:
     rows = difference(a, b)
     with console(a, b) as screen:
         if as_json:
-            print_json(
+            print_json_list(
                 {"edge": r.edge, "measure": r.measure, "a": r.a, "b": r.b, "ratio": r.ratio}
                 for r in rows
             )

@@ -26,14 +26,15 @@ class Difference:
 def measures(edge: EdgeStats) -> dict[str, float | None]:
     """Messages and bytes a second, ns from sending to use, batches, and parts of what was sent."""
     delay, sent = edge.delay, max(1, edge.messages)
+    whole = edge.told and edge.heard
     return {
-        "rate": edge.rate,
-        "bytes_per_second": edge.rate * edge.bytes / sent,
+        "rate": edge.rate if edge.told else None,
+        "bytes_per_second": edge.rate * edge.bytes / sent if edge.told else None,
         "delay_p50": delay.p50 if delay else None,
         "delay_p95": delay.p95 if delay else None,
         "staleness_p50": edge.staleness.p50 if edge.staleness else None,
-        "dropped": edge.dropped / sent,
-        "lost": edge.lost / sent,
+        "dropped": edge.dropped / sent if whole else None,
+        "lost": edge.lost / sent if whole else None,
     }
 
 

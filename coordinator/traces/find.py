@@ -169,9 +169,12 @@ class Loss(NamedTuple):
 
 
 def lost(traces: Traces) -> list[Loss]:
-    """What was never used, and why; `first` and `last` are batches."""
+    """What was never used, and why; `first` and `last` are batches.
+
+    Nothing is known yet of the edges to the cores whose traces are away.
+    """
     found = []
-    for edge in traces.edges:
+    for edge in (edge for edge in traces.edges if edge.receiver not in traces.away):
         for messages in traces.messages(edge):
             reason = why_lost(traces, edge)
             for fate in (FATES.index("dropped"), UNSENT, WAITING, MISSING):

@@ -9,27 +9,31 @@ from typing import Protocol
 import click
 
 from coordinator import options
-from coordinator.parameters import run_argument
-from coordinator.traces.asking import FILE, console
+from coordinator.parameters import OutputPath, run_argument
+from coordinator.printing import print_json
+from coordinator.traces.asking import console
 
 
-def _write(file: Path, text: str) -> None:
-    """Write `file`, whole or not at all. Raises RunError where that cannot be."""
-    from coordinator.record import whole
-    from protocol import RunError
+def _write_text(file: Path, text: str) -> None:
+    from coordinator.traces.output import write_output_text
 
-    try:
-        whole(file, lambda part: part.write_text(text, "utf-8"))
-    except OSError as error:
-        raise RunError(f"{file}: {error.strerror}") from None
+    write_output_text(file, lambda out: out.write(text))
+
+
+def _tell_written(file: Path, text: str) -> None:
+    """Print `text` about the `file` that was written: on standard error if that is the output."""
+    from coordinator.display import Terminal
+    from coordinator.traces.output import is_stdout
+
+    Terminal(stderr=is_stdout(file)).say(text)
 
 
 @click.command("timeline")
 @run_argument()
 @click.option("--from", "begin", metavar="TIME", help="Begin so long after the start, such as 10s.")
 @click.option("--for", "length", metavar="TIME", help="Show so long a time, such as 200ms.")
-@click.option("--svg", type=FILE, help="Draw it into this file.")
-@click.option("--html", type=FILE, help="Make a page of it, with zoom, pan and click.")
+@click.option("--svg", type=OutputPath(), help="Draw it into this file; - is standard output.")
+@click.option("--html", type=OutputPath(), help="Make a page of it, with zoom, pan and click.")
 def timeline_command(
     run: Path, begin: str | None, length: str | None, svg: Path | None, html: Path | None
 ) -> None:
@@ -57,8 +61,8 @@ def timeline_command(
             screen.show(text(made, screen.picture_width))
         for file, draw in ((svg, picture), (html, page)):
             if file is not None:
-                _write(file, draw(made))
-                screen.say(f"picture: {file}")
+                _write_text(file, draw(made))
+                _tell_written(file, f"picture: {file}")
 
 
 @click.command("export")
@@ -70,16 +74,16 @@ def timeline_command(
     metavar="FORMAT",
     help="perfetto, chrome, csv, jsonl or otlp (OpenTelemetry, JSON lines).",
 )
-@click.argument("file", type=FILE)
+@click.argument("file", type=OutputPath())
 def export_command(run: Path, form: str, file: Path) -> None:
-    """Write the trace of RUN to FILE for other tools."""
+    """Write the trace of RUN to FILE for other tools; - is standard output."""
     from coordinator.traces.export import export
     from coordinator.traces.run import Traces
 
     traces = Traces(run)
     count = export(traces, form, file)
-    with console(traces) as screen:
-        screen.say(f"{file}: {count:,} entries")
+    with console(traces):
+        _tell_written(file, f"{file}: {count:,} entries")
 
 
 class Replayed(Protocol):
@@ -121,12 +125,11 @@ def replay_command(replay: Callable[[Path, int], Replayed]) -> click.Command:
         weights are not the same.
         """
         from coordinator.display import Terminal
-        from protocol.plain import json_text
 
         done = replay(run, layer)
         if as_json:
             facts = {name: getattr(done, name) for name in ("core", "messages", "equal", "note")}
-            click.echo(json_text(facts | {"differing": dict(done.differing)}))
+            print_json(facts | {"differing": dict(done.differing)})
         else:
             same = "the same weights, bit for bit" if done.equal else "NOT the same weights"
             said = [f"{done.core}: {done.messages:,} messages, {same}"]

@@ -9,12 +9,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from coordinator.record import SUMMARY, TRACE, pipeline_of, under_way
+from coordinator.record import STATUS, SUMMARY, TRACE, pipeline_of, under_way
 from coordinator.traces.clocks import Clock, clock
 from coordinator.traces.events import Events, Keep, Work
 from coordinator.traces.files import TraceFile
 from coordinator.traces.messages import Ends, Messages, kinds, messages
 from protocol import Edge, RunError
+from protocol.spec import SOURCE
 from protocol.trace import SUFFIX
 
 AT_ONCE: Final = 3
@@ -24,7 +25,8 @@ AT_ONCE: Final = 3
 class Traces:
     """What was recorded in the run folder `folder`.
 
-    `keep` chooses the records that are looked at; all where it is None. Raises RunError where the
+    `keep` chooses the records that are looked at; all where it is None. `away` are the cores of a
+    run on several hosts whose traces come to this folder when it ends. Raises RunError where the
     folder holds no traces that can be read.
     """
 
@@ -34,8 +36,14 @@ class Traces:
         self.summary = _summary(folder)
         self.problems: list[str] = []
         self.files: dict[str, TraceFile] = {}
-        for core in self.pipeline.cores:
-            path = folder / TRACE / f"{core}{SUFFIX}"
+        places = {core: folder / TRACE / f"{core}{SUFFIX}" for core in self.pipeline.cores}
+        self.away = tuple(core for core, path in places.items() if not path.exists())
+        if self.summary is not None or not (folder / STATUS).exists() or not under_way(folder):
+            self.away = ()
+        if self.away:
+            self.problems.append(_said_of(self.away))
+        for core in [core for core in places if core not in self.away]:
+            path = places[core]
             try:
                 self.files[core] = TraceFile.read(path)
             except RunError as error:
@@ -110,6 +118,14 @@ class Traces:
         """What could not be read, of what was looked at."""
         found = self.problems + [text for file in self.files.values() for text in file.problems]
         return list(dict.fromkeys(found))
+
+
+def _said_of(away: tuple[str, ...]) -> str:
+    """Where the traces of the cores `away` are."""
+    layers = [core for core in away if core != SOURCE]
+    whose = ["the source"] if SOURCE in away else []
+    whose += [f"{len(layers)} layers"] if len(layers) > 1 else layers
+    return f"the traces of {' and '.join(whose)} are on other hosts until the run ends"
 
 
 def _summary(folder: Path) -> dict[str, Any] | None:

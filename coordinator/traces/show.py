@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import Final
 
 from rich.console import Console, ConsoleOptions, RenderResult
 
@@ -15,6 +16,10 @@ from coordinator.traces.stats import EdgeStats
 from coordinator.traces.story import Chapter
 from coordinator.traces.tap import Heard
 from coordinator.traces.words import bytes_text, some, time_text
+
+_SENT: Final = ("messages", "sent", "bytes", "rate", "seconds", "on_record", "unsent")
+_TAKEN: Final = ("used", "dropped", "waiting", "missing", "strangers", "balanced", "lost")
+"""What an edge's statistics lack without the trace of its sender, and without either."""
 
 
 def stats_table(rows: Sequence[EdgeStats]) -> Table:
@@ -57,22 +62,26 @@ def stats_table(rows: Sequence[EdgeStats]) -> Table:
 
 def _stats_row(row: EdgeStats, across: bool) -> Iterator[str]:
     delay, old = row.delay, row.staleness
-    yield from (str(row.edge), f"{row.messages:,}", bytes_text(row.bytes), f"{row.rate:,.0f}")
+    yield str(row.edge)
+    sent = (f"{row.messages:,}", bytes_text(row.bytes), f"{row.rate:,.0f}")
+    yield from sent if row.told else "---"
     yield from (some(spread, lambda s: time_text(s.p50)) for spread in (row.transit, row.waited))
     yield from map(time_text, (delay.p50, delay.p95, delay.max) if delay else (None,) * 3)
     if across:
         yield time_text(row.bound)
     yield from (f"{old.p50:.0f}", f"{old.max:.0f}") if old else "--"
-    yield from (f"{row.dropped:,}", f"{row.lost:,}")
+    yield from (f"{row.dropped:,}", f"{row.lost:,}") if row.told and row.heard else "--"
 
 
 def stats_json(row: EdgeStats) -> dict[str, object]:
-    """The same as plain values."""
+    """The same as plain values; None for what is not known, as there is no trace of an end."""
     plain: dict[str, object] = asdict(row)
-    return plain | {
+    unknown = (() if row.told else _SENT) + (() if row.told and row.heard else _TAKEN)
+    known = plain | {
         "edge": str(row.edge),
         "accounts": [
-            asdict(a) | {"edge": str(a.edge), "balanced": a.balanced} for a in row.accounts
+            _without(asdict(a) | {"edge": str(a.edge), "balanced": a.balanced}, unknown)
+            for a in row.accounts
         ],
         "messages": row.messages,
         "bytes": row.bytes,
@@ -80,6 +89,11 @@ def stats_json(row: EdgeStats) -> dict[str, object]:
         "dropped": row.dropped,
         "lost": row.lost,
     }
+    return _without(known, unknown)
+
+
+def _without(values: dict[str, object], unknown: Iterable[str]) -> dict[str, object]:
+    return values | {name: None for name in unknown if name in values}
 
 
 def messages_table(entries: Iterable[Entry]) -> Table:
@@ -149,7 +163,10 @@ class StoryTree:
 
 
 def _branches(chapters: Sequence[Chapter], start: int, width: int, before: str) -> Iterator[str]:
-    """The lines of `chapters`, in order of time, with the guides `before` them."""
+    """The lines of `chapters`, in order of time, with the guides `before` them.
+
+    The guides take no more than a third of the `width`: deeper branches are indented no further.
+    """
     ordered = sorted(chapters, key=lambda chapter: chapter.entry.first)
     for chapter in ordered:
         last = chapter is ordered[-1]
@@ -159,7 +176,8 @@ def _branches(chapters: Sequence[Chapter], start: int, width: int, before: str) 
         first, *more = sentence.shown("utf-8").lines(width - len(before + below + follows))
         yield f"{before}{branch}{first}"
         yield from (f"{before}{below}{follows}{text}" for text in more)
-        yield from _branches(chapter.next, start, width, before + below)
+        guides = (before + below)[-max(2, width // 6 * 2) :]
+        yield from _branches(chapter.next, start, width, guides)
 
 
 def _sentence(entry: Entry, start: int) -> list[str]:
@@ -199,7 +217,7 @@ def difference_table(rows: Iterable[Difference]) -> Table:
     """A line an edge and measure, of those that either run has."""
     columns = (
         *(Column(heading, left=True) for heading in ("edge", "measure")),
-        *(Column(heading) for heading in ("a", "b", "b/a")),
+        *(Column("a", 1), Column("b", 1), Column("b/a")),
     )
     lines = [
         (

@@ -38,6 +38,8 @@ class Spread:
 class EdgeStats:
     """One edge. Delays are ns, and wrong by at most `bound`; `seconds` lie between the first and
     the last sending that is on record. Delays and staleness are of activations and gradients.
+    What the sender counts is known if it `told`, what the receiver counts if it `heard`: if there
+    is a trace of it.
     """
 
     edge: Edge
@@ -49,6 +51,8 @@ class EdgeStats:
     delay: Spread | None
     staleness: Spread | None
     bound: int
+    told: bool = True
+    heard: bool = True
 
     @property
     def messages(self) -> int:
@@ -135,6 +139,8 @@ def _stats(traces: Traces, edge: Edge, totals: list[Account]) -> EdgeStats:
         delay=_spread(found.delay),
         staleness=_spread(found.staleness),
         bound=traces.bound(edge),
+        told=edge.sender in traces.files,
+        heard=edge.receiver in traces.files,
     )
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TextIO
+from typing import BinaryIO, Final, TextIO
 
-from coordinator.record import whole
 from coordinator.traces.export.chrome import write_chrome
 from coordinator.traces.export.otlp import write_otlp
 from coordinator.traces.export.perfetto import write_perfetto
 from coordinator.traces.export.suffix import check
 from coordinator.traces.export.tables import write_csv, write_jsonl
+from coordinator.traces.output import write_output, write_output_text
 from coordinator.traces.run import Traces
 from protocol import RunError, nearest
 
@@ -36,17 +36,16 @@ def export(traces: Traces, form: str, path: Path) -> int:
     check("--to", form, path)
     written = 0
 
-    def write(part: Path) -> None:
+    def write(file: BinaryIO) -> None:
         nonlocal written
-        if form == "perfetto":
-            with part.open("wb") as file:
-                written = write_perfetto(traces, file)
-        else:
-            with part.open("w", encoding="utf-8", newline="") as text:
-                written = _TEXTS[form](traces, text)
+        written = write_perfetto(traces, file)
 
-    try:
-        whole(path, write)
-    except OSError as error:
-        raise RunError(f"{path}: {error.strerror}") from None
+    def write_text(file: TextIO) -> None:
+        nonlocal written
+        written = _TEXTS[form](traces, file)
+
+    if form == "perfetto":
+        write_output(path, write)
+    else:
+        write_output_text(path, write_text)
     return written

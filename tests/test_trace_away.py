@@ -1,0 +1,131 @@
+"""While a run on several hosts goes on, the traces of other hosts are missing, and not lost."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import cli
+from coordinator.traces.difference import difference
+from coordinator.traces.find import Choice, find, lost
+from coordinator.traces.run import Traces
+from coordinator.traces.stats import stats
+from protocol import RunError
+from tests.traced import ran, tiny
+
+CORES = ("source", "layer0", "layer1", "layer2")
+AWAY = [
+    (("layer1",), "the traces of layer1 are on other hosts"),
+    (("layer0", "layer1", "layer2"), "the traces of 3 layers are on other hosts"),
+    (("source", "layer2"), "the traces of the source and layer2 are on other hosts"),
+    (("source", "layer0", "layer2"), "the traces of the source and 2 layers are on other hosts"),
+]
+
+
+@pytest.fixture(scope="module")
+def over(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that has ended."""
+    folder = tmp_path_factory.mktemp("away") / "run"
+    ran(tiny(steps=8), folder)
+    return folder
+
+
+@pytest.fixture
+def run(over: Path, tmp_path: Path) -> Iterator[Path]:
+    """The same as if it went on, on several hosts."""
+    folder = tmp_path / "run"
+    shutil.copytree(over, folder)
+    (folder / "summary.json").unlink()
+    (folder / "status.json").write_text("{}")
+    with (folder / "metrics.jsonl").open("ab") as metrics:
+        fcntl.flock(metrics, fcntl.LOCK_EX)
+        yield folder
+
+
+def without(run: Path, away: tuple[str, ...]) -> Path:
+    """`run`, of which the traces of the cores `away` have not come yet."""
+    for core in away:
+        (run / "trace" / f"{core}.trace").unlink()
+    return run
+
+
+def shown(*words: str | Path) -> tuple[str, str]:
+    """What `dni trace` prints with `words`."""
+    done = CliRunner().invoke(cli.main, ["trace", *map(str, words)], catch_exceptions=False)
+    assert done.exit_code == 0
+    return done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(("away", "said"), AWAY)
+def test_traces_on_other_hosts_are_one_line(run: Path, away: tuple[str, ...], said: str) -> None:
+    assert Traces(without(run, away)).all_problems() == [f"{said} until the run ends"]
+    for words in (["stats"], ["lost"], ["messages"]):
+        assert shown(*words, run)[1] == f"warning: {said} until the run ends\n"
+
+
+@pytest.mark.parametrize(("away", "said"), AWAY)
+def test_what_a_missing_trace_would_tell_is_a_dash(
+    run: Path, away: tuple[str, ...], said: str
+) -> None:
+    table, _ = shown("stats", without(run, away))
+    for line in table.splitlines()[2:-2]:
+        sender, _, receiver = line.split()[0].partition(">")
+        *_, dropped, never = line.split()
+        assert (line.split()[1] == "-") == (sender in away), said
+        assert (never == "-") == (dropped == "-") == (sender in away or receiver in away)
+    rows = json.loads(shown("stats", run, "--json")[0])
+    for row in rows:
+        sender, _, receiver = row["edge"].partition(">")
+        assert (row["messages"] is None) == (sender in away)
+        assert (row["lost"] is None) == (row["dropped"] is None)
+        assert (row["lost"] is None) == bool({sender, receiver} & {*away})
+        for account in row["accounts"]:
+            assert (account["missing"] is None) == (row["lost"] is None)
+
+
+@pytest.mark.parametrize(("away", "said"), AWAY)
+def test_nothing_counts_as_lost_on_the_way_to_another_host(
+    run: Path, away: tuple[str, ...], said: str
+) -> None:
+    traces = Traces(without(run, away))
+    assert all(row.edge.partition(">")[2] not in away for row in lost(traces)), said
+    whys = {e.why for e in find(traces, Choice())[0] if e.edge.endswith(">layer2") and e.why}
+    assert whys == (
+        {"the trace of layer2 is on another host until the run ends"}
+        if "layer2" in away and "layer1" not in away
+        else set()
+    )
+
+
+def test_a_comparison_has_no_losses_of_an_edge_that_is_half_known(run: Path, over: Path) -> None:
+    rows = difference(Traces(without(run, ("layer1",))), Traces(over))
+    unknown = {row.edge for row in rows if row.measure == "lost" and row.a is None}
+    assert unknown == {"layer0>layer1", "layer1>layer0", "layer1>layer2", "layer2>layer1"}
+    assert {row.edge for row in rows if row.measure == "rate" and row.a is None} == {
+        "layer1>layer0",
+        "layer1>layer2",
+    }
+
+
+def test_no_trace_at_all_is_said_in_the_same_words(run: Path) -> None:
+    said = "holds no traces; the traces of the source and 3 layers are on other hosts until the run"
+    with pytest.raises(RunError, match=said):
+        Traces(without(run, CORES))
+
+
+@pytest.mark.parametrize("gone", ["status.json", "metrics.jsonl"])
+def test_a_trace_that_is_missing_otherwise_is_still_a_problem(run: Path, gone: str) -> None:
+    (run / gone).unlink()
+    traces = Traces(without(run, ("layer1",)))
+    assert not traces.away
+    assert "layer1.trace: No such file" in traces.all_problems()[0]
+    assert [str(row.edge) for row in stats(traces) if not row.heard] == [
+        "layer0>layer1",
+        "layer2>layer1",
+    ]
