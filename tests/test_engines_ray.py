@@ -72,4 +72,5 @@ def test_too_few_processors_are_said_at_once(dni: Dni, address: str, layers: int
     words = ("--engine", "ray", "--address", address)
     ran = dni("run", "tiny.toml", "--run-dir", "run", *words)
     assert ran.returncode == 2
-    assert "error: ray: 5 workers, but the cluster has 4 processors\n" in ran.stdout
+    assert ran.stderr == "Error: ray: 5 workers, but the cluster has 4 processors\n"
+    assert not (dni.home / "run").exists()

@@ -202,6 +202,7 @@ def test_a_job_trains_and_goes(dni: Dni) -> None:
 def test_a_job_that_cannot_be_ends_the_run(dni: Dni, words: tuple[str, ...], said: str) -> None:
     ran = dni("run", "tiny.toml", "--run-dir", "run", "--engine", "slurm", *words)
     assert ran.returncode == 2
-    [line] = [line for line in ran.stdout.splitlines() if line.startswith("error: ")]
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith("Error: ")
     assert said in line
     nothing_left(dni)
