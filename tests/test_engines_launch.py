@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import EntryPoint
+from importlib.util import find_spec
 
 import pytest
 
@@ -42,6 +43,12 @@ def test_an_engine_whose_library_is_missing_says_so(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(launch, "entry_points", lambda group: [point])  # noqa: ARG005
     with pytest.raises(RunError, match="engine other: cannot be loaded: No module named"):
         launch.chosen("other", {}, OWN)
+
+
+@pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed")
+def test_an_engine_of_ours_whose_library_is_missing_says_how_to_install_it() -> None:
+    with pytest.raises(RunError, match=r"run pip install '\.\[ray\]' in the checkout of dni"):
+        launch.chosen("ray", {}, OWN)
 
 
 @pytest.mark.parametrize(
