@@ -47,7 +47,8 @@ def run_folder(word: str, key: str = "run") -> Path:
     UserError where there is none; errors call the word `key`.
     """
     path = user_path(word, key)
-    _put_back(path)
+    for folder in (path, *(aside.parent for aside in RUNS.glob(f"*/{ASIDE}*"))):
+        _put_back(folder)
     if os.path.isfile(path / PIPELINE):  # noqa: PTH113  false for a path that is too long
         return path
     name = word.rstrip("/")

@@ -43,11 +43,6 @@ class Endpoint(NamedTuple):
             raise RunError(f"{key}: {text!r:.80} is not tcp://ADDRESS:PORT")
         return cls(host, ANY_PORT if port.strip("0") == "" else port)
 
-    @property
-    def v6(self) -> bool:
-        """Whether the host is an IPv6 address."""
-        return ":" in self.host
-
 
 def is_v6(endpoint: str) -> bool:
     """Whether `endpoint`, as ZeroMQ takes it, is at an IPv6 address."""

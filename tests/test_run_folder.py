@@ -215,6 +215,17 @@ def test_a_start_that_is_killed_at_any_moment_loses_nothing_of_the_old_run(
     assert tree(here / "run") == before
 
 
+@pytest.mark.parametrize("moved", [0, 1, 8, 9, 11])
+def test_what_a_killed_start_had_set_aside_comes_back_by_any_name(here: Path, moved: int) -> None:
+    before = tree(a_run(here / "runs" / "1-mnist"))
+    code = DIES.replace('"run"', '"runs/1-mnist"')
+    killed = subprocess.run([sys.executable, "-c", code, str(moved)], check=False)
+    assert killed.returncode == 9
+    assert tree(here / "runs" / "1-mnist") != before
+    assert run_folder("mnist") == Path("runs/1-mnist")
+    assert tree(here / "runs" / "1-mnist") == before
+
+
 @pytest.mark.parametrize("word", ["/", "//", "///"])
 def test_the_root_of_the_file_system_is_no_run(here: Path, word: str) -> None:
     a_run(here / "runs" / "a")
