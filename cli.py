@@ -16,31 +16,31 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import click
 
 import dni_command
-from coordinator import options
-from coordinator.compare.wishes import Wishes, wishes
-from coordinator.engines.commands import manifest_group
-from coordinator.engines.wishes import engine_wishes
-from coordinator.parameters import run_argument
-from coordinator.printing import print_json
-from coordinator.several.commands import several_commands
-from coordinator.traces.commands import trace_group
-from coordinator.traces.outlets import replay_command
+from coordinator.commands import options
+from coordinator.commands.cluster import several_commands
+from coordinator.commands.compare import Wishes, wishes
+from coordinator.commands.engine_options import engine_wishes
+from coordinator.commands.manifest import manifest_group
+from coordinator.commands.parameters import run_argument
+from coordinator.commands.trace import trace_group
+from coordinator.commands.trace_export import replay_command
+from coordinator.console.json_output import print_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from coordinator.engines.launch import Launcher
-    from coordinator.events import End
-    from coordinator.folder import RunFolder
-    from coordinator.several.door import Door
-    from coordinator.several.gather import Policy, Question
-    from coordinator.train import Drive, Result
-    from coordinator.watch import Display, Watch
+    from coordinator.cluster.gather import Policy, Question
+    from coordinator.cluster.launchers.launcher import Launcher
+    from coordinator.cluster.listen import Door
+    from coordinator.lifecycle.events import End
+    from coordinator.lifecycle.train import Drive, Result
+    from coordinator.observers.observer import Display, Watch
+    from coordinator.run_folder import RunFolder
     from protocol import Pipeline
-    from workers.check import LayerPlan
     from workers.data import Dataset
     from workers.nn import Judgement
-    from workers.replay import Replayed
+    from workers.tools.check import LayerPlan
+    from workers.tools.replay import Replayed
 
 # -- in Python
 
@@ -63,13 +63,13 @@ def run(
     Without a `display` nothing is printed. Raises UserError for what the user can mend; a run that
     fails on its way is a Result whose `end` says so.
     """
-    from coordinator.blas import threads
-    from coordinator.display import NoDisplay
-    from coordinator.engines.launch import BIND, chosen, start_timeout
+    from coordinator.cluster.gather import LaunchedHosts
+    from coordinator.cluster.launchers.launcher import BIND, chosen, start_timeout
+    from coordinator.cluster.listen import Door
+    from coordinator.engines.blas import threads
     from coordinator.engines.local import local
-    from coordinator.several.door import Door
-    from coordinator.several.gather import LaunchedHosts
-    from coordinator.train import train
+    from coordinator.lifecycle.train import train
+    from coordinator.observers.terminal import NoDisplay
     from protocol import SpecError, located
 
     wish = wish or {}
@@ -120,9 +120,9 @@ def up(
     `advertise` where that is not `bind`. Nothing is encrypted if `insecure`. Raises UserError for
     what the user can mend.
     """
-    from coordinator.several.door import Door
-    from coordinator.several.elsewhere import Pasted
-    from coordinator.several.gather import PastedHosts
+    from coordinator.cluster.gather import PastedHosts
+    from coordinator.cluster.listen import Door
+    from coordinator.cluster.run import Pasted
     from protocol import SpecError
 
     door = Door(bind, advertise, joins, insecure).check()
@@ -142,8 +142,8 @@ def check(pipeline: Pipeline, tell: Callable[[str], None] = lambda _: None) -> l
 
     `tell` gets lines about the data: what they are, and what is odd about them.
     """
-    from workers.build import facts_of
-    from workers.check import check as plan
+    from workers.assembly.build import facts_of
+    from workers.tools.check import check as plan
 
     data = _load(pipeline)
     plans = plan(pipeline, facts_of(data))
@@ -163,10 +163,10 @@ def evaluate(
     """
     from threadpoolctl import threadpool_limits
 
-    from coordinator import blas
-    from coordinator.record import read_run
+    from coordinator.engines import blas
+    from coordinator.observers.recorder import read_run
     from protocol import SpecError
-    from workers.evaluate import evaluate as judge
+    from workers.tools.evaluate import evaluate as judge
 
     for override in overrides:
         if not override.strip().startswith("data."):
@@ -181,8 +181,8 @@ def evaluate(
 
 def replay(run_dir: str | Path, layer: int) -> Replayed:
     """A layer that is told its recorded messages again, as `dni trace replay`. Raises UserError."""
-    from coordinator.record import TRACE, pipeline_of
-    from workers.replay import replay as again
+    from coordinator.observers.recorder import TRACE, pipeline_of
+    from workers.tools.replay import replay as again
 
     return again(pipeline_of(Path(run_dir)), Path(run_dir) / TRACE, layer)
 
@@ -202,9 +202,9 @@ def _load(pipeline: Pipeline, tests_only: bool = False) -> Dataset:
 
 def _describe(pipeline: Pipeline, data: Dataset | None, tell: Callable[[str], None]) -> None:
     """Say what a run learns from: a line about the data, and one for each thing that is odd."""
-    from coordinator.blas import unused
+    from coordinator.engines.blas import unused
     from protocol import notes
-    from workers.fit import notes as notes_on_data
+    from workers.assembly.fit import notes as notes_on_data
 
     odd = (*notes(pipeline), *unused(pipeline))
     if data is not None:
@@ -237,11 +237,11 @@ def _plan(
 
     Raises UserError where they do not fit.
     """
-    from coordinator.folder import RunFolder
-    from coordinator.several.placement import divided
+    from coordinator.cluster.placement import divided
+    from coordinator.run_folder import RunFolder
     from protocol import located
-    from workers.build import facts_of, spelled
-    from workers.check import check as plan
+    from workers.assembly.build import facts_of, spelled
+    from workers.tools.check import check as plan
 
     pipeline = located(pipeline)
     folder = RunFolder(pipeline.name, run_dir or None, force)
@@ -266,9 +266,9 @@ def _elsewhere(
     display: Display | None,
     policy: Callable[[], Policy],
 ) -> Result:
-    from coordinator.display import NoDisplay
-    from coordinator.several.elsewhere import elsewhere
-    from coordinator.train import train
+    from coordinator.cluster.run import elsewhere
+    from coordinator.lifecycle.train import train
+    from coordinator.observers.terminal import NoDisplay
 
     pipeline, folder, costs = plan.pipeline, plan.folder, plan.costs
     facts = plan.known[1] if plan.known else None
@@ -286,9 +286,9 @@ def _inline(
     watch: Watch,
 ) -> End:
     from coordinator.engines.inline import run_inline
-    from coordinator.record import TRACE
-    from workers.build import build_cores
-    from workers.meter import metered
+    from coordinator.observers.recorder import TRACE
+    from workers.assembly.build import build_cores
+    from workers.recording.instrument import metered
 
     cores = build_cores(pipeline, data)
     meters = (metered(core, pipeline, facts, watch.folder / TRACE) for core in cores)
@@ -339,8 +339,8 @@ def run_command(
     Layers do not wait for each other, so two runs with the same train.seed differ a little:
     --deterministic makes them equal, bit for bit, and slower.
     """
-    from coordinator.display import Terminal, choose
-    from coordinator.tables import end_of_run
+    from coordinator.commands.tables import end_of_run
+    from coordinator.observers.terminal import Terminal, choose
 
     console = Terminal(stderr=as_json)
     read = _read(pipeline, options.with_options(overrides, deterministic, trace))
@@ -379,9 +379,9 @@ def compare_command(
     Runs that are there already are not run again, so an interrupted comparison goes on where it
     stopped.
     """
-    from coordinator.compare.conduct import compare
     from coordinator.compare.report import end_of_comparison
-    from coordinator.display import NoDisplay, Terminal, choose
+    from coordinator.compare.runner import compare
+    from coordinator.observers.terminal import NoDisplay, Terminal, choose
     from protocol import SpecError, located
 
     overrides = options.with_options(overrides, deterministic)
@@ -425,10 +425,10 @@ def check_command(
     """Show shapes, parameters, bytes a batch and memory of the PIPELINE file; start nothing."""
     from dataclasses import asdict
 
-    from coordinator.blas import threads
-    from coordinator.display import Terminal
-    from coordinator.several.placement import divided
-    from coordinator.tables import plan_table
+    from coordinator.cluster.placement import divided
+    from coordinator.commands.tables import plan_table
+    from coordinator.engines.blas import threads
+    from coordinator.observers.terminal import Terminal
     from protocol import located
 
     read = _read(pipeline, overrides)
@@ -459,8 +459,8 @@ def evaluate_command(run: Path, overrides: tuple[str, ...], as_json: bool) -> No
     -o says where the data are, if not where they were: -o data.path=elsewhere.npz. Only their test
     set is needed.
     """
-    from coordinator.display import Terminal
-    from coordinator.tables import judgement_line
+    from coordinator.commands.tables import judgement_line
+    from coordinator.observers.terminal import Terminal
 
     tell = Terminal(stderr=True).tell
     loss, _, errors, judged, absolute = evaluate(run, overrides, tell)
@@ -483,8 +483,8 @@ def data_list(as_json: bool) -> None:
     """Show the data sets that go by a name: source, checksums, and where they are."""
     from dataclasses import asdict
 
-    from coordinator.display import Terminal
-    from coordinator.tables import data_list as shown
+    from coordinator.commands.tables import data_list as shown
+    from coordinator.observers.terminal import Terminal
     from workers.data import catalogue
 
     entries = [asdict(entry) for entry in catalogue()]
@@ -498,8 +498,8 @@ def data_list(as_json: bool) -> None:
 @click.argument("name")
 def data_get(name: str) -> None:
     """Download the data set NAME where it is not here yet, verify it, and say where it is."""
-    from coordinator.display import Terminal
-    from coordinator.tables import DownloadBar
+    from coordinator.commands.tables import DownloadBar
+    from coordinator.observers.terminal import Terminal
     from workers.data import get
 
     place = get(name, DownloadBar(Terminal(stderr=True), name))
@@ -524,7 +524,7 @@ def worker_command(ctx: click.Context, name: str) -> None:  # noqa: ARG001  it i
 
     lifeline.watch()
 
-    from workers.shell import main as live
+    from workers.process import main as live
 
     ctx.exit(live())
 

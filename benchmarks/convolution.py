@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from coordinator.blas import environment
+from coordinator.engines.blas import environment
 from coordinator.engines.processes import ALLOCATOR
 from workers.nn import Conv
 

@@ -15,12 +15,12 @@ import time
 from pathlib import Path
 
 from benchmarks.machines import ROOT, Head
-from coordinator.several.status import status
+from coordinator.cluster.status import status
 from coordinator.traces.messages import messages
 from coordinator.traces.run import Traces
 from protocol import Edge, RunError
-from protocol.spec import HEAD
-from protocol.trace import ACTIVATION
+from protocol.pipeline import HEAD
+from protocol.trace_format import ACTIVATION
 
 EXAMPLE = ROOT / "workers" / "data" / "digits.toml"
 BIND = "tcp://127.0.0.1:*"

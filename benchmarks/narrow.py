@@ -20,10 +20,10 @@ from typing import Final
 import numpy as np
 
 from benchmarks.whole import figure, whole
-from coordinator.traces.books import books
+from coordinator.traces.message_accounting import books
 from coordinator.traces.run import Traces
 from protocol import Activation, decode, encode, read_pipeline
-from protocol.narrow import WIRES
+from protocol.codec.quantization import WIRES
 
 EXAMPLE: Final = Path(__file__).parent.parent / "examples" / "mnist-fcn4.toml"
 CALLS: Final = 200

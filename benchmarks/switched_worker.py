@@ -16,11 +16,12 @@ from typing import Final
 from unittest.mock import patch
 
 from protocol import Core, Send
-from protocol.core import Silence
-from workers import meter, shell
-from workers.rules import Top
-from workers.tape import Tape
-from workers.trace import Trace
+from protocol.stage import Silence
+from workers import process
+from workers.recording import instrument
+from workers.recording.recorder import Tape
+from workers.recording.tracer import Trace
+from workers.rules.dni import Top
 
 BLOCK: Final = 160
 FIRST, LAST = 16, BLOCK - 16
@@ -32,7 +33,7 @@ def on(block: int) -> bool:
     return block % 4 in (0, 3)
 
 
-class SwitchedMeter(meter.Meter):
+class SwitchedMeter(instrument.Meter):
     """A meter that has a trace in every other block."""
 
     def __init__(self, core: Core, trace: Trace | None = None, tape: Tape | None = None) -> None:
@@ -71,5 +72,5 @@ class SwitchedMeter(meter.Meter):
 
 
 if __name__ == "__main__":
-    with patch.object(meter, "Meter", SwitchedMeter):
-        sys.exit(shell.main())
+    with patch.object(instrument, "Meter", SwitchedMeter):
+        sys.exit(process.main())

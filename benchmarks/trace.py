@@ -25,8 +25,8 @@ import numpy as np
 from benchmarks.turns import compare
 from benchmarks.whole import figure, whole
 from protocol import Data, Layer, Pipeline, Trace, Train
-from protocol import trace as form
-from protocol.trace import Opening
+from protocol import trace_format as form
+from protocol.trace_format import Opening
 
 HIDDEN = Layer(("linear 256", "batchnorm", "relu"))
 READ_STEPS = 2000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cli import run
-from coordinator.train import Result
+from coordinator.lifecycle.train import Result
 from protocol import Pipeline
 
 

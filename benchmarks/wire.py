@@ -28,12 +28,12 @@ from typing import Final
 import numpy as np
 import zmq
 
-from coordinator.blas import environment
+from coordinator.engines.blas import environment
 from coordinator.engines.processes import ALLOCATOR
 from protocol import Activation, Credit
-from protocol.layouts import INLINE
-from workers.links import put, take
-from workers.shelf import Incoming, Outgoing
+from protocol.codec.layouts import INLINE
+from workers.transport.shared_memory import Incoming, Outgoing
+from workers.transport.sockets import put, take
 
 SIZES: Final = (4 << 10, 256 << 10, 4 << 20)
 WINDOW: Final = 8

@@ -1,8 +1,9 @@
 """The words all parts share: messages, their wire form, what a pipeline is, what a core is."""
 
-from protocol.build import build, located, read_pipeline
-from protocol.core import COORDINATOR, Core, Journal, NonFiniteError, Send, Silence
+from protocol.codec.frames import WireError, decode, encode
+from protocol.codec.schema import VERSION
 from protocol.errors import DataError, RunError, SpecError, UserError, nearest
+from protocol.from_dict import build, located, read_pipeline
 from protocol.messages import (
     Activation,
     Array,
@@ -28,9 +29,8 @@ from protocol.messages import (
     ToWorker,
 )
 from protocol.notes import notes
-from protocol.schema import VERSION
-from protocol.spec import Data, Edge, Layer, Pipeline, Synthetic, Trace, Train
-from protocol.wire import WireError, decode, encode
+from protocol.pipeline import Data, Edge, Layer, Pipeline, Synthetic, Trace, Train
+from protocol.stage import COORDINATOR, Core, Journal, NonFiniteError, Send, Silence
 
 __all__ = [
     "COORDINATOR",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from protocol.spec import Pipeline
+from protocol.pipeline import Pipeline
 
 _AFTER: Final = {
     "eval_every": "the test set is evaluated at the end alone",

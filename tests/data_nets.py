@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from protocol import Data, Layer, Pipeline, SpecError, Train
-from protocol.facts import Facts
+from protocol.dataset_info import Facts
 from tests.data_help import Array, arrays, saved
+from workers.assembly.fit import layer_modules
 from workers.data import Dataset, load
-from workers.fit import layer_modules
 
 RNG = np.random.default_rng(5)
 Y = np.arange(60) % 3

@@ -26,12 +26,12 @@ from protocol import (
     Synthetic,
     Train,
 )
-from protocol.spec import SOURCE
-from workers.build import build_cores
+from protocol.pipeline import SOURCE
+from workers.assembly.build import build_cores
 from workers.data import Dataset
-from workers.layer import Layer as LayerCore
-from workers.source import Source
-from workers.unlocked import REMEMBERED, Unlocked
+from workers.rules.unlocked import REMEMBERED, Unlocked
+from workers.stages.layer import Layer as LayerCore
+from workers.stages.source import Source
 
 HIDDEN = Layer(("linear 5", "batchnorm", "relu"))
 STEPS = 6
@@ -58,7 +58,7 @@ def tiny(rule: str, **train: Any) -> Pipeline:
 
 
 class Slots:
-    """Memory as workers.shelf uses it: a slot is written anew `window` arrays later.
+    """Shared memory as the transport uses it: a slot is written anew `window` arrays later.
 
     What is put spoils what lay there, so whoever reads too late learns from nonsense.
     """

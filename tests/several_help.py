@@ -15,12 +15,12 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from coordinator.links import Line
-from coordinator.several.agent import software
+from coordinator.cluster.agent import software
+from coordinator.transport import Line
 from protocol import VERSION
-from protocol.keys import KeyPair
 from protocol.messages import Enrol, ToAgent, Welcome
-from protocol.token import Token
+from protocol.security.keys import KeyPair
+from protocol.security.token import Token
 from tests.conftest import COMMAND, ENDLESS, Dni, Training
 
 BIND = "tcp://127.0.0.1:*"

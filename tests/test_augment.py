@@ -12,11 +12,11 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from protocol import Activation, Credit, Data, Layer, Pipeline, SpecError, Train, read_pipeline
-from protocol.facts import Facts
+from protocol.dataset_info import Facts
+from workers.assembly.fit import layer_modules
 from workers.data import Augment, Dataset
 from workers.data.augment import crop, flip
-from workers.fit import layer_modules
-from workers.source import Source, order
+from workers.stages.source import Source, order
 
 Array = NDArray[np.generic]
 PICTURES = Facts((6, 5, 3), "|u1", 1 / 255, classes=4, labelled=True, examples=40, tests=10)

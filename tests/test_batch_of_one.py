@@ -10,10 +10,10 @@ from click.testing import CliRunner
 
 import cli
 from protocol import Data, Layer, Pipeline, SpecError, Synthetic, build
-from protocol.facts import Facts
+from protocol.dataset_info import Facts
 from tests.data_help import arrays, saved
-from workers.build import build_layer
-from workers.fit import layer_modules
+from workers.assembly.build import build_layer
+from workers.assembly.fit import layer_modules
 
 ROWS = Facts((6,), "<f4", 1.0, classes=3, labelled=True, examples=40, tests=10)
 IMAGES = Facts((4, 4, 2), "<f4", 1.0, classes=3, labelled=True, examples=40, tests=10)

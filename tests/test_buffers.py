@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from workers import buffers
+from workers.transport import buffers
 
 
 def given(option: int) -> tuple[int, int]:

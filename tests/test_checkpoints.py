@@ -11,9 +11,9 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from cli import run
-from coordinator import record
+from coordinator.observers import recorder
 from protocol import State, read_pipeline
-from protocol.spec import RULES
+from protocol.pipeline import RULES
 from tests.conftest import TINY
 
 if TYPE_CHECKING:
@@ -39,15 +39,15 @@ def test_in_lockstep_each_is_what_a_run_of_so_many_steps_leaves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: str, engine: str
 ) -> None:
     kept: dict[tuple[str, int], dict[str, np.ndarray]] = {}
-    write = record.Recorder.add
+    write = recorder.Recorder.add
 
-    def add(recorder: record.Recorder, message: object) -> None:
+    def add(recorder: recorder.Recorder, message: object) -> None:
         if isinstance(message, State):
             arrays = map(np.copy, message.arrays)
             kept[message.name, message.step] = dict(zip(message.names, arrays, strict=True))
         write(recorder, message)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(record.Recorder, "add", add)
+    monkeypatch.setattr(recorder.Recorder, "add", add)
     (tmp_path / "tiny.toml").write_text(TINY, "utf-8")
 
     def trained(count: int) -> None:

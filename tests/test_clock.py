@@ -13,8 +13,8 @@ from coordinator.engines import local
 from coordinator.traces.run import Traces
 from protocol import Data, Layer, Pipeline, Pong, Train
 from protocol.clock import estimate
-from protocol.spec import SOURCE
-from workers.clock import EACH_NS, Clock
+from protocol.pipeline import SOURCE
+from workers.recording.clock import EACH_NS, Clock
 
 ns = st.integers(0, 10**12)
 

@@ -12,16 +12,17 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
-from coordinator.columns import Column, Phrases, Table
+from coordinator.cluster.status import layers_table, status_table, ways_table
+from coordinator.commands.tables import data_list, plan_table
 from coordinator.compare.report import comparison_table
 from coordinator.compare.results import grouped
-from coordinator.display import layer_table
-from coordinator.several.status import layers_table, status_table, ways_table
-from coordinator.tables import data_list, plan_table
-from coordinator.tally import Tally
-from coordinator.traces.books import Account
+from coordinator.console.columns import Column, Phrases, Table
+from coordinator.observers.run_stats import Tally
+from coordinator.observers.terminal import layer_table
+from coordinator.traces.causality import Chapter
 from coordinator.traces.difference import Difference
 from coordinator.traces.find import Entry, Loss
+from coordinator.traces.message_accounting import Account
 from coordinator.traces.show import (
     StoryTree,
     difference_table,
@@ -30,7 +31,6 @@ from coordinator.traces.show import (
     stats_table,
 )
 from coordinator.traces.stats import EdgeStats, Spread
-from coordinator.traces.story import Chapter
 from protocol import Data, Edge, Evaluated, Layer, Pipeline, Report
 from tests.terminal_help import WIDTHS, rendered
 from tests.test_compare import ran

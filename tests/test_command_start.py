@@ -131,7 +131,7 @@ def interrupted(dni: Dni, code: str, *words: str) -> tuple[int, str]:
         ("numpy", ("run",)),
         ("numpy", ("evaluate", "run")),
         ("zmq", ("worker", "layer0")),
-        ("coordinator.several.agent", ("join", "dni1:x")),
+        ("coordinator.cluster.agent", ("join", "dni1:x")),
     ],
 )
 def test_ctrl_c_during_an_import_ends_quietly_with_130(
@@ -163,7 +163,7 @@ def test_ctrl_c_after_the_imports_ends_quietly_with_130(
 WAITS_FOR_ITS_CONFIGURATION = """
 import threading, time
 def said():
-    while not hasattr(sys.modules.get("workers.shell"), "main"):
+    while not hasattr(sys.modules.get("workers.process"), "main"):
         time.sleep(0.01)
     time.sleep(0.2)
     print("now", flush=True)

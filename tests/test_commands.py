@@ -16,8 +16,8 @@ from click.testing import CliRunner
 from safetensors.numpy import load_file
 
 import cli
-from coordinator import options
-from coordinator.folder import RunFolder
+from coordinator.commands import options
+from coordinator.run_folder import RunFolder
 from protocol import read_pipeline
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from coordinator.compare import table1
 from coordinator.compare.cells import Cell, cells
 from coordinator.compare.results import Group, Point, Ran, goals, grouped, read
 from protocol import Data, Layer, Pipeline, SpecError, Train
-from protocol.facts import Facts
-from workers.fit import layer_modules
+from protocol.dataset_info import Facts
+from workers.assembly.fit import layer_modules
 
 if TYPE_CHECKING:
     from tests.conftest import Dni

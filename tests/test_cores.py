@@ -10,8 +10,8 @@ import pytest
 
 from protocol import Activation, Core, Credit, Gradient
 from tests.network import DATA, STEPS, Network, tiny
-from workers.build import build_cores
-from workers.rules import Decoupled
+from workers.assembly.build import build_cores
+from workers.rules.dni import Decoupled
 
 
 def _note(monkeypatch: pytest.MonkeyPatch, of: object, name: str, happened: list[str]) -> None:

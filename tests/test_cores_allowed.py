@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from coordinator import blas
-from coordinator.display import blas_threads
-from coordinator.quota import quota
+from coordinator.engines import blas
+from coordinator.engines.cpu_quota import quota
+from coordinator.observers.terminal import blas_threads
 from protocol import Data, Layer, Pipeline, Train
 
 PIPELINE = Pipeline(data=Data(name="digits"), layer=(Layer(("linear 10",)),) * 2)

@@ -17,14 +17,14 @@ import numpy as np
 import pytest
 
 import cli
-from coordinator.events import Deadline, Effect, End, Event, Tell
-from coordinator.run import ENLIST_SECONDS, Run
-from coordinator.several.elsewhere import Pasted
-from coordinator.several.gather import LaunchedHosts, PastedHosts, gather
-from coordinator.several.head import Head
-from coordinator.several.placement import Offer, place
-from coordinator.several.registry import Registry
-from coordinator.watch import Interrupts
+from coordinator.cluster.gather import LaunchedHosts, PastedHosts, gather
+from coordinator.cluster.head import Head
+from coordinator.cluster.placement import Offer, place
+from coordinator.cluster.registry import Registry
+from coordinator.cluster.run import Pasted
+from coordinator.lifecycle.events import Deadline, Effect, End, Event, Tell
+from coordinator.lifecycle.run import ENLIST_SECONDS, Run
+from coordinator.observers.observer import Interrupts
 from protocol import (
     VERSION,
     Data,
@@ -39,9 +39,9 @@ from protocol import (
     located,
     read_pipeline,
 )
-from protocol.facts import Facts
-from protocol.keys import KeyPair
+from protocol.dataset_info import Facts
 from protocol.messages import Enrol
+from protocol.security.keys import KeyPair
 from tests.conftest import Dni
 from tests.several_help import BIND, Several, machines
 from tests.test_several import balanced, weights

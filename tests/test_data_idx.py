@@ -25,7 +25,7 @@ from tests.data_help import (
     refusal,
 )
 from workers.data import idx, load
-from workers.data.content import take
+from workers.data.streams import take
 
 pytestmark = pytest.mark.usefixtures("own_folders")
 

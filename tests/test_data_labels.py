@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from protocol import SpecError
-from protocol.facts import Facts
+from protocol.dataset_info import Facts
 from tests.data_help import Array, arrays, refusal, saved
 from tests.data_nets import RNG, Y, loaded, net, refused
-from workers.build import facts_of
+from workers.assembly.build import facts_of
+from workers.assembly.fit import layer_modules, notes
 from workers.data import load
-from workers.fit import layer_modules, notes
 
 pytestmark = pytest.mark.usefixtures("own_folders")
 

@@ -9,9 +9,9 @@ import pytest
 
 from tests.data_help import Array
 from tests.data_nets import RNG, Y, loaded, net, refused
-from workers.build import facts_of
+from workers.assembly.build import facts_of
+from workers.assembly.fit import notes
 from workers.data import load
-from workers.fit import notes
 
 pytestmark = pytest.mark.usefixtures("own_folders")
 

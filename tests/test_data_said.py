@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from safetensors.numpy import load_file, save_file
 
 import cli
-from coordinator.options import ENGINES
+from coordinator.commands.options import ENGINES
 from protocol import read_pipeline
 from tests.data_help import arrays, saved
 

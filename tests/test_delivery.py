@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol import Edge, Layer
-from protocol.spec import RULES
+from protocol.pipeline import RULES
 from tests.network import DATA, STEPS, Network, shuffle, tiny
-from workers.layer import Layer as LayerCore
+from workers.stages.layer import Layer as LayerCore
 
 LOCKED = tuple(rule for rule in RULES if not rule.startswith("unlocked"))
 UNLOCKED = tuple(rule for rule in RULES if rule.startswith("unlocked"))

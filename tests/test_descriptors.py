@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coordinator.descriptors import ensure, of_head, of_worker, of_workers
+from coordinator.engines.descriptors import ensure, of_head, of_worker, of_workers
 from protocol import Data, Layer, Pipeline, RunError
 from tests.conftest import COMMAND
 

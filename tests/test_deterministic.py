@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 import cli
-from coordinator.options import with_options
+from coordinator.commands.options import with_options
 from protocol import read_pipeline
 from tests.several_help import machines
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from coordinator.display import LiveDisplay, PlainDisplay, Terminal, choose
+from coordinator.observers.terminal import LiveDisplay, PlainDisplay, Terminal, choose
 from tests.terminal_help import WIDTHS, on_terminal
 from tests.test_columns import tally
 

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 import pytest
 
 from protocol import Credit, Edge, Message
-from protocol.keys import PLAIN, KeyPair
+from protocol.security.keys import PLAIN, KeyPair
 from tests.conftest import wait_until
-from workers import links
-from workers.links import Keys, Links
+from workers.transport import sockets
+from workers.transport.sockets import Keys, Links
 
 UP, DOWN = Edge("layer0", "layer1"), Edge("layer2", "layer1")
 HERE, BELOW, ABOVE, HEAD = (KeyPair.new() for _ in range(4))
@@ -114,8 +114,8 @@ def test_who_takes_anothers_place_is_told_nothing(capsys: pytest.CaptureFixture[
 def test_a_message_beyond_the_limit_does_not_come_in(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert 0 < links.MAX_BYTES <= 1 << 31
-    monkeypatch.setattr(links, "MAX_BYTES", 4)
+    assert 0 < sockets.MAX_BYTES <= 1 << 31
+    monkeypatch.setattr(sockets, "MAX_BYTES", 4)
     with worker(HERE, PEERS) as made:
         door = made.bind(UP, "tcp://127.0.0.1:*")
         with worker(BELOW, {str(UP): HERE.public}) as peer:

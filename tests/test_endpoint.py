@@ -16,17 +16,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.several import addresses
-from coordinator.several.addresses import address_towards, bindable, listening, own, reachable
-from coordinator.several.door import Door
+from coordinator.cluster import addresses
+from coordinator.cluster.addresses import address_towards, bindable, listening, own, reachable
+from coordinator.cluster.listen import Door
 from protocol import RunError
 from protocol.endpoint import Endpoint, host_of, is_v6, rescoped, unspecified
-from protocol.keys import KeyPair
-from protocol.token import KEY_BYTES, Token
+from protocol.security.keys import KeyPair
+from protocol.security.token import KEY_BYTES, Token
 from tests.conftest import wait_until
 from tests.hosts_help import network_hosts
 from tests.several_help import line, machines
-from workers import buffers
+from workers.transport import buffers
 
 if TYPE_CHECKING:
     from tests.conftest import Dni
@@ -205,7 +205,7 @@ def test_an_interface_stands_for_its_address() -> None:
 )
 def test_an_interface_with_ipv6_alone_stands_for_that(given: tuple[str, ...], taken: str) -> None:
     code = (
-        "from coordinator.several.addresses import own\n"
+        "from coordinator.cluster.addresses import own\n"
         "from protocol import RunError\n"
         "try:\n    print(own('net0', '--address'))\n"
         "except RunError as error:\n    print(error)"

@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from coordinator.engines.clients import Clients
+from coordinator.cluster.launchers.clients import Clients
 from tests.conftest import wait_until
 
 SILENT = "import sys; sys.stdin.read()"

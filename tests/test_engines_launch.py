@@ -7,8 +7,8 @@ from importlib.util import find_spec
 
 import pytest
 
-from coordinator.engines import launch
-from coordinator.engines.ssh import Ssh
+from coordinator.cluster.launchers import launcher
+from coordinator.cluster.launchers.ssh import Ssh
 from protocol import RunError
 from tests.conftest import Dni
 
@@ -16,8 +16,8 @@ OWN = ("local", "inline")
 
 
 def test_an_installed_engine_is_found_by_its_name() -> None:
-    assert isinstance(launch.chosen("ssh", {"hosts": "a", "bind": "tcp://x:1"}, OWN), Ssh)
-    assert launch.chosen("local", {}, OWN) is None
+    assert isinstance(launcher.chosen("ssh", {"hosts": "a", "bind": "tcp://x:1"}, OWN), Ssh)
+    assert launcher.chosen("local", {}, OWN) is None
 
 
 @pytest.mark.parametrize(
@@ -34,21 +34,21 @@ def test_what_is_not_known_is_said_with_what_is(
     engine: str, options: dict[str, str], said: str
 ) -> None:
     with pytest.raises(RunError) as caught:
-        launch.chosen(engine, options, OWN)
+        launcher.chosen(engine, options, OWN)
     assert said in str(caught.value)
 
 
 def test_an_engine_whose_library_is_missing_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    point = EntryPoint("other", "no_such_module:Other", launch.GROUP)
-    monkeypatch.setattr(launch, "entry_points", lambda group: [point])  # noqa: ARG005
+    point = EntryPoint("other", "no_such_module:Other", launcher.GROUP)
+    monkeypatch.setattr(launcher, "entry_points", lambda group: [point])  # noqa: ARG005
     with pytest.raises(RunError, match="engine other: cannot be loaded: No module named"):
-        launch.chosen("other", {}, OWN)
+        launcher.chosen("other", {}, OWN)
 
 
 @pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed")
 def test_an_engine_of_ours_whose_library_is_missing_says_how_to_install_it() -> None:
     with pytest.raises(RunError, match=r"run pip install '\.\[ray\]' in the checkout of dni"):
-        launch.chosen("ray", {}, OWN)
+        launcher.chosen("ray", {}, OWN)
 
 
 @pytest.mark.parametrize(
@@ -83,4 +83,4 @@ def test_a_bind_that_is_none_is_one_line_and_status_2(dni: Dni) -> None:
     ("text", "words"), [("\n\nand so\n", "and so"), (" \n", "it said nothing"), ("a\nb", "b")]
 )
 def test_last_words_are_the_last_line_that_says_anything(text: str, words: str) -> None:
-    assert launch.last_words(text) == words
+    assert launcher.last_words(text) == words

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.engines import slurm
-from coordinator.engines.clients import asked
-from coordinator.engines.slurm import script, task
+from coordinator.cluster.launchers import slurm
+from coordinator.cluster.launchers.clients import asked
+from coordinator.cluster.launchers.slurm import script, task
 from protocol import RunError
 from tests.conftest import Dni
 from tests.fake_slurm import PENDING, FakeSlurm

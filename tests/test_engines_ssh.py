@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from coordinator.engines.ssh import shares
+from coordinator.cluster.launchers.ssh import shares
 from tests.conftest import ENDLESS, LAYERS, PATIENCE, Dni, Training
 from tests.engines_help import SSHD, Server, ssh_server
 

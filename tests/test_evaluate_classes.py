@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from cli import evaluate
 from protocol import DataError, RunError, SpecError
-from protocol.facts import Facts, usable_names
+from protocol.dataset_info import Facts, usable_names
 from tests.data_help import saved
 from tests.data_pictures import Files, in_folder, picture
 from tests.evaluate_help import TESTS, X, Y, judged, refusal, trained

@@ -26,8 +26,8 @@ from coordinator.traces.export import FORMS, export
 from coordinator.traces.messages import DROPPED, FATES, UNSENT, USED, Messages
 from coordinator.traces.run import Traces
 from protocol import RunError, read_pipeline
-from protocol import trace as form
-from protocol.trace import Opening
+from protocol import trace_format as form
+from protocol.trace_format import Opening
 from tests.conftest import TINY
 from tests.trace_processor import NODE, ask
 

@@ -11,9 +11,9 @@ from contextlib import suppress
 
 import pytest
 
-from coordinator.engines.launch import start_timeout
-from coordinator.several import gather
-from coordinator.several.gather import LaunchedHosts, PastedHosts, Roster
+from coordinator.cluster import gather
+from coordinator.cluster.gather import LaunchedHosts, PastedHosts, Roster
+from coordinator.cluster.launchers.launcher import start_timeout
 from protocol import RunError, SpecError
 from tests.conftest import wait_until
 
@@ -259,7 +259,7 @@ def test_a_start_timeout_is_what_the_user_says_or_what_the_launcher_does() -> No
 
 
 ASKS = """
-from coordinator.several.words import terminal_question
+from coordinator.commands.cluster_parsing import terminal_question
 import time
 question = terminal_question(lambda text: print(text, flush=True))
 print("ready", flush=True)

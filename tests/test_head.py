@@ -13,30 +13,20 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from coordinator import links
-from coordinator.events import Exited
-from coordinator.links import Line
-from coordinator.several import head as heads
-from coordinator.several.agent import Agent, software
-from coordinator.several.head import Head
-from coordinator.several.registry import Registry
-from coordinator.several.status import status_table
-from coordinator.several.uploads import Uploads
-from protocol import (
-    VERSION,
-    Evaluated,
-    Failed,
-    Hello,
-    Leave,
-    Ping,
-    Pong,
-    RunError,
-    ToCoordinator,
-)
-from protocol.keys import KeyPair
+from coordinator import transport
+from coordinator.cluster import head as heads
+from coordinator.cluster.agent import Agent, software
+from coordinator.cluster.artifacts import Uploads
+from coordinator.cluster.head import Head
+from coordinator.cluster.registry import Registry
+from coordinator.cluster.status import status_table
+from coordinator.lifecycle.events import Exited
+from coordinator.transport import Line
+from protocol import VERSION, Evaluated, Failed, Hello, Leave, Ping, Pong, RunError, ToCoordinator
 from protocol.messages import Died, Enrol, Refused, ToAgent, Upload, Welcome
-from protocol.spec import HEAD
-from protocol.token import Token
+from protocol.pipeline import HEAD
+from protocol.security.keys import KeyPair
+from protocol.security.token import Token
 from tests.conftest import wait_until
 from tests.several_help import BIND, request
 
@@ -394,8 +384,8 @@ def test_the_head_says_who_is_there_to_who_asks(house: House) -> None:
 def test_a_message_beyond_the_limit_is_not_taken_and_others_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert 0 < links.MAX_BYTES <= 1 << 31
-    monkeypatch.setattr(links, "MAX_BYTES", 10_000)
+    assert 0 < transport.MAX_BYTES <= 1 << 31
+    monkeypatch.setattr(transport, "MAX_BYTES", 10_000)
     house = House(tmp_path)
     with house.stack, closing(house.head):
         name, keys = house.machine("layer0")
@@ -418,7 +408,7 @@ def test_a_message_beyond_the_limit_is_not_taken_and_others_are(
 def test_a_flood_does_not_keep_the_head_from_other_things(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(links, "MOST_AT_ONCE", 10)
+    monkeypatch.setattr(transport, "MOST_AT_ONCE", 10)
     name, keys = house.machine()
     line = house.line(keys)
     house.settled(line, name)

@@ -15,11 +15,11 @@ from click.testing import CliRunner
 from safetensors.numpy import load_file, save_file
 
 import cli
-from coordinator.record import lock
-from coordinator.several.owner import Owner
+from coordinator.cluster.owner import Owner
+from coordinator.observers.recorder import lock
 from protocol import Evaluated, Report, State
-from protocol.plain import json_text
-from protocol.token import Token
+from protocol.builtin import json_text
+from protocol.security.token import Token
 from tests.traced import ran, tiny
 
 if TYPE_CHECKING:
@@ -155,8 +155,8 @@ def messages() -> Iterable[Report | Evaluated | State]:
 
 
 def test_the_files_of_a_run_are_json_whatever_its_workers_say(tmp_path: Path) -> None:
-    from coordinator.events import End
-    from coordinator.record import METRICS, SUMMARY, Recorder
+    from coordinator.lifecycle.events import End
+    from coordinator.observers.recorder import METRICS, SUMMARY, Recorder
 
     recorder = Recorder(tmp_path, tiny())
     for message in messages():

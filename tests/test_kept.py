@@ -7,9 +7,9 @@ import pytest
 
 from protocol import Activation, Data, Mark, NonFiniteError, Pipeline, Train
 from protocol import Layer as Spec
-from protocol.facts import Facts
-from workers.build import build_layer
-from workers.layer import CHECK_EVERY, Layer
+from protocol.dataset_info import Facts
+from workers.assembly.build import build_layer
+from workers.stages.layer import CHECK_EVERY, Layer
 
 FACTS = Facts(
     shape=(4,), dtype="<f4", scale=1.0, classes=1, labelled=False, examples=1000, tests=10

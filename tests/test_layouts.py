@@ -12,19 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol import (
-    Activation,
-    Array,
-    Credit,
-    Gradient,
-    Message,
-    WireError,
-    decode,
-    encode,
-    layouts,
-)
-from protocol.layouts import ALIKE, INLINE, MOST, learn, read, write
-from protocol.schema import BY_CLASS, DTYPES, VERSION
+from protocol import Activation, Array, Credit, Gradient, Message, WireError, decode, encode
+from protocol.codec import layouts
+from protocol.codec.layouts import ALIKE, INLINE, MOST, learn, read, write
+from protocol.codec.schema import BY_CLASS, DTYPES, VERSION
 from tests.test_wire import arrays, content
 
 X = np.arange(12, dtype=np.float32).reshape(4, 3)

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol import Activation, Credit, Edge, Go, Gradient, Message, WireError, encode
-from workers.links import LOOK_SECONDS, Links, put, take
+from workers.transport.sockets import LOOK_SECONDS, Links, put, take
 
 Sockets = tuple[zmq.Socket[bytes], zmq.Socket[bytes]]
 
@@ -146,7 +146,7 @@ def test_who_is_busy_hears_its_edges_at_once_and_all_else_soon(
             raise AssertionError("nothing came")
 
         with monkeypatch.context() as patch:
-            patch.setattr("workers.links.LOOK_SECONDS", 3600)
+            patch.setattr("workers.transport.sockets.LOOK_SECONDS", 3600)
             assert list(links.poll(0)) == []
             for number in range(100):
                 links.send(edge, Credit(number))

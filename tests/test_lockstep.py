@@ -10,9 +10,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from cli import evaluate, run
-from coordinator.train import Result
+from coordinator.lifecycle.train import Result
 from protocol import Data, Layer, Pipeline, Synthetic, Train
-from protocol.spec import RULES
+from protocol.pipeline import RULES
 
 GUESSING = ("dni", "unlocked-cdni")
 HIDDEN = Layer(("linear 24", "batchnorm", "relu"))

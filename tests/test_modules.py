@@ -13,8 +13,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from workers.nn import WORDS, Conditioned, Floats, Joined, Labels, Linear, Shape, Stack, modules
 from workers.nn import module as make
-from workers.optim import Adam
-from workers.synthetic import Entered, SyntheticGradient
+from workers.nn.optim import Adam
+from workers.rules.synthetic import Entered, SyntheticGradient
 
 CASES: tuple[tuple[Sequence[str], Shape], ...] = (
     (["linear 4"], (2, 3)),

@@ -32,17 +32,17 @@ from protocol import (
     build,
     decode,
     encode,
-    narrow,
     read_pipeline,
 )
-from protocol.facts import Facts
-from protocol.halves import BLOCK, floats, halves
-from protocol.layouts import INLINE
-from protocol.trace import weight
-from workers.check import check
+from protocol.codec import quantization
+from protocol.codec.float16 import BLOCK, floats, halves
+from protocol.codec.layouts import INLINE
+from protocol.dataset_info import Facts
+from protocol.trace_format import weight
 from workers.nn import Floats
-from workers.shelf import Incoming, Outgoing
-from workers.widths import Widths
+from workers.tools.check import check
+from workers.transport.edge_formats import Widths
+from workers.transport.shared_memory import Incoming, Outgoing
 
 NARROW: Final = ("float16", "int8")
 SHAPES: Final = hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=6)
@@ -156,9 +156,9 @@ def test_steps_are_rounded_to_the_nearest_and_the_even_one() -> None:
 @every("dtype", ["|u1", "<i8", "<f8", "<f2"])
 def test_no_other_dtype_is_narrowed(wire: str, dtype: str) -> None:
     array = np.arange(6).reshape(2, 3).astype(dtype)
-    assert frames(array, wire) == frames(array, narrow.FULL)
+    assert frames(array, wire) == frames(array, quantization.FULL)
     number = np.array(0.1, np.float32)
-    assert frames(number, wire) == frames(number, narrow.FULL)
+    assert frames(number, wire) == frames(number, quantization.FULL)
 
 
 @every("wire", NARROW)
@@ -171,7 +171,7 @@ def test_labels_are_not_narrowed(wire: str) -> None:
     assert (arrived.x != targets).any()
 
 
-@every("wire", narrow.WIRES)
+@every("wire", quantization.WIRES)
 @every("shape", [(4, 3), (64, 200), (0, 3)])
 def test_what_is_counted_is_what_travels(wire: str, shape: tuple[int, ...]) -> None:
     message = Gradient(1, 1, np.ones(shape, np.float32))
@@ -253,13 +253,13 @@ def described(form: object, shape: list[int], data: object, *more: bytes) -> lis
 @every(
     ("form", "shape", "size"),
     [
-        *[(narrow.I1, [2, 3], size) for size in (0, 6, 7, 10, 13, 15, 30)],
-        *[(narrow.F2, [2, 3], size) for size in (0, 6, 11, 13, 24)],
-        *[(narrow.I1, [], size) for size in (0, 1, 4, 5)],
-        *[(form, [1 << 62, 1 << 62], 8) for form in narrow.SIZES],
-        *[(form, [1 << 40, 0], 8) for form in narrow.SIZES],
-        *[(form, [-1, -3], 8) for form in narrow.SIZES],
-        *[(form, [1] * 9, 8) for form in narrow.SIZES],
+        *[(quantization.I1, [2, 3], size) for size in (0, 6, 7, 10, 13, 15, 30)],
+        *[(quantization.F2, [2, 3], size) for size in (0, 6, 11, 13, 24)],
+        *[(quantization.I1, [], size) for size in (0, 1, 4, 5)],
+        *[(form, [1 << 62, 1 << 62], 8) for form in quantization.SIZES],
+        *[(form, [1 << 40, 0], 8) for form in quantization.SIZES],
+        *[(form, [-1, -3], 8) for form in quantization.SIZES],
+        *[(form, [1] * 9, 8) for form in quantization.SIZES],
         *[(form, [1], 4) for form in ("<f4:", "<f4:f4", "<f4:i2", ":i1", "<f8:i1", "<F4:f2")],
     ],
 )
@@ -273,14 +273,14 @@ def test_a_narrow_array_of_another_length_is_refused(
 
 @settings(max_examples=300, deadline=None)
 @given(
-    st.sampled_from(list(narrow.SIZES)),
+    st.sampled_from(list(quantization.SIZES)),
     st.lists(st.integers(0, 5), min_size=1, max_size=4),
     st.data(),
 )
 def test_any_bytes_of_the_right_length_are_an_array(
     form: str, shape: list[int], data: st.DataObject
 ) -> None:
-    number, row = narrow.SIZES[form]
+    number, row = quantization.SIZES[form]
     size = number * int(np.prod(shape)) + row * shape[0]
     message = decode(described(form, shape, data.draw(st.binary(min_size=size, max_size=size))))
     assert isinstance(message, Gradient)
@@ -309,7 +309,7 @@ def test_an_edge_has_its_own_width_or_that_of_the_pipeline() -> None:
 
 def test_within_a_worker_nothing_is_narrowed() -> None:
     made = pipeline(wire="int8", wires={"layer0>layer1": "int8"}, workers=((0, 1), (2,)))
-    narrowed = {str(edge) for edge in made.edges if made.wire_of(edge) != narrow.FULL}
+    narrowed = {str(edge) for edge in made.edges if made.wire_of(edge) != quantization.FULL}
     assert narrowed == {"source>layer0", "layer0>source", "layer1>layer2", "layer2>layer1"}
 
 

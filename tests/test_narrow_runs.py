@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from cli import replay, run
-from coordinator.traces.books import books
+from coordinator.traces.message_accounting import books
 from coordinator.traces.run import Traces
-from protocol import Data, Layer, Pipeline, Trace, Train, narrow
+from protocol import Data, Layer, Pipeline, Trace, Train
+from protocol.codec import quantization
 from tests.test_lockstep import arrays, equal
 
 HIDDEN = Layer(("linear 48", "batchnorm", "relu"))
@@ -51,7 +52,7 @@ def test_within_one_process_narrow_is_wide(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_narrow_runs_learn_as_well(tmp_path: Path) -> None:
     errors = {}
-    for wire in narrow.WIRES:
+    for wire in quantization.WIRES:
         result = run(digits(wire, "lockstep", steps=400), run_dir=tmp_path / wire)
         errors[wire] = float(str(result.summary["test_error"]))
     assert errors["float32"] < 6

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from workers.nn import Floats
-from workers.optim import BLOCK, Adam, Optimizer, Sgd, learning_rate
+from workers.nn.optim import BLOCK, Adam, Optimizer, Sgd, learning_rate
 
 STEPS = 50
 LR = 0.01

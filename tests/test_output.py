@@ -116,7 +116,8 @@ def test_a_mistake_is_one_whoever_reads_of_it(ended_run: Dni) -> None:
 
 def test_only_standard_streams_without_a_reader_are_dropped() -> None:
     ours, theirs = os.pipe()
-    code = "from coordinator.streams import drop_abandoned; raise SystemExit(drop_abandoned())"
+    module = "coordinator.console.standard_streams"
+    code = f"from {module} import drop_abandoned; raise SystemExit(drop_abandoned())"
     for closed, expected in ((False, 0), (True, 1)):
         if closed:
             os.close(ours)

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from coordinator.record import METRICS, STATUS, SUMMARY, Recorder
-from coordinator.several.owner import Owner
-from coordinator.several.status import status, stop
+from coordinator.cluster.owner import Owner
+from coordinator.cluster.status import status, stop
+from coordinator.observers.recorder import METRICS, STATUS, SUMMARY, Recorder
 from protocol import RunError
 from tests.traced import tiny
 

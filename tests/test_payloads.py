@@ -31,10 +31,11 @@ from protocol import (
     RunError,
     Send,
     State,
-    wire,
 )
-from protocol import payloads as form
-from protocol.payloads import (
+from protocol import recording_format as form
+from protocol.codec import frames
+from protocol.pipeline import Trace
+from protocol.recording_format import (
     Call,
     Entry,
     Origin,
@@ -44,11 +45,10 @@ from protocol.payloads import (
     payloads,
     read_origin,
 )
-from protocol.spec import Trace
 from tests.network import DATA
-from workers import tape
-from workers.build import build_layer, facts_of
-from workers.tape import Tape, open_tape
+from workers.assembly.build import build_layer, facts_of
+from workers.recording import recorder as message_recorder
+from workers.recording.recorder import Tape, open_tape
 
 if TYPE_CHECKING:
     from tests.conftest import Dni
@@ -131,7 +131,7 @@ def test_a_file_that_is_cut_off_anywhere_is_read_up_to_there(tmp_path: Path) -> 
         *TOLD[3:-1],
         replace(STATE, arrays=(X, X)),
     )
-    with patch.object(wire, "INLINE", 0):  # so that small arrays are frames of their own
+    with patch.object(frames, "INLINE", 0):  # so that small arrays are frames of their own
         whole = written(small)
         ends = [len(written(small[:count])) for count in range(len(small) + 1)]
     for size in range(len(whole)):
@@ -299,7 +299,7 @@ def test_writes_that_the_kernel_takes_in_parts_are_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = os.writev
-    monkeypatch.setattr(tape, "AT_ONCE", 2)
+    monkeypatch.setattr(message_recorder, "AT_ONCE", 2)
     monkeypatch.setattr(
         os, "writev", lambda file, pieces: whole(file, [bytes(p)[:1000] for p in pieces[:1]])
     )
@@ -368,7 +368,7 @@ def test_a_recording_leaves_room_on_the_disk_for_what_a_run_cannot_do_without(
 ) -> None:
     path, made = tmp_path / "layer0.messages", recorder(tmp_path)
     made.received("layer1", Gradient(1, 1, BIG))
-    monkeypatch.setattr(tape, "RESERVE", 1 << 60)
+    monkeypatch.setattr(message_recorder, "RESERVE", 1 << 60)
     for batch in (2, 3):
         made.received("layer1", Gradient(batch, 1, BIG))
     made.ended(STATE)

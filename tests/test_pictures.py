@@ -14,12 +14,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from cli import run
 from protocol import Data, Layer, Pipeline, SpecError, Synthetic, Train
-from protocol.facts import Facts
-from workers.build import build_synthetic
-from workers.check import LayerPlan, check
+from protocol.dataset_info import Facts
+from workers.assembly.build import build_synthetic
 from workers.nn import Conv, Floats, Labels, Module, Shape, convolution, module
-from workers.optim import Adam, Sgd
-from workers.synthetic import SyntheticGradient, model_modules
+from workers.nn.optim import Adam, Sgd
+from workers.rules.synthetic import SyntheticGradient, model_modules
+from workers.tools.check import LayerPlan, check
 
 PICTURE = (9, 8, 3)
 FACTS = Facts(PICTURE, "|u1", 1 / 255, 10, labelled=True, examples=64, tests=8)

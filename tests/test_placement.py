@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.several.placement import Offer, divided, grouped, place
-from coordinator.several.words import wishes
+from coordinator.cluster.placement import Offer, divided, grouped, place
+from coordinator.commands.cluster_parsing import wishes
 from protocol import Data, Layer, Pipeline, SpecError
-from protocol.spec import SOURCE
+from protocol.pipeline import SOURCE
 
 
 def deep(layers: int, workers: tuple[tuple[int, ...], ...] = ()) -> Pipeline:

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import cli
-from coordinator.columns import Column, Phrases, Table
-from coordinator.display import Terminal
-from coordinator.several.status import status_table
+from coordinator.cluster.status import status_table
+from coordinator.console.columns import Column, Phrases, Table
+from coordinator.observers.terminal import Terminal
 from protocol.printable import printable
 from tests.terminal_help import rendered
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.program import ROOT, next_steps, program, quoted
-from coordinator.streams import spelled
+from coordinator.console.command_line import ROOT, next_steps, program, quoted
+from coordinator.console.standard_streams import spelled
 
 
 @pytest.fixture

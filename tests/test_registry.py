@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from coordinator.several.registry import MOST_SLOTS, Registry
+from coordinator.cluster.registry import MOST_SLOTS, Registry
 from protocol import VERSION
 from protocol.messages import Enrol, Refused, Welcome
-from protocol.spec import HEAD
+from protocol.pipeline import HEAD
 
 CORES = ("layer0", "layer1", "layer2")
 TOKEN = "e" * 64

@@ -25,12 +25,20 @@ from protocol import (
     Train,
     read_pipeline,
 )
-from protocol import payloads as form
-from protocol.payloads import SUFFIX, Call, Received, Stretched, entries, payloads, read_origin
-from protocol.spec import RULES, Trace
-from workers.build import build_layer
+from protocol import recording_format as form
+from protocol.pipeline import RULES, Trace
+from protocol.recording_format import (
+    SUFFIX,
+    Call,
+    Received,
+    Stretched,
+    entries,
+    payloads,
+    read_origin,
+)
+from workers.assembly.build import build_layer
 from workers.data import EXAMPLE
-from workers.tape import matrix_library
+from workers.recording.recorder import matrix_library
 
 if TYPE_CHECKING:
     from tests.conftest import Dni
@@ -229,7 +237,7 @@ def test_products_use_as_many_threads_as_in_the_run(
         used.append(matrix_library()[0])
         return build_layer(*arguments)
 
-    monkeypatch.setattr("workers.replay.build_layer", build)
+    monkeypatch.setattr("workers.tools.replay.build_layer", build)
     assert replay(tmp_path / "run", 1).equal
     assert used == [count]
 

@@ -12,15 +12,15 @@ from protocol import Core, Evaluated, Pipeline, Send, State
 from protocol import Data as DataSpec
 from protocol import Layer as LayerSpec
 from protocol import Train as TrainSpec
-from workers.build import _UPDATES, _rng, build_cores, build_stack, facts_of
+from workers.assembly.build import _UPDATES, _rng, build_cores, build_stack, facts_of
+from workers.assembly.fit import layer_modules
 from workers.data import Dataset
-from workers.fit import layer_modules
-from workers.layer import Layer
 from workers.nn import LOSSES, Floats, Labels, Stack
-from workers.optim import Adam, Optimizer, Sgd, learning_rate
-from workers.rules import Decoupled, Locked
-from workers.source import order
-from workers.synthetic import Guess
+from workers.nn.optim import Adam, Optimizer, Sgd, learning_rate
+from workers.rules.dni import Decoupled, Locked
+from workers.rules.synthetic import Guess
+from workers.stages.layer import Layer
+from workers.stages.source import order
 
 HIDDEN = LayerSpec(("linear 7", "batchnorm", "relu"))
 STEPS, BATCH, DROPS = 25, 8, (10, 20)

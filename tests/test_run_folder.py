@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coordinator.folder import ASIDE, CONTENT, RunFolder, run_folder
-from coordinator.record import METRICS, PIPELINE, SUMMARY, WEIGHTS, lock
+from coordinator.observers.recorder import METRICS, PIPELINE, SUMMARY, WEIGHTS, lock
+from coordinator.run_folder import ASIDE, CONTENT, RunFolder, run_folder
 from protocol import RunError, SpecError
 from tests.conftest import COMMAND
 
@@ -188,7 +188,7 @@ def test_what_a_killed_start_had_set_aside_is_an_old_run(here: Path) -> None:
 DIES = """
 import os, sys
 from pathlib import Path
-from coordinator.folder import RunFolder
+from coordinator.run_folder import RunFolder
 calls, rename = 0, Path.rename
 def dies(self, target):
     global calls

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from coordinator.traces.books import books
+from coordinator.traces.message_accounting import books
 from coordinator.traces.run import Traces
-from protocol.keys import KeyPair
+from protocol.security.keys import KeyPair
 from tests.several_help import BIND, Several, enrolled, learning, machines, standing
 
 if TYPE_CHECKING:

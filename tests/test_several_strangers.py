@@ -14,8 +14,8 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from protocol import Ping
-from protocol.keys import KeyPair
 from protocol.messages import Refused
+from protocol.security.keys import KeyPair
 from tests.several_help import (
     Several,
     enrolled,

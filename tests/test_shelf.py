@@ -11,8 +11,8 @@ import pytest
 import zmq
 
 from protocol import Activation, Gradient, WireError, decode, encode
-from workers.links import put, take
-from workers.shelf import Incoming, Outgoing
+from workers.transport.shared_memory import Incoming, Outgoing
+from workers.transport.sockets import put, take
 
 LARGE = np.arange(64 * 100, dtype=np.float32).reshape(64, 100)
 LABELS = np.arange(64)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coordinator.watch import SIGNALS, interrupts
+from coordinator.observers.observer import SIGNALS, interrupts
 from tests.conftest import COMMAND, ENDLESS
 from tests.several_help import BIND
 from tests.test_owner import owner_of

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from protocol import Data, Layer, Pipeline, SpecError, Start, Synthetic, Train, decode, encode
-from protocol.build import build, read_pipeline
-from protocol.facts import Facts
-from protocol.narrow import WIRES
-from protocol.spec import LOSSES, NONFINITE, OPTIMIZERS, RULES, SCHEDULES
-from workers.build import build_layer, build_synthetic
-from workers.fit import layer_modules
+from protocol.codec.quantization import WIRES
+from protocol.dataset_info import Facts
+from protocol.from_dict import build, read_pipeline
+from protocol.pipeline import LOSSES, NONFINITE, OPTIMIZERS, RULES, SCHEDULES
+from workers.assembly.build import build_layer, build_synthetic
+from workers.assembly.fit import layer_modules
 from workers.nn import Floats
-from workers.source import order
+from workers.stages.source import order
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "mnist-fcn4.toml"
 SMALL = """

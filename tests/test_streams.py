@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 import cli
-from coordinator.display import LiveDisplay, NoDisplay, PlainDisplay, Terminal
-from coordinator.streams import forgive, spelled
-from coordinator.tally import Tally
+from coordinator.console.standard_streams import forgive, spelled
+from coordinator.observers.run_stats import Tally
+from coordinator.observers.terminal import LiveDisplay, NoDisplay, PlainDisplay, Terminal
 from coordinator.traces.timeline.style import ARROWS, LOOKS
 from protocol import read_pipeline
 from tests.conftest import COMMAND
@@ -144,7 +144,7 @@ def test_a_run_does_without_standard_streams(dni: Dni, closed: str) -> None:
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&-"])
 def test_no_file_takes_the_number_of_a_closed_stream(closed: str, tmp_path: Path) -> None:
     code = (
-        "import os, sys; from coordinator.streams import prepare; prepare(); "
+        "import os, sys; from coordinator.console.standard_streams import prepare; prepare(); "
         "number = os.open(os.devnull, os.O_RDONLY); print('text'); "
         f"open({str(tmp_path / 'number')!r}, 'w', encoding='utf-8').write(str(number))"
     )

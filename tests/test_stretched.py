@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol import Edge
-from protocol.spec import RULES, SOURCE
+from protocol.pipeline import RULES, SOURCE
 from tests.network import DATA, STEPS, Network, shuffle, tiny
 
 seeds = st.integers(0, 2**32)

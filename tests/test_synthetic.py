@@ -14,11 +14,11 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from protocol import Activation, Data, Gradient, Layer, Pipeline
-from protocol.facts import Facts
-from workers.build import build_layer
+from protocol.dataset_info import Facts
+from workers.assembly.build import build_layer
 from workers.nn import LOSSES, Floats, Labels, Shape
-from workers.optim import Adam, Sgd
-from workers.synthetic import SyntheticGradient
+from workers.nn.optim import Adam, Sgd
+from workers.rules.synthetic import SyntheticGradient
 
 N, FEATURES, CLASSES = 8, 6, 3
 LR = 0.1

@@ -10,8 +10,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from tests.test_synthetic import Recorder, plain
 from workers.nn import Floats, Shape, Stack
-from workers.optim import Adam, Sgd
-from workers.synthetic import SyntheticInput, input_modules
+from workers.nn.optim import Adam, Sgd
+from workers.rules.synthetic import SyntheticInput, input_modules
 
 N = 8
 INPUTS: Shape = (3, 2)

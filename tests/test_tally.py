@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from coordinator.tally import Tally
+from coordinator.observers.run_stats import Tally
 from protocol import Data, Layer, Pipeline, Report
 
 PIPELINE = Pipeline(name="p", data=Data(name="digits"), layer=(Layer(("linear 10",)),))

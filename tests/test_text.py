@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coordinator.several.words import read_token
+from coordinator.commands.cluster_parsing import read_token
 from protocol import Data, Layer, Pipeline, SpecError, Train, notes, read_pipeline
-from protocol.keys import KeyPair
 from protocol.paths import user_path
+from protocol.security.keys import KeyPair
+from protocol.security.token import Token
 from protocol.text import LARGEST, read_text
-from protocol.token import Token
 from tests.conftest import TINY
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from coordinator.traces.timeline.svg import svg
 from coordinator.traces.timeline.text import text
 from coordinator.traces.timeline.window import BATCHES, Window
 from protocol import Data, Layer, Pipeline, RunError, Train
-from protocol import trace as form
+from protocol import trace_format as form
 
 NAME = "<script>alert(1)&\"'"
 RULES = ("backprop", "cdni", "unlocked-cdni")

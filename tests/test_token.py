@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol import SpecError
-from protocol.token import KEY_BYTES, LONGEST, PREFIX, Token
+from protocol.security.token import KEY_BYTES, LONGEST, PREFIX, Token
 
 keys = st.binary(min_size=KEY_BYTES, max_size=KEY_BYTES)
 ports = st.integers(1, 65535)

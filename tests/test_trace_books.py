@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from coordinator.traces.books import Account, account, books, why_lost
 from coordinator.traces.find import lost
+from coordinator.traces.message_accounting import Account, account, books, why_lost
 from coordinator.traces.run import Traces
 from coordinator.traces.stats import stats
 from protocol import Layer
-from protocol.spec import RULES, Trace
+from protocol.pipeline import RULES, Trace
 from tests.traced import ran, tiny
 
 if TYPE_CHECKING:
@@ -199,8 +199,8 @@ def small(file, start, size):
     allocate(file, start, size)
 os.posix_fallocate = small
 if worker:
-    import workers.log
-    workers.log.CHUNK = 256
+    import workers.recording.trace_writer
+    workers.recording.trace_writer.CHUNK = 256
 """
 
 

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cli
+from coordinator.commands.trace_parsing import time_text
 from coordinator.traces.clocks import clock
 from coordinator.traces.files import TraceFile
 from coordinator.traces.find import Choice, find
 from coordinator.traces.run import Traces
 from coordinator.traces.stats import stats
-from coordinator.traces.words import time_text
 from protocol import Edge
 from tests.traced import (
     ACTIVATION,

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol import Activation, Core, DataMessage, Edge, Evaluated, Gradient, Pipeline, Send
-from protocol.spec import RULES, SOURCE
-from protocol.trace import Kind, Why
+from protocol.pipeline import RULES, SOURCE
+from protocol.trace_format import Kind, Why
 from tests.network import STEPS, Network, shuffle, tiny
-from workers.layer import Layer
-from workers.unlocked import Unlocked
+from workers.rules.unlocked import Unlocked
+from workers.stages.layer import Layer
 
 MOVES = 400
 

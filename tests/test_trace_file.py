@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from coordinator.traces.files import TraceFile
 from protocol import Activation, Credit, Gradient, Mark
-from protocol import trace as form
+from protocol import trace_format as form
 from tests.traced import (
     ACTIVATION,
     BEHIND,
@@ -40,9 +40,9 @@ from tests.traced import (
     ran,
     tiny,
 )
-from workers import log as writer
-from workers.log import Log
-from workers.meter import Meter
+from workers.recording import trace_writer as writer
+from workers.recording.instrument import Meter
+from workers.recording.trace_writer import Log
 
 PAGE = (Path(__file__).parents[1] / "docs" / "traces.md").read_text("utf-8")
 EDGES = ("a>b", "b>c")

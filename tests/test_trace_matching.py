@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordinator.traces.books import account, books, why_lost
 from coordinator.traces.events import NEVER
+from coordinator.traces.message_accounting import account, books, why_lost
 from coordinator.traces.messages import FATES, match
 from protocol import Edge
 from tests.traced import (

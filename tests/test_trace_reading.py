@@ -16,14 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coordinator.traces import files
-from coordinator.traces.books import books
 from coordinator.traces.clocks import clock
 from coordinator.traces.files import TraceFile
 from coordinator.traces.find import Choice, find, lost
+from coordinator.traces.message_accounting import books
 from coordinator.traces.run import Traces
 from coordinator.traces.stats import stats
 from protocol import RunError
-from protocol import trace as form
+from protocol import trace_format as form
 from tests.traced import (
     CLOCK,
     KINDS,
@@ -39,7 +39,7 @@ from tests.traced import (
     ran,
     tiny,
 )
-from workers.log import Log
+from workers.recording.trace_writer import Log
 
 CORES = ("source", "layer0", "layer1", "layer2")
 ORIGIN = form.Origin("b", 7, "here", 0, 0, 11, 13, ("a>b", "b>c"))

@@ -11,8 +11,8 @@ import pytest
 from coordinator.traces.files import TraceFile
 from protocol import Activation
 from tests.traced import LABELS, X, opened, ran, tiny
-from workers import log as writer
-from workers.trace import Trace
+from workers.recording import trace_writer as writer
+from workers.recording.tracer import Trace
 
 
 @pytest.fixture

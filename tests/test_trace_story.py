@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from coordinator.traces.causality import Chapter, story
 from coordinator.traces.find import Choice, Entry, find
 from coordinator.traces.run import Traces
-from coordinator.traces.story import Chapter, story
 from protocol import RunError
-from protocol.spec import RULES
-from protocol.trace import ACTIVATION, GRADIENT, TEST
+from protocol.pipeline import RULES
+from protocol.trace_format import ACTIVATION, GRADIENT, TEST
 from tests.traced import SECOND, Row, by_hand, described, laid_out, ran, tiny
 
 ENGINES = pytest.mark.parametrize(

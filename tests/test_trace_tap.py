@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from coordinator.traces.find import Choice
-from coordinator.traces.tap import Heard, Missed, tap
-from protocol import RunError, trace
+from coordinator.traces.follow import Heard, Missed, tap
+from protocol import RunError, trace_format
 from tests.traced import RECEIVED, SECOND, SENT, USED, Row, by_hand, described, laid_out
-from workers.log import Log
+from workers.recording.trace_writer import Log
 
 BELOW = ("source>layer0", "layer0>source", "layer0>layer1", "layer1>layer0")
 ABOVE = ("layer0>layer1", "layer1>layer0")
@@ -33,7 +33,7 @@ class Pipeline:
 
     def opens(self, core: str, edges: tuple[str, ...], capacity: int = 16) -> None:
         times = (0, 0, SECOND, SECOND)
-        origin = trace.Origin(core, os.getpid(), socket.gethostname(), *times, edges)
+        origin = trace_format.Origin(core, os.getpid(), socket.gethostname(), *times, edges)
         self.logs[core] = Log(self.folder / "trace" / f"{core}.trace", origin, capacity)
 
     def writes(self, core: str, count: int, event: int = SENT, **fields: int) -> None:
@@ -69,7 +69,7 @@ def heard(
         act()
         run.logs = {} if act == run.ends else run.logs
 
-    monkeypatch.setattr("coordinator.traces.tap.time.sleep", sleep)
+    monkeypatch.setattr("coordinator.traces.follow.time.sleep", sleep)
     return list(tap(run.folder, choice or Choice()))
 
 

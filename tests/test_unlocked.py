@@ -12,10 +12,10 @@ import pytest
 from protocol import Activation, Core, Credit, DataMessage, Gradient, Mark, Send
 from protocol.saved import Saved
 from tests.network import DATA, Network, tiny
-from workers.build import build_cores
-from workers.evaluate import evaluate
-from workers.source import Source
-from workers.unlocked import REMEMBERED, Unlocked, UnlockedHidden, UnlockedTop
+from workers.assembly.build import build_cores
+from workers.rules.unlocked import REMEMBERED, Unlocked, UnlockedHidden, UnlockedTop
+from workers.stages.source import Source
+from workers.tools.evaluate import evaluate
 
 LABELS = np.zeros(8, np.int64)
 RAW, REAL = np.ones((8, 6), np.float32), np.full((8, 5), 2, np.float32)

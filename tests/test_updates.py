@@ -11,10 +11,10 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from protocol import Pipeline, Send
-from protocol.spec import RULES
+from protocol.pipeline import RULES
 from tests.network import Network, tiny
-from workers.layer import Layer, Sent
 from workers.nn import Floats
+from workers.stages.layer import Layer, Sent
 
 STEPS = 400
 FAR = 5 * (STEPS / 4) ** 0.5

@@ -27,14 +27,14 @@ from protocol import (
     build,
     decode,
     encode,
-    narrow,
-    spec,
-    wire,
+    pipeline,
 )
-from protocol.facts import Facts
+from protocol.codec import frames as codec_frames
+from protocol.codec import quantization
+from protocol.codec.schema import BY_CLASS, DTYPES, KINDS
+from protocol.dataset_info import Facts
 from protocol.messages import FromAgent, ToAgent
-from protocol.schema import BY_CLASS, DTYPES, KINDS
-from workers.shell import Config
+from workers.process import Config
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
 PAGE: Final = (DOCS / "protocol.md").read_text("utf-8")
@@ -136,7 +136,7 @@ def content(of: Message) -> list[object]:
 
 @named("messages")
 def test_a_vector_is_what_we_send(vector: Vector) -> None:
-    made = encode(message(vector), memory(vector), vector.get("wire", narrow.FULL))
+    made = encode(message(vector), memory(vector), vector.get("wire", quantization.FULL))
     sent = [f if isinstance(f, bytes) else f.tobytes() for f in made]
     assert [f.hex(" ") for f in sent] == [f.hex(" ") for f in frames(vector)]
 
@@ -320,9 +320,9 @@ def test_the_dtypes_on_the_page_are_those_of_the_code() -> None:
 
 def test_the_narrow_forms_on_the_page_are_those_of_the_code() -> None:
     rows = table("Narrow forms")
-    assert {form: (int(number), int(row)) for form, number, row, _ in rows} == narrow.SIZES
+    assert {form: (int(number), int(row)) for form, number, row, _ in rows} == quantization.SIZES
     sent = {str(vector["frames"]) for vector in VECTORS["messages"] if "wire" in vector}
-    assert all(any(form.encode().hex() in frame for frame in sent) for form in narrow.SIZES)
+    assert all(any(form.encode().hex() in frame for frame in sent) for form in quantization.SIZES)
 
 
 @every("heading", ["Limits", "Timings"])
@@ -334,8 +334,9 @@ def test_numbers_on_the_page_are_those_of_the_code(heading: str) -> None:
 
 def test_every_limit_of_the_format_is_on_the_page() -> None:
     listed = {name for name, *_ in table("Limits")}
-    limits = [n for n, v in vars(wire).items() if n.isupper() and n[0] != "_" and type(v) is int]
-    assert {f"protocol.wire.{n}" for n in limits if n != "VERSION"} <= listed
+    numbers = {name for name, value in vars(codec_frames).items() if type(value) is int}
+    limits = [name for name in numbers if name.isupper() and name[0] != "_"]
+    assert {f"protocol.codec.frames.{n}" for n in limits if n != "VERSION"} <= listed
     assert PAGE.startswith(f"# Wire protocol, version {VERSION}\n")
 
 
@@ -346,8 +347,8 @@ def pipeline_keys(cls: type[Any] = Pipeline, prefix: str = "") -> Iterator[list[
         hint, key = hints[f.name], prefix + f.name
         if is_dataclass(hint):
             yield from pipeline_keys(cast(type[Any], hint), f"{key}.")
-        elif hint == tuple[spec.Layer, ...]:
-            yield from pipeline_keys(spec.Layer, f"{key}[].")
+        elif hint == tuple[pipeline.Layer, ...]:
+            yield from pipeline_keys(pipeline.Layer, f"{key}[].")
         else:
             word = str(hint)
             while "tuple" in word:
@@ -372,13 +373,13 @@ def test_the_keys_of_a_pipeline_are_on_the_page() -> None:
 )
 def test_the_words_of_a_key_are_on_the_page(key: str) -> None:
     words = {
-        "rule": spec.RULES,
-        "train.optimizer": spec.OPTIMIZERS,
-        "train.schedule": spec.SCHEDULES,
-        "train.loss": spec.LOSSES,
-        "train.nonfinite": spec.NONFINITE,
-        "trace.mode": spec.TRACES,
-        "wire": narrow.WIRES,
+        "rule": pipeline.RULES,
+        "train.optimizer": pipeline.OPTIMIZERS,
+        "train.schedule": pipeline.SCHEDULES,
+        "train.loss": pipeline.LOSSES,
+        "train.nonfinite": pipeline.NONFINITE,
+        "trace.mode": pipeline.TRACES,
+        "wire": quantization.WIRES,
     }
     assert dict(table("Pipeline", 1))[key] == ", ".join(words[key])
 

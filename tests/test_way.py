@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.way import Way
+from workers.transport.window import Way
 
 MS = 10**6
 SECOND = 10**9

@@ -17,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from protocol import VERSION, Activation, Array, Go, Gradient, Message, Ready, State, wire
-from protocol.layouts import INLINE
-from protocol.schema import DTYPES, KINDS
-from protocol.wire import MAX_ARRAYS, MAX_HEADER, WireError, decode, encode
+from protocol import VERSION, Activation, Array, Go, Gradient, Message, Ready, State
+from protocol.codec import frames as codec_frames
+from protocol.codec.frames import MAX_ARRAYS, MAX_HEADER, WireError, decode, encode
+from protocol.codec.layouts import INLINE
+from protocol.codec.schema import DTYPES, KINDS
 
 NUMBER = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats()
 LEAF = NUMBER | st.text() | st.binary()
@@ -79,7 +80,7 @@ def sent(message: Message, inline: int = 0) -> list[bytes]:
 
     Arrays travel inside the header up to `inline` bytes: none but empty ones unless said.
     """
-    with patch.object(wire, "INLINE", inline):
+    with patch.object(codec_frames, "INLINE", inline):
         frames = encode(message)
     assert all(f.flags.c_contiguous for f in frames if isinstance(f, np.ndarray))
     return [f if isinstance(f, bytes) else f.tobytes() for f in frames]

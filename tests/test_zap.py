@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.keys import KeyPair
-from protocol.zap import judge
+from protocol.security.authentication import judge
+from protocol.security.keys import KeyPair
 
 KEY = bytes(range(32))
 PAIR = KeyPair.new()

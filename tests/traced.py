@@ -15,11 +15,11 @@ import tomli_w
 import cli
 from coordinator.traces.run import Traces
 from protocol import Data, Layer, Pipeline, Train
-from protocol.spec import Trace
+from protocol.pipeline import Trace
 from tests import network
-from workers.build import build_cores
-from workers.trace import Trace as WorkerTrace
-from workers.trace import open_trace
+from workers.assembly.build import build_cores
+from workers.recording.tracer import Trace as WorkerTrace
+from workers.recording.tracer import open_trace
 
 OPENING: Final = struct.Struct("<8sIIQQQQQI")
 RECORD: Final = struct.Struct("<QQQQIIHHBBBB")

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from coordinator.record import file_name
+from coordinator.observers.recorder import file_name
 from protocol import Pipeline, SpecError, nearest
-from protocol.spec import RULES
+from protocol.pipeline import RULES
 
 CURVE_POINTS: Final = 20
 """Evaluations a run where its pipeline asks for none: a curve wants some."""

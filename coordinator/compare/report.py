@@ -9,11 +9,11 @@ from pathlib import Path
 from rich.console import Group as Stack
 from rich.console import RenderableType
 
-from coordinator.columns import Column, Phrases, Table
-from coordinator.compare.conduct import Comparison
+from coordinator.commands.tables import ended, json_lost
 from coordinator.compare.results import CSV, JSON, Group
-from coordinator.display import Terminal
-from coordinator.tables import ended, json_lost
+from coordinator.compare.runner import Comparison
+from coordinator.console.columns import Column, Phrases, Table
+from coordinator.observers.terminal import Terminal
 
 
 def end_of_comparison(console: Terminal, result: Comparison, out: Path, as_json: bool) -> int:

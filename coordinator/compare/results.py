@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from coordinator.compare.cells import Cell
-from coordinator.record import METRICS, PIPELINE, SUMMARY, whole
+from coordinator.observers.recorder import METRICS, PIPELINE, SUMMARY, whole
 from protocol import UserError, read_pipeline
-from protocol.plain import json_text
+from protocol.builtin import json_text
 
 CSV: Final = "comparison.csv"
 JSON: Final = "comparison.json"

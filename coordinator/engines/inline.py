@@ -10,8 +10,8 @@ from typing import Final, Protocol
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from coordinator.events import End
-from coordinator.watch import Watch
+from coordinator.lifecycle.events import End
+from coordinator.observers.observer import Watch
 from protocol import Core, DataMessage, Evaluated, NonFiniteError, Report, Send, State
 
 REPORT_SECONDS: Final = 0.5

@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from coordinator.descriptors import ensure, of_head, of_workers
-from coordinator.engines.folders import socket_folder
+from coordinator.engines.descriptors import ensure, of_head, of_workers
 from coordinator.engines.processes import Processes
-from coordinator.events import End, Exited
-from coordinator.links import Links
-from coordinator.record import LOGS, TRACE
-from coordinator.shell import run_processes
-from coordinator.train import Drive
-from coordinator.watch import Watch
+from coordinator.engines.socket_folder import socket_folder
+from coordinator.lifecycle.events import End, Exited
+from coordinator.lifecycle.loop import run_processes
+from coordinator.lifecycle.train import Drive
+from coordinator.observers.observer import Watch
+from coordinator.observers.recorder import LOGS, TRACE
+from coordinator.transport import Links
 from protocol import Pipeline
 from protocol.clock import clock_name
 
@@ -24,7 +24,7 @@ STEP_BACK: Final = 4
 
 
 class LocalEngine:
-    """Starts workers, sees them end, and leaves nothing behind. See `coordinator.shell.Engine`."""
+    """Runs all workers on this host. Implements `coordinator.lifecycle.loop.Engine`."""
 
     def __init__(self, run: Path, threads: int, costs: Mapping[str, float]) -> None:
         """`run` is the run's folder; `costs` the work of each layer a batch, in any unit."""

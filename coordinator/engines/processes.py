@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from coordinator import blas
-from coordinator.events import Exited
+from coordinator.engines import blas
+from coordinator.lifecycle.events import Exited
 
 KILL_SECONDS: Final = 0.4
 LOG_LINES: Final = 12
@@ -46,7 +46,7 @@ class Processes:
         self._workers: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, config: Mapping[str, object]) -> None:
-        """Start the worker `name`; `config` is that of `workers.shell`."""
+        """Start the worker `name`; `config` is that of `workers.process`."""
         with self._log(name).open("wb") as log:
             worker = subprocess.Popen(
                 [sys.executable, *WORKER, name],

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coordinator.traces.files import TraceFile
-from protocol import trace as form
+from protocol import trace_format as form
 
 Times: TypeAlias = npt.NDArray[np.int64]
 

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from coordinator.traces.files import TraceFile
 from protocol import Edge
-from protocol import trace as form
-from protocol.trace import Records
+from protocol import trace_format as form
+from protocol.trace_format import Records
 
 Times: TypeAlias = npt.NDArray[np.int64]
 Numbers: TypeAlias = npt.NDArray[Any]

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from protocol import RunError
-from protocol import trace as form
-from protocol.trace import Opening, Origin, Records
+from protocol import trace_format as form
+from protocol.trace_format import Opening, Origin, Records
 
 BLOCK: Final = 1 << 18
 """Records that are in memory at once."""
@@ -143,7 +143,7 @@ class TraceFile:
         return block[good]
 
     def counted(self) -> npt.NDArray[np.int64]:
-        """The totals of everything ever written: edges, kinds and parts as in `protocol.trace`."""
+        """Totals of all records ever written, by edge, kind and part (`protocol.trace_format`)."""
         edges = self.origin.edges
         settled = self.settled if self._capacity else 0
         start = self.totals if settled else np.zeros_like(self.totals)

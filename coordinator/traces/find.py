@@ -9,12 +9,12 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from coordinator.traces.books import why_lost
 from coordinator.traces.events import NEVER, Keep, Numbers
+from coordinator.traces.message_accounting import why_lost
 from coordinator.traces.messages import FATES, MISSING, UNSENT, WAITING, Messages
 from coordinator.traces.run import Traces
 from protocol import Edge
-from protocol import trace as form
+from protocol import trace_format as form
 
 DATA: Final = (form.ACTIVATION, form.GRADIENT, form.TEST)
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from coordinator.traces.events import NEVER, Columns, Events, Numbers, Times, nothing
 from protocol import Edge
-from protocol import trace as form
+from protocol import trace_format as form
 
 FATES: Final = ("used", "dropped", "unsent", "waiting", "missing", "forgotten")
 """What became of a message.

@@ -11,7 +11,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
-from coordinator.record import whole
+from coordinator.observers.recorder import whole
 from protocol import RunError
 
 

@@ -9,14 +9,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from coordinator.record import STATUS, SUMMARY, TRACE, pipeline_of, under_way
+from coordinator.observers.recorder import STATUS, SUMMARY, TRACE, pipeline_of, under_way
 from coordinator.traces.clocks import Clock, clock
 from coordinator.traces.events import Events, Keep, Work
 from coordinator.traces.files import TraceFile
 from coordinator.traces.messages import Ends, Messages, kinds, messages
 from protocol import Edge, RunError
-from protocol.spec import SOURCE
-from protocol.trace import SUFFIX
+from protocol.pipeline import SOURCE
+from protocol.trace_format import SUFFIX
 
 AT_ONCE: Final = 3
 """Cores whose events are held in memory."""

@@ -8,14 +8,14 @@ from typing import Final
 
 from rich.console import Console, ConsoleOptions, RenderResult
 
-from coordinator.columns import Column, Phrases, Table, line
-from coordinator.streams import spelled
+from coordinator.commands.trace_parsing import bytes_text, some, time_text
+from coordinator.console.columns import Column, Phrases, Table, line
+from coordinator.console.standard_streams import spelled
+from coordinator.traces.causality import Chapter
 from coordinator.traces.difference import Difference
 from coordinator.traces.find import Entry, Loss
+from coordinator.traces.follow import Heard
 from coordinator.traces.stats import EdgeStats
-from coordinator.traces.story import Chapter
-from coordinator.traces.tap import Heard
-from coordinator.traces.words import bytes_text, some, time_text
 
 _SENT: Final = ("messages", "sent", "bytes", "rate", "seconds", "on_record", "unsent")
 _TAKEN: Final = ("used", "dropped", "waiting", "missing", "strangers", "balanced", "lost")

@@ -7,12 +7,12 @@ from typing import Final
 
 import numpy as np
 
-from coordinator.traces.books import Account, account, books
 from coordinator.traces.events import Numbers
+from coordinator.traces.message_accounting import Account, account, books
 from coordinator.traces.messages import USED, Messages
 from coordinator.traces.run import Traces
 from protocol import Edge
-from protocol import trace as form
+from protocol import trace_format as form
 
 QUANTILES: Final = (50, 95, 100)
 

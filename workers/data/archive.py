@@ -19,7 +19,7 @@ from posixpath import normpath
 from typing import BinaryIO, Final, TypeVar, cast
 
 from protocol.errors import DataError
-from workers.data.content import BROKEN, opened, take
+from workers.data.streams import BROKEN, opened, take
 
 T = TypeVar("T")
 LARGEST: Final = 1 << 26

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from protocol.errors import DataError
-from workers.data import places
+from workers.data import paths
 from workers.data.cifar_files import Form, binary, pickled, read
 from workers.data.dataset import Dataset
 from workers.data.download import Progress, fetch, keep
@@ -61,8 +61,8 @@ def find() -> Path | None:
 
 
 def _folders() -> Iterator[Path]:
-    yield from places.given("cifar10")
-    if kept := places.usable_cache("cifar10"):
+    yield from paths.given("cifar10")
+    if kept := paths.usable_cache("cifar10"):
         yield kept
 
 
@@ -90,7 +90,7 @@ def _obtain(progress: Progress | None) -> tuple[Path, Dataset]:
         try:
             return place, read(place, form)
         except DataError as error:
-            if places.usable_cache("cifar10") not in (place, *place.parents):
+            if paths.usable_cache("cifar10") not in (place, *place.parents):
                 raise DataError(f"{error}; replace it, or unset DNI_DATA") from error
     place = _download(FORMS[0], progress)
     return place, read(place, FORMS[0])
@@ -103,7 +103,7 @@ def _download(form: Form, progress: Progress | None) -> Path:
             raise DataError(f"{form.archive}: has MD5 {found}, expected {form.md5}")
         return answer
 
-    path = places.cache("cifar10") / form.archive
+    path = paths.cache("cifar10") / form.archive
     try:
         answer = fetch(form.archive, MIRRORS, _LARGEST, accept, progress)
     except DataError as error:

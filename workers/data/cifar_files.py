@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from protocol.errors import DataError
 from workers.data import archive, pickles
-from workers.data.content import checksum
 from workers.data.dataset import Dataset, build
+from workers.data.streams import checksum
 
 CLASSES: Final = 10
 _PICTURE: Final = (3, 32, 32)

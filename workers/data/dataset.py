@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from protocol.dataset_info import summary
 from protocol.errors import DataError
-from protocol.facts import summary
 from workers.data.arrays import inputs, storage, targets
 from workers.data.listing import listed
 from workers.data.notes import of_inputs, of_labels, of_scales

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocol.errors import DataError, nearest
-from workers.data import archive, cifar, cifar_files, idx, images, kinds, npz, places, tree
-from workers.data.content import opened
+from workers.data import archive, cifar, cifar_files, idx, image_folder, images, kinds, npz, paths
 from workers.data.dataset import KEYS, TESTS, Dataset, build
 from workers.data.listing import listed
+from workers.data.streams import opened
 
 _PACKED: Final = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.xz")
 
@@ -25,7 +25,7 @@ def load(path: str | Path, tests_only: bool = False) -> Dataset:
 
     Raises DataError for whatever it is that is not one.
     """
-    place = places.expanded(path, "data.path")
+    place = paths.expanded(path, "data.path")
     try:
         return _load(place, tests_only)
     except OSError as error:
@@ -63,7 +63,7 @@ def _folder(path: Path, tests_only: bool) -> Dataset:
     if len(found) > 1:
         names = listed(repr(str(place.relative_to(path))) for place in found)
         raise DataError(f"{path}: holds several data sets: {names}; give the path of one of them")
-    if not found and tree.is_tree(path):
+    if not found and image_folder.is_tree(path):
         return _of_images(path.resolve().name, path, images.folder(path, tests_only))
     if not found:
         raise DataError(
@@ -134,7 +134,7 @@ def _instead(path: Path) -> str:
 def _is_likely(child: Path) -> bool:
     """Whether what lies in a folder that is no data set looks like one."""
     return child.suffix == ".npz" or (
-        child.is_dir() and (bool(_inside(child)) or tree.is_tree(child))
+        child.is_dir() and (bool(_inside(child)) or image_folder.is_tree(child))
     )
 
 

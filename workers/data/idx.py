@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocol.errors import DataError
-from workers.data.content import take
+from workers.data.streams import take
 
 NAMES = {
     "x_train": "train-images-idx3-ubyte",

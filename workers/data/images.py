@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocol.errors import DataError
-from workers.data import archive, npz, places, tree
+from workers.data import archive, image_folder, npz, paths
 from workers.data.archive import Member, Unreadable
-from workers.data.content import checksum
 from workers.data.dataset import KEYS, TESTS
 from workers.data.decode import RULES, Decoder, Kind
 from workers.data.download import keep
 from workers.data.listing import listed
+from workers.data.streams import checksum
 
 LARGEST: Final = 1 << 33
 """Bytes that the images of a data set may have as arrays."""
@@ -49,12 +49,12 @@ def folder(path: Path, tests_only: bool = False) -> Read:
     With `tests_only` those of the test set alone. Raises DataError that names the images which are
     broken or unlike the others.
     """
-    return _decoded(partial(tree.members, path), str(path), tests_only)
+    return _decoded(partial(image_folder.members, path), str(path), tests_only)
 
 
 def packed(path: Path, tests_only: bool = False) -> Read:
     """The same of the tree in a tar or zip; kept in the cache, by the archive's checksum."""
-    cache = places.usable_cache("images")
+    cache = paths.usable_cache("images")
     if cache is None:  # it is decoded again the next time
         return _decoded(partial(archive.members, path), str(path), tests_only)
     digest = checksum(path, "sha256")
@@ -93,7 +93,7 @@ def _pillow() -> str:
 
 def _decoded(members: Callable[[], Iterator[Member]], label: str, tests_only: bool) -> Read:
     decoder = Decoder(label)
-    index = tree.index(members(), label, decoder.is_image, tests_only)
+    index = image_folder.index(members(), label, decoder.is_image, tests_only)
     made = _Images(index, label)
     waiting = dict(index.rows)
     for member in members():
@@ -111,7 +111,7 @@ def _decoded(members: Callable[[], Iterator[Member]], label: str, tests_only: bo
 class _Images:
     """The arrays while they are filled, and the images that do not fit, by name."""
 
-    def __init__(self, index: tree.Index, label: str) -> None:
+    def __init__(self, index: image_folder.Index, label: str) -> None:
         self.x: dict[str, NDArray[np.uint8]] = {}
         self._index, self._label = index, label
         self._kinds: dict[Kind, list[str]] = {}
@@ -168,7 +168,9 @@ class _Images:
         return (f"of images with several frames or pages the first is read: {shown}",)
 
 
-def _room(index: tree.Index, shape: tuple[int, ...], label: str) -> dict[str, NDArray[np.uint8]]:
+def _room(
+    index: image_folder.Index, shape: tuple[int, ...], label: str
+) -> dict[str, NDArray[np.uint8]]:
     size = len(index.rows) * math.prod(shape)
     if size > LARGEST:
         raise DataError(

@@ -10,7 +10,7 @@ from typing import Final
 
 from protocol.errors import DataError
 from workers.data import idx
-from workers.data.content import opened, take
+from workers.data.streams import opened, take
 
 SAVE: Final = "numpy.savez_compressed(path, x_train=…, y_train=…, x_test=…, y_test=…)"
 """How to make an .npz."""

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocol.errors import DataError
-from workers.data import idx, places
-from workers.data.content import decompressed, opened, verified
+from workers.data import idx, paths
 from workers.data.dataset import Dataset, build
 from workers.data.download import Progress, fetch, keep
+from workers.data.streams import decompressed, opened, verified
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -70,18 +70,18 @@ def find() -> Path | None:
 
 def _folders() -> Iterator[Path]:
     yield from _given()
-    if kept := places.usable_cache("mnist"):
+    if kept := paths.usable_cache("mnist"):
         yield kept
 
 
 def _given() -> list[Path]:
     below = ((), (idx.RAW,), ("MNIST", idx.RAW))
-    return [folder.joinpath(*inner) for folder in places.given("mnist") for inner in below]
+    return [folder.joinpath(*inner) for folder in paths.given("mnist") for inner in below]
 
 
 def cache() -> Path:
     """Where downloads are kept: $DNI_CACHE/mnist, or mnist in the user's cache folder."""
-    return places.cache("mnist")
+    return paths.cache("mnist")
 
 
 def _array(content: bytes, key: str) -> NDArray[np.generic]:

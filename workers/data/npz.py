@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from protocol.errors import DataError
 from workers.data.dataset import KEYS, TESTS
+from workers.data.image_folder import holds_tree
 from workers.data.kinds import SAVE
 from workers.data.listing import listed
 from workers.data.names import meant, undivided
-from workers.data.tree import holds_tree
 
 _MEMBER = ".npy"
 

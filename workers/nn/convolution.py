@@ -18,8 +18,8 @@ from typing import Final, NamedTuple, cast
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from workers.nn.image import picture, places
 from workers.nn.module import Floats, Shape, Views
-from workers.nn.picture import picture, places
 
 BLOCK: Final = 1 << 18
 """Numbers in the matrix of windows; of 2^16 to 2^19 the quickest. One picture at least."""

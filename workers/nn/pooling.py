@@ -15,8 +15,8 @@ from typing import Final, NamedTuple, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
+from workers.nn.image import picture, places
 from workers.nn.module import Floats, Shape, Stateless, Views
-from workers.nn.picture import picture, places
 
 BLOCK: Final = 1 << 18
 """Numbers pooled at a time; of 2^16 to 2^22 the quickest. One picture at least."""

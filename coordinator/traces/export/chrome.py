@@ -19,7 +19,7 @@ from coordinator.traces.export.arrows import FACTS, by_edge, depth, facts
 from coordinator.traces.export.view import Ends, View, name, parts
 from coordinator.traces.messages import DROPPED, UNSENT, USED
 from coordinator.traces.run import Traces
-from protocol import trace as form
+from protocol import trace_format as form
 
 _TRACKS: Final = ("work", "messages", "dropped")
 _AT: Final = "%d.%03d"

@@ -30,7 +30,7 @@ from coordinator.traces.export.spans import (
 from coordinator.traces.export.view import Ends, View, name, parts
 from coordinator.traces.messages import DROPPED, UNSENT
 from coordinator.traces.run import Traces
-from protocol import trace as form
+from protocol import trace_format as form
 
 INTERNAL, PRODUCER, CONSUMER = 1, 4, 5
 _LINE: Final = 1 << 10

@@ -13,7 +13,7 @@ from coordinator.traces.export.arrows import FACTS
 from coordinator.traces.export.protobuf import Parts, data, number, one
 from coordinator.traces.export.view import View
 from coordinator.traces.run import Traces
-from protocol import trace as form
+from protocol import trace_format as form
 
 MONOTONIC, REALTIME = 3, 1
 _SEQUENCE: Final = number(10, 1)

@@ -19,7 +19,7 @@ from coordinator.traces.export.protobuf import Parts, data, fixed, many, number
 from coordinator.traces.export.view import Ends, View, name, parts
 from coordinator.traces.messages import DROPPED, UNSENT, USED
 from coordinator.traces.run import Traces
-from protocol import trace as form
+from protocol import trace_format as form
 
 BEGIN, END, INSTANT, COUNTER = 1, 2, 3, 4
 _TRACKS: Final = ("work", "messages", "dropped")

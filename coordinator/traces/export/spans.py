@@ -9,7 +9,7 @@ import numpy as np
 
 from coordinator.traces.events import NEVER, Numbers, Work
 from coordinator.traces.export.view import View
-from protocol import trace as form
+from protocol import trace_format as form
 
 _TEST: Final = np.uint64(1 << 63)
 MESSAGE, RECEIVER = np.uint64(1 << 62), np.uint64(1 << 63)

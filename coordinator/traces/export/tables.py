@@ -20,7 +20,7 @@ from coordinator.traces.events import NEVER, Numbers
 from coordinator.traces.export.view import View, parts
 from coordinator.traces.messages import DROPPED, FATES, UNSENT, USED, Messages
 from coordinator.traces.run import Traces
-from protocol import trace as form
+from protocol import trace_format as form
 
 TIMES: Final = ("sent", "received", "used", "end")
 FIELDS: Final = (

@@ -17,7 +17,7 @@ from coordinator.traces.events import NEVER, Numbers, Times, Work
 from coordinator.traces.messages import DROPPED, USED, Messages
 from coordinator.traces.run import Traces
 from protocol import Edge
-from protocol import trace as form
+from protocol import trace_format as form
 
 AT_ONCE: Final = 1 << 15
 """Things that are turned into objects of Python, or into text, at once."""

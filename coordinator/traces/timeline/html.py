@@ -11,7 +11,7 @@ from typing import Final
 
 from coordinator.traces.timeline.layout import Arrow, Box, Timeline
 from coordinator.traces.timeline.style import ARROWS, LOOKS, actions, heading, kinds
-from protocol.plain import json_text
+from protocol.builtin import json_text
 
 MOST: Final = 100_000
 """Boxes and arrows with which the page is still quick."""

@@ -18,8 +18,8 @@ from coordinator.traces.messages import FATES, Messages
 from coordinator.traces.run import Traces
 from coordinator.traces.timeline.window import Window, batches, choose
 from protocol import Pipeline, RunError
-from protocol import trace as form
-from protocol.spec import SOURCE
+from protocol import trace_format as form
+from protocol.pipeline import SOURCE
 
 ACTIONS: Final = ("forward", "step", "guess", "gradient", "input", "test")
 """What a core does in a box.

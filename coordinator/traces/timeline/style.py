@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from coordinator.commands.trace_parsing import time_text
 from coordinator.traces.timeline.layout import ACTIONS, Arrow, Box, Timeline
-from coordinator.traces.words import time_text
 
 
 class Look(NamedTuple):

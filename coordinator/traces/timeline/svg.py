@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 from xml.sax.saxutils import escape
 
+from coordinator.commands.trace_parsing import time_text
 from coordinator.traces.timeline.layout import Arrow, Box, Timeline, span
 from coordinator.traces.timeline.style import (
     ARROWS,
@@ -18,7 +19,6 @@ from coordinator.traces.timeline.style import (
     kinds,
     ticks,
 )
-from coordinator.traces.words import time_text
 
 MOST: Final = 5_000
 """Boxes and arrows of which a picture still tells something."""

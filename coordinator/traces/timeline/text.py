@@ -11,7 +11,7 @@ from typing import Final
 
 from rich.text import Text
 
-from coordinator.columns import GAP, Phrases
+from coordinator.console.columns import GAP, Phrases
 from coordinator.traces.timeline.layout import Timeline, span
 from coordinator.traces.timeline.style import (
     ARROWS,

@@ -18,8 +18,8 @@ from coordinator.traces.clocks import Times
 from coordinator.traces.events import Keep
 from coordinator.traces.run import Traces
 from protocol import RunError
-from protocol import trace as form
-from protocol.trace import Records
+from protocol import trace_format as form
+from protocol.trace_format import Records
 
 BATCHES: Final = 7
 """Training batches of the slowest layer that are shown where nothing else is asked for."""

@@ -1,0 +1,236 @@
+"""How a head waits for hosts: what it says meanwhile, and when training begins or the wait ends.
+
+A policy decides. `LaunchedHosts` are started by a launcher, which says what keeps them;
+`PastedHosts` are joined by people, who can be asked whether fewer workers will do.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple, Protocol
+
+from coordinator.cluster.head import Head
+from coordinator.cluster.launchers.launcher import Launcher
+from coordinator.observers.observer import Interrupts
+from protocol import RunError
+
+ASK_SECONDS: Final = 30.0
+"""Seconds without a new host after which a person is asked, or layers are spread."""
+POLL_SECONDS: Final = 0.1
+FIRST_NEWS_SECONDS: Final = 5.0
+SLOWEST_NEWS_SECONDS: Final = 60.0
+
+
+class Roster(NamedTuple):
+    """Who has joined, and what is still missing.
+
+    `joined` has the name in the run, the host name and the slots of each host. `data_host` is a
+    host that must join because the data are there, empty once it has. No more hosts may join when
+    `closed`.
+    """
+
+    wanted: int
+    joined: tuple[tuple[str, str, int], ...] = ()
+    data_host: str = ""
+    closed: bool = False
+
+    @property
+    def slots(self) -> int:
+        """How many workers the hosts can run."""
+        return sum(slots for _, _, slots in self.joined)
+
+    @property
+    def complete(self) -> bool:
+        """Whether training can begin with as many workers as were wanted."""
+        return self.slots >= self.wanted and not self.data_host
+
+    @property
+    def text(self) -> str:
+        """Such as `3 of 4 slots joined: host1 (1), host2 (2); need 1 more`."""
+        listed = ", ".join(f"{name} ({slots})" for name, _, slots in self.joined)
+        colon = f": {listed}" if listed else ""
+        missing = max(0, self.wanted - self.slots)
+        need = f"; need {missing} more" if missing else ""
+        joined = f"{min(self.slots, self.wanted)} of {self.wanted} slots joined{colon}{need}"
+        return f"{joined}; {self._data_text}" if self.data_host else joined
+
+    @property
+    def _data_text(self) -> str:
+        """What is said of a host that has the data and has not joined."""
+        hosts = ", ".join(f"{name} ({host})" for name, host, _ in self.joined)
+        where = f"is none of {hosts}" if hosts else "has not joined"
+        return f"need {self.data_host} (data.at), which {where}"
+
+
+class Policy(Protocol):
+    """Decides when training begins."""
+
+    def changed(self, roster: Roster) -> None:
+        """A host came or went."""
+
+    def workers(self, roster: Roster) -> int | None:
+        """With how many workers training begins now; None to wait on. Raises RunError.
+
+        Called ten times a second with a roster that is not complete.
+        """
+
+
+def gather(head: Head, wanted: int, at: str, interrupts: Interrupts, policy: Policy) -> int | None:
+    """Wait for hosts with `wanted` slots and for the host `at`; how many workers training has.
+
+    None where a person interrupted the wait. Raises RunError where `policy` gives up.
+    """
+    before = Roster(wanted)
+    while not interrupts.count:
+        roster = _roster(head, wanted, at)
+        if roster != before:
+            before = roster
+            head.wait_for(roster.text)
+            policy.changed(roster)
+        if roster.complete:
+            return wanted
+        if workers := policy.workers(roster):
+            return workers
+        for _ in head.poll(POLL_SECONDS):
+            pass
+    return None
+
+
+def _roster(head: Head, wanted: int, at: str) -> Roster:
+    registry = head.registry
+    joined = tuple((agent.name, agent.host, agent.slots) for agent in registry.joined)
+    return Roster(wanted, joined, "" if registry.called(at) else at, registry.closed)
+
+
+class LaunchedHosts:
+    """Hosts whose agents a launcher starts: `tell` is called with what keeps them.
+
+    The wait ends after `seconds`, None for never.
+    """
+
+    def __init__(
+        self, launcher: Launcher, seconds: float | None, tell: Callable[[str], None]
+    ) -> None:
+        self._launcher = launcher
+        self._seconds = seconds
+        self._tell = tell
+        self._began = time.monotonic()
+        self._news = _times()
+        self._due = next(self._news)
+
+    def changed(self, roster: Roster) -> None:
+        """Nothing: what is missing is said at times."""
+
+    def workers(self, roster: Roster) -> int | None:
+        """None; see `Policy`. Raises RunError where an agent ended, or all time has passed."""
+        if gone := self._launcher.gone():
+            raise RunError("; ".join(gone))
+        if roster.slots >= roster.wanted:
+            raise RunError(roster.text)
+        waited = time.monotonic() - self._began
+        if self._seconds is not None and waited >= self._seconds:
+            raise RunError(f"{self._text(roster, waited)} (--start-timeout {self._seconds:g})")
+        if waited >= self._due:
+            self._due = next(self._news)
+            self._tell(self._text(roster, waited))
+        return None
+
+    def _text(self, roster: Roster, waited: float) -> str:
+        kept = "; ".join(self._launcher.waiting())
+        return f"waited {waited:.0f} s for agents: {roster.text}" + (f"; {kept}" * bool(kept))
+
+
+def _times() -> Iterator[float]:
+    """Seconds after which news are due: 5, 10, 20, 40, 80, then once a minute."""
+    due = step = FIRST_NEWS_SECONDS
+    while True:
+        yield due
+        due, step = due + step, min(2 * step, SLOWEST_NEWS_SECONDS)
+
+
+class Question(Protocol):
+    """A question to a person that does not hold up who asks."""
+
+    def ask(self, text: str) -> None:
+        """Put the question; an earlier one is withdrawn."""
+
+    def answer(self) -> bool | None:
+        """Yes or no; None as long as there is no answer."""
+
+
+class PastedHosts:
+    """Hosts that people join; `tell` is called whenever the roster changes.
+
+    After `seconds` in which no host came (None: `ASK_SECONDS`) the layers are spread over the
+    slots that have joined if they may `share`; else `question`, where there is one, asks for that.
+    Without one the wait ends if `seconds` are given, and goes on if they are not. With `fixed` the
+    user divides the layers among workers, and nothing is spread or asked.
+    """
+
+    def __init__(
+        self,
+        tell: Callable[[str], None],
+        *,
+        share: bool = False,
+        fixed: bool = False,
+        seconds: float | None = None,
+        question: Question | None = None,
+    ) -> None:
+        self._tell = tell
+        self._share = share
+        self._fixed = fixed
+        self._seconds = seconds
+        self._question = question
+        self._asked = self._said_no = False
+        self._since = time.monotonic()
+
+    def changed(self, roster: Roster) -> None:
+        """Say who is there and who is missing."""
+        self._since = time.monotonic()
+        self._asked = self._said_no = False
+        if not roster.complete:
+            self._tell(self._text(roster))
+
+    def workers(self, roster: Roster) -> int | None:
+        """See `Policy`. Raises RunError where the hosts that may join cannot be enough."""
+        limit = ASK_SECONDS if self._seconds is None else self._seconds
+        waited = time.monotonic() - self._since >= limit or roster.closed
+        if not waited:
+            return None
+        if roster.slots and not roster.data_host:
+            if self._share:
+                return self._shared(roster)
+            if self._question is not None and not (self._fixed or self._said_no):
+                return self._answered(roster, self._question)
+        if roster.closed:
+            raise RunError(self._text(roster))
+        if self._seconds is not None and not self._said_no:
+            raise RunError(f"{self._text(roster)}; no host came for {limit:g} s (--wait)")
+        return None
+
+    def _answered(self, roster: Roster, question: Question) -> int | None:
+        if not self._asked:
+            self._asked = True
+            question.ask(f"train with {_workers(roster.slots)}, so that layers share?")
+        answer = question.answer()
+        if answer is False:
+            self._said_no = True
+            self._tell("waiting on; Ctrl-C ends the run")
+        return self._shared(roster) if answer else None
+
+    def _shared(self, roster: Roster) -> int:
+        self._tell(f"training with {_workers(roster.slots)}: layers share")
+        return roster.slots
+
+    def _text(self, roster: Roster) -> str:
+        text = roster.text
+        if 0 < roster.slots < roster.wanted and not (self._share or self._fixed):
+            text += f", or --workers {roster.slots}"
+        if roster.closed:
+            text += "; the token is used up, see --joins"
+        return text
+
+
+def _workers(count: int) -> str:
+    return f"{count} {'worker' if count == 1 else 'workers'}"

@@ -1,0 +1,1 @@
+"""Launchers start agents somewhere: ssh, Slurm, Ray."""

@@ -1,0 +1,116 @@
+"""A run whose head is here: wait for machines, divide the layers among them, train."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from typing import Final
+
+from coordinator.cluster.engine import SeveralEngine
+from coordinator.cluster.gather import Policy, gather
+from coordinator.cluster.launchers.launcher import Launcher
+from coordinator.cluster.listen import Door
+from coordinator.cluster.placement import grouped
+from coordinator.engines.descriptors import ensure, of_head, of_workers
+from coordinator.lifecycle.events import End
+from coordinator.lifecycle.loop import run_processes
+from coordinator.lifecycle.train import Drive
+from coordinator.observers.observer import Watch
+from protocol import Pipeline, RunError
+from protocol.endpoint import ANY_PORT, Endpoint
+from protocol.security.token import INSECURE
+
+STOP_SECONDS: Final = 10.0
+"""How long weights may take to come home; on one machine it is less."""
+
+
+class Pasted:
+    """Machines on which people paste a line. See `coordinator.cluster.launchers.launcher.Launcher`.
+
+    `tell` is called with that line.
+    """
+
+    start_timeout: float | None = None
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+
+    def home(self) -> str:
+        """Raises RunError: only the user knows at which address hosts reach this one."""
+        raise RunError("--bind: is wanted where machines join by themselves")
+
+    def launch(self, token: str, slots: int) -> None:
+        """Tell a person what to paste, and where."""
+        self._tell(f"dni join {token}")
+        some = "" if slots == 1 else "; --slots N behind it gives N of them a place there"
+        self._tell(f"waiting for {slots} workers; paste the line above on each host{some}")
+
+    def gone(self) -> list[str]:
+        """Nobody: agents that people start are not this process's children."""
+        return []
+
+    def waiting(self) -> list[str]:
+        """Nothing: the policy says which slots are missing."""
+        return []
+
+    def close(self) -> None:
+        """They leave when the head says so."""
+
+
+@contextmanager
+def _closed(launcher: Launcher) -> Iterator[None]:
+    """Closes `launcher` at the end; what it cannot clear away is said with what went wrong."""
+    try:
+        yield
+    except RunError as error:
+        try:
+            launcher.close()
+        except RunError as left:
+            raise RunError(f"{error}; {left}") from None
+        raise
+    except BaseException:
+        launcher.close()
+        raise
+    launcher.close()
+
+
+def elsewhere(
+    pipeline: Pipeline,
+    launcher: Launcher,
+    door: Door | None,
+    facts: dict[str, object] | None,
+    costs: Mapping[str, float],
+    tell: Callable[[str], None],
+    policy: Callable[[], Policy],
+) -> Drive:
+    """What trains `pipeline` with agents of `launcher`, which is closed at the end.
+
+    The head is behind `door`, else at any port of the address at which the agents find it. `tell`
+    is called with what there is to say of them. The wait for them is by the `policy` that is made
+    when it begins. Raises RunError where the system does not let processes open what they need.
+    """
+    count = len(pipeline.processes)
+    ensure((of_head(count, 2 * count), of_workers(pipeline)))
+
+    def drive(watch: Watch) -> End:
+        with _closed(launcher):
+            where = door or Door(str(Endpoint(launcher.home(), ANY_PORT)))
+            head, token = where.opened(pipeline, tell)
+            if not token.secure:
+                tell(INSECURE)
+            with closing(head):
+                wanted = len(pipeline.processes) - 1
+                head.begin(watch.folder)
+                launcher.launch(str(token), wanted)
+                at = pipeline.data.at
+                workers = gather(head, wanted, at, watch.interrupts, policy())
+                if workers is None:
+                    return End("interrupted")
+                divided = grouped(pipeline, workers, costs)
+                if pipeline.data_away:
+                    tell(f"{at} reads the data")
+                watch.hosts_joined(divided)
+                engine = SeveralEngine(head, watch.folder, pipeline.train.threads, costs)
+                return run_processes(divided, facts, engine, watch, STOP_SECONDS)
+
+    return drive

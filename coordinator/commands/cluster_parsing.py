@@ -1,0 +1,96 @@
+"""What `dni join` and `dni up` take from the command line and from standard input."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import select
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from protocol import SpecError
+from protocol.pipeline import layer_name
+from protocol.security.token import Token
+from protocol.text import decoded
+
+UTF_16: Final = codecs.BOM_UTF16_LE
+_BLANK: Final = codecs.BOM_UTF8 + UTF_16 + b"\0 \t\r\n"
+"""Bytes of a line that says nothing."""
+
+
+def wishes(text: str | None) -> tuple[str, ...]:
+    """The names of the layers in `2,3`. Raises SpecError."""
+    if text is None:
+        return ()
+    numbers = [word.strip() for word in text.split(",")]
+    if not all(word.isascii() and word.isdigit() for word in numbers):
+        raise SpecError(f"--layers: {text!r} is no list of numbers such as 2,3")
+    return tuple(layer_name(int(word)) for word in numbers)
+
+
+def read_token(word: str) -> Token:
+    """The token in `word` or, where that is -, in the first line of standard input that says any.
+
+    Raises SpecError where there is none.
+    """
+    if word != "-":
+        return Token.read(word)
+    if sys.stdin is None:
+        raise SpecError("token: standard input is closed; pipe the token into it")
+    if sys.stdin.isatty():
+        print("paste the line that begins with dni1:", file=sys.stderr, flush=True)
+    line = b""
+    for line in sys.stdin.buffer:
+        if line.strip(_BLANK):
+            break
+    if len(line) % 2 and line.startswith(UTF_16):
+        line += b"\0"  # the other half of its last character, which is a line feed
+    return Token.read(decoded(line, "token: standard input"))
+
+
+def input_ended() -> bool:
+    """Whether standard input has come to its end; what it still says is passed over."""
+    here = sys.stdin.fileno()
+    readable, _, _ = select.select([here], [], [], 0)
+    return bool(readable) and not os.read(here, 4096)
+
+
+def terminal_question(tell: Callable[[str], None]) -> TerminalQuestion | None:
+    """What asks on the terminal by way of `tell`; None where standard input is not a terminal."""
+    try:
+        return TerminalQuestion(tell) if sys.stdin.isatty() else None
+    except (AttributeError, ValueError):  # standard input is closed
+        return None
+
+
+class TerminalQuestion:
+    """A yes-or-no question, answered by a line on the terminal. See `gather.Question`."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._open = False
+
+    def ask(self, text: str) -> None:
+        """Put the question; what was typed before is no answer to it."""
+        self._line()
+        self._open = True
+        self._tell(f"{text} [y/N]")
+
+    def answer(self) -> bool | None:
+        """Whether the answer is yes; None as long as there is none."""
+        line = self._line() if self._open else None
+        if line is None:
+            return None
+        self._open = False
+        return line.strip().lower() in ("y", "yes")
+
+    def _line(self) -> str | None:
+        """What was typed; None where nothing was. A process in the background may not read."""
+        here = sys.stdin.fileno()
+        with suppress(OSError):
+            readable, _, _ = select.select([here], [], [], 0)
+            if readable and os.tcgetpgrp(here) == os.getpgrp():
+                return os.read(here, 4096).decode("utf-8", "replace")
+        return None

@@ -1,0 +1,94 @@
+"""What a user asks of a comparison, as options of the command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from coordinator.commands.parameters import UserPath
+
+if TYPE_CHECKING:
+    from coordinator.compare.cells import Cell
+    from protocol import Pipeline
+
+_OPTIONS: Final = (
+    click.option(
+        "--rules",
+        help="The rules to compare, divided by commas.  [default: no-bprop,backprop,dni,cdni]",
+    ),
+    click.option("--seeds", type=int, default=3, show_default=True, help="Runs a rule."),
+    click.option(
+        "--goal",
+        type=float,
+        help="Report the seconds to this test error, percent.  [default: what all rules came to]",
+    ),
+    click.option("--table1", is_flag=True, help="Compare the networks of the paper's table 1."),
+    click.option("--quick", is_flag=True, help="With --table1: a twentieth of the steps."),
+    click.option(
+        "--cifar10",
+        type=UserPath(exists=True),
+        help="With --table1: these pictures in place of the canonical CIFAR-10.",
+    ),
+    click.option("--only", default="", help="With --table1: networks whose name starts so."),
+    click.option(
+        "--out",
+        type=UserPath(file_okay=False),
+        help="Where runs and results go.  [default: runs/compare-<name>]",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """The values of the options, by their names."""
+
+    rules: str | None
+    seeds: int
+    goal: float | None
+    table1: bool
+    quick: bool
+    cifar10: Path | None
+    only: str
+    out: Path | None
+
+    def cells(self, pipeline: Pipeline | None, engine: str) -> tuple[list[Cell], Path]:
+        """The runs wished for, and where they go; `pipeline` is None with --table1.
+
+        Raises SpecError where the wishes do not go together.
+        """
+        from coordinator.compare import table1
+        from coordinator.compare.cells import cells
+        from coordinator.observers.recorder import file_name
+        from protocol import SpecError
+
+        rules = table1.RULES if self.rules is None else [r.strip() for r in self.rules.split(",")]
+        if pipeline and (self.quick or self.only or self.cifar10):
+            raise SpecError("--quick, --only and --cifar10 go with --table1")
+        if self.goal is not None and not 0 <= self.goal <= 100:
+            raise SpecError(f"--goal: {self.goal} is not a percentage")
+        if pipeline:
+            name = pipeline.name
+            chosen = cells(pipeline, rules, self.seeds, table1.errors(pipeline))
+        else:
+            name = f"table1{'-quick' if self.quick else ''}"
+            chosen = table1.table1(rules, self.seeds, self.quick, self.only, self.cifar10)
+        out = self.out or Path("runs") / file_name(f"compare-{name}")
+        return [replace(cell, engine=engine) for cell in chosen], out
+
+
+def wishes(command: Callable[..., None]) -> Callable[..., None]:
+    """Give `command` the options of a comparison; it gets them as one argument, `wish`."""
+
+    @wraps(command)
+    def wished(*arguments: Any, **given: Any) -> None:
+        wish = Wishes(**{field.name: given.pop(field.name) for field in fields(Wishes)})
+        command(*arguments, wish=wish, **given)
+
+    for option in reversed(_OPTIONS):
+        wished = option(wished)
+    return wished

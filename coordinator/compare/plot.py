@@ -1,0 +1,98 @@
+"""Error against steps and against seconds, a curve a rule. Needs the extra [plot]."""
+
+from __future__ import annotations
+
+import statistics
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from coordinator.compare.results import Group, Point
+from coordinator.observers.recorder import whole
+from protocol import RunError
+from protocol.errors import install_hint
+from protocol.printable import printable
+
+PICTURE: Final = "comparison.png"
+COLOURS: Final = {
+    "no-bprop": "#7f7f7f",
+    "backprop": "#1f77b4",
+    "dni": "#ff7f0e",
+    "cdni": "#2ca02c",
+    "unlocked-dni": "#d62728",
+    "unlocked-cdni": "#9467bd",
+}
+
+
+def draw(groups: Sequence[Group], out: Path) -> Path:
+    """Write comparison.png, a row of two panels a network. Raises RunError without [plot]."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise RunError(f"the picture needs matplotlib: {install_hint('plot')}") from None
+    networks = list(dict.fromkeys(group.network for group in groups))
+    figure = Figure(figsize=(11, 0.6 + 3.8 * len(networks)), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(len(networks), 2, squeeze=False)
+    for row, network in zip(panels, networks, strict=True):
+        members = [group for group in groups if group.network == network]
+        _panel(row[0], members, "steps", lambda point: point.step)
+        _panel(row[1], members, "seconds, start of the workers included", lambda p: p.seconds)
+        row[0].set_title(printable(network), loc="left", fontweight="bold", parse_math=False)
+        row[1].legend(frameon=False)
+    path = out / PICTURE
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # of a name that the font lacks
+        whole(path, lambda part: figure.savefig(part, dpi=130, format="png"))
+    return path
+
+
+def _panel(
+    axes: Any, groups: Sequence[Group], label: str, across: Callable[[Point], float]
+) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    for group in groups:
+        colour = COLOURS[group.rule]
+        for run in group.runs if len(group.runs) > 1 else ():
+            axes.plot(
+                [across(p) for p in run.curve],
+                [_height(p) for p in run.curve],
+                color=colour,
+                linewidth=0.6,
+                alpha=0.35,
+            )
+        middle = [_middle(points) for points in zip(*(r.curve for r in group.runs), strict=False)]
+        axes.plot(
+            [across(p) for p in middle],
+            [_height(p) for p in middle],
+            color=colour,
+            linewidth=1.8,
+            marker="o",
+            markersize=3,
+            label=group.rule,
+        )
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel(label)
+    axes.set_ylabel("test error, %")
+    axes.grid(visible=True, which="both", linewidth=0.3, alpha=0.6)
+    axes.set_xlim(left=0)
+
+
+def _height(point: Point) -> float:
+    """On a logarithmic axis nothing has no place."""
+    return max(point.error, 0.01)
+
+
+def _middle(points: Sequence[Point]) -> Point:
+    """The mean of the seeds at one evaluation."""
+    return Point(
+        points[0].step,
+        statistics.mean(point.seconds for point in points),
+        statistics.mean(point.error for point in points),
+    )

@@ -1,0 +1,130 @@
+"""The coordinator's process: sockets, timers and children become events, effects become acts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Final, Protocol
+
+from coordinator.lifecycle.events import (
+    Broken,
+    Deadline,
+    End,
+    Event,
+    Exited,
+    Expired,
+    Interrupted,
+    Record,
+    Tell,
+)
+from coordinator.lifecycle.run import STOP_SECONDS, Run
+from coordinator.observers.observer import Watch
+from protocol import Pipeline, ToCoordinator, ToWorker
+
+TICK_SECONDS: Final = 0.1
+LAST_WORDS_SECONDS: Final = 0.1
+"""How long after its end a worker's last messages may still be under way: they come on another
+line than the word of its end, which an agent gives."""
+
+
+class Wires(Protocol):
+    """The line to all workers; see `coordinator.transport.Links`."""
+
+    def send(self, name: str, message: ToWorker) -> None:
+        """Hand `message` over for the worker `name`."""
+
+    def poll(self, seconds: float) -> Iterator[ToCoordinator]:
+        """What has arrived."""
+
+    def close(self) -> None:
+        """Nothing more is said."""
+
+
+class Engine(Protocol):
+    """Where workers live. Another engine needs these words and nothing else."""
+
+    def links(self, pipeline: Pipeline) -> Wires:
+        """The line to all workers. Raises OSError where there can be none."""
+
+    def start(self, pipeline: Pipeline) -> None:
+        """Start the workers of `pipeline.processes`, each with an inbox for every edge into it."""
+
+    def exits(self) -> Iterator[Exited | Broken]:
+        """The workers that ended since the last call, and why else the run cannot go on."""
+
+    def close(self) -> None:
+        """See to it that nothing is left of any worker."""
+
+
+def run_processes(
+    pipeline: Pipeline,
+    facts: dict[str, object] | None,
+    engine: Engine,
+    watch: Watch,
+    stop_seconds: float = STOP_SECONDS,
+) -> End:
+    """Train with the source and the layers in the processes that `pipeline` divides them into.
+
+    Who is asked to stop has `stop_seconds` to send its weights.
+    """
+    try:
+        links = engine.links(pipeline)
+        try:
+            engine.start(pipeline)
+            watch.start()
+            return _Conductor(Run(pipeline, facts, stop_seconds), engine, links, watch).conduct()
+        finally:
+            links.close()
+    finally:
+        engine.close()
+
+
+class _Conductor:
+    def __init__(self, run: Run, engine: Engine, links: Wires, watch: Watch) -> None:
+        self._run = run
+        self._engine = engine
+        self._links = links
+        self._watch = watch
+        self._deadline: float | None = None
+        self._end: End | None = None
+
+    def conduct(self) -> End:
+        """Handle events until the run is over."""
+        self._act(self._run.begin())
+        interrupts = 0
+        exited: list[tuple[float, Exited | Broken]] = []
+        while self._end is None:
+            for message in self._links.poll(TICK_SECONDS):
+                self._handle(message)
+            now = time.monotonic()
+            while exited and now - exited[0][0] >= LAST_WORDS_SECONDS:
+                self._handle(exited.pop(0)[1])
+            exited += [(now, event) for event in self._engine.exits()]
+            if self._watch.interrupts.count > interrupts:
+                interrupts = self._watch.interrupts.count
+                self._handle(Interrupted())
+            if self._deadline is not None and time.monotonic() >= self._deadline:
+                self._deadline = None
+                self._handle(Expired())
+            self._watch.tick()
+        return self._end
+
+    def _handle(self, event: Event) -> None:
+        self._act(self._run.handle(event))
+
+    def _act(self, effects: Iterator[object]) -> None:
+        for effect in effects:
+            match effect:
+                case Tell(name=name, message=message):
+                    self._links.send(name, message)
+                case Record(message=message):
+                    try:
+                        self._watch.record(message)
+                    except OSError as error:
+                        self._handle(Broken(f"{error.filename}: {error.strerror}"))
+                case Deadline(seconds=None):
+                    self._deadline = None
+                case Deadline(seconds=float(seconds)):
+                    self._deadline = time.monotonic() + seconds
+                case End():
+                    self._end = effect

@@ -1,0 +1,1 @@
+"""Messages to frames of bytes and back."""

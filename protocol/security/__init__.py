@@ -1,0 +1,1 @@
+"""Key pairs, tokens, and who may connect."""

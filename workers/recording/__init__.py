@@ -1,0 +1,1 @@
+"""Traces, message recordings, and the instruments around a stage."""

@@ -1,0 +1,1 @@
+"""Sockets of a worker, shared memory, windows and number formats of edges."""
