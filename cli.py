@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from coordinator.cluster.gather import Policy, Question
     from coordinator.cluster.launchers.launcher import Launcher
     from coordinator.cluster.listen import Door
-    from coordinator.lifecycle.events import End
+    from coordinator.lifecycle.events import RunEnd
     from coordinator.lifecycle.train import Drive, Result
     from coordinator.observers.observer import Display, Watch
     from coordinator.run_folder import RunFolder
@@ -284,7 +284,7 @@ def _inline(
     facts: Mapping[str, object],
     threads: int,
     watch: Watch,
-) -> End:
+) -> RunEnd:
     from coordinator.engines.inline import run_inline
     from coordinator.observers.recorder import TRACE
     from workers.assembly.build import build_cores

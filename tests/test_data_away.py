@@ -22,8 +22,8 @@ from coordinator.cluster.head import Head
 from coordinator.cluster.placement import Offer, place
 from coordinator.cluster.registry import Registry
 from coordinator.cluster.run import Pasted
-from coordinator.lifecycle.events import Deadline, Effect, End, Event, Tell
-from coordinator.lifecycle.run import ENLIST_SECONDS, Run
+from coordinator.lifecycle.events import RunEffect, RunEnd, RunEvent, SendTo, SetDeadline
+from coordinator.lifecycle.run import ENLIST_SECONDS, RunStateMachine
 from coordinator.observers.observer import Interrupts
 from protocol import (
     VERSION,
@@ -93,38 +93,38 @@ def test_where_no_machine_joins_the_data_are_here(tmp_path: Path, engine: str) -
 # -- the run
 
 
-def told(run: Run, *events: Event) -> list[Effect]:
+def told(run: RunStateMachine, *events: RunEvent) -> list[RunEffect]:
     return [effect for event in events for effect in run.handle(event)]
 
 
-def hellos() -> list[Event]:
+def hellos() -> list[RunEvent]:
     return [Hello(name, 1, VERSION, {}) for name in NAMES]
 
 
-def starts(effects: list[Effect]) -> dict[str, dict[str, object]]:
+def starts(effects: list[RunEffect]) -> dict[str, dict[str, object]]:
     """The facts that each worker is to start with."""
-    tells = [e for e in effects if isinstance(e, Tell) and isinstance(e.message, Start)]
+    tells = [e for e in effects if isinstance(e, SendTo) and isinstance(e.message, Start)]
     return {t.name: t.message.facts for t in tells if isinstance(t.message, Start)}
 
 
 def test_what_is_known_of_the_data_goes_to_all_at_once() -> None:
-    run = Run(AWAY, FACTS)
+    run = RunStateMachine(AWAY, FACTS)
     assert starts(told(run, *hellos())) == dict.fromkeys(NAMES, FACTS)
     assert told(run, Described("source", FACTS)) == []
 
 
 def test_the_source_says_first_what_the_layers_need_to_know_and_may_take_its_time() -> None:
-    run = Run(AWAY, None)
+    run = RunStateMachine(AWAY, None)
     first = told(run, *hellos())
     assert starts(first) == {"source": {}}
-    assert [e for e in first if isinstance(e, Deadline)] == [Deadline(None)]
+    assert [e for e in first if isinstance(e, SetDeadline)] == [SetDeadline(None)]
     assert told(run, Described("layer1", FACTS), Described("stranger", FACTS)) == []
     then = told(run, Described("source", FACTS))
     assert starts(then) == dict.fromkeys(NAMES[1:], FACTS)
-    assert Deadline(ENLIST_SECONDS) in then
+    assert SetDeadline(ENLIST_SECONDS) in then
     assert told(run, Described("source", FACTS)) == []
     last = told(run, *(Ready(name) for name in NAMES))
-    assert Tell("source", Go()) in last
+    assert SendTo("source", Go()) in last
 
 
 @pytest.mark.parametrize(
@@ -144,19 +144,19 @@ def test_the_source_says_first_what_the_layers_need_to_know_and_may_take_its_tim
     ],
 )
 def test_data_that_cannot_be_end_the_run(wrong: dict[str, object]) -> None:
-    run = Run(AWAY, None)
+    run = RunStateMachine(AWAY, None)
     told(run, *hellos())
     found = told(run, Described("source", FACTS | wrong if wrong else {}))
-    (end,) = (e for e in found if isinstance(e, End))
+    (end,) = (e for e in found if isinstance(e, RunEnd))
     assert end.outcome == "failed"
-    assert end.text.startswith("source tells of data that cannot be: ")
+    assert end.text.startswith("source sent invalid dataset information: ")
     assert len(end.text) < 220
 
 
 def test_a_source_that_is_ready_without_a_word_of_its_data_ends_the_run() -> None:
-    run = Run(AWAY, None)
+    run = RunStateMachine(AWAY, None)
     found = told(run, *hellos(), Ready("source"))
-    assert End("failed", "source is ready without word of the data") in found
+    assert RunEnd("failed", "source is ready before the data set was described") in found
 
 
 def test_words_that_no_data_would_fit_are_refused_before_anybody_is_waited_for() -> None:

@@ -20,7 +20,7 @@ from coordinator.cluster.artifacts import Uploads
 from coordinator.cluster.head import Head
 from coordinator.cluster.registry import Registry
 from coordinator.cluster.status import status_table
-from coordinator.lifecycle.events import Exited
+from coordinator.lifecycle.events import WorkerExited
 from coordinator.transport import Line
 from protocol import VERSION, Evaluated, Failed, Hello, Leave, Ping, Pong, RunError, ToCoordinator
 from protocol.messages import Died, Enrol, Refused, ToAgent, Upload, Welcome
@@ -341,7 +341,7 @@ def test_who_was_there_when_a_worker_died_is_still_waited_for_and_heard(house: H
     agent, worker = house.line(keys), house.line(keys)
     agent.tell(Died(name, "layer0", 1, 0, "words"))
     house.settled(agent, name)
-    assert list(house.head.exits()) == [Exited("layer0", 1, "words")]
+    assert list(house.head.exits()) == [WorkerExited("layer0", 1, "words")]
     last = Failed("layer0", 3, "error", "its last words")
     worker.tell(last)  # type: ignore[arg-type]
     house.until(lambda: house.heard == [last], "the worker was heard, though late")
@@ -364,7 +364,7 @@ def test_a_silent_machine_is_out_and_told_so_but_not_where_it_was_the_head_that_
     agent.seen -= heads.LOST_SECONDS + 1
     house.until(lambda: name not in house.registry.agents, "it is out")
     (gone,) = house.head.exits()
-    assert isinstance(gone, Exited)
+    assert isinstance(gone, WorkerExited)
     assert gone.name == "layer0"
     assert house.answer(line) == Refused("nothing was heard of it for 5 s")
 

@@ -155,13 +155,13 @@ def messages() -> Iterable[Report | Evaluated | State]:
 
 
 def test_the_files_of_a_run_are_json_whatever_its_workers_say(tmp_path: Path) -> None:
-    from coordinator.lifecycle.events import End
+    from coordinator.lifecycle.events import RunEnd
     from coordinator.observers.recorder import METRICS, SUMMARY, Recorder
 
     recorder = Recorder(tmp_path, tiny())
     for message in messages():
         recorder.add(message)
-    recorder.finish(End("completed"), {"extra": INF})
+    recorder.finish(RunEnd("completed"), {"extra": INF})
     assert len(lines((tmp_path / METRICS).read_text("utf-8"))) == 3
     assert strict((tmp_path / SUMMARY).read_text("utf-8"))["extra"] is None
 

@@ -238,7 +238,7 @@ class _Member:
         for exited in self._processes.exits():
             self._working.discard(exited.name)
             status, killed = max(0, exited.status), max(0, -exited.status)
-            self._line.tell(Died(self._name, exited.name, status, killed, exited.words))
+            self._line.tell(Died(self._name, exited.name, status, killed, exited.log_tail))
         if not self._working:
             for path in self._left():
                 self._bring(path)

@@ -10,7 +10,7 @@ from coordinator.cluster.head import Head
 from coordinator.cluster.placement import Offer, place
 from coordinator.engines.processes import Processes
 from coordinator.engines.socket_folder import socket_folder
-from coordinator.lifecycle.events import Broken, Exited
+from coordinator.lifecycle.events import RunBroken, WorkerExited
 from coordinator.observers.recorder import LOGS, TRACE
 from protocol import Pipeline, RunError
 from protocol.clock import clock_name
@@ -75,7 +75,7 @@ class SeveralEngine:
                 inboxes[str(edge)] = str(Endpoint(agents[placed[worker]].address, ANY_PORT))
         return {"name": worker, "inboxes": inboxes, "peers": peers, "clock": clock_name()}
 
-    def exits(self) -> Iterator[Exited | Broken]:
+    def exits(self) -> Iterator[WorkerExited | RunBroken]:
         """The workers that ended since the last call, and who has to leave."""
         yield from self._head.exits()
         yield from self._processes.exits()

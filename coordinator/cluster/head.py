@@ -11,7 +11,7 @@ from typing import Final
 from coordinator.cluster.artifacts import Uploads
 from coordinator.cluster.owner import Owner
 from coordinator.cluster.registry import Agent, Registry
-from coordinator.lifecycle.events import Broken, Exited
+from coordinator.lifecycle.events import RunBroken, WorkerExited
 from coordinator.observers.recorder import REVOKED, STATUS, whole
 from coordinator.transport import Heard, Links
 from protocol import Described, Hello, Leave, Ping, SpecError, ToCoordinator, ToWorker, build
@@ -61,7 +61,7 @@ class Head:
         self._folder: Path | None = None
         self._waits_for = ""
         self._owner = Owner.current()
-        self._died: list[Exited | Broken] = []
+        self._died: list[WorkerExited | RunBroken] = []
         self._uploads = Uploads(tell)
         self._due = 0.0
         self._looked = time.monotonic()
@@ -116,7 +116,7 @@ class Head:
         with suppress(SpecError):
             self._tell(f"data: {build(Facts, message.facts).summary}")
 
-    def exits(self) -> Iterator[Exited | Broken]:
+    def exits(self) -> Iterator[WorkerExited | RunBroken]:
         """The workers that ended since the last call, and the hosts that have to leave."""
         died, self._died = self._died, []
         yield from died
@@ -172,7 +172,7 @@ class Head:
         agent = self.registry.agents.get(name)
         if agent is not None and message.worker in agent.workers:
             status = -message.signal if message.signal else message.status
-            self._died.append(Exited(message.worker, status, message.words))
+            self._died.append(WorkerExited(message.worker, status, message.words))
 
     def _let_go(self, name: str) -> None:
         """An agent was interrupted. If it has workers the run ends, so that all hand in weights."""
@@ -183,7 +183,7 @@ class Head:
             held = ", ".join(agent.workers)
             text = f"{name} ({agent.host}) was interrupted and leaves with {held}"
             self._tell(f"{text}: the run ends")
-            self._died.append(Broken(text))
+            self._died.append(RunBroken(text))
         else:
             self.registry.revoke(name)
             self._tell(f"{name} ({agent.host}) has left")
@@ -212,7 +212,7 @@ class Head:
         self._tell(f"{agent.name} ({agent.host}) is out: {why}")
         self.send(agent.name, Refused(why))
         how = f"is gone: {agent.name}, {why}"
-        self._died += [Exited(worker, 0, how=how) for worker in agent.workers]
+        self._died += [WorkerExited(worker, 0, reason=how) for worker in agent.workers]
 
     def _revoked(self) -> list[str]:
         """The names that `dni revoke` wrote down."""

@@ -12,7 +12,7 @@ from coordinator.cluster.launchers.launcher import Launcher
 from coordinator.cluster.listen import Door
 from coordinator.cluster.placement import grouped
 from coordinator.engines.descriptors import ensure, of_head, of_workers
-from coordinator.lifecycle.events import End
+from coordinator.lifecycle.events import RunEnd
 from coordinator.lifecycle.loop import run_processes
 from coordinator.lifecycle.train import Drive
 from coordinator.observers.observer import Watch
@@ -92,7 +92,7 @@ def elsewhere(
     count = len(pipeline.processes)
     ensure((of_head(count, 2 * count), of_workers(pipeline)))
 
-    def drive(watch: Watch) -> End:
+    def drive(watch: Watch) -> RunEnd:
         with _closed(launcher):
             where = door or Door(str(Endpoint(launcher.home(), ANY_PORT)))
             head, token = where.opened(pipeline, tell)
@@ -105,7 +105,7 @@ def elsewhere(
                 at = pipeline.data.at
                 workers = gather(head, wanted, at, watch.interrupts, policy())
                 if workers is None:
-                    return End("interrupted")
+                    return RunEnd("interrupted")
                 divided = grouped(pipeline, workers, costs)
                 if pipeline.data_away:
                     tell(f"{at} reads the data")

@@ -16,7 +16,7 @@ from coordinator.console.command_line import next_steps
 from coordinator.console.json_output import print_json
 from coordinator.console.standard_streams import drop_abandoned
 from coordinator.engines.blas import threads
-from coordinator.lifecycle.events import End
+from coordinator.lifecycle.events import RunEnd
 from coordinator.lifecycle.train import Result
 from coordinator.observers.terminal import Terminal, blas_threads, layer_table
 from protocol import Pipeline
@@ -30,7 +30,7 @@ class Ended(Protocol):
     """What ended somehow: a run, or many. `signal` is what interrupted it, 0 for nothing."""
 
     @property
-    def end(self) -> End:
+    def end(self) -> RunEnd:
         """The outcome, and what explains it."""
 
     @property

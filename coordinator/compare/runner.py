@@ -10,7 +10,7 @@ from typing import Protocol, TypeAlias
 from coordinator.compare.cells import Cell
 from coordinator.compare.plot import draw
 from coordinator.compare.results import Group, goals, grouped, read, write
-from coordinator.lifecycle.events import End
+from coordinator.lifecycle.events import RunEnd
 from coordinator.lifecycle.train import Result
 from coordinator.run_folder import making
 from protocol import DataError, Pipeline, RunError, SpecError, UserError
@@ -31,7 +31,7 @@ class Comparison:
 
     groups: list[Group]
     goal: dict[str, float]
-    end: End
+    end: RunEnd
     signal: int
     failures: tuple[str, ...]
     picture: Path | None
@@ -68,7 +68,7 @@ def _compare(
     return Comparison(groups, reached, end, signal, tuple(failures), picture)
 
 
-def _run(cells: Sequence[Cell], out: Path, train: Train, say: Say) -> tuple[End, int, list[str]]:
+def _run(cells: Sequence[Cell], out: Path, train: Train, say: Say) -> tuple[RunEnd, int, list[str]]:
     failures: list[str] = []
     several = len({cell.pipeline.data for cell in cells}) > 1  # then one of them may be missing
     for number, cell in enumerate(cells, 1):
@@ -95,5 +95,5 @@ def _run(cells: Sequence[Cell], out: Path, train: Train, say: Say) -> tuple[End,
             found = result.summary
             say(f"{what}: {found['test_error']:.2f} % in {found['wall_seconds']:.1f} s")
     if failures:
-        return End("failed", f"{len(failures)} of {len(cells)} runs failed"), 0, failures
-    return End("completed"), 0, failures
+        return RunEnd("failed", f"{len(failures)} of {len(cells)} runs failed"), 0, failures
+    return RunEnd("completed"), 0, failures

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from coordinator.lifecycle.events import End
+from coordinator.lifecycle.events import RunEnd
 from coordinator.observers.observer import Watch
 from protocol import Core, DataMessage, Evaluated, NonFiniteError, Report, Send, State
 
@@ -41,7 +41,7 @@ class Metered(Protocol):
         """`core.report` with times and memory."""
 
 
-def run_inline(made: Iterable[Metered], threads: int, watch: Watch) -> End:
+def run_inline(made: Iterable[Metered], threads: int, watch: Watch) -> RunEnd:
     """Train with the workers that are `made`, in the order of the pipeline, the source first.
 
     They are taken from `made`, and there may be made, when the matrix library has its `threads`.
@@ -65,22 +65,22 @@ def run_inline(made: Iterable[Metered], threads: int, watch: Watch) -> End:
     return end
 
 
-def _broken(error: OSError) -> End:
-    return End("failed", f"{error.filename}: {error.strerror}")
+def _broken(error: OSError) -> RunEnd:
+    return RunEnd("failed", f"{error.filename}: {error.strerror}")
 
 
-def _turns(workers: Sequence[Metered], watch: Watch) -> End:
+def _turns(workers: Sequence[Metered], watch: Watch) -> RunEnd:
     """Give each core one turn after the other until all have finished."""
     by_name = {worker.core.name: worker for worker in workers}
     due = time.monotonic() + REPORT_SECONDS
     while not all(worker.core.finished for worker in workers):
         if watch.interrupts.count:
-            return End("interrupted")
+            return RunEnd("interrupted")
         for worker in workers:
             failure, told = _turn(worker, by_name)
             if failure:
                 core = worker.core
-                return End("failed", f"{core.name} failed at step {core.step}: {failure}")
+                return RunEnd("failed", f"{core.name} failed at step {core.step}: {failure}")
             for message in told:
                 watch.record(message)
         if time.monotonic() >= due:
@@ -88,7 +88,7 @@ def _turns(workers: Sequence[Metered], watch: Watch) -> End:
             for worker in workers:
                 watch.record(worker.report())
         watch.tick()
-    return End("completed")
+    return RunEnd("completed")
 
 
 def _turn(worker: Metered, workers: Mapping[str, Metered]) -> tuple[str, list[Evaluated | State]]:

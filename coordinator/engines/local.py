@@ -9,7 +9,7 @@ from typing import Final
 from coordinator.engines.descriptors import ensure, of_head, of_workers
 from coordinator.engines.processes import Processes
 from coordinator.engines.socket_folder import socket_folder
-from coordinator.lifecycle.events import End, Exited
+from coordinator.lifecycle.events import RunEnd, WorkerExited
 from coordinator.lifecycle.loop import run_processes
 from coordinator.lifecycle.train import Drive
 from coordinator.observers.observer import Watch
@@ -66,7 +66,7 @@ class LocalEngine:
         much = MUCH * max(costs.values())
         return {name: 0 if cost > much else STEP_BACK for name, cost in costs.items()}
 
-    def exits(self) -> Iterator[Exited]:
+    def exits(self) -> Iterator[WorkerExited]:
         """The workers that ended since the last call."""
         return self._processes.exits()
 
@@ -85,7 +85,7 @@ def local(
     """
     ensure((of_head(len(pipeline.processes)), of_workers(pipeline)))
 
-    def drive(watch: Watch) -> End:
+    def drive(watch: Watch) -> RunEnd:
         return run_processes(pipeline, facts, LocalEngine(watch.folder, threads, costs), watch)
 
     return drive

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from coordinator.engines import blas
-from coordinator.lifecycle.events import Exited
+from coordinator.lifecycle.events import WorkerExited
 
 KILL_SECONDS: Final = 0.4
 LOG_LINES: Final = 12
@@ -65,15 +65,15 @@ class Processes:
     def _log(self, name: str) -> Path:
         return self._logs / f"{name}.log"
 
-    def exits(self) -> Iterator[Exited]:
+    def exits(self) -> Iterator[WorkerExited]:
         """The workers that ended since the last call."""
         for name, worker in list(self._workers.items()):
             status = worker.poll()
             if status is not None:
                 self._forget(name)
-                yield Exited(name, status, self._last_words(name))
+                yield WorkerExited(name, status, self._log_tail(name))
 
-    def _last_words(self, name: str) -> str:
+    def _log_tail(self, name: str) -> str:
         lines = self._log(name).read_text("utf-8", "replace").splitlines()
         return "\n".join(lines[-LOG_LINES:])
 

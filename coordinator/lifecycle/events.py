@@ -14,42 +14,42 @@ Outcome: TypeAlias = Literal["completed", "interrupted", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
-class Exited:
+class WorkerExited:
     """A worker's process ended; `status` is its exit code, or minus the signal that killed it.
 
-    `words` are the last lines that it wrote, `how` says more than the status where there is more.
+    `log_tail` is the end of its log; `reason` replaces the status in messages where it says more.
     """
 
     name: str
     status: int
-    words: str = ""
-    how: str = ""
+    log_tail: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Interrupted:
+class StopRequested:
     """The user wants an end."""
 
 
 @dataclass(frozen=True, slots=True)
-class Expired:
+class DeadlineExpired:
     """The deadline that was set last has passed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class RunBroken:
     """The run cannot go on, though all workers are there; `text` says why."""
 
     text: str
 
 
-Event: TypeAlias = ToCoordinator | Exited | Interrupted | Expired | Broken
+RunEvent: TypeAlias = ToCoordinator | WorkerExited | StopRequested | DeadlineExpired | RunBroken
 
 # -- effects
 
 
 @dataclass(frozen=True, slots=True)
-class Tell:
+class SendTo:
     """Send `message` to the worker `name`."""
 
     name: str
@@ -57,21 +57,21 @@ class Tell:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class RecordMessage:
     """Keep what a worker said."""
 
     message: Report | Evaluated | State
 
 
 @dataclass(frozen=True, slots=True)
-class Deadline:
-    """Let `Expired` happen in so many seconds; None takes the deadline back."""
+class SetDeadline:
+    """Let `DeadlineExpired` happen in so many seconds; None takes the deadline back."""
 
     seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class RunEnd:
     """The run is over. `text` explains a failure; `user` says that the user can mend it."""
 
     outcome: Outcome
@@ -79,4 +79,4 @@ class End:
     user: bool = False
 
 
-Effect: TypeAlias = Tell | Record | Deadline | End
+RunEffect: TypeAlias = SendTo | RecordMessage | SetDeadline | RunEnd

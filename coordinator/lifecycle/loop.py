@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from typing import Final, Protocol
 
 from coordinator.lifecycle.events import (
-    Broken,
-    Deadline,
-    End,
-    Event,
-    Exited,
-    Expired,
-    Interrupted,
-    Record,
-    Tell,
+    DeadlineExpired,
+    RecordMessage,
+    RunBroken,
+    RunEnd,
+    RunEvent,
+    SendTo,
+    SetDeadline,
+    StopRequested,
+    WorkerExited,
 )
-from coordinator.lifecycle.run import STOP_SECONDS, Run
+from coordinator.lifecycle.run import STOP_SECONDS, RunStateMachine
 from coordinator.observers.observer import Watch
 from protocol import Pipeline, ToCoordinator, ToWorker
 
@@ -49,7 +49,7 @@ class Engine(Protocol):
     def start(self, pipeline: Pipeline) -> None:
         """Start the workers of `pipeline.processes`, each with an inbox for every edge into it."""
 
-    def exits(self) -> Iterator[Exited | Broken]:
+    def exits(self) -> Iterator[WorkerExited | RunBroken]:
         """The workers that ended since the last call, and why else the run cannot go on."""
 
     def close(self) -> None:
@@ -62,7 +62,7 @@ def run_processes(
     engine: Engine,
     watch: Watch,
     stop_seconds: float = STOP_SECONDS,
-) -> End:
+) -> RunEnd:
     """Train with the source and the layers in the processes that `pipeline` divides them into.
 
     Who is asked to stop has `stop_seconds` to send its weights.
@@ -72,7 +72,9 @@ def run_processes(
         try:
             engine.start(pipeline)
             watch.start()
-            return _Conductor(Run(pipeline, facts, stop_seconds), engine, links, watch).conduct()
+            return _Conductor(
+                RunStateMachine(pipeline, facts, stop_seconds), engine, links, watch
+            ).conduct()
         finally:
             links.close()
     finally:
@@ -80,19 +82,19 @@ def run_processes(
 
 
 class _Conductor:
-    def __init__(self, run: Run, engine: Engine, links: Wires, watch: Watch) -> None:
+    def __init__(self, run: RunStateMachine, engine: Engine, links: Wires, watch: Watch) -> None:
         self._run = run
         self._engine = engine
         self._links = links
         self._watch = watch
         self._deadline: float | None = None
-        self._end: End | None = None
+        self._end: RunEnd | None = None
 
-    def conduct(self) -> End:
+    def conduct(self) -> RunEnd:
         """Handle events until the run is over."""
         self._act(self._run.begin())
         interrupts = 0
-        exited: list[tuple[float, Exited | Broken]] = []
+        exited: list[tuple[float, WorkerExited | RunBroken]] = []
         while self._end is None:
             for message in self._links.poll(TICK_SECONDS):
                 self._handle(message)
@@ -102,29 +104,29 @@ class _Conductor:
             exited += [(now, event) for event in self._engine.exits()]
             if self._watch.interrupts.count > interrupts:
                 interrupts = self._watch.interrupts.count
-                self._handle(Interrupted())
+                self._handle(StopRequested())
             if self._deadline is not None and time.monotonic() >= self._deadline:
                 self._deadline = None
-                self._handle(Expired())
+                self._handle(DeadlineExpired())
             self._watch.tick()
         return self._end
 
-    def _handle(self, event: Event) -> None:
+    def _handle(self, event: RunEvent) -> None:
         self._act(self._run.handle(event))
 
     def _act(self, effects: Iterator[object]) -> None:
         for effect in effects:
             match effect:
-                case Tell(name=name, message=message):
+                case SendTo(name=name, message=message):
                     self._links.send(name, message)
-                case Record(message=message):
+                case RecordMessage(message=message):
                     try:
                         self._watch.record(message)
                     except OSError as error:
-                        self._handle(Broken(f"{error.filename}: {error.strerror}"))
-                case Deadline(seconds=None):
+                        self._handle(RunBroken(f"{error.filename}: {error.strerror}"))
+                case SetDeadline(seconds=None):
                     self._deadline = None
-                case Deadline(seconds=float(seconds)):
+                case SetDeadline(seconds=float(seconds)):
                     self._deadline = time.monotonic() + seconds
-                case End():
+                case RunEnd():
                     self._end = effect

@@ -17,16 +17,16 @@ from enum import Enum
 from typing import Final, TypeAlias
 
 from coordinator.lifecycle.events import (
-    Broken,
-    Deadline,
-    Effect,
-    End,
-    Event,
-    Exited,
-    Expired,
-    Interrupted,
-    Record,
-    Tell,
+    DeadlineExpired,
+    RecordMessage,
+    RunBroken,
+    RunEffect,
+    RunEnd,
+    RunEvent,
+    SendTo,
+    SetDeadline,
+    StopRequested,
+    WorkerExited,
 )
 from protocol import (
     VERSION,
@@ -63,7 +63,7 @@ class Phase(Enum):
     OVER = "over"
 
 
-class Run:
+class RunStateMachine:
     """One run of a pipeline. `facts` is what the layers need to know of the data; None where the
     source is to say it.
 
@@ -87,13 +87,13 @@ class Run:
         self._ready: set[str] = set()
         self._finished: set[str] = set()
         self._gone: set[str] = set()
-        self._end = End("completed")
+        self._end = RunEnd("completed")
 
-    def begin(self) -> Iterator[Effect]:
+    def begin(self) -> Iterator[RunEffect]:
         """Wait for the workers, but not for ever."""
-        yield Deadline(ENLIST_SECONDS)
+        yield SetDeadline(ENLIST_SECONDS)
 
-    def handle(self, event: Event) -> Iterator[Effect]:
+    def handle(self, event: RunEvent) -> Iterator[RunEffect]:
         """What is to be done about `event`. Strangers are not listened to."""
         if getattr(event, "name", SOURCE) not in self._host:
             return
@@ -103,69 +103,73 @@ class Run:
 
     # -- before training
 
-    def _hello(self, event: Hello) -> Iterator[Effect]:
+    def _hello(self, event: Hello) -> Iterator[RunEffect]:
         if event.version != VERSION:
             text = f"{event.name} speaks protocol {event.version}, the coordinator {VERSION}"
-            yield from self._fail(End("failed", text))
+            yield from self._fail(RunEnd("failed", text))
             return
         self._hellos[event.name] = event
         if len(self._hellos) == len(self._processes):
             self.phase = Phase.WIRING
             if self._facts is None:  # to read the data, and to fetch them first, may take long
-                yield Deadline(None)
+                yield SetDeadline(None)
                 yield from self._wire((SOURCE,))
             else:
                 yield from self._wire(self._processes)
 
-    def _described(self, event: Described) -> Iterator[Effect]:
+    def _described(self, event: Described) -> Iterator[RunEffect]:
         if event.name != SOURCE or self._facts is not None:
             return
         try:
             self._facts = build(Facts, event.facts).as_dict()
         except SpecError as error:
-            yield from self._fail(End("failed", f"{SOURCE} tells of data that cannot be: {error}"))
+            yield from self._fail(
+                RunEnd("failed", f"{SOURCE} sent invalid dataset information: {error}")
+            )
             return
-        yield Deadline(ENLIST_SECONDS)
+        yield SetDeadline(ENLIST_SECONDS)
         yield from self._wire(name for name in self._processes if name != SOURCE)
 
-    def _wire(self, names: Iterable[str]) -> Iterator[Effect]:
+    def _wire(self, names: Iterable[str]) -> Iterator[RunEffect]:
         """Tell these workers all that they need."""
         plan = self._pipeline.as_dict()
         doors = {e: door for hello in self._hellos.values() for e, door in hello.doors.items()}
         for name in names:
             cores = self._processes[name]
             own = {e: door for e, door in doors.items() if Edge.named(e).sender in cores}
-            yield Tell(name, Start(plan, self._facts or {}, own))
+            yield SendTo(name, Start(plan, self._facts or {}, own))
 
-    def _is_ready(self, event: Ready) -> Iterator[Effect]:
+    def _is_ready(self, event: Ready) -> Iterator[RunEffect]:
         if self._facts is None:
-            yield from self._fail(End("failed", f"{event.name} is ready without word of the data"))
+            yield from self._fail(
+                RunEnd("failed", f"{event.name} is ready before the data set was described")
+            )
             return
         self._ready.add(event.name)
         if len(self._ready) == len(self._processes):
             self.phase = Phase.RUNNING
-            yield Deadline(None)
-            yield Tell(SOURCE, Go())
+            yield SetDeadline(None)
+            yield SendTo(SOURCE, Go())
 
     # -- while training
 
-    def _evaluated(self, event: Evaluated) -> Iterator[Effect]:
+    def _evaluated(self, event: Evaluated) -> Iterator[RunEffect]:
         """Only the top layer knows how the tests went."""
         if event.name == self._pipeline.cores[-1]:
-            yield Record(event)
+            yield RecordMessage(event)
 
-    def _state(self, event: State) -> Iterator[Effect]:
-        yield Record(event)
+    def _state(self, event: State) -> Iterator[RunEffect]:
+        yield RecordMessage(event)
         if self.phase is Phase.STOPPING:
-            yield Deadline(self._stop_seconds)
+            yield SetDeadline(self._stop_seconds)
 
-    def _report(self, event: Report) -> Iterator[Effect]:
-        yield Record(event)
+    def _report(self, event: Report) -> Iterator[RunEffect]:
+        yield RecordMessage(event)
         if event.finished:
             self._finished.add(event.name)
             yield from self._over_if_all_done()
 
-    def _over_if_all_done(self) -> Iterator[Effect]:
+    def _over_if_all_done(self) -> Iterator[RunEffect]:
         if all(name in self._gone or self._has_finished(name) for name in self._processes):
             yield from self._over()
 
@@ -175,58 +179,58 @@ class Run:
 
     # -- the end
 
-    def _over(self) -> Iterator[Effect]:
+    def _over(self) -> Iterator[RunEffect]:
         self.phase = Phase.OVER
         for name in self._processes:
             if name not in self._gone:
-                yield Tell(name, Leave())
+                yield SendTo(name, Leave())
         yield self._end
 
-    def _exited(self, event: Exited) -> Iterator[Effect]:
+    def _exited(self, event: WorkerExited) -> Iterator[RunEffect]:
         self._gone.add(event.name)
         if self._has_finished(event.name):
             yield from self._over_if_all_done()
             return
-        words = f"\n{event.words}" if event.words else ""
-        how = event.how or _death(event.status)
-        yield from self._fail(End("failed", f"{event.name} {how}{words}"))
+        log_tail = f"\n{event.log_tail}" if event.log_tail else ""
+        reason = event.reason or _death(event.status)
+        yield from self._fail(RunEnd("failed", f"{event.name} {reason}{log_tail}"))
 
-    def _failed(self, event: Failed) -> Iterator[Effect]:
+    def _failed(self, event: Failed) -> Iterator[RunEffect]:
         self._gone.add(self._host[event.name])
         if event.cause == "user":
-            yield from self._fail(End("failed", event.text, user=True))
+            yield from self._fail(RunEnd("failed", event.text, user=True))
         else:
             where = f"{event.name} failed at step {event.step}"
-            yield from self._fail(End("failed", f"{where}: {event.text}"))
+            yield from self._fail(RunEnd("failed", f"{where}: {event.text}"))
 
-    def _broken(self, event: Broken) -> Iterator[Effect]:
-        yield from self._fail(End("failed", event.text))
+    def _broken(self, event: RunBroken) -> Iterator[RunEffect]:
+        yield from self._fail(RunEnd("failed", event.text))
 
-    def _fail(self, end: End) -> Iterator[Effect]:
+    def _fail(self, end: RunEnd) -> Iterator[RunEffect]:
         self._end = end
         yield from self._stop()
 
-    def _interrupted(self, event: Interrupted) -> Iterator[Effect]:  # noqa: ARG002
-        self._end = End("interrupted")
+    def _interrupted(self, event: StopRequested) -> Iterator[RunEffect]:  # noqa: ARG002
+        self._end = RunEnd("interrupted")
         yield from self._stop()
 
-    def _stop(self) -> Iterator[Effect]:
+    def _stop(self) -> Iterator[RunEffect]:
         """Ask who is left for its weights; before training there are none worth asking for."""
         if self.phase is not Phase.RUNNING:
             yield from self._over()
             return
         self.phase = Phase.STOPPING
-        yield Deadline(self._stop_seconds)
+        yield SetDeadline(self._stop_seconds)
         for name in self._processes:
             if name not in self._gone and not self._has_finished(name):
-                yield Tell(name, Stop())
+                yield SendTo(name, Stop())
         yield from self._over_if_all_done()
 
-    def _gone_while_stopping(self, event: Exited | Failed) -> Iterator[Effect]:
+    def _gone_while_stopping(self, event: WorkerExited | Failed) -> Iterator[RunEffect]:
         self._gone.add(self._host[event.name])
         yield from self._over_if_all_done()
 
-    def _too_late(self, event: Expired | Interrupted) -> Iterator[Effect]:  # noqa: ARG002
+    def _too_late(self, event: DeadlineExpired | StopRequested) -> Iterator[RunEffect]:  # noqa: ARG002
         layers = self._pipeline.cores[1:]
         gone = {core for name in self._gone for core in self._processes[name]}
         known = self._finished | gone
@@ -236,15 +240,15 @@ class Run:
             self._end = replace(self._end, text=text)
         yield from self._over()
 
-    def _nothing(self, event: Broken) -> Iterator[Effect]:  # noqa: ARG002
+    def _nothing(self, event: RunBroken) -> Iterator[RunEffect]:  # noqa: ARG002
         """It is known already; what else can be saved will be."""
         return iter(())
 
-    def _nobody_came(self, event: Expired) -> Iterator[Effect]:  # noqa: ARG002
+    def _nobody_came(self, event: DeadlineExpired) -> Iterator[RunEffect]:  # noqa: ARG002
         known = self._hellos if self.phase is Phase.ENLISTING else self._ready
         missing = [name for name in self._processes if name not in known]
         text = f"not there after {ENLIST_SECONDS:.0f} s: {', '.join(missing)}"
-        yield from self._fail(End("failed", text))
+        yield from self._fail(RunEnd("failed", text))
 
 
 def _death(status: int) -> str:
@@ -256,27 +260,27 @@ def _death(status: int) -> str:
     return f"left by itself with exit status {status}"
 
 
-_Action: TypeAlias = Callable[..., Iterator[Effect]]
+_Action: TypeAlias = Callable[..., Iterator[RunEffect]]
 
 _TABLE: Final[dict[tuple[Phase, type], _Action]] = {
-    (Phase.ENLISTING, Hello): Run._hello,
-    (Phase.ENLISTING, Expired): Run._nobody_came,
-    (Phase.WIRING, Described): Run._described,
-    (Phase.WIRING, Ready): Run._is_ready,
-    (Phase.WIRING, Expired): Run._nobody_came,
-    (Phase.RUNNING, Report): Run._report,
-    (Phase.STOPPING, Report): Run._report,
-    (Phase.STOPPING, Failed): Run._gone_while_stopping,
-    (Phase.STOPPING, Exited): Run._gone_while_stopping,
-    (Phase.STOPPING, Interrupted): Run._too_late,
-    (Phase.STOPPING, Expired): Run._too_late,
-    (Phase.STOPPING, Broken): Run._nothing,
+    (Phase.ENLISTING, Hello): RunStateMachine._hello,
+    (Phase.ENLISTING, DeadlineExpired): RunStateMachine._nobody_came,
+    (Phase.WIRING, Described): RunStateMachine._described,
+    (Phase.WIRING, Ready): RunStateMachine._is_ready,
+    (Phase.WIRING, DeadlineExpired): RunStateMachine._nobody_came,
+    (Phase.RUNNING, Report): RunStateMachine._report,
+    (Phase.STOPPING, Report): RunStateMachine._report,
+    (Phase.STOPPING, Failed): RunStateMachine._gone_while_stopping,
+    (Phase.STOPPING, WorkerExited): RunStateMachine._gone_while_stopping,
+    (Phase.STOPPING, StopRequested): RunStateMachine._too_late,
+    (Phase.STOPPING, DeadlineExpired): RunStateMachine._too_late,
+    (Phase.STOPPING, RunBroken): RunStateMachine._nothing,
 }
 _ANY: Final[dict[type, _Action]] = {
-    Evaluated: Run._evaluated,
-    State: Run._state,
-    Failed: Run._failed,
-    Exited: Run._exited,
-    Interrupted: Run._interrupted,
-    Broken: Run._broken,
+    Evaluated: RunStateMachine._evaluated,
+    State: RunStateMachine._state,
+    Failed: RunStateMachine._failed,
+    WorkerExited: RunStateMachine._exited,
+    StopRequested: RunStateMachine._interrupted,
+    RunBroken: RunStateMachine._broken,
 }

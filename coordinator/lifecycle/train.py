@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from coordinator.lifecycle.events import End
+from coordinator.lifecycle.events import RunEnd
 from coordinator.observers.observer import Display, Watch, interrupts
 from coordinator.observers.recorder import Recorder
 from coordinator.run_folder import RunFolder
 from protocol import Pipeline, RunError, UserError
 
-Drive: TypeAlias = Callable[[Watch], End]
+Drive: TypeAlias = Callable[[Watch], RunEnd]
 """What trains: an engine, given those who watch."""
 
 
@@ -27,7 +27,7 @@ class Result:
 
     folder: Path
     summary: dict[str, object]
-    end: End
+    end: RunEnd
     signal: int
     recorder: Recorder
     kept: bool = True
@@ -53,7 +53,7 @@ def train(
                 recorder.close()
                 folder.undo()
                 raise _mistake(error, folder.path) from error
-            end = End("failed", _words(error, folder.path), user=isinstance(error, UserError))
+            end = RunEnd("failed", _words(error, folder.path), user=isinstance(error, UserError))
         finally:
             watch.end()
         own = _processor_seconds() - began
@@ -61,7 +61,7 @@ def train(
             extra = {"engine": engine, "threads": threads, "coordinator_cpu_seconds": own}
             summary = recorder.finish(end, extra)
         except OSError as error:
-            end = End("failed", _words(error, folder.path))
+            end = RunEnd("failed", _words(error, folder.path))
             summary = recorder.tally.summary(end.outcome, recorder.seconds)
         if not folder.begun:  # interrupted before there was anything to keep
             folder.undo()

@@ -31,7 +31,7 @@ import tomli_w
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from coordinator.lifecycle.events import End
+from coordinator.lifecycle.events import RunEnd
 from coordinator.observers.run_stats import Tally
 from protocol import Array, Evaluated, Pipeline, Report, RunError, State, read_pipeline
 from protocol.builtin import json_text
@@ -142,7 +142,7 @@ class Recorder:
         with contextlib.suppress(OSError):  # on a full disk, of which `add` has told
             self._metrics.close()
 
-    def finish(self, end: End, extra: dict[str, object]) -> dict[str, object]:
+    def finish(self, end: RunEnd, extra: dict[str, object]) -> dict[str, object]:
         """Write the summary, close, and return the summary."""
         self.close()
         summary = self.tally.summary(end.outcome, self.seconds) | extra
