@@ -1,0 +1,313 @@
+"""One language: names that the glossary replaced do not come back, and each name means one thing.
+
+`.venv/bin/python tests/test_names.py [PREFIX ...]` lists the violations.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+
+from tests.pending import NAMES as PENDING
+from tests.sources import all_files, done, python_files, tree
+
+PARTS: Final = {
+    "core": "stage; a core of the processor is a cpu",
+    "cores": "stages; the cores of the processor are cpus",
+    "several": "cluster",
+    "elsewhere": "run_on_cluster",
+    "machine": "host",
+    "machines": "hosts",
+    "node": "host",
+    "nodes": "hosts",
+    "door": "ListenConfig, endpoint or authenticator",
+    "doors": "ListenConfig, endpoints or authenticator",
+    "wish": "options, engine_options or preferred_layers",
+    "wishes": "options, engine_options or preferred_layers",
+    "stretch": "set_window",
+    "stretched": "set_window, remote",
+    "eager": "in_startup",
+    "shelf": "SharedMemoryRing",
+    "shelves": "SharedMemoryRing",
+    "knock": "configure_client",
+    "guard": "configure_server",
+    "judge": "authenticate",
+    "verdict": "AuthDecision",
+    "narrow": "quantized",
+    "halves": "float16",
+    "widths": "EdgeFormats, edge_dtypes",
+    "layouts": "gone",
+    "tape": "MessageRecorder",
+    "payload": "recording, messages",
+    "payloads": "recording, messages",
+    "journal": "Tracer",
+    "meter": "InstrumentedStage",
+    "complain": "warn",
+    "facts": "DatasetInfo",
+    "described": "DatasetReady",
+    "beat": "heartbeat, resend_credits",
+    "told": "credit_sent",
+    "guess": "predict, Prediction",
+    "guesses": "predictions",
+    "guessed": "predicted",
+    "teach": "fit",
+    "teaches": "fits",
+    "taught": "on_true_gradient",
+    "truth": "true_gradient",
+    "picture": "image",
+    "pictures": "images",
+    "slope": "derivative",
+    "spelled": "validate",
+    "books": "message_accounting",
+    "accounts": "EdgeCounts",
+    "strangers": "unmatched",
+    "story": "causality",
+    "chapter": "CausalNode",
+    "chapters": "CausalNode",
+    "fate": "outcome",
+    "tap": "follow",
+    "tally": "RunStats",
+    "conduct": "comparison runner",
+    "conductor": "EventLoop",
+    "outlets": "export_commands",
+    "asking": "trace_options",
+    "bury": "reap",
+    "deaf": "stalled",
+}
+"""Parts of no name of a file, a class, a function, a test, a parameter, a variable, an option or a
+key of a pipeline; each with what stands for it."""
+
+PARTS_BUT_IN_TESTS: Final = {
+    "word": "kind, key, argument",
+    "words": "parsing, StringTable, log_tail, arguments",
+    "way": "link",
+    "far": "remote",
+    "look": "probe, sample",
+    "settle": "acknowledge",
+    "dry": "empty",
+    "mark": "Marker",
+    "marks": "markers",
+    "why": "reason",
+    "watch": "observer",
+    "sound": "require_finite, valid",
+    "silence": "NullTracer",
+    "asked": "requested",
+}
+"""The same, but the names of tests, which are sentences, may have them."""
+
+NAMES: Final = {
+    "at_home": "local_address",
+    "home": "local_address, worker_config, collect_artifacts",
+    "flow": "CreditWindow",
+    "links": "transport",
+    "incoming": "RingReader",
+    "outgoing": "RingWriter",
+    "put": "send",
+    "take": "receive",
+    "tell": "report",
+    "hear": "receive",
+    "call": "recording",
+    "log": "TraceWriter, log_path",
+    "of": "a verb: fit, from_…",
+    "entered": "ModelInput",
+    "joined": "ConditionedInput",
+    "fixed": "NoBackprop",
+    "locked": "Backprop, lockstep",
+    "top": "OutputLayer",
+    "unlocked": "UnlockedDni",
+    "finite": "require_finite",
+    "nonfinite": "on_nonfinite",
+    "most_window": "max_window",
+    "lost": "record_loss; for messages alone",
+    "plain": "to_builtin",
+    "plain_value": "to_builtin",
+    "nearest": "did_you_mean",
+    "account": "EdgeCounts",
+    "wire": "edge_dtype",
+    "wires": "edge_dtypes",
+    "halve": "to_float16",
+}
+"""Names of no class, function or file: these words are fine as parts of other names."""
+
+EXCEPTIONS: Final = {
+    "CausalNode": "a node of a tree of causes, as in graph theory",
+    "NodeVisitor": "of the standard library",
+}
+"""Names that are right although they break a rule, each with its reason."""
+
+SHARED: Final = {
+    "main": "each program begins there",
+    "load": "each module of a data set has it",
+    "get": "each module of a data set has it",
+    "find": "each module of a data set has it",
+}
+"""Names of public functions of which several modules have one, each with its reason."""
+
+TEXTS: Final = {
+    "free": "async",
+    "payloads": "messages",
+    "most_window": "max_window",
+    "nonfinite": "on_nonfinite",
+    "node1": "host1",
+    "node2": "host2",
+    "NOT WELL": "FAIL",
+}
+"""Literals that no code outside the tests has: values and keys of pipelines, names of hosts."""
+
+
+class Name(NamedTuple):
+    """A name that the project defines: where, and as what."""
+
+    file: Path
+    line: int
+    name: str
+    kind: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.kind} {self.name}"
+
+
+def parts(name: str) -> set[str]:
+    """The words of a name in any of the usual styles, in small letters."""
+    return {part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)}
+
+
+def names_in(file: Path) -> Iterator[Name]:
+    """All names that a Python file defines, options of commands included."""
+    for item in ast.walk(tree(file)):
+        for name, kind in _defined(item):
+            yield Name(file, getattr(item, "lineno", 0), name, kind)
+
+
+def _defined(item: ast.AST) -> Iterator[tuple[str, str]]:
+    if isinstance(item, ast.ClassDef):
+        yield item.name, "class"
+    elif isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef):
+        yield item.name, "test" if item.name.startswith("test_") else "function"
+    elif isinstance(item, ast.arg):
+        yield item.arg, "parameter"
+    elif isinstance(item, ast.Name) and isinstance(item.ctx, ast.Store):
+        yield item.id, "variable"
+    elif isinstance(item, ast.Attribute) and isinstance(item.ctx, ast.Store):
+        yield item.attr, "attribute"
+    elif isinstance(item, ast.Call) and isinstance(item.func, ast.Attribute):
+        yield from _options(item.func.attr, item.args)
+
+
+def _options(function: str, arguments: list[ast.expr]) -> Iterator[tuple[str, str]]:
+    """What a call such as `click.option("--trace", …)` or `group.command("trace")` names."""
+    if function not in ("option", "argument", "command", "group"):
+        return
+    for argument in arguments:
+        if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
+            yield argument.value, function
+
+
+def file_names() -> Iterator[Name]:
+    """The files and folders."""
+    for file in all_files():
+        yield Name(file, 0, re.sub(r"\W", "_", file.as_posix().partition(".")[0]), "file")
+        yield Name(file, 0, file.stem, "module")
+
+
+def forbidden(found: Name) -> Iterator[str]:
+    """What is wrong with a name, and what stands for it."""
+    if found.name in EXCEPTIONS:
+        return
+    rules = dict(PARTS)
+    if found.kind != "test":
+        rules |= PARTS_BUT_IN_TESTS
+    for part in sorted(parts(found.name) & rules.keys()):
+        yield f"{found}: '{part}' → {rules[part]}"
+    whole = found.name.lower().strip("_")
+    if found.kind in ("class", "function", "module") and whole in NAMES and "__" not in found.name:
+        yield f"{found} → {NAMES[whole]}"
+
+
+def forbidden_names(pending: tuple[str, ...] = PENDING) -> list[str]:
+    """All names that the glossary replaced."""
+    names = [name for file in python_files() if done(file, pending) for name in names_in(file)]
+    names += [name for name in file_names() if done(name.file, pending)]
+    return sorted({text for name in names for text in forbidden(name)})
+
+
+def forbidden_texts(pending: tuple[str, ...] = PENDING) -> list[str]:
+    """Literals outside the tests that the glossary replaced."""
+    return [
+        f"{file}:{item.lineno}: {item.value!r} → {TEXTS[item.value]!r}"
+        for file in python_files()
+        if done(file, ("tests", *pending))
+        for item in ast.walk(tree(file))
+        if isinstance(item, ast.Constant) and isinstance(item.value, str) and item.value in TEXTS
+    ]
+
+
+def classes_of_one_name(pending: tuple[str, ...] = PENDING) -> list[str]:
+    """Classes outside tests and benchmarks that share a name with any other class."""
+    found: dict[str, list[Name]] = defaultdict(list)
+    for name in (name for file in python_files() for name in names_in(file)):
+        if name.kind == "class":
+            found[name.name].append(name)
+    shared = (same for same in found.values() if len(same) > 1 and not all(map(_in_program, same)))
+    return sorted(str(name) for same in shared for name in same if done(name.file, pending))
+
+
+def functions_of_one_name(pending: tuple[str, ...] = PENDING) -> list[str]:
+    """Public functions of modules outside tests and benchmarks that share a name."""
+    found: dict[str, list[Name]] = defaultdict(list)
+    for file in python_files():
+        for item in tree(file).body:
+            if isinstance(item, ast.FunctionDef) and not item.name.startswith("_"):
+                found[item.name].append(Name(file, item.lineno, item.name, "function"))
+    shared = ([n for n in same if not _in_program(n)] for same in found.values())
+    return sorted(
+        str(name)
+        for same in shared
+        for name in same
+        if len(same) > 1 and name.name not in SHARED and done(name.file, pending)
+    )
+
+
+def _in_program(name: Name) -> bool:
+    return name.file.parts[0] in ("tests", "benchmarks")
+
+
+def test_no_name_is_one_that_the_glossary_replaced() -> None:
+    found = forbidden_names()
+    assert not found, "\n".join(["", *found])
+
+
+def test_no_literal_is_a_key_or_value_that_the_glossary_replaced() -> None:
+    found = forbidden_texts()
+    assert not found, "\n".join(["", *found])
+
+
+def test_no_two_classes_share_a_name() -> None:
+    found = classes_of_one_name()
+    assert not found, "\n".join(["", *found])
+
+
+def test_no_two_public_functions_of_modules_share_a_name() -> None:
+    found = functions_of_one_name()
+    assert not found, "\n".join(["", *found])
+
+
+def test_a_name_is_read_in_its_parts() -> None:
+    assert parts("_InnerCore") == {"inner", "core"}
+    assert parts("--no-core_window2") == {"no", "core", "window"}
+    assert parts("HTTPDoor") == {"http", "door"}
+
+
+if __name__ == "__main__":
+    wanted = tuple(sys.argv[1:])
+    checks = (forbidden_names, forbidden_texts, classes_of_one_name, functions_of_one_name)
+    for text in [text for check in checks for text in check(())]:
+        if text.startswith(wanted or ""):
+            print(text)
