@@ -26,7 +26,7 @@ from benchmarks.turns import compare
 from benchmarks.whole import figure, whole
 from protocol import Data, Layer, Pipeline, Trace, Train
 from protocol import trace_format as form
-from protocol.trace_format import Opening
+from protocol.trace_format import TraceHeader
 
 HIDDEN = Layer(("linear 256", "batchnorm", "relu"))
 READ_STEPS = 2000
@@ -67,11 +67,11 @@ def cost(folder: Path, rounds: int, steps: int) -> None:
 def repeat(path: Path, times: int) -> int:
     """Let the complete trace at `path` tell of `times` as much; returns how many records it has."""
     data = bytearray(path.read_bytes())
-    opening = Opening.unpack(bytes(data[: form.ORIGIN_AT]))
+    opening = TraceHeader.unpack(bytes(data[: form.METADATA_AT]))
     records = np.frombuffer(data, form.RECORD, opening.records, opening.start).copy()
     length = int(records["time"].max() - records["time"].min()) + 1_000_000
     batches = int(records["batch"].max()) + 1
-    head = opening._replace(records=opening.records * times).pack() + data[form.ORIGIN_AT :]
+    head = opening._replace(records=opening.records * times).pack() + data[form.METADATA_AT :]
     with path.open("wb") as file:
         file.write(head[: opening.start])
         for _ in range(times):
@@ -103,7 +103,7 @@ def read(folder: Path, events: int) -> None:
     """Make the large trace, and run the commands on it."""
     done = whole(pipeline(pixels(folder), READ_STEPS, "full"), folder / "run")
     files = sorted((done.folder / "trace").glob(f"*{form.SUFFIX}"))
-    once = sum(Opening.unpack(f.read_bytes()[: form.ORIGIN_AT]).records for f in files)
+    once = sum(TraceHeader.unpack(f.read_bytes()[: form.METADATA_AT]).records for f in files)
     count = sum(repeat(path, -(-events // once)) for path in files)
     size = sum(path.stat().st_size for path in files)
     print(f"{count:,} events, {size / 1e6:,.0f} MB")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple, Protocol
 
 from protocol.messages import DataMessage, Evaluated, Report, State
-from protocol.trace_format import Kind, Why
+from protocol.trace_format import DropReason, MessageKind
 
 COORDINATOR: Final = "coordinator"
 
@@ -35,10 +35,10 @@ class Journal(Protocol):
     def resumed(self, sender: str, batch: int) -> None:
         """The core goes on with the activation of `batch` that it had taken up before."""
 
-    def dropped(self, sender: str, message: DataMessage, why: Why) -> None:
+    def dropped(self, sender: str, message: DataMessage, why: DropReason) -> None:
         """The core will not use `message`."""
 
-    def unsent(self, to: str, kind: Kind, batch: int) -> None:
+    def unsent(self, to: str, kind: MessageKind, batch: int) -> None:
         """The core does not send `to` what there is to say of `batch`: `to` is too far behind."""
 
 
@@ -51,10 +51,10 @@ class Silence:
     def resumed(self, sender: str, batch: int) -> None:
         """Nothing."""
 
-    def dropped(self, sender: str, message: DataMessage, why: Why) -> None:
+    def dropped(self, sender: str, message: DataMessage, why: DropReason) -> None:
         """Nothing."""
 
-    def unsent(self, to: str, kind: Kind, batch: int) -> None:
+    def unsent(self, to: str, kind: MessageKind, batch: int) -> None:
         """Nothing."""
 
 

@@ -57,7 +57,7 @@ def test_workers_that_have_another_clock_trace_in_the_coordinators_time(
     assert done.summary["outcome"] == "completed"
     traces = Traces(done.folder)
     for core in pipeline.cores:
-        origin = traces.files[core].origin
+        origin = traces.files[core].metadata
         assert 0 < origin.bound_ns < 50_000_000
         assert abs(origin.offset_ns) <= origin.bound_ns  # in truth it is the same clock
     for edge in traces.edges:

@@ -27,7 +27,7 @@ from coordinator.traces.messages import DROPPED, FATES, UNSENT, USED, Messages
 from coordinator.traces.run import Traces
 from protocol import RunError, read_pipeline
 from protocol import trace_format as form
-from protocol.trace_format import Opening
+from protocol.trace_format import TraceHeader
 from tests.conftest import TINY
 from tests.trace_processor import NODE, ask
 
@@ -65,11 +65,11 @@ def renamed(traces: Traces, folder: Path) -> Traces:
     shutil.copy(traces.folder / "pipeline.toml", folder)
     for core, file in traces.files.items():
         data = file.path.read_bytes()
-        old = Opening.unpack(data)
-        origin = replace(file.origin, host=EVIL).pack()
-        head = old._replace(origin=len(origin)).pack() + origin
-        size = form.totals_size(file.origin.edges)
-        at = form.totals_at(old.origin)
+        old = TraceHeader.unpack(data)
+        origin = replace(file.metadata, host=EVIL).pack()
+        head = old._replace(metadata=len(origin)).pack() + origin
+        size = form.totals_size(file.metadata.edges)
+        at = form.totals_at(old.metadata)
         head = head.ljust(form.totals_at(len(origin)), b"\0") + data[at : at + size]
         assert len(head) <= old.start
         copy = head.ljust(old.start, b"\0") + data[old.start :]
@@ -82,7 +82,7 @@ def renamed(traces: Traces, folder: Path) -> Traces:
 
 def expected(traces: Traces, messages: Messages) -> Iterator[dict[str, Any]]:
     """What a row is to say of each of `messages`."""
-    unix = traces.files["source"].origin
+    unix = traces.files["source"].metadata
     real = unix.unix_ns - unix.monotonic_ns
     for i in range(len(messages)):
         fate, sent = int(messages.fate[i]), messages.sent[i] != NEVER
@@ -92,7 +92,7 @@ def expected(traces: Traces, messages: Messages) -> Iterator[dict[str, Any]]:
             "kind": form.KINDS[messages.kind],
             "batch": int(messages.batch[i]),
             "fate": FATES[fate],
-            "why": form.WHY[messages.why[i]] or None,
+            "why": form.DROP_REASONS[messages.why[i]] or None,
             "cause": messages.edges[cause - 1] if cause else None,
             "bytes": int(messages.bytes[i]) if sent else None,
             "queue": int(messages.queue[i]) if messages.received[i] != NEVER else None,
@@ -172,7 +172,7 @@ def test_the_trace_processor_finds_spells_arrows_and_drops(
     assert all(flow["begin"] <= flow["end"] for flow in flows)
     whys = Counter(drop["a"] or drop["b"] for drop in drops)
     gone = [m.why[np.isin(m.fate, (DROPPED, UNSENT))] for m in seen]
-    assert whys == Counter(form.WHY[why] for why in np.concatenate(gone))
+    assert whys == Counter(form.DROP_REASONS[why] for why in np.concatenate(gone))
 
 
 def test_perfetto_is_whole_and_counts_what_it_wrote(
@@ -285,7 +285,7 @@ def test_spells_without_an_end_and_cores_without_a_trace_are_shown_as_such(
     (broken / "trace" / "layer1.trace").unlink()
     path = broken / "trace" / "layer2.trace"
     data = bytearray(path.read_bytes())
-    records = np.frombuffer(data, form.RECORD, offset=Opening.unpack(bytes(data)).start)
+    records = np.frombuffer(data, form.RECORD, offset=TraceHeader.unpack(bytes(data)).start)
     records["end"][np.flatnonzero(records["end"])[-1]] = 0
     path.write_bytes(data)
     left = Traces(broken)

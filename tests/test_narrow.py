@@ -38,7 +38,7 @@ from protocol.codec import quantization
 from protocol.codec.float16 import BLOCK, floats, halves
 from protocol.codec.layouts import INLINE
 from protocol.dataset_info import Facts
-from protocol.trace_format import weight
+from protocol.trace_format import array_bytes
 from workers.nn import Floats
 from workers.tools.check import check
 from workers.transport.edge_formats import Widths
@@ -176,10 +176,10 @@ def test_labels_are_not_narrowed(wire: str) -> None:
 def test_what_is_counted_is_what_travels(wire: str, shape: tuple[int, ...]) -> None:
     message = Gradient(1, 1, np.ones(shape, np.float32))
     made = sum(map(len, frames(message.gradient, wire)))
-    assert 0 <= made - weight(message, wire) < 40
+    assert 0 <= made - array_bytes(message, wire) < 40
     labels = np.zeros(shape[0], np.int64)
     batch = Activation(1, 1, True, message.gradient, labels)
-    assert weight(batch, wire) == weight(message, wire) + labels.nbytes
+    assert array_bytes(batch, wire) == array_bytes(message, wire) + labels.nbytes
 
 
 @every("wire", NARROW)

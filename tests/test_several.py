@@ -219,7 +219,10 @@ def test_machines_that_are_the_same_have_one_clock(several: Several) -> None:
     assert head.end(LATE) == 0, head.text
     traces = Traces(head.folder)
     for core in ("source", *LAYERS):
-        assert (traces.files[core].origin.bound_ns, traces.files[core].origin.offset_ns) == (0, 0)
+        assert (traces.files[core].metadata.bound_ns, traces.files[core].metadata.offset_ns) == (
+            0,
+            0,
+        )
     assert all(traces.bound(edge) == 0 for edge in traces.edges)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from protocol import Activation, Core, DataMessage, Edge, Evaluated, Gradient, Pipeline, Send
 from protocol.pipeline import RULES, SOURCE
-from protocol.trace_format import Kind, Why
+from protocol.trace_format import DropReason, MessageKind
 from tests.network import STEPS, Network, shuffle, tiny
 from workers.rules.unlocked import Unlocked
 from workers.stages.layer import Layer
@@ -34,8 +34,8 @@ class Ledger:
         self.waiting: Counter[int] = Counter()  # received; objects by their place in memory
         self.kept: list[DataMessage] = []  # so that these places are not used again
         self.uses: Counter[tuple[str, str, bool]] = Counter()
-        self.drops: Counter[tuple[str, str, Why]] = Counter()
-        self.holds_back: Counter[tuple[str, Kind]] = Counter()
+        self.drops: Counter[tuple[str, str, DropReason]] = Counter()
+        self.holds_back: Counter[tuple[str, MessageKind]] = Counter()
         self.staleness: Counter[int] = Counter()
         self.taken: dict[tuple[str, int], int] = {}
         self.cause: Cause | None = None
@@ -63,11 +63,11 @@ class Ledger:
         assert self.taken[self.cause] == 1, "resumed without having been taken up, or twice"
         self.taken[self.cause] += 1
 
-    def dropped(self, sender: str, message: DataMessage, why: Why) -> None:
+    def dropped(self, sender: str, message: DataMessage, why: DropReason) -> None:
         self._leaves(message)
         self.drops[sender, type(message).__name__, why] += 1
 
-    def unsent(self, to: str, kind: Kind, batch: int) -> None:
+    def unsent(self, to: str, kind: MessageKind, batch: int) -> None:
         assert self.cause is not None
         assert self.cause.batch == batch
         self.holds_back[to, kind] += 1

@@ -26,7 +26,7 @@ from tests.traced import (
     KINDS,
     LABELS,
     LATE,
-    MARK,
+    MARKER,
     RECEIVED,
     RESUMED,
     SENT,
@@ -46,7 +46,7 @@ from workers.recording.trace_writer import Log
 
 PAGE = (Path(__file__).parents[1] / "docs" / "traces.md").read_text("utf-8")
 EDGES = ("a>b", "b>c")
-ORIGIN = form.Origin("b", 7, "here", -3, 2, 11, 13, EDGES)
+ORIGIN = form.TraceMetadata("b", 7, "here", -3, 2, 11, 13, EDGES)
 
 none = st.just(0)
 rows = st.builds(
@@ -68,18 +68,18 @@ rows = st.builds(
 
 def naive(written: list[Row]) -> dict[tuple[int, int, str], int]:
     """The totals of all that was written, as the page describes the parts."""
-    parts = ("sent", "size", "received", "used", "resumed", *form.WHY[1:])
+    parts = ("sent", "size", "received", "used", "resumed", *form.DROP_REASONS[1:])
     found = {(e, k, p): 0 for e in range(len(EDGES)) for k in range(KINDS) for p in parts}
     names = {SENT: "sent", RECEIVED: "received", USED: "used", RESUMED: "resumed"}
     for row in written:
-        found[row.edge, row.kind, names.get(row.event) or form.WHY[row.why]] += 1
+        found[row.edge, row.kind, names.get(row.event) or form.DROP_REASONS[row.why]] += 1
         if row.event == SENT:
             found[row.edge, row.kind, "size"] += row.bytes
     return found
 
 
 def named(totals: np.typing.NDArray[np.int64]) -> dict[tuple[int, int, str], int]:
-    parts = ("sent", "size", "received", "used", "resumed", *form.WHY[1:])
+    parts = ("sent", "size", "received", "used", "resumed", *form.DROP_REASONS[1:])
     return {(e, k, parts[p]): int(n) for (e, k, p), n in np.ndenumerate(totals)}
 
 
@@ -119,8 +119,8 @@ def test_a_log_lies_as_the_page_says_and_its_totals_are_those_of_all_that_was_wr
     held = min(len(written), capacity or len(written))
     assert found.rows == written[len(written) - held :]
     assert (found.capacity, found.written, found.closed) == (capacity, len(written), closes)
-    assert found.origin == {
-        "core": "b",
+    assert found.metadata == {
+        "stage": "b",
         "pid": 7,
         "host": "here",
         "offset_ns": -3,
@@ -132,12 +132,12 @@ def test_a_log_lies_as_the_page_says_and_its_totals_are_those_of_all_that_was_wr
     assert found.start % 4096 == 0
     assert size == found.start + (held if closes else capacity or 256) * 48
     if capacity:
-        settled = written[: found.settled]
-        assert named(found.totals) == naive(settled)
-        assert found.settled >= len(written) - capacity
-        assert not closes or found.settled == len(written)
+        counted = written[: found.counted]
+        assert named(found.totals) == naive(counted)
+        assert found.counted >= len(written) - capacity
+        assert not closes or found.counted == len(written)
     else:
-        assert found.settled == found.totals.sum() == 0
+        assert found.counted == found.totals.sum() == 0
     assert named(read) == naive(written)
 
 
@@ -242,7 +242,7 @@ def test_every_word_becomes_the_record_that_the_page_describes(tmp_path: Path) -
     trace.received("layer0", first)
     trace.close()
     found = decoded(tmp_path / "layer1.trace")
-    edges = found.origin["edges"]
+    edges = found.metadata["edges"]
     assert sorted(edges) == ["layer0>layer1", "layer1>layer0", "layer1>layer2", "layer2>layer1"]
     told = [
         (row.event, row.kind, edges[row.edge], row.batch, row.queue, row.staleness, row.why)
@@ -260,8 +260,8 @@ def test_every_word_becomes_the_record_that_the_page_describes(tmp_path: Path) -
         (DROPPED, GRADIENT, "layer1>layer0", 5, 0, 0, BEHIND),
         (SENT, CREDIT, "layer1>layer0", 3, 0, 0, 0),
         (DROPPED, TEST, below, 6, 0, 0, LATE),
-        (RECEIVED, MARK, above, 9, 1, 0, 0),
-        (USED, MARK, above, 9, 0, 0, 0),
+        (RECEIVED, MARKER, above, 9, 1, 0, 0),
+        (USED, MARKER, above, 9, 0, 0, 0),
         (SENT, CREDIT, "layer1>layer0", 4, 0, 0, 0),
         (RECEIVED, ACTIVATION, below, 5, 1, 0, 0),
     ]
@@ -272,7 +272,7 @@ def test_every_word_becomes_the_record_that_the_page_describes(tmp_path: Path) -
     assert [row.bytes for row in found.rows if row.bytes] == [X.nbytes + LABELS.nbytes]
     times = [row.time for row in found.rows]
     assert times == sorted(times)
-    assert (found.origin["pid"], found.closed) == (os.getpid(), 1)
+    assert (found.metadata["pid"], found.closed) == (os.getpid(), 1)
 
 
 def test_work_ends_when_it_is_done_and_not_when_other_work_begins(tmp_path: Path) -> None:
@@ -304,7 +304,7 @@ def test_the_reader_on_the_page_is_short_and_reads_a_real_run(tmp_path: Path) ->
 
 def counts(found: Decoded) -> list[str]:
     lines = []
-    for place, edge in enumerate(found.origin["edges"]):
+    for place, edge in enumerate(found.metadata["edges"]):
         events = [row.event for row in found.rows if row.edge == place]
         lines.append(f"{edge} { ({event: events.count(event) for event in range(1, 6)}) }")
     return lines

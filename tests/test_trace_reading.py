@@ -42,7 +42,7 @@ from tests.traced import (
 from workers.recording.trace_writer import Log
 
 CORES = ("source", "layer0", "layer1", "layer2")
-ORIGIN = form.Origin("b", 7, "here", 0, 0, 11, 13, ("a>b", "b>c"))
+ORIGIN = form.TraceMetadata("b", 7, "here", 0, 0, 11, 13, ("a>b", "b>c"))
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_wrong_bytes_anywhere_break_nothing(run: Path, flips: list[tuple[int, in
         path.write_bytes(whole)
 
 
-origins = st.recursive(
+any_metadata = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
 )
@@ -135,16 +135,16 @@ origins = st.recursive(
 
 @settings(max_examples=200, deadline=None)
 @given(data=st.data(), key=st.sampled_from(sorted(described("", []))))
-def test_an_origin_of_another_kind_is_refused_or_harmless(
+def test_metadata_of_another_kind_are_refused_or_harmless(
     run: Path, data: st.DataObject, key: str
 ) -> None:
     path = run / "trace" / "layer1.trace"
     whole = path.read_bytes()
-    origin: Any = {**decoded(path).origin, key: data.draw(origins)}
+    metadata: Any = {**decoded(path).metadata, key: data.draw(any_metadata)}
     if data.draw(st.integers(0, 9)) == 0:
-        origin = data.draw(origins)
+        metadata = data.draw(any_metadata)
     try:
-        path.write_bytes(laid_out(origin, decoded(path).rows, closed=data.draw(st.booleans())))
+        path.write_bytes(laid_out(metadata, decoded(path).rows, closed=data.draw(st.booleans())))
         problem_of(run)
     finally:
         path.write_bytes(whole)
@@ -179,8 +179,8 @@ def test_nothing_is_allocated_for_what_is_only_claimed(
     [
         (lambda data: data[:0], "is no trace"),
         (lambda data: b"x" + data[1:], "is no trace"),
-        (lambda data: data[:8] + b"\2" + data[9:], "format 2"),
-        (lambda data: data[:60] + b"\xc1" + data[61:], "whose it is"),
+        (lambda data: data[:8] + b"\1" + data[9:], "format 1"),
+        (lambda data: data[:60] + b"\xc1" + data[61:], "broken metadata"),
     ],
 )
 def test_what_is_no_trace_is_told_in_a_line(

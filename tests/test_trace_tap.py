@@ -33,7 +33,7 @@ class Pipeline:
 
     def opens(self, core: str, edges: tuple[str, ...], capacity: int = 16) -> None:
         times = (0, 0, SECOND, SECOND)
-        origin = trace_format.Origin(core, os.getpid(), socket.gethostname(), *times, edges)
+        origin = trace_format.TraceMetadata(core, os.getpid(), socket.gethostname(), *times, edges)
         self.logs[core] = Log(self.folder / "trace" / f"{core}.trace", origin, capacity)
 
     def writes(self, core: str, count: int, event: int = SENT, **fields: int) -> None:

@@ -24,7 +24,7 @@ from workers.recording.tracer import open_trace
 OPENING: Final = struct.Struct("<8sIIQQQQQI")
 RECORD: Final = struct.Struct("<QQQQIIHHBBBB")
 SENT, RECEIVED, USED, DROPPED, RESUMED, CLOCK = range(1, 7)
-ACTIVATION, GRADIENT, CREDIT, MARK, TEST = range(1, 6)
+ACTIVATION, GRADIENT, CREDIT, MARKER, TEST = range(1, 6)
 OVERTAKEN, LATE, BEHIND, IGNORED = range(1, 5)
 PARTS: Final = 9
 KINDS: Final = 6
@@ -59,9 +59,9 @@ class Decoded(NamedTuple):
     start: int
     capacity: int
     written: int
-    settled: int
+    counted: int
     closed: int
-    origin: dict[str, Any]
+    metadata: dict[str, Any]
     totals: Totals
     rows: list[Row]
 
@@ -69,32 +69,32 @@ class Decoded(NamedTuple):
 def decoded(path: Path) -> Decoded:
     """What lies in the file at `path`."""
     data = path.read_bytes()
-    magic, form, size, start, capacity, count, settled, closed, length = OPENING.unpack_from(data)
-    assert (magic, form, size) == (b"dnitrace", 1, RECORD.size)
-    origin = msgpack.unpackb(data[60 : 60 + length])
-    shape = (len(origin["edges"]), KINDS, PARTS)
+    magic, form, size, start, capacity, count, counted, closed, length = OPENING.unpack_from(data)
+    assert (magic, form, size) == (b"dnitrace", 2, RECORD.size)
+    metadata = msgpack.unpackb(data[60 : 60 + length])
+    shape = (len(metadata["edges"]), KINDS, PARTS)
     at = (60 + length + 7) // 8 * 8
     totals = np.frombuffer(data, "<i8", int(np.prod(shape)), at).reshape(shape)
     numbers = range(max(0, count - capacity) if capacity else 0, count)
     places = [start + (n % capacity if capacity else n) * RECORD.size for n in numbers]
     rows = [Row(*RECORD.unpack_from(data, place)) for place in places]
-    return Decoded(start, capacity, count, settled, closed, origin, totals, rows)
+    return Decoded(start, capacity, count, counted, closed, metadata, totals, rows)
 
 
 def described(core: str, edges: Iterable[str], **fields: Any) -> dict[str, Any]:
-    """The origin of a file."""
+    """The metadata of a file."""
     plain = {"pid": 1, "host": "elsewhere", "offset_ns": 0, "bound_ns": 0}
     times = {"monotonic_ns": SECOND, "unix_ns": SECOND}
-    return {"core": core, **plain, **times, "edges": list(edges), **fields}
+    return {"stage": core, **plain, **times, "edges": list(edges), **fields}
 
 
 def laid_out(
-    origin: object, rows: Iterable[Iterable[int]], closed: int = 1, start: int = 4096
+    metadata: object, rows: Iterable[Iterable[int]], closed: int = 1, start: int = 4096
 ) -> bytes:
     """A file that grows and holds `rows`."""
-    packed: bytes = msgpack.packb(origin)
+    packed: bytes = msgpack.packb(metadata)
     records = [RECORD.pack(*row) for row in rows]
-    opening = OPENING.pack(b"dnitrace", 1, 48, start, 0, len(records), 0, closed, len(packed))
+    opening = OPENING.pack(b"dnitrace", 2, 48, start, 0, len(records), 0, closed, len(packed))
     return b"".join([(opening + packed).ljust(start, b"\0"), *records])
 
 

@@ -18,7 +18,7 @@ layer_option = click.option(
     "--layer", help="Only what this layer (a number), or the source, has to do with."
 )
 edge_option = click.option("--edge", help="Only this edge, such as layer0>layer1.")
-kind_option = click.option("--kind", help="Only activation, gradient, credit, mark or test.")
+kind_option = click.option("--kind", help="Only activation, gradient, credit, marker or test.")
 
 
 @contextmanager

@@ -41,7 +41,7 @@ class Clock:
 
 def clock(file: TraceFile) -> Clock:
     """The clock of the core that `file` is the trace of."""
-    origin = file.origin
+    origin = file.metadata
     local, offset, bound = [[origin.monotonic_ns]], [[origin.offset_ns]], origin.bound_ns
     for block in file.blocks() if bound else ():
         found = block[block["event"] == form.CLOCK]

@@ -26,7 +26,7 @@ _COLUMNS: Final = {
     form.SENT: ("time", "batch", "kind", "bytes", "version", "cause"),
     form.RECEIVED: ("time", "batch", "kind", "queue"),
     form.USED: ("time", "end", "batch", "kind", "staleness", "version"),
-    form.DROPPED: ("time", "batch", "kind", "why", "version", "cause"),
+    form.DROPPED: ("time", "batch", "kind", "reason", "version", "cause"),
     form.RESUMED: ("time", "end", "batch", "kind", "version"),
 }
 
@@ -67,7 +67,7 @@ class Events:
             chosen = block if keep is None else block[keep(block)]
             _divide(chosen, parts)
         self.horizon = file.horizon
-        self._edges = {name: i for i, name in enumerate(file.origin.edges)}
+        self._edges = {name: i for i, name in enumerate(file.metadata.edges)}
         self._all = {key: _joined(columns) for key, columns in parts.items()}
 
     def of(self, edge: Edge, event: int) -> Columns:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from protocol import RunError
 from protocol import trace_format as form
-from protocol.trace_format import Opening, Origin, Records
+from protocol.trace_format import Records, TraceHeader, TraceMetadata
 
 BLOCK: Final = 1 << 18
 """Records that are in memory at once."""
@@ -28,12 +28,12 @@ class TraceFile:
     """
 
     path: Path
-    origin: Origin
+    metadata: TraceMetadata
     records: int
     closed: bool
     first: int
     totals: npt.NDArray[np.int64]
-    settled: int
+    counted_records: int
     _start: int
     _capacity: int
     problems: list[str] = field(default_factory=list)
@@ -43,12 +43,12 @@ class TraceFile:
         """Look into the trace at `path`. Raises RunError where there is nothing to be read."""
         try:
             with path.open("rb") as file:
-                opening = Opening.unpack(file.read(form.ORIGIN_AT))
+                header = TraceHeader.unpack(file.read(form.METADATA_AT))
                 size = file.seek(0, io.SEEK_END)
-                file.seek(form.ORIGIN_AT)
-                head = file.read(min(opening.start, size) - form.ORIGIN_AT)
-            origin = Origin.unpack(head[: opening.origin])
-            return cls._checked(path, opening, origin, head, size)
+                file.seek(form.METADATA_AT)
+                head = file.read(min(header.start, size) - form.METADATA_AT)
+            metadata = TraceMetadata.unpack(head[: header.metadata])
+            return cls._checked(path, header, metadata, head, size)
         except OSError as error:
             raise RunError(f"{path}: {error.strerror}") from None
         except ValueError as error:
@@ -56,33 +56,33 @@ class TraceFile:
 
     @classmethod
     def _checked(
-        cls, path: Path, opening: Opening, origin: Origin, head: bytes, size: int
+        cls, path: Path, header: TraceHeader, metadata: TraceMetadata, head: bytes, size: int
     ) -> TraceFile:
-        shape = form.totals_shape(origin.edges)
-        at = form.totals_at(opening.origin) - form.ORIGIN_AT
-        if len(head) < at + form.totals_size(origin.edges):
-            raise ValueError("is cut off within its opening")
+        shape = form.totals_shape(metadata.edges)
+        at = form.totals_at(header.metadata) - form.METADATA_AT
+        if len(head) < at + form.totals_size(metadata.edges):
+            raise ValueError("is cut off within its header")
         totals = np.frombuffer(head, "<i8", int(np.prod(shape)), at).reshape(shape)
         problems = []
-        room = max(0, size - opening.start) // form.RECORD.itemsize
-        count, first = opening.records, opening.oldest
-        held = min(count, opening.capacity) if opening.capacity else count
+        room = max(0, size - header.start) // form.RECORD.itemsize
+        count, first = header.records, header.oldest
+        held = min(count, header.capacity) if header.capacity else count
         if held > room:
             problems.append(f"{path}: is cut off: {held - room:,} of {held:,} records are missing")
-            if opening.capacity and count > opening.capacity:
+            if header.capacity and count > header.capacity:
                 raise ValueError("is cut off, and a ring cannot be read then")
             count, first = room, 0
-        closed = bool(opening.closed)
+        closed = bool(header.closed)
         return cls(
             path,
-            origin,
+            metadata,
             count,
             closed,
             first,
             totals,
-            min(opening.settled, count),
-            opening.start,
-            opening.capacity,
+            min(header.counted, count),
+            header.start,
+            header.capacity,
             problems,
         )
 
@@ -120,7 +120,7 @@ class TraceFile:
         if self.closed or not self._capacity:
             return 0
         with self.path.open("rb") as file:
-            now = Opening.unpack(file.read(form.ORIGIN_AT))
+            now = TraceHeader.unpack(file.read(form.METADATA_AT))
         return max(0, now.oldest - number)
 
     @property
@@ -132,7 +132,7 @@ class TraceFile:
         return int(oldest["time"][0]) if oldest is not None and len(oldest) else 0
 
     def _sound(self, block: Records, number: int) -> Records:
-        good = form.sound(block, self.origin.edges)
+        good = form.valid(block, self.metadata.edges)
         if good.all():
             return block
         bad = np.flatnonzero(~good)
@@ -144,7 +144,7 @@ class TraceFile:
 
     def counted(self) -> npt.NDArray[np.int64]:
         """Totals of all records ever written, by edge, kind and part (`protocol.trace_format`)."""
-        edges = self.origin.edges
-        settled = self.settled if self._capacity else 0
-        start = self.totals if settled else np.zeros_like(self.totals)
-        return sum((form.count(block, edges) for block in self.blocks(settled)), start)
+        edges = self.metadata.edges
+        counted_records = self.counted_records if self._capacity else 0
+        start = self.totals if counted_records else np.zeros_like(self.totals)
+        return sum((form.totals_of(block, edges) for block in self.blocks(counted_records)), start)

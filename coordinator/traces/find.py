@@ -147,7 +147,7 @@ def entries(traces: Traces, messages: Messages, places: Numbers) -> Iterator[Ent
             version=version,
             used_version=used_version,
             fate=FATES[fate],
-            why=lost if fate in (WAITING, MISSING) else form.WHY[why],
+            why=lost if fate in (WAITING, MISSING) else form.DROP_REASONS[why],
             cause=causes[cause],
         )
 
@@ -180,7 +180,7 @@ def lost(traces: Traces) -> list[Loss]:
             for fate in (FATES.index("dropped"), UNSENT, WAITING, MISSING):
                 for why in np.unique(messages.why[messages.fate == fate]).tolist():
                     batches = messages.batch[(messages.fate == fate) & (messages.why == why)]
-                    text = form.WHY[why] or reason
+                    text = form.DROP_REASONS[why] or reason
                     ends = int(batches.min()), int(batches.max())
                     kind = form.KINDS[messages.kind]
                     found.append(Loss(str(edge), kind, FATES[fate], text, len(batches), *ends))

@@ -71,7 +71,7 @@ def tap(folder: Path, choice: Choice) -> Iterator[Heard | Missed]:
 
 def _heard(file: TraceFile, begin: int, choice: Choice, start: int) -> Iterator[Heard]:
     """The chosen records of `file` from number `begin` on."""
-    now, edges, core = clock(file), file.origin.edges, file.origin.core
+    now, edges, core = clock(file), file.metadata.edges, file.metadata.stage
     if choice.core not in (None, core):
         return
     touched = np.array([choice.touches(Edge.named(edge)) for edge in edges])
@@ -93,5 +93,5 @@ def _heard(file: TraceFile, begin: int, choice: Choice, start: int) -> Iterator[
                 queue,
                 staleness,
                 version,
-                form.WHY[why],
+                form.DROP_REASONS[why],
             )

@@ -64,7 +64,7 @@ def account(messages: Messages) -> Account:
         sent=int((messages.sent >= 0).sum()),
         bytes=int(messages.bytes.sum(dtype=np.int64)),
         used=fates[FATES.index("used")],
-        dropped={form.WHY[why]: count for why, count in reasons},
+        dropped={form.DROP_REASONS[why]: count for why, count in reasons},
         unsent=fates[UNSENT],
         waiting=fates[WAITING],
         missing=fates[MISSING],
@@ -80,7 +80,7 @@ def _counted(numbers: np.typing.NDArray[np.integer]) -> tuple[list[int], list[in
 def books(traces: Traces) -> list[Account]:
     """The accounts of all edges and kinds, from the totals; those of rings go back to the start."""
     totals = {core: _by_edge(file) for core, file in traces.files.items()}
-    nothing = np.zeros((len(form.KINDS), form.PARTS), np.int64)
+    nothing = np.zeros((len(form.KINDS), form.COUNTERS), np.int64)
     found: list[Account] = []
     for edge in traces.edges:
         sender, receiver = (totals.get(core, {}).get(str(edge), nothing) for core in edge)
@@ -91,13 +91,13 @@ def books(traces: Traces) -> list[Account]:
 
 def _by_edge(file: TraceFile) -> dict[str, Counts]:
     """Kinds and parts of what was counted in `file`, by edge."""
-    return dict(zip(file.origin.edges, file.counted(), strict=True))
+    return dict(zip(file.metadata.edges, file.counted(), strict=True))
 
 
 def _account(edge: Edge, kind: int, said: Counts, heard: Counts) -> Account:
     sent, size, _, _ = said[:DROPPED_AT].tolist()
     _, _, received, used = heard[:DROPPED_AT].tolist()
-    reasons = zip(form.WHY[1:], heard[DROPPED_AT + 1 :].tolist(), strict=True)
+    reasons = zip(form.DROP_REASONS[1:], heard[DROPPED_AT + 1 :].tolist(), strict=True)
     dropped = {why: count for why, count in reasons if count}
     missing = sent - received
     return Account(

@@ -132,7 +132,7 @@ def messages(ends: Ends, edge: Edge, kind: int) -> Messages:
         version=column(0, "u8", *((place, columns["version"]) for place, columns in by_sender)),
         used_version=column(0, "u8", (at.used, used["version"]), (at.dropped, dropped["version"])),
         fate=column(MISSING, "u1", *fates),
-        why=column(0, "u1", (at.dropped, dropped["why"]), (at.unsent, unsent["why"])),
+        why=column(0, "u1", (at.dropped, dropped["reason"]), (at.unsent, unsent["reason"])),
         cause=column(0, "u1", *((place, columns["cause"]) for place, columns in by_sender)),
         edges=ends.edges,
     )

@@ -69,7 +69,7 @@ class Traces:
 
         The lock of a run tells that on the host of its head.
         """
-        hosts = {file.origin.host for file in self.files.values() if not file.closed}
+        hosts = {file.metadata.host for file in self.files.values() if not file.closed}
         if self.summary is not None or not hosts:
             return False
         return under_way(self.folder, unknown=True) or hosts != {socket.gethostname()}
@@ -90,7 +90,9 @@ class Traces:
     @property
     def start(self) -> int:
         """When the first core began, ns of the coordinator's clock."""
-        return min(file.origin.monotonic_ns + file.origin.offset_ns for file in self.files.values())
+        return min(
+            file.metadata.monotonic_ns + file.metadata.offset_ns for file in self.files.values()
+        )
 
     def ends(self, edge: Edge) -> Ends:
         """Both ends of `edge`."""
@@ -100,7 +102,7 @@ class Traces:
             self.events(edge.receiver),
             self.clock(edge.sender),
             self.clock(edge.receiver),
-            sender.origin.edges if sender else (),
+            sender.metadata.edges if sender else (),
         )
 
     def messages(self, edge: Edge) -> Iterator[Messages]:

@@ -13,7 +13,7 @@ from protocol import Activation, Core, Credit, DataMessage, Gradient, Pipeline, 
 from protocol.clock import Estimate
 from protocol.codec.quantization import FULL
 from protocol.recording_format import Call
-from protocol.trace_format import weight
+from protocol.trace_format import array_bytes
 from workers.recording.recorder import Tape, open_tape
 from workers.recording.tracer import Trace, open_trace
 from workers.transport.window import Way
@@ -81,7 +81,7 @@ class Meter:
     def sends(self, to: str, message: DataMessage, wire: str = FULL) -> None:
         """What the core sends is about to go, on a way of the width `wire`."""
         if to in self._ways and isinstance(message, Activation | Gradient):
-            self._ways[to].sends(message.batch, time.monotonic_ns(), weight(message, wire))
+            self._ways[to].sends(message.batch, time.monotonic_ns(), array_bytes(message, wire))
         if self._trace is not None:
             self._trace.sends(to, message, wire)
 

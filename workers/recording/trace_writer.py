@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 
 from protocol import trace_format as form
-from protocol.trace_format import Origin
+from protocol.trace_format import TraceMetadata
 
 CHUNK: Final = 1 << 16
 """Records by which a file grows that keeps all of them."""
@@ -42,7 +42,7 @@ class Log:
     def __init__(
         self,
         path: Path,
-        origin: Origin,
+        origin: TraceMetadata,
         capacity: int,
         no_room: Callable[[OSError], None] = _raise,
     ) -> None:
@@ -50,7 +50,7 @@ class Log:
         self._no_room = no_room
         self._edges = origin.edges
         self._capacity = capacity
-        first, totals, self._start = form.opening(origin, capacity)
+        first, totals, self._start = form.new_file(origin, capacity)
         self._file = path.open("xb+")
         try:
             self._allocate(0, self._start)
@@ -147,7 +147,7 @@ class Log:
             return
         ring = np.frombuffer(self._map, form.RECORD)
         places = np.arange(self._settled, self._count) % self._capacity
-        self._totals += form.count(ring[places], self._edges)
+        self._totals += form.totals_of(ring[places], self._edges)
         self._settled = self._count
         self._numbers[1] = self._settled
 

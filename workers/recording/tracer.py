@@ -19,19 +19,19 @@ from protocol.codec.quantization import FULL
 from protocol.trace_format import (
     ACTIVATION,
     CLOCK,
+    DROP_REASONS,
     DROPPED,
     KINDS,
     RECEIVED,
     RESUMED,
     SENT,
     USED,
-    WHY,
     WORK,
-    Kind,
-    Origin,
-    Why,
-    identity,
-    weight,
+    DropReason,
+    MessageKind,
+    TraceMetadata,
+    array_bytes,
+    kind_and_number,
 )
 from workers.recording.trace_writer import Log
 from workers.transport.warn import complain
@@ -75,8 +75,8 @@ class Trace:
         """`message` is about to be handed over, on a way of the width `wire`."""
         if self._log is not None:
             edge, version, cause = self._out[to], self._core.version, self._cause
-            kind, number = identity(message)
-            size = weight(message, wire)
+            kind, number = kind_and_number(message)
+            size = array_bytes(message, wire)
             if size > _MOST:
                 size = _MOST
             self._log.write(_now(), 0, number, version, size, 0, 0, edge, SENT, kind, 0, cause)
@@ -88,7 +88,7 @@ class Trace:
             self._waiting[edge] = queue = self._waiting[edge] + 1
             if queue > _DEEPEST:
                 queue = _DEEPEST
-            kind, number = identity(message)
+            kind, number = kind_and_number(message)
             self._log.write(_now(), 0, number, 0, 0, 0, queue, edge, RECEIVED, kind, 0, 0)
 
     def ended(self) -> None:
@@ -116,7 +116,7 @@ class Trace:
         if self._log is not None:
             edge = self._into[sender]
             self._waiting[edge] -= 1
-            kind, number = identity(message)
+            kind, number = kind_and_number(message)
             if kind in WORK:
                 self._begin(self._log, USED, edge, kind, number, staleness)
             else:
@@ -133,18 +133,18 @@ class Trace:
             else:
                 self._begin(self._log, RESUMED, edge, ACTIVATION, batch, 0)
 
-    def dropped(self, sender: str, message: DataMessage, why: Why) -> None:
+    def dropped(self, sender: str, message: DataMessage, why: DropReason) -> None:
         if self._log is not None:
             edge = self._into[sender]
             self._waiting[edge] -= 1
-            kind, number = identity(message)
-            version, reason = self._core.version, WHY.index(why)
+            kind, number = kind_and_number(message)
+            version, reason = self._core.version, DROP_REASONS.index(why)
             self._log.write(_now(), 0, number, version, 0, 0, 0, edge, DROPPED, kind, reason, 0)
 
-    def unsent(self, to: str, kind: Kind, batch: int) -> None:
+    def unsent(self, to: str, kind: MessageKind, batch: int) -> None:
         if self._log is not None:
             edge, version, cause = self._out[to], self._core.version, self._cause
-            what, why = KINDS.index(kind), WHY.index("behind")
+            what, why = KINDS.index(kind), DROP_REASONS.index("behind")
             self._log.write(_now(), 0, batch, version, 0, 0, 0, edge, DROPPED, what, why, cause)
 
     def _begin(
@@ -180,9 +180,9 @@ def open_trace(
     return Trace(core, pipeline, Path(folder), clock or Estimate(0, 0, 0))
 
 
-def _origin(core: str, edges: Sequence[Edge], clock: Estimate) -> Origin:
-    return Origin(
-        core=core,
+def _origin(core: str, edges: Sequence[Edge], clock: Estimate) -> TraceMetadata:
+    return TraceMetadata(
+        stage=core,
         pid=os.getpid(),
         host=socket.gethostname(),
         offset_ns=clock.there - clock.here,

@@ -66,7 +66,7 @@ class _Core:
         yield from self._counters()
 
     def _names(self) -> list[str]:
-        origin = self._view.traces.files[self._core].origin
+        origin = self._view.traces.files[self._core].metadata
         label = {"labels": f"pid {origin.pid} on {origin.host}"}
         said = [("process_name", 0, {"name": self._core}), ("process_labels", 0, label)]
         said += [("thread_name", i, {"name": word}) for i, word in enumerate(_TRACKS, 1)]
@@ -127,7 +127,7 @@ class _Core:
             rows = np.flatnonzero(which & (messages.why == why))
             head = self._head("i", 3, did + form.KINDS[messages.kind], '"s":"t"')
             about = _about(messages.kind, str(messages.edge))
-            line = f'{head},{about},"why":{json.dumps(form.WHY[why])}}}}}'
+            line = f'{head},{about},"why":{json.dumps(form.DROP_REASONS[why])}}}}}'
             yield from self._lines(line, messages.used[rows], messages.batch[rows])
 
     def _counters(self) -> Iterator[list[str]]:

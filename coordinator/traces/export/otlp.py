@@ -55,7 +55,7 @@ def write_otlp(traces: Traces, file: TextIO) -> int:
 
 
 def _resource(view: View, core: str) -> dict[str, Any]:
-    origin = view.traces.files[core].origin
+    origin = view.traces.files[core].metadata
     texts = {
         "service.name": core,
         "service.namespace": view.traces.pipeline.name,
@@ -192,6 +192,6 @@ class _Core:
     ) -> str:
         said = attributes(kind, str(ends.messages.edge), batch)
         if why:
-            said += f',{{"key":"dni.why","value":{{"stringValue":"{form.WHY[why]}"}}}}'
+            said += f',{{"key":"dni.why","value":{{"stringValue":"{form.DROP_REASONS[why]}"}}}}'
         head = _SPAN % (self._run, trace, span, above, called, role)
         return head + _TIMES % (time, time, said)

@@ -28,8 +28,8 @@ class Words:
         names = ["update", *(f"{did}{kind}" for did in _DID for kind in form.KINDS[1:])]
         facts = ["batch", "edge", "kind", "why", *FACTS]
         values = [str(edge) for edge in traces.edges]
-        values += [edge for file in traces.files.values() for edge in file.origin.edges]
-        values += [why for why in form.WHY if why]
+        values += [edge for file in traces.files.values() for edge in file.metadata.edges]
+        values += [why for why in form.DROP_REASONS if why]
         self.all = list(dict.fromkeys(names + facts + values))
         self._numbers = {word: i for i, word in enumerate(self.all, 1)}
 

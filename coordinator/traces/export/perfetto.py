@@ -68,7 +68,7 @@ class _Core:
     # -- tracks
 
     def _tracks(self) -> bytes:
-        origin = self._view.traces.files[self._core].origin
+        origin = self._view.traces.files[self._core].metadata
         pid = self._base // _MANY  # real ones can be those of other machines, or be one
         label = data(8, f"pid {origin.pid} on {origin.host}")
         process = data(3, number(1, pid) + data(6, self._core) + label)
@@ -143,7 +143,7 @@ class _Core:
 
     def _instant(self, ends: Ends, rows: Numbers, did: str, met: bool) -> Parts:
         messages, words = ends.messages, self._words
-        sent, why = did == "sent ", form.WHY[messages.why[rows[0]]]
+        sent, why = did == "sent ", form.DROP_REASONS[messages.why[rows[0]]]
         lost = did not in ("", "sent ")
         event = self._event(INSTANT, 3 if lost else 2)
         event += number(10, words[did + form.KINDS[messages.kind]])

@@ -94,7 +94,7 @@ def _columns(
         kind,
         some(messages.batch[part]),
         word(FATES, fate),
-        word(form.WHY, messages.why[part]),
+        word(form.DROP_REASONS, messages.why[part]),
         word(("", *messages.edges), messages.cause[part]),
         some(messages.bytes[part], sent),
         some(messages.queue[part], heard),

@@ -56,7 +56,7 @@ class View:
     def __init__(self, traces: Traces) -> None:
         self.traces = traces
         self.start = traces.start
-        origin = next(iter(traces.files.values())).origin
+        origin = next(iter(traces.files.values())).metadata
         self.unix = origin.unix_ns - origin.monotonic_ns - origin.offset_ns
         self.work = lru_cache(maxsize=None)(self._work)
 

@@ -197,7 +197,7 @@ def _of_kind(
             version=int(messages.version[i]),
             used_version=int(messages.used_version[i]),
             fate=FATES[messages.fate[i]],
-            why=form.WHY[messages.why[i]],
+            why=form.DROP_REASONS[messages.why[i]],
             cause=edges[messages.cause[i]],
         )
 
