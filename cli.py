@@ -288,10 +288,10 @@ def _inline(
     from coordinator.engines.inline import run_inline
     from coordinator.observers.recorder import TRACE
     from workers.assembly.build import build_cores
-    from workers.recording.instrument import metered
+    from workers.recording.instrument import instrument
 
     cores = build_cores(pipeline, data)
-    meters = (metered(core, pipeline, facts, watch.folder / TRACE) for core in cores)
+    meters = (instrument(core, pipeline, facts, watch.folder / TRACE) for core in cores)
     return run_inline(meters, threads, watch)
 
 

@@ -33,7 +33,7 @@ def on(block: int) -> bool:
     return block % 4 in (0, 3)
 
 
-class SwitchedMeter(instrument.Meter):
+class SwitchedMeter(instrument.InstrumentedStage):
     """A meter that has a trace in every other block."""
 
     def __init__(self, core: Core, trace: Trace | None = None, tape: Tape | None = None) -> None:
@@ -72,5 +72,5 @@ class SwitchedMeter(instrument.Meter):
 
 
 if __name__ == "__main__":
-    with patch.object(instrument, "Meter", SwitchedMeter):
+    with patch.object(instrument, "InstrumentedStage", SwitchedMeter):
         sys.exit(process.main())

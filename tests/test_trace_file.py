@@ -41,7 +41,7 @@ from tests.traced import (
     tiny,
 )
 from workers.recording import trace_writer as writer
-from workers.recording.instrument import Meter
+from workers.recording.instrument import InstrumentedStage
 from workers.recording.trace_writer import Log
 
 PAGE = (Path(__file__).parents[1] / "docs" / "traces.md").read_text("utf-8")
@@ -277,7 +277,7 @@ def test_every_word_becomes_the_record_that_the_page_describes(tmp_path: Path) -
 
 def test_work_ends_when_it_is_done_and_not_when_other_work_begins(tmp_path: Path) -> None:
     trace = opened(tmp_path, "ring")
-    meter = Meter(trace._core, trace)
+    meter = InstrumentedStage(trace._core, trace)
     meter.receive(
         "layer0", Activation(1, 1, True, np.zeros((8, 5), np.float32), np.zeros(8, np.int64))
     )

@@ -34,7 +34,7 @@ from protocol.codec import quantization
 from protocol.codec.schema import BY_CLASS, DTYPES, KINDS
 from protocol.dataset_info import Facts
 from protocol.messages import FromAgent, ToAgent
-from workers.process import Config
+from workers.worker import Config
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
 PAGE: Final = (DOCS / "protocol.md").read_text("utf-8")

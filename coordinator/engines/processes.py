@@ -46,7 +46,7 @@ class Processes:
         self._workers: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, config: Mapping[str, object]) -> None:
-        """Start the worker `name`; `config` is that of `workers.process`."""
+        """Start the worker `name`; `config` is a `workers.worker.Config`."""
         with self._log(name).open("wb") as log:
             worker = subprocess.Popen(
                 [sys.executable, *WORKER, name],

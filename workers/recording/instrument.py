@@ -21,7 +21,7 @@ from workers.transport.window import Way
 _MIB = 1 << 20
 
 
-class Meter:
+class InstrumentedStage:
     """Runs a core and takes the time.
 
     Where there is a `trace` it says what becomes of the core's messages; where there is a `tape`,
@@ -30,6 +30,7 @@ class Meter:
 
     def __init__(self, core: Core, trace: Trace | None = None, tape: Tape | None = None) -> None:
         self.core = core
+        self.name = core.name
         self._trace = trace
         self._tape = tape
         self._ways: dict[str, Way] = {}
@@ -132,19 +133,19 @@ class Meter:
         )
 
 
-def metered(
+def instrument(
     core: Core,
     pipeline: Pipeline,
     facts: Mapping[str, object],
     folder: str | Path,
     clock: Estimate | None = None,
-) -> Meter:
+) -> InstrumentedStage:
     """The meter of `core`, which leaves in `folder` what the pipeline wants of its messages.
 
     `facts` are those of the data, as a dict; `clock` is as for `open_trace`.
     """
     trace = open_trace(core, pipeline, folder, clock)
-    return Meter(core, trace, open_tape(core, pipeline, facts, folder))
+    return InstrumentedStage(core, trace, open_tape(core, pipeline, facts, folder))
 
 
 def _memory() -> tuple[float, float]:

@@ -1,0 +1,100 @@
+"""Drives the stages that share a process: chooses the next one, runs it, and routes what it sends.
+
+The worker process, the inline engine, replay and the tests run stages through this one class. It
+touches no socket: messages that leave the group go to an `Outlet`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol, TypeAlias
+
+from protocol import DataMessage, Edge, Evaluated, Send, State
+from workers.recording.instrument import InstrumentedStage
+from workers.transport.edge_formats import Widths
+
+
+class Outlet(Protocol):
+    """Takes the messages that leave a group of stages."""
+
+    def send(self, edge: Edge, message: DataMessage, wire: str) -> None:
+        """Send `message` along `edge`, with its array in the format `wire`."""
+
+    def tell(self, message: Evaluated | State, copy: bool = False) -> None:
+        """Report `message` to the coordinator; with `copy`, its arrays may change afterwards."""
+
+
+Turn: TypeAlias = Callable[[Sequence[InstrumentedStage]], InstrumentedStage | None]
+"""Chooses the stage that runs next, or None if no stage is ready."""
+
+
+def furthest_behind(stages: Sequence[InstrumentedStage]) -> InstrumentedStage | None:
+    """The ready stage with the lowest step; of several, the last one in the order of the group."""
+    ready = [stage for stage in reversed(stages) if stage.core.ready]
+    if len(ready) < 2:
+        return ready[0] if ready else None
+    return min(ready, key=lambda stage: stage.core.step)
+
+
+class StageGroup:
+    """The stages of one worker, in the order of the pipeline.
+
+    `formats` gives the format of arrays on each edge, `outlet` takes what leaves the group and
+    `turn` chooses the next stage. Messages between two stages of the group are delivered at once.
+    """
+
+    def __init__(
+        self,
+        stages: Iterable[InstrumentedStage],
+        formats: Widths,
+        outlet: Outlet,
+        turn: Turn = furthest_behind,
+    ) -> None:
+        self._stages = tuple(stages)
+        self._by_name = {stage.name: stage for stage in self._stages}
+        self._formats = formats
+        self._outlet = outlet
+        self._turn = turn
+        self.current: InstrumentedStage | None = None  # the stage that runs or ran last
+
+    def __iter__(self) -> Iterator[InstrumentedStage]:
+        return iter(self._stages)
+
+    def __getitem__(self, name: str) -> InstrumentedStage:
+        return self._by_name[name]
+
+    @property
+    def finished(self) -> bool:
+        """Whether every stage has done and sent everything."""
+        return all(stage.core.finished for stage in self._stages)
+
+    def next(self) -> InstrumentedStage | None:
+        """The stage that runs next, or None if no stage is ready."""
+        return self._turn(self._stages)
+
+    def deliver(self, edge: Edge, message: DataMessage) -> None:
+        """Give `message`, which came along `edge`, to the stage at its end."""
+        self._by_name[edge.receiver].receive(edge.sender, message)
+
+    def run(self, stage: InstrumentedStage) -> None:
+        """Let `stage` do one unit of work, and route what it sends."""
+        self.current = stage
+        self._route(stage, stage.work())
+
+    def resend_credits(self, stage: InstrumentedStage) -> None:
+        """Send the newest credits of `stage` again, to make up for lost ones."""
+        self._route(stage, stage.beat())
+
+    def _route(self, stage: InstrumentedStage, sends: Iterable[Send]) -> None:
+        sender, here = stage.name, self._by_name
+        for to, message in sends:
+            if isinstance(message, Evaluated | State):
+                self._outlet.tell(message, copy=True)  # the weights go on changing
+                continue
+            edge = Edge(sender, to)
+            wire = self._formats.width(edge, message)
+            stage.sends(to, message, wire)
+            if to in here:
+                here[to].receive(sender, message)
+            else:
+                self._outlet.send(edge, message, wire)

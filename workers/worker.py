@@ -1,0 +1,350 @@
+"""A worker's dialogue with the coordinator: enlist, build its stages, train, hand in their state.
+
+The dialogue needs no process and no socket: `WorkerChannel` is all it knows of the transport. In a
+process of its own (`workers.process`) the channel is a set of sockets; the inline engine runs all
+workers of a pipeline in one process, one turn after the other.
+
+    worker -> Hello           the addresses of its inboxes
+    Start  -> worker          the pipeline, its receivers' addresses, what is known of the data
+    worker -> DatasetReady    only the source, and only if Start has no description of the data
+    worker -> Ready
+    Go     -> source          the layers do not wait for it
+    worker -> Report ...      twice a second
+    worker -> State, Report   when all is done, or after Stop
+    Leave  -> worker
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import traceback
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Final, Protocol, TypeAlias, TypeVar, cast
+
+from protocol import (
+    VERSION,
+    Activation,
+    Core,
+    Credit,
+    Described,
+    Edge,
+    Failed,
+    Go,
+    Gradient,
+    Hello,
+    Leave,
+    Mark,
+    Message,
+    NonFiniteError,
+    Pipeline,
+    Pong,
+    Ready,
+    Start,
+    Stop,
+    ToWorker,
+    UserError,
+    build,
+)
+from protocol.clock import Estimate
+from protocol.dataset_info import Facts
+from protocol.messages import Cause
+from protocol.pipeline import SOURCE
+from workers.assembly.build import build_layer, facts_of
+from workers.data import Dataset, load
+from workers.recording.clock import FIRST, Clock
+from workers.recording.instrument import InstrumentedStage, instrument
+from workers.stages.driver import Outlet, StageGroup
+from workers.stages.source import Source
+from workers.transport.edge_formats import Widths
+from workers.transport.warn import complain
+from workers.transport.window import Way
+
+REPORT_SECONDS: Final = 0.5
+SILENT_SECONDS: Final = 1.0
+"""The longest time without a message to the coordinator before training begins."""
+LOOK_SECONDS: Final = 0.01
+"""The time between checks whether the data have been read."""
+LONGEST_TEXT: Final = 20_000
+
+FromCoordinator = TypeVar("FromCoordinator", bound=ToWorker)
+Result = TypeVar("Result")
+Steps: TypeAlias = Generator[bool, None, Result]
+"""A part of the dialogue, which yields as `Worker.live` does and returns a result."""
+Load: TypeAlias = Callable[[Pipeline], Dataset]
+
+
+class WorkerChannel(Outlet, Protocol):
+    """What a worker needs of its transport; no method but `poll` blocks."""
+
+    @property
+    def long_ways(self) -> Iterator[Edge]:
+        """The edges out of this worker that lead to other hosts."""
+
+    def bind(self, edge: Edge, endpoint: str) -> str:
+        """Open the inbox at the end of `edge`; returns the address at which it is reached."""
+
+    def connect(self, edge: Edge, endpoint: str, window: int) -> None:
+        """Open the outlet of `edge`, on which `window` batches may be in flight."""
+
+    def tell(self, message: Message, copy: bool = False) -> None:
+        """Report `message` to the coordinator; with `copy`, its arrays may change afterwards."""
+
+    def poll(self, seconds: float) -> Iterator[tuple[Edge | None, Message]]:
+        """The messages that have come, after waiting for at most `seconds` for the first.
+
+        The edge of a message from the coordinator is None. Raises EOFError if the coordinator is
+        gone.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What a worker is started with; in a process of its own, a line of JSON on standard input.
+
+    `control` is the address of the coordinator. `inboxes` maps the name of each edge into this
+    worker to the address where its inbox is bound. `nice` is the process's niceness, `trace` the
+    folder for recordings and `clock` the name of the coordinator's clock. `keys` are the fields of
+    `sockets.Keys`; None on one host, where nothing is encrypted.
+    """
+
+    name: str
+    control: str = ""
+    inboxes: dict[str, str] = field(default_factory=dict)
+    nice: int = 0
+    trace: str = ""
+    clock: str = ""
+    keys: list[object] | None = None
+
+
+class _Leave(Exception):  # noqa: N818  not an error
+    """The coordinator has ended this worker."""
+
+
+def load_data(pipeline: Pipeline) -> Dataset:
+    """Read the pipeline's data; this may download them first. Raises UserError."""
+    return load(pipeline.data.name, pipeline.data.path)
+
+
+class Worker:
+    """One worker and the stages that live in it.
+
+    `load` reads the data for the source. `on_built` is called when the stages are built, before
+    training. `failed` is set when the worker has reported that it cannot go on.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        channel: WorkerChannel,
+        load: Load = load_data,
+        on_built: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.failed = False
+        self._config = config
+        self._channel = channel
+        self._load = load
+        self._on_built = on_built
+        self._clock = Clock(config.name, config.clock)
+        self._stages: list[InstrumentedStage] = []
+        self._group: StageGroup | None = None
+        self._stopped = False
+
+    def live(self) -> Iterator[bool]:
+        """The whole dialogue, until the coordinator ends it or the worker fails.
+
+        Yields before every poll of the channel, so that workers of one process can take turns; the
+        value says whether a stage is ready. Failures are reported to the coordinator. Raises
+        EOFError if the coordinator is gone.
+        """
+        try:
+            yield from self._dialogue()
+        except _Leave:
+            return
+        except EOFError:
+            raise
+        except NonFiniteError as error:
+            self._fail("nonfinite", str(error))
+        except UserError as error:
+            self._fail("user", str(error))
+        except Exception as error:
+            complain(f"{type(error).__name__}: {error}")  # the channel itself may be broken
+            self._fail("error", traceback.format_exc())
+        finally:
+            for stage in self._stages:
+                stage.close()
+
+    def _fail(self, cause: Cause, text: str) -> None:
+        """Report the failure, with the end of a long text: a traceback ends with its cause."""
+        current = self._group.current if self._group else None
+        name, step = (current.name, current.core.step) if current else (self._config.name, 0)
+        short = text[-LONGEST_TEXT:].encode("utf-8", "replace").decode()
+        self.failed = True
+        self._channel.tell(Failed(name, step, cause, short))
+
+    def _dialogue(self) -> Iterator[bool]:
+        start = yield from self._enlist()
+        pipeline = build(Pipeline, start.pipeline)
+        for edge, endpoint in start.doors.items():
+            self._channel.connect(Edge.named(edge), str(endpoint), pipeline.window)
+        clock = yield from self._compare_clocks()
+        stages = yield from self._build(start, pipeline)
+        self._instrument(stages, start, pipeline, clock)
+        group = self._group = StageGroup(self._stages, Widths(pipeline), self._channel)
+        self._on_built()
+        self._channel.tell(Ready(self._config.name))
+        if self._config.name == SOURCE:
+            yield from self._wait(Go)  # a layer does not: a batch may come before its Go
+        yield from self._train(group)
+        self._hand_in(group)
+        yield from self._wait(Leave)
+
+    # -- before training
+
+    def _enlist(self) -> Steps[Start]:
+        """Bind the inboxes and report their addresses; returns the coordinator's answer."""
+        inboxes = self._config.inboxes.items()
+        doors = {edge: self._channel.bind(Edge.named(edge), where) for edge, where in inboxes}
+        hello = Hello(self._config.name, os.getpid(), VERSION, cast(dict[str, object], doors))
+        self._channel.tell(hello)
+        return (yield from self._wait(Start))
+
+    def _compare_clocks(self) -> Steps[Estimate]:
+        """The difference between this host's clock and the coordinator's: the best of a few."""
+        now = time.monotonic_ns()
+        if self._clock.shared:
+            return Estimate(now, now, 0)
+        found: list[Estimate] = []
+        while len(found) < FIRST:
+            self._ping()
+            pong = yield from self._wait(Pong)
+            answer = self._clock.answered(pong, time.monotonic_ns())
+            found += [answer] if answer else []
+        return min(found, key=lambda answer: answer.bound)
+
+    def _build(self, start: Start, pipeline: Pipeline) -> Steps[list[Core]]:
+        """The stages of this worker. Raises UserError where pipeline and data do not fit."""
+        name = self._config.name
+        if name != SOURCE:
+            facts = build(Facts, start.facts)
+            numbers = [pipeline.cores.index(core) - 1 for core in pipeline.processes[name]]
+            return [build_layer(pipeline, facts, number) for number in numbers]
+        if start.facts:  # the coordinator has read the data, so they are on this host
+            return [Source(pipeline, self._load(pipeline))]
+        data = yield from self._load_slowly(pipeline)
+        self._channel.tell(Described(SOURCE, facts_of(data).as_dict()))
+        return [Source(pipeline, data)]
+
+    def _load_slowly(self, pipeline: Pipeline) -> Steps[Dataset]:
+        """The data. A download may take long; the coordinator's messages are read meanwhile."""
+        loaded: Future[Dataset] = Future()
+
+        def load() -> None:
+            try:
+                loaded.set_result(self._load(pipeline))
+            except BaseException as error:  # `loaded.result` raises it in the main thread
+                loaded.set_exception(error)
+
+        threading.Thread(target=load, daemon=True).start()
+        due = 0.0
+        while not loaded.done():
+            yield False
+            for edge, message in self._channel.poll(LOOK_SECONDS):
+                _leave_if_ended(edge, message)
+            if time.monotonic() >= due:
+                due = time.monotonic() + SILENT_SECONDS
+                self._keep_alive()
+        return loaded.result()
+
+    def _instrument(
+        self, stages: Iterable[Core], start: Start, pipeline: Pipeline, clock: Estimate
+    ) -> None:
+        """Wrap the stages with what measures and records them."""
+        for stage in stages:
+            wrapped = instrument(stage, pipeline, start.facts, self._config.trace, clock)
+            for edge in self._channel.long_ways:
+                if edge.sender == stage.name:
+                    wrapped.far(edge.receiver, Way(pipeline.window, pipeline.most_window))
+            self._stages.append(wrapped)
+
+    def _wait(self, kind: type[FromCoordinator]) -> Steps[FromCoordinator]:
+        """The next message of this `kind` from the coordinator."""
+        while True:
+            yield False
+            for edge, message in self._channel.poll(SILENT_SECONDS):
+                if edge is None and isinstance(message, kind):
+                    return message
+                _leave_if_ended(edge, message)
+            if kind is not Pong:
+                self._keep_alive()
+
+    def _keep_alive(self) -> None:
+        """Send something between hosts: a broken connection is noticed only by what is sent."""
+        if self._config.keys:
+            self._ping()
+
+    def _ping(self) -> None:
+        self._channel.tell(self._clock.ask(time.monotonic_ns()))
+
+    # -- training
+
+    def _train(self, group: StageGroup) -> Iterator[bool]:
+        """Run the stages until all have finished or the coordinator stops the run."""
+        due = time.monotonic() + REPORT_SECONDS
+        while not (self._stopped or group.finished):
+            stage = group.next()
+            yield stage is not None
+            self._receive(group, 0.0 if stage else max(0.0, due - time.monotonic()))
+            if stage := stage or group.next():
+                group.run(stage)
+            if time.monotonic() >= due:
+                due = time.monotonic() + REPORT_SECONDS
+                self._report(group)
+
+    def _receive(self, group: StageGroup, seconds: float) -> None:
+        """Deliver what comes within `seconds`."""
+        for edge, message in self._channel.poll(seconds):
+            match message:
+                case Activation() | Gradient() | Credit() | Mark() if edge is not None:
+                    group.deliver(edge, message)
+                case Stop() if edge is None:
+                    self._stopped = True
+                    return
+                case Leave() if edge is None:
+                    raise _Leave
+                case Pong() if edge is None:
+                    self._note_time(message)
+                case _:
+                    pass
+
+    def _report(self, group: StageGroup) -> None:
+        for stage in group:
+            self._channel.tell(stage.report())
+            group.resend_credits(stage)
+        if not self._clock.shared:
+            self._ping()
+
+    def _note_time(self, pong: Pong) -> None:
+        now = time.monotonic_ns()
+        answer = self._clock.answered(pong, now)
+        if answer and (best := self._clock.kept(answer, now)):
+            for stage in self._stages:
+                stage.compared(best)
+
+    def _hand_in(self, group: StageGroup) -> None:
+        """Report the final state of every stage."""
+        for stage in group:
+            state = stage.state()
+            stage.close()
+            if state is not None:
+                self._channel.tell(state)
+            self._channel.tell(stage.report(finished=True))
+
+
+def _leave_if_ended(edge: Edge | None, message: Message) -> None:
+    """Raise _Leave where the coordinator ends a worker that does not train yet."""
+    if edge is None and isinstance(message, Leave | Stop):
+        raise _Leave
