@@ -27,15 +27,15 @@ from coordinator.commands.trace_export import replay_command
 from coordinator.console.json_output import print_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from coordinator.cluster.gather import Policy, Question
     from coordinator.cluster.launchers.launcher import Launcher
     from coordinator.cluster.listen import Door
     from coordinator.lifecycle.events import RunEnd
     from coordinator.lifecycle.train import Drive, Result
-    from coordinator.observers.observer import Display, Watch
-    from coordinator.run_folder import RunFolder
+    from coordinator.observers.observer import Observer, Observers
+    from coordinator.run_folder.create import RunFolder
     from protocol import Pipeline
     from workers.data import Dataset
     from workers.nn import Judgement
@@ -53,14 +53,14 @@ def run(
     tell: Callable[[str], None] = lambda _: None,
     run_dir: str | Path | None = None,
     force: bool = False,
-    display: Display | None = None,
+    observers: Sequence[Observer] = (),
 ) -> Result:
     """Train `pipeline` and leave a run folder, as `dni run` does.
 
     `engine` is "local", a process a layer, "inline", all in this process, or the name of one that
     is installed, such as "ssh" with the `wish` {"hosts": "a,b"}; `tell` gets lines about the data
     and about machines.
-    Without a `display` nothing is printed. Raises UserError for what the user can mend; a run that
+    Without `observers` nothing is printed. Raises UserError for what the user can mend; a run that
     fails on its way is a Result whose `end` says so.
     """
     from coordinator.cluster.gather import LaunchedHosts
@@ -69,7 +69,6 @@ def run(
     from coordinator.engines.blas import threads
     from coordinator.engines.local import local
     from coordinator.lifecycle.train import train
-    from coordinator.observers.terminal import NoDisplay
     from protocol import SpecError, located
 
     wish = wish or {}
@@ -78,7 +77,7 @@ def run(
         door = Door(wish[BIND]).check() if BIND in wish else None
         policy = partial(LaunchedHosts, launcher, start_timeout(wish, launcher), tell)
         plan = _plan(pipeline, run_dir, force, tell)
-        return _elsewhere(plan, engine, launcher, door, tell, display, policy)
+        return _elsewhere(plan, engine, launcher, door, tell, observers, policy)
     if located(pipeline).data_away:
         raise SpecError(
             f"data.at: {pipeline.data.at!r} is another machine, and none joins with engine {engine}"
@@ -93,7 +92,7 @@ def run(
     else:
         drive = local(pipeline, facts, count, costs)
     del data, plan  # the source has its own
-    return train(pipeline, folder, engine, count, drive, display or NoDisplay())
+    return train(pipeline, folder, engine, count, drive, observers)
 
 
 def up(
@@ -109,7 +108,7 @@ def up(
     insecure: bool = False,
     run_dir: str | Path | None = None,
     force: bool = False,
-    display: Display | None = None,
+    observers: Sequence[Observer] = (),
 ) -> Result:
     """Train `pipeline` on the machines that join at `bind`, as `dni up` does.
 
@@ -134,7 +133,7 @@ def up(
     fixed = bool(pipeline.workers)
     policy = partial(PastedHosts, tell, share=share, fixed=fixed, seconds=wait, question=question)
     plan = _plan(pipeline, run_dir, force, tell, count)
-    return _elsewhere(plan, "several", Pasted(tell), door, tell, display, policy)
+    return _elsewhere(plan, "several", Pasted(tell), door, tell, observers, policy)
 
 
 def check(pipeline: Pipeline, tell: Callable[[str], None] = lambda _: None) -> list[LayerPlan]:
@@ -164,7 +163,7 @@ def evaluate(
     from threadpoolctl import threadpool_limits
 
     from coordinator.engines import blas
-    from coordinator.observers.recorder import read_run
+    from coordinator.run_folder.read import read_run
     from protocol import SpecError
     from workers.tools.evaluate import evaluate as judge
 
@@ -181,10 +180,11 @@ def evaluate(
 
 def replay(run_dir: str | Path, layer: int) -> Replayed:
     """A layer that is told its recorded messages again, as `dni trace replay`. Raises UserError."""
-    from coordinator.observers.recorder import TRACE, pipeline_of
+    from coordinator.run_folder.layout import TRACE
+    from coordinator.run_folder.read import read_run_pipeline
     from workers.tools.replay import replay as again
 
-    return again(pipeline_of(Path(run_dir)), Path(run_dir) / TRACE, layer)
+    return again(read_run_pipeline(Path(run_dir)), Path(run_dir) / TRACE, layer)
 
 
 def _load(pipeline: Pipeline, tests_only: bool = False) -> Dataset:
@@ -238,7 +238,7 @@ def _plan(
     Raises UserError where they do not fit.
     """
     from coordinator.cluster.placement import divided
-    from coordinator.run_folder import RunFolder
+    from coordinator.run_folder.create import RunFolder
     from protocol import located
     from workers.assembly.build import facts_of, spelled
     from workers.tools.check import check as plan
@@ -263,19 +263,18 @@ def _elsewhere(
     launcher: Launcher,
     door: Door | None,
     tell: Callable[[str], None],
-    display: Display | None,
+    observers: Sequence[Observer],
     policy: Callable[[], Policy],
 ) -> Result:
     from coordinator.cluster.run import elsewhere
     from coordinator.lifecycle.train import train
-    from coordinator.observers.terminal import NoDisplay
 
     pipeline, folder, costs = plan.pipeline, plan.folder, plan.costs
     facts = plan.known[1] if plan.known else None
     del plan  # the source has its own data
     drive = elsewhere(pipeline, launcher, door, facts, costs, tell, policy)
     threads = pipeline.train.threads
-    return train(pipeline, folder, name, threads, drive, display or NoDisplay())
+    return train(pipeline, folder, name, threads, drive, observers)
 
 
 def _inline(
@@ -283,16 +282,16 @@ def _inline(
     data: Dataset,
     facts: Mapping[str, object],
     threads: int,
-    watch: Watch,
+    observers: Observers,
 ) -> RunEnd:
     from coordinator.engines.inline import run_inline
-    from coordinator.observers.recorder import TRACE
+    from coordinator.run_folder.layout import TRACE
     from workers.assembly.build import build_cores
     from workers.recording.instrument import instrument
 
     cores = build_cores(pipeline, data)
-    meters = (instrument(core, pipeline, facts, watch.folder / TRACE) for core in cores)
-    return run_inline(meters, threads, watch)
+    meters = (instrument(core, pipeline, facts, observers.folder / TRACE) for core in cores)
+    return run_inline(meters, threads, observers)
 
 
 # -- on the command line
@@ -340,7 +339,8 @@ def run_command(
     --deterministic makes them equal, bit for bit, and slower.
     """
     from coordinator.commands.tables import end_of_run
-    from coordinator.observers.terminal import Terminal, choose
+    from coordinator.console.terminal import Terminal
+    from coordinator.observers.terminal import choose_display
 
     console = Terminal(stderr=as_json)
     read = _read(pipeline, options.with_options(overrides, deterministic, trace))
@@ -349,10 +349,10 @@ def run_command(
             read,
             engine=engine,
             wish=wish,
-            tell=console.tell,
+            tell=console.try_print,
             run_dir=run_dir,
             force=force,
-            display=choose(console),
+            observers=[choose_display(console)],
         )
     ctx.exit(end_of_run(console, result, as_json))
 
@@ -381,7 +381,8 @@ def compare_command(
     """
     from coordinator.compare.report import end_of_comparison
     from coordinator.compare.runner import compare
-    from coordinator.observers.terminal import NoDisplay, Terminal, choose
+    from coordinator.console.terminal import Terminal
+    from coordinator.observers.terminal import choose_display
     from protocol import SpecError, located
 
     overrides = options.with_options(overrides, deterministic)
@@ -392,13 +393,13 @@ def compare_command(
     console = Terminal(stderr=as_json)
     read = None if wish.table1 else located(_read(pipeline, overrides))
     cells, out = wish.cells(read, engine)
-    display = choose(console) if console.interactive else NoDisplay()
-    tell = _once(console.tell)
+    observers = [choose_display(console)] if console.interactive else []
+    tell = _once(console.try_print)
     if read:
         _describe(read, None, tell)
     with options.about(pipeline, overrides):
-        train = partial(run, force=True, display=display, tell=tell)
-        result = compare(cells, out, train, console.tell, wish.goal)
+        train = partial(run, force=True, observers=observers, tell=tell)
+        result = compare(cells, out, train, console.try_print, wish.goal)
     ctx.exit(end_of_comparison(console, result, out, as_json))
 
 
@@ -427,8 +428,8 @@ def check_command(
 
     from coordinator.cluster.placement import divided
     from coordinator.commands.tables import plan_table
+    from coordinator.console.terminal import Terminal
     from coordinator.engines.blas import threads
-    from coordinator.observers.terminal import Terminal
     from protocol import located
 
     read = _read(pipeline, overrides)
@@ -443,7 +444,7 @@ def check_command(
     else:
         console = Terminal()
         for line in lines:
-            console.say(line)
+            console.print_text(line)
         console.show(plan_table(read, [asdict(plan) for plan in plans]))
 
 
@@ -460,9 +461,9 @@ def evaluate_command(run: Path, overrides: tuple[str, ...], as_json: bool) -> No
     set is needed.
     """
     from coordinator.commands.tables import judgement_line
-    from coordinator.observers.terminal import Terminal
+    from coordinator.console.terminal import Terminal
 
-    tell = Terminal(stderr=True).tell
+    tell = Terminal(stderr=True).try_print
     loss, _, errors, judged, absolute = evaluate(run, overrides, tell)
     found = {"test_error": 100 * errors / judged, "test_loss": loss / judged, "errors": errors}
     found |= {"judged": judged, "absolute_error": absolute}
@@ -484,7 +485,7 @@ def data_list(as_json: bool) -> None:
     from dataclasses import asdict
 
     from coordinator.commands.tables import data_list as shown
-    from coordinator.observers.terminal import Terminal
+    from coordinator.console.terminal import Terminal
     from workers.data import catalogue
 
     entries = [asdict(entry) for entry in catalogue()]
@@ -499,13 +500,13 @@ def data_list(as_json: bool) -> None:
 def data_get(name: str) -> None:
     """Download the data set NAME where it is not here yet, verify it, and say where it is."""
     from coordinator.commands.tables import DownloadBar
-    from coordinator.observers.terminal import Terminal
+    from coordinator.console.terminal import Terminal
     from workers.data import get
 
     place = get(name, DownloadBar(Terminal(stderr=True), name))
     console = Terminal()
     if place is None or console.interactive:
-        console.say(str(place or f"{name} is generated; there is nothing to get"))
+        console.print_text(str(place or f"{name} is generated; there is nothing to get"))
     else:
         click.echo(os.fsencode(place))  # a script wants the very path
 

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from rich.console import Console, RenderableType
 
-from coordinator.observers.terminal import ENDLESS
+from coordinator.console.terminal import ENDLESS
 from tests.conftest import COMMAND
 
 WIDTHS: Final = (60, 80, 100, 120)

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from cli import run
-from coordinator.observers import recorder
+from coordinator.observers.observer import Observer
 from protocol import State, read_pipeline
 from protocol.pipeline import RULES
 from tests.conftest import TINY
@@ -36,18 +36,15 @@ def steps(folder: Path) -> dict[str, int]:
 @pytest.mark.parametrize("engine", ["inline", "local"])
 @pytest.mark.parametrize("rule", RULES)
 def test_in_lockstep_each_is_what_a_run_of_so_many_steps_leaves(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: str, engine: str
+    tmp_path: Path, rule: str, engine: str
 ) -> None:
     kept: dict[tuple[str, int], dict[str, np.ndarray]] = {}
-    write = recorder.Recorder.add
 
-    def add(recorder: recorder.Recorder, message: object) -> None:
-        if isinstance(message, State):
-            arrays = map(np.copy, message.arrays)
-            kept[message.name, message.step] = dict(zip(message.names, arrays, strict=True))
-        write(recorder, message)  # type: ignore[arg-type]
+    class Collector(Observer):
+        def on_weights(self, state: State) -> None:
+            arrays = map(np.copy, state.arrays)
+            kept[state.name, state.step] = dict(zip(state.names, arrays, strict=True))
 
-    monkeypatch.setattr(recorder.Recorder, "add", add)
     (tmp_path / "tiny.toml").write_text(TINY, "utf-8")
 
     def trained(count: int) -> None:
@@ -55,7 +52,10 @@ def test_in_lockstep_each_is_what_a_run_of_so_many_steps_leaves(
         words += [f"train.checkpoint_every={EVERY}", f"train.steps={count}", "train.threads=1"]
         pipeline = read_pipeline(tmp_path / "tiny.toml", words)
         assert (
-            run(pipeline, engine=engine, run_dir=tmp_path / str(count)).end.outcome == "completed"
+            run(
+                pipeline, engine=engine, run_dir=tmp_path / str(count), observers=[Collector()]
+            ).end.outcome
+            == "completed"
         )
 
     trained(STEPS)

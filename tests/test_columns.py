@@ -17,7 +17,7 @@ from coordinator.commands.tables import data_list, plan_table
 from coordinator.compare.report import comparison_table
 from coordinator.compare.results import grouped
 from coordinator.console.columns import Column, Phrases, Table
-from coordinator.observers.run_stats import Tally
+from coordinator.observers.run_stats import RunStats
 from coordinator.observers.terminal import layer_table
 from coordinator.traces.causality import Chapter
 from coordinator.traces.difference import Difference
@@ -65,8 +65,8 @@ def edge_stats(edge: Edge) -> EdgeStats:
     return EdgeStats(edge, (account,), 8.3, 10_000_000, spread, spread, spread, spread, 123_456)
 
 
-def tally() -> Tally:
-    made = Tally(PIPELINE)
+def stats() -> RunStats:
+    made = RunStats(PIPELINE)
     for name in PIPELINE.cores:
         made.add(
             Report(
@@ -103,7 +103,7 @@ def machines() -> dict[str, Any]:
             "window": 4096,
             "staleness_p50": 1234,
             "staleness_max": 4096,
-            "ways": {"layer11": way},
+            "links": {"layer11": way},
         }
         for core in PIPELINE.cores
     ]
@@ -150,8 +150,8 @@ SHOWN: dict[str, RenderableType] = {
     "status": status_table(machines()),
     "status, layers": layers_table(machines()),
     "status, ways": ways_table(machines()),
-    "run": layer_table(tally()),
-    "run, live": layer_table(tally(), 9),
+    "run": layer_table(stats()),
+    "run, live": layer_table(stats(), 9),
     "compare": comparison_table(GROUPS, {"toy": 2.5}),
 }
 NUMBERS = {
@@ -165,7 +165,7 @@ NUMBERS = {
     "status, layers": ["10,000,000", "1,200,000", "1234 (max 4096)"],
     "status, ways": ["1,234.6 ms", "12,345.6"],
     "run": ["10,000,000", "1,200,075", "96%", "1234 (max 4096)"],
-    "run, live": ["10,000,000", "1,200,075", "96%", "4 more workers; the end shows all"],
+    "run, live": ["10,000,000", "1,200,075", "96%", "4 more; the table at the end has all"],
     "compare": ["1.75 ± 0.78 %", "never", "12.34 %"],
 }
 

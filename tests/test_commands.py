@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 
 import cli
 from coordinator.commands import options
-from coordinator.run_folder import RunFolder
+from coordinator.run_folder.create import RunFolder
 from protocol import read_pipeline
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def test_runs_started_at_the_same_moment_get_different_folders(
     dni: Dni, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(dni.home)
-    assert len({RunFolder("tiny", None, False).open() for _ in range(20)}) == 20
+    assert len({RunFolder("tiny", None, False).create() for _ in range(20)}) == 20
 
 
 # -- dni check, dni evaluate, dni data

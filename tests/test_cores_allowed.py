@@ -202,13 +202,13 @@ def test_the_users_threads_are_respected_and_odd_words_are_not(
 @pytest.mark.parametrize(
     ("threads", "variable", "limit", "line"),
     [
-        (0, "", None, "4 BLAS threads a worker"),
-        (0, "2", None, "2 BLAS threads a worker (OMP_NUM_THREADS)"),
-        (0, "1", 1.0, "1 BLAS thread a worker (OMP_NUM_THREADS)"),
-        (0, "", 1.0, "1 BLAS thread a worker (CPU quota 1.0)"),
-        (0, "", 2.5, "1 BLAS thread a worker (CPU quota 2.5)"),
-        (0, "", 7.5, "4 BLAS threads a worker"),
-        (3, "2", 1.0, "3 BLAS threads a worker (train.threads)"),
+        (0, "", None, "4 BLAS threads per worker"),
+        (0, "2", None, "2 BLAS threads per worker (OMP_NUM_THREADS)"),
+        (0, "1", 1.0, "1 BLAS thread per worker (OMP_NUM_THREADS)"),
+        (0, "", 1.0, "1 BLAS thread per worker (CPU quota 1.0)"),
+        (0, "", 2.5, "1 BLAS thread per worker (CPU quota 2.5)"),
+        (0, "", 7.5, "4 BLAS threads per worker"),
+        (3, "2", 1.0, "3 BLAS threads per worker (train.threads)"),
     ],
 )
 def test_it_is_said_where_the_threads_come_from(
@@ -223,12 +223,12 @@ def test_it_is_said_where_the_threads_come_from(
 @pytest.mark.parametrize(
     ("affinity", "python", "limit", "line"),
     [
-        (4, "", None, "2 BLAS threads a worker (affinity)"),
-        (8, "6", None, "3 BLAS threads a worker (PYTHON_CPU_COUNT)"),
-        (6, "4", 5.0, "2 BLAS threads a worker (PYTHON_CPU_COUNT)"),
-        (6, "7", 3.5, "2 BLAS threads a worker (CPU quota 3.5)"),
-        (2, "0", 3.5, "1 BLAS thread a worker (affinity)"),
-        (8, "20", None, "4 BLAS threads a worker"),
+        (4, "", None, "2 BLAS threads per worker (affinity)"),
+        (8, "6", None, "3 BLAS threads per worker (PYTHON_CPU_COUNT)"),
+        (6, "4", 5.0, "2 BLAS threads per worker (PYTHON_CPU_COUNT)"),
+        (6, "7", 3.5, "2 BLAS threads per worker (CPU quota 3.5)"),
+        (2, "0", 3.5, "1 BLAS thread per worker (affinity)"),
+        (8, "20", None, "4 BLAS threads per worker"),
     ],
 )
 def test_the_least_of_the_limits_is_named(

@@ -22,9 +22,9 @@ from coordinator.cluster.head import Head
 from coordinator.cluster.placement import Offer, place
 from coordinator.cluster.registry import Registry
 from coordinator.cluster.run import Pasted
+from coordinator.interrupts import InterruptCounter
 from coordinator.lifecycle.events import RunEffect, RunEnd, RunEvent, SendTo, SetDeadline
 from coordinator.lifecycle.run import ENLIST_SECONDS, RunStateMachine
-from coordinator.observers.observer import Interrupts
 from protocol import (
     VERSION,
     Data,
@@ -217,18 +217,18 @@ def test_who_has_the_data_is_waited_for_where_more_can_come_and_missed_where_non
         there(registry, 1, "eve")
         launched = LaunchedHosts(Pasted(lines.append), None, lines.append)
         with pytest.raises(RunError, match=r"which is none of host1 \(eve\)"):
-            gather(head, 1, "ada", Interrupts(), launched)
+            gather(head, 1, "ada", InterruptCounter(), launched)
         assert lines == []
 
         def comes(text: str) -> None:
             lines.append(text)
             there(registry, 2, "ada")
 
-        assert gather(head, 1, "ada", Interrupts(), PastedHosts(comes)) == 1
+        assert gather(head, 1, "ada", InterruptCounter(), PastedHosts(comes)) == 1
         assert lines == [
             "1 of 1 slots joined: host1 (1); need ada (data.at), which is none of host1 (eve)"
         ]
-        assert gather(head, 1, "ada", Interrupts(), launched) == 1
+        assert gather(head, 1, "ada", InterruptCounter(), launched) == 1
     finally:
         head.close()
 

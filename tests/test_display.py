@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from coordinator.observers.terminal import LiveDisplay, PlainDisplay, Terminal, choose
+from coordinator.console.terminal import Terminal
+from coordinator.observers.terminal import LiveDisplay, PlainDisplay, choose_display
 from tests.terminal_help import WIDTHS, on_terminal
-from tests.test_columns import tally
+from tests.test_columns import stats
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,10 +25,10 @@ def drawn(width: int, height: int = 24) -> list[str]:
     file = io.StringIO()
     console = Console(file=file, width=width, height=height, force_terminal=True, color_system=None)
     display = LiveDisplay(console)
-    display.begin(tally(), 1)
-    display.refresh(tally())
+    display.on_begin(stats(), 1)
+    display.on_tick(stats())
     text = file.getvalue()
-    display.end()
+    display.on_end()
     picture = text[text.rindex("step ") :]
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", picture).splitlines()
 
@@ -39,14 +40,14 @@ def test_the_bar_has_room_and_the_figures_are_whole(width: int) -> None:
     assert lines[0].count("━") >= 20
     assert re.match(r"step +(0|10,000,000)/1,000 ", lines[0])
     assert lines[1] == "loss -  test error 1.00 %  1,200,075 samples/s"
-    assert lines[2].startswith("worker")
+    assert lines[2].startswith("stage")
 
 
 @pytest.mark.parametrize(("height", "layers"), [(24, 13), (12, 6), (5, 0)])
 def test_a_picture_is_no_higher_than_its_terminal(height: int, layers: int) -> None:
     lines = drawn(80, height)
     assert sum(line.startswith(("source", "layer")) for line in lines) == layers
-    assert ("more workers" in lines[-1]) == (0 < layers < 13)
+    assert (" more; " in lines[-1]) == (0 < layers < 13)
 
 
 @pytest.mark.parametrize("columns", WIDTHS)
@@ -93,9 +94,9 @@ def test_no_columns_are_those_of_the_terminal(dni: Dni, words: list[str]) -> Non
 def test_a_pipe_gets_lines_and_no_picture(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert isinstance(choose(Terminal()), PlainDisplay)
+    assert isinstance(choose_display(Terminal()), PlainDisplay)
     monkeypatch.setenv("FORCE_COLOR", "1")
-    assert isinstance(choose(Terminal()), PlainDisplay)
+    assert isinstance(choose_display(Terminal()), PlainDisplay)
     assert capsys.readouterr().out == ""
 
 

@@ -55,7 +55,7 @@ def test_no_force_takes_the_folder_of_a_run_that_is_under_way(dni: Dni) -> None:
     first = dni.train()
     other = dni("run", "tiny.toml", "--run-dir", "run", "--force", "--engine", "inline")
     assert other.returncode == 2
-    assert other.stderr.strip().endswith("a run is under way there; choose another --run-dir")
+    assert other.stderr.strip().endswith("a run is in progress there; choose another --run-dir")
     first.process.kill()
     first.end(LATE)
     again = ("run", "tiny.toml", "--run-dir", "run", "--force", "-o", "train.steps=20")

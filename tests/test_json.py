@@ -16,8 +16,8 @@ from safetensors.numpy import load_file, save_file
 
 import cli
 from coordinator.cluster.owner import Owner
-from coordinator.observers.recorder import lock
-from protocol import Evaluated, Report, State
+from coordinator.run_folder.layout import try_lock
+from protocol import Evaluated, Report
 from protocol.builtin import json_text
 from protocol.security.token import Token
 from tests.traced import ran, tiny
@@ -142,7 +142,7 @@ def test_an_export_is_json(run: Path, form: str, tmp_path: Path) -> None:
 # -- what a run leaves, and what it says of itself while it goes on
 
 
-def messages() -> Iterable[Report | Evaluated | State]:
+def messages() -> Iterable[Report | Evaluated]:
     """Reports of which no figure is a number."""
     wrong: dict[str, Any] = dict.fromkeys(("synthetic_cosine", "norm_ratio", "loss"), NAN)
     yield Report(
@@ -155,13 +155,14 @@ def messages() -> Iterable[Report | Evaluated | State]:
 
 
 def test_the_files_of_a_run_are_json_whatever_its_workers_say(tmp_path: Path) -> None:
-    from coordinator.lifecycle.events import RunEnd
-    from coordinator.observers.recorder import METRICS, SUMMARY, Recorder
+    from coordinator.observers.recorder import Recorder
+    from coordinator.observers.run_stats import RunStats
+    from coordinator.run_folder.layout import METRICS, SUMMARY
 
-    recorder = Recorder(tmp_path, tiny())
+    stats, recorder = RunStats(tiny()), Recorder(tmp_path, tiny())
     for message in messages():
-        recorder.add(message)
-    recorder.finish(RunEnd("completed"), {"extra": INF})
+        recorder.on_metrics(stats, stats.add(message))
+    recorder.finish({**stats.summary("completed", 1.0), "extra": INF})
     assert len(lines((tmp_path / METRICS).read_text("utf-8"))) == 3
     assert strict((tmp_path / SUMMARY).read_text("utf-8"))["extra"] is None
 
@@ -176,11 +177,11 @@ def test_the_status_of_a_run_is_json_and_is_shown(tmp_path: Path, rate: str) -> 
     (tmp_path / "status.json").write_text(json.dumps(status), "utf-8")
     (tmp_path / "metrics.jsonl").write_text(
         f'{{"layer": "layer0", "step": 1, "samples_per_second": {rate}, "busy_fraction": null, '
-        '"window": 1, "staleness_p50": 0, "staleness_max": 0, "ways": {}}\n',
+        '"window": 1, "staleness_p50": 0, "staleness_max": 0, "links": {}}\n',
         "utf-8",
     )
     with (tmp_path / "metrics.jsonl").open("rb") as metrics:
-        assert lock(metrics.fileno()), "the run goes on"
+        assert try_lock(metrics.fileno()), "the run goes on"
         (layer,) = strict(printed("status", str(tmp_path), "--json"))["layers"]
         assert layer["samples_per_second"] == (1000 if rate == "1e3" else None)
         assert "layer0" in printed("status", str(tmp_path))

@@ -16,7 +16,8 @@ import pytest
 
 from coordinator.cluster.owner import Owner
 from coordinator.cluster.status import status, stop
-from coordinator.observers.recorder import METRICS, STATUS, SUMMARY, Recorder
+from coordinator.observers.recorder import Recorder
+from coordinator.run_folder.layout import METRICS, STATUS, SUMMARY
 from protocol import RunError
 from tests.traced import tiny
 

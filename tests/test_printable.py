@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import cli
 from coordinator.cluster.status import status_table
 from coordinator.console.columns import Column, Phrases, Table
-from coordinator.observers.terminal import Terminal
+from coordinator.console.terminal import Terminal
 from protocol.printable import printable
 from tests.terminal_help import rendered
 
@@ -60,7 +60,7 @@ def test_nothing_that_acts_or_hides_is_left(text: str) -> None:
 
 @pytest.mark.parametrize("forged", ["\ncompleted: 9 steps", "\r\ncompleted: 9", "\x1b[1Acompleted"])
 def test_no_text_passes_for_a_line_of_ours(forged: str, capsys: pytest.CaptureFixture[str]) -> None:
-    Terminal().say(f"error: layer0 died{forged}")
+    Terminal().print_text(f"error: layer0 died{forged}")
     said = capsys.readouterr().out
     assert "\x1b" not in said
     assert "\r" not in said
@@ -91,7 +91,7 @@ def test_what_does_not_fit_a_line_goes_on_indented(width: int) -> None:
     terminal.width = width
     said = "error: ada, completed: 9 steps in 12.5 s, 1,200 samples/s\nlog: 3 MiB, completed: 9"
     with terminal.capture() as capture:
-        terminal.say(said)
+        terminal.print_text(said)
     first, *more = capture.get().splitlines()
     assert first.startswith("error: ada,")
     assert all(line.startswith(("    ", "  | ")) for line in more)
@@ -100,7 +100,7 @@ def test_what_does_not_fit_a_line_goes_on_indented(width: int) -> None:
 
 @pytest.mark.parametrize("text", ["[red]a[/red]", ":car:", "[/b][bold", "{x} %s"])
 def test_text_is_no_markup(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    Terminal().say(text)
+    Terminal().print_text(text)
     Terminal().show(Table([Column("host")], [[text]]), Phrases([text]))
     assert capsys.readouterr().out.count(text) == 3
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from coordinator.console.command_line import ROOT, next_steps, program, quoted
-from coordinator.console.standard_streams import spelled
+from coordinator.console.standard_streams import transliterate
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_every_folder_is_a_word_that_a_shell_reads(
 ) -> None:
     word = quoted(Path(os.fsdecode(name.encode("utf-8", "surrogateescape"))), encoding)
     assert word.isprintable()
-    assert spelled(word, encoding) == word
+    assert transliterate(word, encoding) == word
     read = subprocess.run(
         ["bash", "-c", f"cd {tmp_path} && mkdir -p {word} && ls -A"],
         capture_output=True,

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coordinator.observers.recorder import METRICS, PIPELINE, SUMMARY, WEIGHTS, lock
-from coordinator.run_folder import ASIDE, CONTENT, RunFolder, run_folder
+from coordinator.run_folder.create import SET_ASIDE, RunFolder
+from coordinator.run_folder.find import find_run
+from coordinator.run_folder.layout import CONTENT, METRICS, PIPELINE, SUMMARY, WEIGHTS, try_lock
 from protocol import RunError, SpecError
 from tests.conftest import COMMAND
 
@@ -70,7 +71,7 @@ def a_file_above(here: Path) -> str:
 
 def a_dangling_link(here: Path) -> str:
     (here / "wish").symlink_to("/nowhere/x")
-    return "is a link to /nowhere/x, where there is nothing"
+    return "is a link to /nowhere/x, which does not exist"
 
 
 def a_loop(here: Path) -> str:
@@ -89,7 +90,7 @@ def test_an_obstacle_is_named_before_anything_is_made(
         RunFolder("name", wish, force=True)
     assert str(caught.value).startswith(f"{wish}: ")
     assert why in str(caught.value)
-    assert "quicker" not in str(caught.value)
+    assert "another run" not in str(caught.value)
     assert tree(here) == before
 
 
@@ -127,9 +128,9 @@ def test_a_folder_that_this_user_cannot_write_to_is_refused(
 def test_a_failed_start_leaves_no_folder(here: Path, wish: str | None) -> None:
     folder = RunFolder("name", wish, force=False)
     assert not list(here.iterdir())
-    a_run(folder.open(), "half")
+    a_run(folder.create(), "half")
     assert folder.path.is_dir()
-    folder.undo()
+    folder.rollback()
     assert not list(here.iterdir())
 
 
@@ -137,8 +138,8 @@ def test_a_failed_start_leaves_no_folder(here: Path, wish: str | None) -> None:
 def test_a_failed_start_leaves_a_folder_that_was_there(here: Path, wish: str) -> None:
     (here / "there").mkdir()
     folder = RunFolder("name", wish, force=False)
-    folder.open()
-    folder.undo()
+    folder.create()
+    folder.rollback()
     assert tree(here) == {"there": "a folder"}
 
 
@@ -149,46 +150,44 @@ def test_a_failed_start_with_force_gives_the_old_run_back(
     before = tree(a_run(here / "run"))
     folder = RunFolder("name", "run", force=True)
     assert tree(here / "run") == before
-    folder.open()
-    assert tree(here / "run")[f"{ASIDE}/{WEIGHTS}/layer0"] == "old"
+    folder.create()
+    assert tree(here / "run")[f"{SET_ASIDE}/{WEIGHTS}/layer0"] == "old"
     for name in made:
         place = here / "run" / name
         place.write_text("new", "utf-8") if "." in name else place.mkdir()
-    folder.undo()
+    folder.rollback()
     assert tree(here / "run") == before
 
 
 def test_a_start_that_succeeds_with_force_leaves_nothing_of_the_old_run(here: Path) -> None:
     a_run(here / "run")
     folder = RunFolder("name", "run", force=True)
-    folder.open()
-    folder.keep()
+    folder.create()
+    folder.commit()
     assert tree(here / "run") == {PIPELINE: ""}
-    folder.undo()
+    folder.rollback()
     assert tree(here / "run") == {PIPELINE: ""}
 
 
 def test_what_a_killed_start_had_set_aside_is_an_old_run(here: Path) -> None:
     before = tree(a_run(here / "run"))
     killed = RunFolder("name", "run", force=True)
-    killed.open()
-    with pytest.raises(RunError, match="under way"):
+    killed.create()
+    with pytest.raises(RunError, match="in progress"):
         RunFolder("name", "run", force=True)
-    assert killed._lock is not None
-    os.close(killed._lock)
-    with pytest.raises(RunError, match="give --force"):
+    killed.release()
+    with pytest.raises(RunError, match="with --force"):
         RunFolder("name", "run", force=False)
     again = RunFolder("name", "run", force=True)
-    again.open()
-    again.undo()
+    again.create()
+    again.rollback()
     assert tree(here / "run") == before
-    killed._lock = None
 
 
 DIES = """
 import os, sys
 from pathlib import Path
-from coordinator.run_folder import RunFolder
+from coordinator.run_folder.create import RunFolder
 calls, rename = 0, Path.rename
 def dies(self, target):
     global calls
@@ -198,9 +197,9 @@ def dies(self, target):
     return rename(self, target)
 Path.rename = dies
 folder = RunFolder("name", "run", force=True)
-folder.open()
+folder.create()
 (folder.path / "metrics.jsonl").write_text("new")
-folder.undo()
+folder.rollback()
 """
 
 
@@ -211,7 +210,7 @@ def test_a_start_that_is_killed_at_any_moment_loses_nothing_of_the_old_run(
     before = tree(a_run(here / "run"))
     killed = subprocess.run([sys.executable, "-c", DIES, str(moved)], check=False)
     assert killed.returncode in (0, 9)
-    assert run_folder("run") == Path("run")
+    assert find_run("run") == Path("run")
     assert tree(here / "run") == before
 
 
@@ -222,7 +221,7 @@ def test_what_a_killed_start_had_set_aside_comes_back_by_any_name(here: Path, mo
     killed = subprocess.run([sys.executable, "-c", code, str(moved)], check=False)
     assert killed.returncode == 9
     assert tree(here / "runs" / "1-mnist") != before
-    assert run_folder("mnist") == Path("runs/1-mnist")
+    assert find_run("mnist") == Path("runs/1-mnist")
     assert tree(here / "runs" / "1-mnist") == before
 
 
@@ -230,26 +229,26 @@ def test_what_a_killed_start_had_set_aside_comes_back_by_any_name(here: Path, mo
 def test_the_root_of_the_file_system_is_no_run(here: Path, word: str) -> None:
     a_run(here / "runs" / "a")
     with pytest.raises(RunError, match="holds no run"):
-        run_folder(word)
+        find_run(word)
 
 
 def test_a_run_that_goes_on_is_meant_before_those_that_have_ended(here: Path) -> None:
     for name in ("1-mnist", "2-mnist"):
         a_run(here / "runs" / name)
     os.utime(here / "runs" / "1-mnist" / PIPELINE, (0, 0))
-    assert run_folder("mnist").name == "2-mnist"
+    assert find_run("mnist").name == "2-mnist"
     with (here / "runs" / "1-mnist" / METRICS).open("w") as metrics:
-        assert lock(metrics.fileno())
-        assert run_folder("mnist").name == "1-mnist"
+        assert try_lock(metrics.fileno())
+        assert find_run("mnist").name == "1-mnist"
 
 
 def test_of_two_starts_in_one_new_folder_one_gets_it(here: Path) -> None:
     first, second = (RunFolder("name", "run", force=False) for _ in range(2))
-    first.open()
-    with pytest.raises(RunError, match=r"holds a run already|another run was quicker"):
-        second.open()
+    first.create()
+    with pytest.raises(RunError, match=r"already holds a run|another run took this folder first"):
+        second.create()
     assert (here / "run" / PIPELINE).exists()
-    first.undo()
+    first.rollback()
     assert not list(here.iterdir())
 
 
@@ -315,21 +314,21 @@ def test_a_run_goes_by_its_path_by_the_end_of_its_name_and_by_newest(here: Path)
     old, new = (a_run(here / "runs" / name) for name in ("1-mnist", "2-mnist-dni"))
     long_ago = time.time() - 60
     os.utime(old / PIPELINE, (long_ago, long_ago))
-    found = {word: run_folder(word).resolve() for word in ("runs/1-mnist", str(old), "1-mnist")}
+    found = {word: find_run(word).resolve() for word in ("runs/1-mnist", str(old), "1-mnist")}
     assert set(found.values()) == {old}
     for word in ("dni", "2-mnist-dni", "newest", "runs/2-mnist-dni/"):
-        assert run_folder(word).resolve() == new
+        assert find_run(word).resolve() == new
     (here / "dni").mkdir()
-    assert run_folder("dni").resolve() == new
+    assert find_run("dni").resolve() == new
     os.utime(new / PIPELINE, (long_ago - 1, long_ago - 1))
-    assert run_folder("newest").resolve() == old
+    assert find_run("newest").resolve() == old
 
 
 @pytest.mark.parametrize("word", ["nowhere", "newest", "x" * 5000, "runs/gone", "", "folder"])
 def test_a_name_that_no_run_has_is_refused_in_a_short_line(here: Path, word: str) -> None:
     (here / "folder").mkdir()
     with pytest.raises((RunError, SpecError)) as caught:
-        run_folder(word)
+        find_run(word)
     assert len(str(caught.value)) < 250
 
 

@@ -190,7 +190,7 @@ def test_who_comes_late_is_in_reserve_and_can_be_seen(dni: Dni, several: Several
         assert agents[machine.name]["silent_seconds"] < 5
         assert agents[machine.name]["address"] == "127.0.0.1"
     assert "in reserve" in head.text
-    ways = {told["layer"]: told["ways"] for told in json.loads(shown.stdout)["layers"]}
+    ways = {told["layer"]: told["links"] for told in json.loads(shown.stdout)["layers"]}
     assert {core: set(to) for core, to in ways.items()} == {
         "source": {"layer0"},
         "layer0": {"source", "layer1"},

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coordinator.observers.observer import SIGNALS, interrupts
+from coordinator.interrupts import SIGNALS, count_interrupts
 from tests.conftest import COMMAND, ENDLESS
 from tests.several_help import BIND
 from tests.test_owner import owner_of
@@ -36,7 +36,7 @@ def _handlers() -> Iterator[None]:
 @pytest.mark.parametrize("number", NUMBERS)
 def test_an_ignored_signal_stays_ignored(number: signal.Signals) -> None:
     signal.signal(number, signal.SIG_IGN)
-    with interrupts() as seen:
+    with count_interrupts() as seen:
         assert signal.getsignal(number) is signal.SIG_IGN
         os.kill(os.getpid(), number)
     assert seen.count == 0
@@ -48,7 +48,7 @@ def test_other_signals_are_counted_while_one_is_ignored(number: signal.Signals) 
     ignored = next(other for other in NUMBERS if other != number)
     signal.signal(ignored, signal.SIG_IGN)
     before = signal.getsignal(number)
-    with interrupts() as seen:
+    with count_interrupts() as seen:
         os.kill(os.getpid(), number)
         os.kill(os.getpid(), ignored)
     assert (seen.count, seen.signal) == (1, number)
@@ -62,7 +62,7 @@ def test_a_handler_that_is_not_of_python_is_left_alone(
     real = signal.getsignal
     monkeypatch.setattr(signal, "getsignal", lambda n: None if n == number else real(n))
     before = real(number)
-    with interrupts():
+    with count_interrupts():
         assert real(number) is before
     assert real(number) is before
 
@@ -72,7 +72,7 @@ def test_outside_the_main_thread_nothing_is_changed() -> None:
     found: list[object] = []
 
     def look() -> None:
-        with interrupts():
+        with count_interrupts():
             found.extend(signal.getsignal(number) for number in NUMBERS)
 
     thread = threading.Thread(target=look)

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 import cli
-from coordinator.console.standard_streams import forgive, spelled
-from coordinator.observers.run_stats import Tally
-from coordinator.observers.terminal import LiveDisplay, NoDisplay, PlainDisplay, Terminal
+from coordinator.console.standard_streams import tolerate_characters, transliterate
+from coordinator.console.terminal import Terminal
+from coordinator.observers.observer import Observer
+from coordinator.observers.run_stats import RunStats
+from coordinator.observers.terminal import LiveDisplay, PlainDisplay
 from coordinator.traces.timeline.style import ARROWS, LOOKS
 from protocol import read_pipeline
 from tests.conftest import COMMAND
@@ -38,7 +40,7 @@ NO_UTF8 = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     "text", ["1.2 ± 0.3 µs", "█▒▓ → λ é", "0 … 2 \N{MULTIPLICATION SIGN} 3", "caf\udce9"]
 )
 def test_every_text_can_be_encoded_and_is_no_question_mark(text: str, encoding: str) -> None:
-    made = spelled(text, encoding)
+    made = transliterate(text, encoding)
     made.encode(encoding)
     assert "?" not in made
 
@@ -55,15 +57,15 @@ def test_every_text_can_be_encoded_and_is_no_question_mark(text: str, encoding: 
     ],
 )
 def test_figures_keep_their_units_in_ascii(text: str, ascii: str) -> None:  # noqa: A002
-    assert spelled(text, "ascii") == ascii
-    assert spelled(text, "utf-8") == text
+    assert transliterate(text, "ascii") == ascii
+    assert transliterate(text, "utf-8") == text
 
 
 def test_marks_of_a_timeline_stay_one_column_wide_and_differ() -> None:
-    boxes = [spelled(look.mark, "ascii") for look in LOOKS.values()]
+    boxes = [transliterate(look.mark, "ascii") for look in LOOKS.values()]
     assert len(set(boxes)) == len(boxes)
-    assert all(len(mark) == 1 for mark in (*boxes, *(spelled("·↕│├└─━", "ascii"))))
-    assert [spelled(ARROWS[kind].mark, "ascii") for kind in ("activation", "gradient")] == [
+    assert all(len(mark) == 1 for mark in (*boxes, *(transliterate("·↕│├└─━", "ascii"))))
+    assert [transliterate(ARROWS[kind].mark, "ascii") for kind in ("activation", "gradient")] == [
         "^",
         "v",
     ]
@@ -100,7 +102,7 @@ def test_a_run_is_shown_in_any_encoding(dni: Dni, encoding: str) -> None:
     words = ("run", "tiny.toml", *INLINE, "-o", "name='λ…'", "--run-dir", folder)
     shown = printed(dni, encoding, *words)
     assert "completed: 20 steps" in shown
-    assert spelled("λ…: cdni", encoding) in shown
+    assert transliterate("λ…: cdni", encoding) in shown
     assert len([*(dni.home / folder / "weights").iterdir()]) == 3
     text = (dni.home / folder / "pipeline.toml").read_text("utf-8")
     assert 'name = "λ…"' in text
@@ -116,7 +118,7 @@ def test_a_trace_is_shown_in_any_encoding(
 ) -> None:
     word, *rest = words.split()
     shown = printed(dni, encoding, "trace", word, str(traced), *rest)
-    assert spelled(unit, encoding) in shown
+    assert transliterate(unit, encoding) in shown
     assert "?" not in shown
 
 
@@ -200,13 +202,13 @@ def test_a_folder_of_any_name_is_shown_in_one_way_only(dni: Dni, name: str) -> N
 # -- in Python
 
 
-class Failing(NoDisplay):
+class Failing(Observer):
     """A display that cannot show how things stand."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    def refresh(self, tally: Tally) -> None:  # noqa: ARG002
+    def on_tick(self, stats: RunStats) -> None:  # noqa: ARG002
         raise self.error
 
 
@@ -220,14 +222,14 @@ class Failing(NoDisplay):
     ids=lambda error: type(error).__name__,
 )
 def test_a_display_that_fails_does_not_end_a_run(error: Exception, tmp_path: Path) -> None:
-    result = cli.run(tiny(), engine="inline", run_dir=tmp_path / "run", display=Failing(error))
+    result = cli.run(tiny(), engine="inline", run_dir=tmp_path / "run", observers=[Failing(error)])
     assert result.end.outcome == "completed"
 
 
 def test_a_display_with_a_fault_of_its_own_is_warned_of(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="the display failed: KeyError"):
+    with pytest.warns(UserWarning, match="the observer Failing failed: KeyError"):
         result = cli.run(
-            tiny(), engine="inline", run_dir=tmp_path / "run", display=Failing(KeyError("x"))
+            tiny(), engine="inline", run_dir=tmp_path / "run", observers=[Failing(KeyError("x"))]
         )
     assert result.end.outcome == "completed"
 
@@ -239,7 +241,8 @@ def test_our_displays_print_to_a_stream_that_lacks_letters(
     data = io.BytesIO()
     stream = io.TextIOWrapper(data, "ascii", errors="strict")
     monkeypatch.setattr(sys, "stdout", stream)
-    result = cli.run(tiny(), engine="inline", run_dir=tmp_path / "run", display=display(Terminal()))
+    observers = [display(Terminal())]
+    result = cli.run(tiny(), engine="inline", run_dir=tmp_path / "run", observers=observers)
     stream.flush()
     assert result.end.outcome == "completed"
     assert b"pipeline: cdni" in data.getvalue()
@@ -247,15 +250,15 @@ def test_our_displays_print_to_a_stream_that_lacks_letters(
 
 @pytest.mark.parametrize("stream", [None, io.StringIO(), object()])
 def test_a_stream_that_cannot_be_changed_is_left(stream: object) -> None:
-    forgive(stream)
+    tolerate_characters(stream)
 
 
 def test_what_is_told_to_a_closed_stream_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stdout", stream)
     terminal = Terminal()
-    terminal.tell("one")
+    terminal.try_print("one")
     stream.close()
-    terminal.tell("two")
+    terminal.try_print("two")
     monkeypatch.setattr(sys, "stdout", None)
-    Terminal().tell("three")
+    Terminal().try_print("three")

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from coordinator.observers.run_stats import Tally
+from coordinator.observers.run_stats import RunStats
 from protocol import Data, Layer, Pipeline, Report
 
 PIPELINE = Pipeline(name="p", data=Data(name="digits"), layer=(Layer(("linear 10",)),))
@@ -14,9 +14,9 @@ PIPELINE = Pipeline(name="p", data=Data(name="digits"), layer=(Layer(("linear 10
 
 def ways(*told: object) -> list[object]:
     """What is kept of such words about the way to layer1, half a second apart."""
-    tally = Tally(PIPELINE)
+    stats = RunStats(PIPELINE)
     reports = [Report("layer0", elapsed=0.5 * n, ways={"layer1": t}) for n, t in enumerate(told, 1)]
-    return [tally.add(report)["ways"] for report in reports]
+    return [stats.add(report)["links"] for report in reports]
 
 
 def test_the_rate_of_a_way_is_that_since_the_report_before() -> None:

@@ -17,8 +17,8 @@ from coordinator.engines import blas
 from coordinator.engines.descriptors import ensure, of_head, of_worker
 from coordinator.engines.processes import Processes
 from coordinator.engines.socket_folder import file_folder, socket_folder
-from coordinator.observers.observer import Interrupts, interrupts
-from coordinator.observers.recorder import LOGS, TRACE
+from coordinator.interrupts import InterruptCounter, count_interrupts
+from coordinator.run_folder.layout import LOGS, TRACE
 from coordinator.transport import Line
 from protocol import VERSION, Leave, Ping, RunError
 from protocol.errors import DISTRIBUTION, LostError
@@ -98,7 +98,7 @@ class Agent:
         self.tell(f"joined {self._endpoint} as {welcome.name}; waiting for work")
         line = Line(self._endpoint, self._keys, self._head)
         try:
-            with interrupts() as seen:
+            with count_interrupts() as seen:
                 return _Member(self, welcome.name, line, seen).live()
         finally:
             line.close(FLUSH_SECONDS)
@@ -146,7 +146,7 @@ class Agent:
 class _Member:
     """An agent that belongs to the run."""
 
-    def __init__(self, agent: Agent, name: str, line: Line, seen: Interrupts) -> None:
+    def __init__(self, agent: Agent, name: str, line: Line, seen: InterruptCounter) -> None:
         self._agent = agent
         self._name = name
         self._line = line

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
 
-from coordinator.observers.recorder import LOGS, TRACE, part_of
+from coordinator.run_folder.layout import LOGS, TRACE, partial_path
 from protocol.messages import Upload
 
 PLACES: Final = {"trace": TRACE, "messages": TRACE, "log": LOGS}
@@ -45,16 +45,16 @@ class Uploads:
 
     def _write(self, place: Path, message: Upload) -> None:
         data = message.data.tobytes()
-        with part_of(place).open("ab" if message.offset else "wb") as file:
+        with partial_path(place).open("ab" if message.offset else "wb") as file:
             file.write(data)
         self._next[place] = message.offset + len(data)
         if message.last:
-            part_of(place).replace(place)
+            partial_path(place).replace(place)
             self._next[place] = -1
 
     def _give_up(self, place: Path) -> None:
         self._next[place] = -1
-        part_of(place).unlink(missing_ok=True)
+        partial_path(place).unlink(missing_ok=True)
 
     def close(self) -> None:
         """What did not come whole is not kept."""

@@ -11,7 +11,7 @@ from coordinator.cluster.placement import Offer, place
 from coordinator.engines.processes import Processes
 from coordinator.engines.socket_folder import socket_folder
 from coordinator.lifecycle.events import RunBroken, WorkerExited
-from coordinator.observers.recorder import LOGS, TRACE
+from coordinator.run_folder.layout import LOGS, TRACE
 from protocol import Pipeline, RunError
 from protocol.clock import clock_name
 from protocol.endpoint import ANY_PORT, Endpoint

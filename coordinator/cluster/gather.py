@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, Protocol
 
 from coordinator.cluster.head import Head
 from coordinator.cluster.launchers.launcher import Launcher
-from coordinator.observers.observer import Interrupts
+from coordinator.interrupts import InterruptCounter
 from protocol import RunError
 
 ASK_SECONDS: Final = 30.0
@@ -76,7 +76,9 @@ class Policy(Protocol):
         """
 
 
-def gather(head: Head, wanted: int, at: str, interrupts: Interrupts, policy: Policy) -> int | None:
+def gather(
+    head: Head, wanted: int, at: str, interrupts: InterruptCounter, policy: Policy
+) -> int | None:
     """Wait for hosts with `wanted` slots and for the host `at`; how many workers training has.
 
     None where a person interrupted the wait. Raises RunError where `policy` gives up.

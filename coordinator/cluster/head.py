@@ -12,7 +12,7 @@ from coordinator.cluster.artifacts import Uploads
 from coordinator.cluster.owner import Owner
 from coordinator.cluster.registry import Agent, Registry
 from coordinator.lifecycle.events import RunBroken, WorkerExited
-from coordinator.observers.recorder import REVOKED, STATUS, whole
+from coordinator.run_folder.layout import REVOKED, STATUS, write_atomically
 from coordinator.transport import Heard, Links
 from protocol import Described, Hello, Leave, Ping, SpecError, ToCoordinator, ToWorker, build
 from protocol.builtin import json_text
@@ -249,4 +249,4 @@ class Head:
         }
         text = json_text(status)
         with suppress(OSError):  # of a full disk the recorder tells
-            whole(self._folder / STATUS, lambda part: part.write_text(text, "utf-8"))
+            write_atomically(self._folder / STATUS, lambda part: part.write_text(text, "utf-8"))

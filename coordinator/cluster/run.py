@@ -15,7 +15,7 @@ from coordinator.engines.descriptors import ensure, of_head, of_workers
 from coordinator.lifecycle.events import RunEnd
 from coordinator.lifecycle.loop import run_processes
 from coordinator.lifecycle.train import Drive
-from coordinator.observers.observer import Watch
+from coordinator.observers.observer import Observers
 from protocol import Pipeline, RunError
 from protocol.endpoint import ANY_PORT, Endpoint
 from protocol.security.token import INSECURE
@@ -92,7 +92,7 @@ def elsewhere(
     count = len(pipeline.processes)
     ensure((of_head(count, 2 * count), of_workers(pipeline)))
 
-    def drive(watch: Watch) -> RunEnd:
+    def drive(observers: Observers) -> RunEnd:
         with _closed(launcher):
             where = door or Door(str(Endpoint(launcher.home(), ANY_PORT)))
             head, token = where.opened(pipeline, tell)
@@ -100,17 +100,17 @@ def elsewhere(
                 tell(INSECURE)
             with closing(head):
                 wanted = len(pipeline.processes) - 1
-                head.begin(watch.folder)
+                head.begin(observers.folder)
                 launcher.launch(str(token), wanted)
                 at = pipeline.data.at
-                workers = gather(head, wanted, at, watch.interrupts, policy())
+                workers = gather(head, wanted, at, observers.interrupts, policy())
                 if workers is None:
                     return RunEnd("interrupted")
                 divided = grouped(pipeline, workers, costs)
                 if pipeline.data_away:
                     tell(f"{at} reads the data")
-                watch.hosts_joined(divided)
-                engine = SeveralEngine(head, watch.folder, pipeline.train.threads, costs)
-                return run_processes(divided, facts, engine, watch, STOP_SECONDS)
+                observers.place(divided)
+                engine = SeveralEngine(head, observers.folder, pipeline.train.threads, costs)
+                return run_processes(divided, facts, engine, observers, STOP_SECONDS)
 
     return drive

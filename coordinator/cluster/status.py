@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from coordinator.cluster.owner import Owner
 from coordinator.console.columns import Column, Phrases, Table
-from coordinator.observers.recorder import METRICS, REVOKED, STATUS, SUMMARY, under_way
+from coordinator.run_folder.layout import METRICS, REVOKED, STATUS, SUMMARY, is_recording
 from protocol import RunError, SpecError, nearest
 from protocol.pipeline import HEAD
 
@@ -25,12 +25,12 @@ def status(folder: Path) -> dict[str, Any]:
         raise RunError(f"{folder}: the run is over")
     if owner.elsewhere:
         raise RunError(f"{folder}: the head of this run is {owner.elsewhere}; run dni there")
-    if not owner.alive and under_way(folder):
+    if not owner.alive and is_recording(folder):
         raise RunError(
             f"{folder}: the head of this run is on another host, which is called {owner.host!r} "
             "too; run dni there"
         )
-    if not owner.alive or not under_way(folder, unknown=True):
+    if not owner.alive or not is_recording(folder, unknown=True):
         raise RunError(f"{folder}: the run is over; its head ended without a summary")
     return found | {"layers": list(_layers(folder).values())}
 
@@ -40,7 +40,7 @@ def _written(folder: Path) -> tuple[dict[str, Any], Owner]:
         found = json.loads((folder / STATUS).read_text("utf-8"))
         if isinstance(found, dict) and (owner := Owner.read(found.get("owner"))):
             return found, owner
-    if under_way(folder):
+    if is_recording(folder):
         raise RunError(
             f"{folder}: is a run on this host alone; Ctrl-C where it was started ends it"
         )
@@ -127,7 +127,7 @@ def ways_table(found: dict[str, Any]) -> Table:
             _number(way["mb_per_second"], ",.1f"),
         )
         for told in _in_order(found["layers"])
-        for neighbour, way in told["ways"].items()
+        for neighbour, way in told["links"].items()
     ]
     return Table(columns, rows)
 
@@ -141,7 +141,7 @@ def status_table(found: dict[str, Any]) -> Table:
         Column("address", 6, left=True),
         Column("slots", 4),
         Column("cores", 5),
-        Column("workers", left=True, least=24),
+        Column("workers", left=True, min_width=24),
         Column("last heard of", 2),
     )
     rows = [

@@ -36,11 +36,13 @@ def join_command(
     """Run workers on this machine for the head that printed TOKEN (- reads it from a pipe)."""
     from coordinator.cluster.agent import Agent
     from coordinator.commands.cluster_parsing import input_ended, read_token, wishes
-    from coordinator.observers.terminal import Terminal
+    from coordinator.console.terminal import Terminal
 
     deserted = input_ended if lifeline else bool
     layer_names = wishes(layers)
-    agent = Agent(read_token(token), slots, layer_names, address, Terminal().tell, cores, deserted)
+    agent = Agent(
+        read_token(token), slots, layer_names, address, Terminal().try_print, cores, deserted
+    )
     ctx.exit(agent.join())
 
 
@@ -54,7 +56,7 @@ def doctor_command(ctx: click.Context, token: str, address: str | None, as_json:
     from coordinator.cluster.doctor import examine
     from coordinator.commands.cluster_parsing import read_token
     from coordinator.console.json_output import print_json
-    from coordinator.observers.terminal import Terminal
+    from coordinator.console.terminal import Terminal
 
     console = Terminal()
     findings = []
@@ -62,9 +64,9 @@ def doctor_command(ctx: click.Context, token: str, address: str | None, as_json:
         findings.append(finding)
         if not as_json:
             word = "well" if finding.well else "NOT WELL"
-            console.say(f"{finding.check}: {word}: {finding.found}")
+            console.print_text(f"{finding.check}: {word}: {finding.found}")
             if finding.mend:
-                console.say(f"    {finding.mend}")
+                console.print_text(f"    {finding.mend}")
     if as_json:
         print_json([finding._asdict() for finding in findings])
     ctx.exit(0 if all(finding.well for finding in findings) else 1)
@@ -77,7 +79,7 @@ def status_command(run: Path, as_json: bool) -> None:
     """Show who is there in RUN, which layer is where, and how it goes."""
     from coordinator.cluster.status import layers_table, status, status_table, ways_table
     from coordinator.console.json_output import print_json
-    from coordinator.observers.terminal import Terminal
+    from coordinator.console.terminal import Terminal
 
     found = status(run)
     if as_json:
@@ -85,7 +87,7 @@ def status_command(run: Path, as_json: bool) -> None:
     else:
         console = Terminal()
         if found["state"] == "waiting":
-            console.say(f"waiting: {found['waits_for']}")
+            console.print_text(f"waiting: {found['waits_for']}")
         tables = (status_table, layers_table, ways_table) if found["layers"] else (status_table,)
         for table in tables:
             console.show(table(found), "")
@@ -96,10 +98,10 @@ def status_command(run: Path, as_json: bool) -> None:
 def stop_command(run: Path) -> None:
     """End RUN as Ctrl-C at its head does: weights are saved."""
     from coordinator.cluster.status import stop
-    from coordinator.observers.terminal import Terminal
+    from coordinator.console.terminal import Terminal
 
     stop(run)
-    Terminal().say(f"asked {run} to stop")
+    Terminal().print_text(f"asked {run} to stop")
 
 
 @click.command("revoke")
@@ -212,14 +214,17 @@ def several_commands(
         """Train the PIPELINE file on other machines: print the line to paste there, and wait."""
         from coordinator.commands.cluster_parsing import terminal_question
         from coordinator.commands.tables import end_of_run
-        from coordinator.observers.terminal import Terminal, choose
+        from coordinator.console.terminal import Terminal
+        from coordinator.observers.terminal import choose_display
 
         console = Terminal(stderr=as_json)
         made = read(pipeline, options.with_options(overrides, deterministic))
-        question = terminal_question(console.say) if console.is_terminal else None
+        question = terminal_question(console.print_text) if console.is_terminal else None
         with options.about(pipeline, overrides):
-            display = choose(console)
-            result = up(made, tell=console.tell, display=display, question=question, **where)
+            observers = [choose_display(console)]
+            result = up(
+                made, tell=console.try_print, observers=observers, question=question, **where
+            )
         ctx.exit(end_of_run(console, result, as_json))
 
     others = (join_command, doctor_command, status_command, stop_command, revoke_command)

@@ -63,7 +63,7 @@ class Wishes:
         """
         from coordinator.compare import table1
         from coordinator.compare.cells import cells
-        from coordinator.observers.recorder import file_name
+        from coordinator.run_folder.layout import utf8_file_name
         from protocol import SpecError
 
         rules = table1.RULES if self.rules is None else [r.strip() for r in self.rules.split(",")]
@@ -77,7 +77,7 @@ class Wishes:
         else:
             name = f"table1{'-quick' if self.quick else ''}"
             chosen = table1.table1(rules, self.seeds, self.quick, self.only, self.cifar10)
-        out = self.out or Path("runs") / file_name(f"compare-{name}")
+        out = self.out or Path("runs") / utf8_file_name(f"compare-{name}")
         return [replace(cell, engine=engine) for cell in chosen], out
 
 

@@ -97,7 +97,7 @@ class Commands(click.Group):
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """As click does, with streams that take everything that is printed."""
-        standard_streams.prepare()
+        standard_streams.prepare_streams()
         return super().main(*args, **extra)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
@@ -124,7 +124,7 @@ def _reader_may_go() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        if not standard_streams.drop_abandoned():  # it was another pipe
+        if not standard_streams.discard_closed_outputs():  # it was another pipe
             raise
         raise click.exceptions.Exit(0) from None
 
@@ -162,7 +162,7 @@ def _safe(text: str) -> str:
     from protocol.printable import printable
 
     encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
-    return standard_streams.spelled(printable(text), encoding)
+    return standard_streams.transliterate(printable(text), encoding)
 
 
 @contextmanager

@@ -38,9 +38,9 @@ class Run(UserPath):
     """The folder of a run, found by `coordinator.run_folder.run_folder`."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from coordinator.run_folder import run_folder
+        from coordinator.run_folder.find import find_run
 
-        return super().convert(run_folder(value, _called(param)), param, ctx)
+        return super().convert(find_run(value, _called(param)), param, ctx)
 
 
 def run_argument(name: str = "run") -> Callable[[_Command], _Command]:

@@ -14,11 +14,12 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from coordinator.console.columns import Column, Phrases, Table, line
 from coordinator.console.command_line import next_steps
 from coordinator.console.json_output import print_json
-from coordinator.console.standard_streams import drop_abandoned
+from coordinator.console.standard_streams import discard_closed_outputs
+from coordinator.console.terminal import Terminal
 from coordinator.engines.blas import threads
 from coordinator.lifecycle.events import RunEnd
 from coordinator.lifecycle.train import Result
-from coordinator.observers.terminal import Terminal, blas_threads, layer_table
+from coordinator.observers.terminal import blas_threads, layer_table
 from protocol import Pipeline
 from protocol.printable import printable
 
@@ -63,7 +64,7 @@ def json_lost(value: object, what: str) -> str:
     try:
         print_json(value)
     except BrokenPipeError:
-        drop_abandoned()
+        discard_closed_outputs()
     except OSError as error:
         return f"error: the {what} was not printed: {error.strerror}"
     return ""
@@ -72,18 +73,18 @@ def json_lost(value: object, what: str) -> str:
 def ended(console: Terminal, result: Ended, lost: str) -> int:
     """Say what was `lost` of the output; the exit status, which is 1 then."""
     if lost:
-        console.tell(lost)
+        console.try_print(lost)
     return exit_status(result) or int(bool(lost))
 
 
 def show_result(console: Terminal, result: Result) -> None:
     """The closing table, what went wrong if anything did, and where the files are."""
     if not result.kept:
-        console.say("interrupted before training began: nothing is kept")
+        console.print_text("interrupted before training began: nothing is kept")
         return
     summary: Row = result.summary
-    if result.recorder.tally.layers:
-        console.show(layer_table(result.recorder.tally))
+    if result.stats.layers:
+        console.show(layer_table(result.stats))
     error, loss = summary["test_error"], summary["train_loss"]
     seconds = f"{summary['wall_seconds']:.1f} s"
     said = (
@@ -94,10 +95,10 @@ def show_result(console: Terminal, result: Result) -> None:
     )
     console.show(Phrases(said))
     if result.end.text:
-        console.say(f"error: {result.end.text}")
-    console.say(f"files: {printable(str(result.folder))}")
+        console.print_text(f"error: {result.end.text}")
+    console.print_text(f"files: {printable(str(result.folder))}")
     if result.end.outcome == "completed":
-        console.say(next_steps(result.folder, console.encoding))
+        console.print_text(next_steps(result.folder, console.encoding))
 
 
 def plan_table(pipeline: Pipeline, plans: Sequence[Row]) -> RenderableType:

@@ -48,7 +48,7 @@ def stats_command(run: Path, as_json: bool) -> None:
         screen.show(stats_table(rows))
         odd = [f"{a.edge} {a.kind}" for row in rows for a in row.accounts if not a.balanced]
         if odd and not traces.running:
-            screen.say(f"the books do not balance: {', '.join(odd)}")
+            screen.print_text(f"the books do not balance: {', '.join(odd)}")
 
 
 @trace_group.command("messages")
@@ -127,7 +127,7 @@ def lost_command(run: Path, as_json: bool) -> None:
         elif rows:
             screen.show(lost_table(rows))
         else:
-            screen.say("so far nothing is lost" if traces.away else "every message was used")
+            screen.print_text("so far nothing is lost" if traces.away else "every message was used")
 
 
 @trace_group.command("tap")
@@ -146,7 +146,7 @@ def tap_command(
     as_json: bool,
 ) -> None:
     """Listen to a pipeline that runs, until it ends or Ctrl-C; with --json, a line each."""
-    from coordinator.observers.terminal import Terminal
+    from coordinator.console.terminal import Terminal
     from coordinator.traces.follow import Missed, tap
     from coordinator.traces.show import heard_words
 
@@ -158,7 +158,9 @@ def tap_command(
         elif as_json:
             print_json(heard._asdict())
         else:  # thousands a second: rich would be slow
-            click.echo("\n".join(heard_words(heard).shown(screen.encoding).lines(screen.width)))
+            click.echo(
+                "\n".join(heard_words(heard).for_encoding(screen.encoding).lines(screen.width))
+            )
 
 
 @trace_group.command("diff")

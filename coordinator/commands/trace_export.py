@@ -22,10 +22,10 @@ def _write_text(file: Path, text: str) -> None:
 
 def _tell_written(file: Path, text: str) -> None:
     """Print `text` about the `file` that was written: on standard error if that is the output."""
-    from coordinator.observers.terminal import Terminal
+    from coordinator.console.terminal import Terminal
     from coordinator.traces.output import is_stdout
 
-    Terminal(stderr=is_stdout(file)).say(text)
+    Terminal(stderr=is_stdout(file)).print_text(text)
 
 
 @click.command("timeline")
@@ -58,7 +58,7 @@ def timeline_command(
     made = read(run, *times)
     with console() as screen:
         if svg is None and html is None:
-            screen.show(text(made, screen.picture_width))
+            screen.show(text(made, screen.image_width))
         for file, draw in ((svg, picture), (html, page)):
             if file is not None:
                 _write_text(file, draw(made))
@@ -124,7 +124,7 @@ def replay_command(replay: Callable[[Path, int], Replayed]) -> click.Command:
         The run must have been recorded with --trace payloads. The exit status is 1 where the
         weights are not the same.
         """
-        from coordinator.observers.terminal import Terminal
+        from coordinator.console.terminal import Terminal
 
         done = replay(run, layer)
         if as_json:
@@ -136,7 +136,7 @@ def replay_command(replay: Callable[[Path, int], Replayed]) -> click.Command:
             said += [f"  {name}: off by up to {off:g}" for name, off in done.differing]
             console = Terminal()
             for text in (*said, *([done.note] if done.note else [])):
-                console.say(text)
+                console.print_text(text)
         ctx.exit(0 if done.equal else 1)
 
     return command

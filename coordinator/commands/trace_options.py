@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from coordinator.observers.terminal import Terminal
+    from coordinator.console.terminal import Terminal
     from coordinator.traces.find import Choice
     from coordinator.traces.run import Traces
 
@@ -24,13 +24,13 @@ kind_option = click.option("--kind", help="Only activation, gradient, credit, ma
 @contextmanager
 def console(*traces: Traces) -> Iterator[Terminal]:
     """Where to print; then, on standard error, what could not be read of the traces."""
-    from coordinator.observers.terminal import Terminal
+    from coordinator.console.terminal import Terminal
 
     yield Terminal()
     complaints = Terminal(stderr=True)
     for found in traces:
         for problem in found.all_problems():
-            complaints.say(f"warning: {problem}")
+            complaints.print_text(f"warning: {problem}")
 
 
 def choice(
@@ -38,11 +38,11 @@ def choice(
 ) -> Choice:
     """What the options choose. Raises UserError where there is no such thing in the run."""
     from coordinator.commands.trace_parsing import batches, core_name, one_of
-    from coordinator.observers.recorder import pipeline_of
+    from coordinator.run_folder.read import read_run_pipeline
     from coordinator.traces.find import Choice
     from protocol.trace_format import KINDS
 
-    pipeline = pipeline_of(folder)
+    pipeline = read_run_pipeline(folder)
     if edge is not None:
         one_of(edge, [str(e) for e in pipeline.edges], "--edge")
     return Choice(

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from coordinator.observers.recorder import file_name
+from coordinator.run_folder.layout import utf8_file_name
 from protocol import Pipeline, SpecError, nearest
 from protocol.pipeline import RULES
 
@@ -36,7 +36,7 @@ class Cell:
         text = json.dumps([self.engine, plan], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         seed = self.pipeline.train.seed
-        return file_name(f"{self.pipeline.name}-{self.pipeline.rule}-seed{seed}-{digest}")
+        return utf8_file_name(f"{self.pipeline.name}-{self.pipeline.rule}-seed{seed}-{digest}")
 
 
 def cells(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from coordinator.compare.results import Group, Point
-from coordinator.observers.recorder import whole
+from coordinator.run_folder.layout import write_atomically
 from protocol import RunError
 from protocol.errors import install_hint
 from protocol.printable import printable
@@ -45,7 +45,7 @@ def draw(groups: Sequence[Group], out: Path) -> Path:
     path = out / PICTURE
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # of a name that the font lacks
-        whole(path, lambda part: figure.savefig(part, dpi=130, format="png"))
+        write_atomically(path, lambda part: figure.savefig(part, dpi=130, format="png"))
     return path
 
 

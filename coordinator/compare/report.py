@@ -13,7 +13,7 @@ from coordinator.commands.tables import ended, json_lost
 from coordinator.compare.results import CSV, JSON, Group
 from coordinator.compare.runner import Comparison
 from coordinator.console.columns import Column, Phrases, Table
-from coordinator.observers.terminal import Terminal
+from coordinator.console.terminal import Terminal
 
 
 def end_of_comparison(console: Terminal, result: Comparison, out: Path, as_json: bool) -> int:
@@ -35,11 +35,11 @@ def _show(console: Terminal, result: Comparison, out: Path) -> None:
     if result.groups:
         console.show(comparison_table(result.groups, result.goal))
     for failure in result.failures:
-        console.say(f"failed: {failure}")
+        console.print_text(f"failed: {failure}")
     if result.end.outcome == "interrupted":
-        console.say("interrupted; the same command goes on from here")
+        console.print_text("interrupted; the same command goes on from here")
     files = [out / CSV, out / JSON, *([result.picture] if result.picture else [])]
-    console.say(f"files: {', '.join(map(str, files))}")
+    console.print_text(f"files: {', '.join(map(str, files))}")
 
 
 def comparison_table(groups: Sequence[Group], goal: dict[str, float]) -> RenderableType:

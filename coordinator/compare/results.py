@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from coordinator.compare.cells import Cell
-from coordinator.observers.recorder import METRICS, PIPELINE, SUMMARY, whole
+from coordinator.run_folder.layout import METRICS, PIPELINE, SUMMARY, write_atomically
 from protocol import UserError, read_pipeline
 from protocol.builtin import json_text
 
@@ -151,8 +151,8 @@ def write(groups: Sequence[Group], goal: dict[str, float], out: Path) -> None:
     entries = [group.as_dict(goal[group.network]) for group in groups]
     lines = [_line(group, run, goal[group.network]) for group in groups for run in group.runs]
     text = json_text(entries, indent=2) + "\n"
-    whole(out / JSON, lambda part: part.write_text(text, "utf-8"))
-    whole(out / CSV, lambda part: _write_csv(part, lines))
+    write_atomically(out / JSON, lambda part: part.write_text(text, "utf-8"))
+    write_atomically(out / CSV, lambda part: _write_csv(part, lines))
 
 
 def _write_csv(path: Path, lines: Sequence[dict[str, object]]) -> None:

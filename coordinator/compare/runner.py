@@ -12,7 +12,7 @@ from coordinator.compare.plot import draw
 from coordinator.compare.results import Group, goals, grouped, read, write
 from coordinator.lifecycle.events import RunEnd
 from coordinator.lifecycle.train import Result
-from coordinator.run_folder import making
+from coordinator.run_folder.create import output_folder
 from protocol import DataError, Pipeline, RunError, SpecError, UserError
 
 Say: TypeAlias = Callable[[str], None]
@@ -45,7 +45,7 @@ def compare(
     Raises UserError where `out` cannot be written, or nothing can be run at all; then no empty
     folder is left.
     """
-    with making(out, "--out"):
+    with output_folder(out, "--out"):
         return _compare(cells, out, train, say, goal)
 
 

@@ -1,1 +1,1 @@
-"""What a person reads on a terminal: standard streams, columns, JSON, commands to copy."""
+"""Output for people and programs: terminal, standard streams, columns, JSON, shell commands."""

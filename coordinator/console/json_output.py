@@ -1,4 +1,4 @@
-"""Plain values on standard output, as JSON; every command with --json prints here."""
+"""Print JSON on standard output, for every command with --json."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ from collections.abc import Iterable
 
 
 def print_json(value: object) -> None:
-    """Print `value` in a line. Raises OSError where that cannot be: BrokenPipeError if the reader
-    has gone away."""
+    """Print `value` on one line. Raises OSError; BrokenPipeError if the reader has gone away."""
     from protocol.builtin import json_text
 
     print(json_text(value), flush=True)
 
 
 def print_json_list(rows: Iterable[object]) -> None:
-    """Print a list of `rows`, a line each, as they are made. Raises OSError as `print_json`."""
+    """Print a list with one line per row, as `rows` yields them. Raises OSError."""
     from protocol.builtin import json_text
 
-    between = "["
+    separator = "["
     for row in rows:
-        print(between, json_text(row), sep="", end="")
-        between = ",\n "
-    print("]" if between != "[" else "[]", flush=True)
+        print(separator, json_text(row), sep="", end="")
+        separator = ",\n "
+    print("]" if separator != "[" else "[]", flush=True)

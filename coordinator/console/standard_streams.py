@@ -1,6 +1,6 @@
-"""Standard streams to which everything can be printed, whatever they are and can encode.
+"""Make the standard streams accept every text, in every state and encoding.
 
-Imports nothing of ours: the command line prepares the streams before anything else.
+This module imports nothing of the project: the command line prepares the streams first.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import sys
 from contextlib import suppress
 from typing import Final
 
-ERRORS: Final = "dni.spelled"
-"""The name of the error handler for characters that an encoding lacks."""
+ERRORS: Final = "dni.transliterate"
+"""The name of the codec error handler for characters that an encoding lacks."""
 _ONE_FOR_ONE: Final = zip(
     "µμ×·–—‘’“”↑↓↕█■▓▒░◆─━╸╺│├└",  # noqa: RUF001
     "uux.--''\"\"^v|#=*%:@----|++",
     strict=True,
 )
 SPELLINGS: Final = {**dict(_ONE_FOR_ONE), "…": "...", "±": "+-", "→": "->", "←": "<-"}
-"""ASCII for what our output has beyond it; any other character becomes an escape."""
+"""The ASCII spelling of the characters that this program prints; others become an escape."""
 
 
-def _spell(error: UnicodeError) -> tuple[str, int]:
+def _handle_error(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     wrong = error.object[error.start : error.end]
@@ -34,26 +34,27 @@ def _escape(character: str) -> str:
     return character.encode("ascii", "backslashreplace").decode("ascii")
 
 
-codecs.register_error(ERRORS, _spell)
+codecs.register_error(ERRORS, _handle_error)
 
 
-def spelled(text: str, encoding: str) -> str:
-    """`text` with an ASCII spelling or an escape for each character that `encoding` lacks."""
+def transliterate(text: str, encoding: str) -> str:
+    """Replace each character that `encoding` lacks by an ASCII spelling or an escape."""
     return text if text.isascii() else text.encode(encoding, ERRORS).decode(encoding)
 
 
-def forgive(stream: object) -> None:
-    """Let `stream` spell what it cannot encode instead of raising; one that cannot is left."""
+def tolerate_characters(stream: object) -> None:
+    """Make `stream` transliterate characters that it cannot encode; skip a stream that cannot."""
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure is not None:
         with suppress(OSError, ValueError):  # it is closed, or its disk is full
             reconfigure(errors=ERRORS)
 
 
-def prepare() -> None:
-    """Make the three standard streams usable: a closed one leads nowhere, and none raises for text.
+def prepare_streams() -> None:
+    """Make the three standard streams usable: a closed one is redirected to the null device.
 
-    A closed descriptor is taken, so that no file of a run gets its number and what libraries print.
+    The number of a closed descriptor is occupied too; otherwise a file of the run could get it,
+    and with it the output of libraries.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
@@ -61,28 +62,28 @@ def prepare() -> None:
                 os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number
             mode = "w" if number else "r"
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
-    forgive(sys.stdout)
-    forgive(sys.stderr)
+    tolerate_characters(sys.stdout)
+    tolerate_characters(sys.stderr)
 
 
-def drop_abandoned() -> bool:
-    """Let standard output and error lead nowhere where their reader has gone away; whether one has.
+def discard_closed_outputs() -> bool:
+    """Redirect an output whose reader has gone away to the null device; True if there is one.
 
-    What is still in their buffers is then no error when the interpreter ends.
+    Text left in the buffer is then not an error when the interpreter exits.
     """
-    gone = [number for number in (1, 2) if _abandoned(number)]
-    for number in gone:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, number)
-        os.close(nowhere)
-    return bool(gone)
+    closed = [number for number in (1, 2) if _has_no_reader(number)]
+    for number in closed:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, number)
+        os.close(null)
+    return bool(closed)
 
 
-def _abandoned(descriptor: int) -> bool:
-    """Whether `descriptor` is the end of a pipe or socket that nobody reads any more."""
-    waiting = select.poll()
-    waiting.register(descriptor, 0)
-    return any(event & (select.POLLERR | select.POLLHUP) for _, event in waiting.poll(0))
+def _has_no_reader(descriptor: int) -> bool:
+    """Whether `descriptor` is a pipe or socket whose other end is closed."""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def _closed(descriptor: int) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from coordinator.lifecycle.events import RunEnd
-from coordinator.observers.observer import Watch
+from coordinator.observers.observer import Observers
 from protocol import Core, DataMessage, Evaluated, NonFiniteError, Report, Send, State
 
 REPORT_SECONDS: Final = 0.5
@@ -41,16 +41,16 @@ class Metered(Protocol):
         """`core.report` with times and memory."""
 
 
-def run_inline(made: Iterable[Metered], threads: int, watch: Watch) -> RunEnd:
+def run_inline(made: Iterable[Metered], threads: int, observers: Observers) -> RunEnd:
     """Train with the workers that are `made`, in the order of the pipeline, the source first.
 
     They are taken from `made`, and there may be made, when the matrix library has its `threads`.
     """
     with threadpool_limits(threads), np.errstate(all="ignore"):
         workers = list(made)
-        watch.start()
+        observers.workers_started()
         try:
-            end = _turns(workers, watch)
+            end = _turns(workers, observers)
         except OSError as error:
             end = _broken(error)
         for worker in workers:
@@ -59,7 +59,7 @@ def run_inline(made: Iterable[Metered], threads: int, watch: Watch) -> RunEnd:
             for message in (state, worker.report(finished=True)):
                 try:
                     if message is not None:
-                        watch.record(message)
+                        observers.record(message)
                 except OSError as error:
                     end = _broken(error)
     return end
@@ -69,12 +69,12 @@ def _broken(error: OSError) -> RunEnd:
     return RunEnd("failed", f"{error.filename}: {error.strerror}")
 
 
-def _turns(workers: Sequence[Metered], watch: Watch) -> RunEnd:
+def _turns(workers: Sequence[Metered], observers: Observers) -> RunEnd:
     """Give each core one turn after the other until all have finished."""
     by_name = {worker.core.name: worker for worker in workers}
     due = time.monotonic() + REPORT_SECONDS
     while not all(worker.core.finished for worker in workers):
-        if watch.interrupts.count:
+        if observers.interrupts.count:
             return RunEnd("interrupted")
         for worker in workers:
             failure, told = _turn(worker, by_name)
@@ -82,12 +82,12 @@ def _turns(workers: Sequence[Metered], watch: Watch) -> RunEnd:
                 core = worker.core
                 return RunEnd("failed", f"{core.name} failed at step {core.step}: {failure}")
             for message in told:
-                watch.record(message)
+                observers.record(message)
         if time.monotonic() >= due:
             due = time.monotonic() + REPORT_SECONDS
             for worker in workers:
-                watch.record(worker.report())
-        watch.tick()
+                observers.record(worker.report())
+        observers.tick()
     return RunEnd("completed")
 
 

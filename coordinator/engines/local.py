@@ -12,8 +12,8 @@ from coordinator.engines.socket_folder import socket_folder
 from coordinator.lifecycle.events import RunEnd, WorkerExited
 from coordinator.lifecycle.loop import run_processes
 from coordinator.lifecycle.train import Drive
-from coordinator.observers.observer import Watch
-from coordinator.observers.recorder import LOGS, TRACE
+from coordinator.observers.observer import Observers
+from coordinator.run_folder.layout import LOGS, TRACE
 from coordinator.transport import Links
 from protocol import Pipeline
 from protocol.clock import clock_name
@@ -85,7 +85,9 @@ def local(
     """
     ensure((of_head(len(pipeline.processes)), of_workers(pipeline)))
 
-    def drive(watch: Watch) -> RunEnd:
-        return run_processes(pipeline, facts, LocalEngine(watch.folder, threads, costs), watch)
+    def drive(observers: Observers) -> RunEnd:
+        return run_processes(
+            pipeline, facts, LocalEngine(observers.folder, threads, costs), observers
+        )
 
     return drive

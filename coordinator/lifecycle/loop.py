@@ -18,7 +18,7 @@ from coordinator.lifecycle.events import (
     WorkerExited,
 )
 from coordinator.lifecycle.run import STOP_SECONDS, RunStateMachine
-from coordinator.observers.observer import Watch
+from coordinator.observers.observer import Observers
 from protocol import Pipeline, ToCoordinator, ToWorker
 
 TICK_SECONDS: Final = 0.1
@@ -60,7 +60,7 @@ def run_processes(
     pipeline: Pipeline,
     facts: dict[str, object] | None,
     engine: Engine,
-    watch: Watch,
+    observers: Observers,
     stop_seconds: float = STOP_SECONDS,
 ) -> RunEnd:
     """Train with the source and the layers in the processes that `pipeline` divides them into.
@@ -71,9 +71,9 @@ def run_processes(
         links = engine.links(pipeline)
         try:
             engine.start(pipeline)
-            watch.start()
+            observers.workers_started()
             return _Conductor(
-                RunStateMachine(pipeline, facts, stop_seconds), engine, links, watch
+                RunStateMachine(pipeline, facts, stop_seconds), engine, links, observers
             ).conduct()
         finally:
             links.close()
@@ -82,11 +82,13 @@ def run_processes(
 
 
 class _Conductor:
-    def __init__(self, run: RunStateMachine, engine: Engine, links: Wires, watch: Watch) -> None:
+    def __init__(
+        self, run: RunStateMachine, engine: Engine, links: Wires, observers: Observers
+    ) -> None:
         self._run = run
         self._engine = engine
         self._links = links
-        self._watch = watch
+        self._observers = observers
         self._deadline: float | None = None
         self._end: RunEnd | None = None
 
@@ -102,13 +104,13 @@ class _Conductor:
             while exited and now - exited[0][0] >= LAST_WORDS_SECONDS:
                 self._handle(exited.pop(0)[1])
             exited += [(now, event) for event in self._engine.exits()]
-            if self._watch.interrupts.count > interrupts:
-                interrupts = self._watch.interrupts.count
+            if self._observers.interrupts.count > interrupts:
+                interrupts = self._observers.interrupts.count
                 self._handle(StopRequested())
             if self._deadline is not None and time.monotonic() >= self._deadline:
                 self._deadline = None
                 self._handle(DeadlineExpired())
-            self._watch.tick()
+            self._observers.tick()
         return self._end
 
     def _handle(self, event: RunEvent) -> None:
@@ -121,7 +123,7 @@ class _Conductor:
                     self._links.send(name, message)
                 case RecordMessage(message=message):
                     try:
-                        self._watch.record(message)
+                        self._observers.record(message)
                     except OSError as error:
                         self._handle(RunBroken(f"{error.filename}: {error.strerror}"))
                 case SetDeadline(seconds=None):

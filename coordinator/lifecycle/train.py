@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from coordinator.interrupts import InterruptCounter, count_interrupts
 from coordinator.lifecycle.events import RunEnd
-from coordinator.observers.observer import Display, Watch, interrupts
+from coordinator.observers.observer import Observer, Observers
 from coordinator.observers.recorder import Recorder
-from coordinator.run_folder import RunFolder
+from coordinator.observers.run_stats import RunStats
+from coordinator.run_folder.create import RunFolder
 from protocol import Pipeline, RunError, UserError
 
-Drive: TypeAlias = Callable[[Watch], RunEnd]
-"""What trains: an engine, given those who watch."""
+Drive: TypeAlias = Callable[[Observers], RunEnd]
+"""Trains on an engine, and reports all events to the observers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,50 +31,69 @@ class Result:
     summary: dict[str, object]
     end: RunEnd
     signal: int
-    recorder: Recorder
+    stats: RunStats
     kept: bool = True
 
 
 def train(
-    pipeline: Pipeline, folder: RunFolder, engine: str, threads: int, drive: Drive, display: Display
+    pipeline: Pipeline,
+    folder: RunFolder,
+    engine: str,
+    threads: int,
+    drive: Drive,
+    others: Sequence[Observer] = (),
 ) -> Result:
-    """Drive a run of `pipeline` and record it in `folder`; `engine` is what `drive` is called.
+    """Run `pipeline` with `drive`, which belongs to `engine`, and record the run in `folder`.
 
-    A run that fails is a Result. Raises UserError where its workers cannot even be started; then
-    the folder is as it was before.
+    The observers `others` receive the events of the run too. A run that fails is a Result. Raises
+    UserError if the workers cannot be started; then the folder is as it was before.
     """
-    with interrupts() as seen:
+    with count_interrupts() as interrupts:
         recorder = _recorder(folder, pipeline)
-        watch = Watch(folder, recorder, display, seen)
-        watch.begin(threads)
+        observers = Observers(pipeline, folder, recorder, others, interrupts)
+        observers.begin(threads)
         began = _processor_seconds()
         try:
-            end = drive(watch)
+            end = drive(observers)
         except (OSError, UserError) as error:
-            if not folder.begun:
+            if not folder.committed:
                 recorder.close()
-                folder.undo()
+                folder.rollback()
                 raise _mistake(error, folder.path) from error
             end = RunEnd("failed", _words(error, folder.path), user=isinstance(error, UserError))
         finally:
-            watch.end()
-        own = _processor_seconds() - began
-        try:
-            extra = {"engine": engine, "threads": threads, "coordinator_cpu_seconds": own}
-            summary = recorder.finish(end, extra)
-        except OSError as error:
-            end = RunEnd("failed", _words(error, folder.path))
-            summary = recorder.tally.summary(end.outcome, recorder.seconds)
-        if not folder.begun:  # interrupted before there was anything to keep
-            folder.undo()
-    return Result(folder.path, summary, end, seen.signal, recorder, folder.begun)
+            observers.end()
+        seconds = _processor_seconds() - began
+        extra = {"engine": engine, "threads": threads, "coordinator_cpu_seconds": seconds}
+        result = _finish(folder, recorder, observers.stats, end, extra, interrupts)
+        if not folder.committed:  # the run was interrupted before its workers started
+            folder.rollback()
+    return result
+
+
+def _finish(
+    folder: RunFolder,
+    recorder: Recorder,
+    stats: RunStats,
+    end: RunEnd,
+    extra: dict[str, object],
+    interrupts: InterruptCounter,
+) -> Result:
+    summary = stats.summary(end.outcome, recorder.seconds)
+    summary |= {**extra, "failure": end.text or None}
+    try:
+        recorder.finish(summary)
+    except OSError as error:
+        end = RunEnd("failed", _words(error, folder.path))
+        summary = stats.summary(end.outcome, recorder.seconds)
+    return Result(folder.path, summary, end, interrupts.signal, stats, folder.committed)
 
 
 def _recorder(folder: RunFolder, pipeline: Pipeline) -> Recorder:
     try:
-        return Recorder(folder.open(), pipeline)
+        return Recorder(folder.create(), pipeline)
     except OSError as error:
-        folder.undo()
+        folder.rollback()
         raise _mistake(error, folder.path) from error
 
 

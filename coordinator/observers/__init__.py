@@ -1,1 +1,1 @@
-"""Who is told what happens in a run: the recorder and the terminal."""
+"""Observers receive the events of a run: the recorder and the displays on a terminal."""

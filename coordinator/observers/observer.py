@@ -1,126 +1,119 @@
-"""Who watches a run: the recorder, the display, and the user's hand on Ctrl-C."""
+"""The interface through which a run reports its events, and the list of those that receive them."""
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
-from typing import Final, Protocol
+from typing import Final
 
-from coordinator.observers.recorder import Recorder
-from coordinator.observers.run_stats import Tally
-from coordinator.run_folder import RunFolder
+from coordinator.interrupts import InterruptCounter
+from coordinator.observers.run_stats import RunStats
+from coordinator.run_folder.create import RunFolder
 from protocol import Evaluated, Pipeline, Report, State
 
-REFRESH_SECONDS: Final = 0.25
-SIGNALS: Final = ("SIGINT", "SIGTERM", "SIGHUP")
+TICK_SECONDS: Final = 0.25
 
 
-class Display(Protocol):
-    """What a person sees of a run while it goes on."""
+class Observer:
+    """Receives the events of a run, in this order; the methods do nothing until overridden.
 
-    def begin(self, tally: Tally, threads: int) -> None:
-        """The run starts, with so many threads for the matrix library of each worker."""
-
-    def refresh(self, tally: Tally) -> None:
-        """Show how things stand; called a few times a second."""
-
-    def evaluated(self, tally: Tally, step: int) -> None:
-        """A pass over the test set is complete."""
-
-    def end(self) -> None:
-        """Nothing more comes; called exactly once."""
-
-
-class Interrupts:
-    """How often, and by which signal last, the user asked for an end."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.signal = 0
-
-    def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        self.count += 1
-        self.signal = number
-
-
-@contextmanager
-def interrupts() -> Iterator[Interrupts]:
-    """Signals are counted instead of obeyed; outside the main thread nothing is changed.
-
-    A signal that is ignored stays ignored, as `nohup` and a shell's `&` want it. A handler that was
-    not installed from Python stays too: it could not be put back.
+    The event loop of the run calls the methods, so they must return quickly.
     """
-    seen = Interrupts()
-    if threading.current_thread() is not threading.main_thread():
-        yield seen
-        return
-    known = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
-    counted = [number for number in known if signal.getsignal(number) not in (signal.SIG_IGN, None)]
-    before = [(number, signal.signal(number, seen._note)) for number in counted]
-    try:
-        yield seen
-    finally:
-        for number, handler in before:
-            signal.signal(number, handler)
+
+    def on_begin(self, stats: RunStats, threads: int) -> None:
+        """The run begins, before its workers start, with `threads` BLAS threads per worker."""
+
+    def on_placement(self, stats: RunStats) -> None:
+        """All hosts have joined; `stats.pipeline` holds the placement of the layers."""
+
+    def on_metrics(self, stats: RunStats, row: Mapping[str, object]) -> None:
+        """A worker sent a report or an evaluation; `row` is its line of metrics.jsonl."""
+
+    def on_weights(self, state: State) -> None:
+        """A worker sent the weights of a layer."""
+
+    def on_tick(self, stats: RunStats) -> None:
+        """Some time has passed; called a few times per second."""
+
+    def on_end(self) -> None:
+        """No event follows; called exactly once."""
 
 
-class Watch:
-    """All watchers together."""
+class Observers:
+    """The recorder and the other observers of one run.
+
+    An OSError of the recorder fails the run. An exception of another observer does not.
+    """
 
     def __init__(
-        self, folder: RunFolder, recorder: Recorder, display: Display, seen: Interrupts
+        self,
+        pipeline: Pipeline,
+        folder: RunFolder,
+        recorder: Observer,
+        others: Sequence[Observer],
+        interrupts: InterruptCounter,
     ) -> None:
-        self.interrupts = seen
+        self.stats = RunStats(pipeline)
+        self.interrupts = interrupts
         self._folder = folder
         self._recorder = recorder
-        self._display = display
-        self._due = 0.0
-
-    def begin(self, threads: int) -> None:
-        """The run starts."""
-        self._show(lambda tally: self._display.begin(tally, threads))
+        self._others = others
+        self._next_tick = 0.0
 
     @property
     def folder(self) -> Path:
-        """Where the run leaves its files."""
+        """The folder of the run."""
         return self._folder.path
 
-    def start(self) -> None:
-        """The workers have started: from here on a failure is one of the run, and recorded."""
-        self._folder.keep()
+    def begin(self, threads: int) -> None:
+        """Report the beginning of the run."""
+        self._recorder.on_begin(self.stats, threads)
+        self._notify(lambda observer: observer.on_begin(self.stats, threads))
 
-    def hosts_joined(self, pipeline: Pipeline) -> None:
-        """The wait for hosts is over; layers are divided among workers as in `pipeline`."""
-        self._recorder.start(pipeline)
+    def workers_started(self) -> None:
+        """Keep the run folder: from here on a failure belongs to the run and is recorded."""
+        self._folder.commit()
 
-    def end(self) -> None:
-        """Nothing more comes."""
-        self._show(lambda _: self._display.end())
+    def place(self, pipeline: Pipeline) -> None:
+        """Report the placement of the layers, which `pipeline` holds."""
+        self.stats.pipeline = pipeline
+        self._recorder.on_placement(self.stats)
+        self._notify(lambda observer: observer.on_placement(self.stats))
 
     def record(self, message: Report | Evaluated | State) -> None:
-        """Keep what a worker said. Raises OSError where the disk does not let it."""
-        self._recorder.add(message)
-        if isinstance(message, Evaluated):
-            self._show(lambda tally: self._display.evaluated(tally, message.step))
+        """Report a message of a worker. Raises OSError if it cannot be recorded."""
+        if isinstance(message, State):
+            self._recorder.on_weights(message)
+            self._notify(lambda observer: observer.on_weights(message))
+        else:
+            row = self.stats.add(message)
+            self._recorder.on_metrics(self.stats, row)
+            self._notify(lambda observer: observer.on_metrics(self.stats, row))
 
     def tick(self) -> None:
-        """Refresh the display, where it is time."""
+        """Report the passing of time, at most every `TICK_SECONDS`."""
         now = time.monotonic()
-        if now >= self._due:
-            self._due = now + REFRESH_SECONDS
-            self._show(self._display.refresh)
+        if now >= self._next_tick:
+            self._next_tick = now + TICK_SECONDS
+            self._recorder.on_tick(self.stats)
+            self._notify(lambda observer: observer.on_tick(self.stats))
 
-    def _show(self, show: Callable[[Tally], None]) -> None:
-        """Training does not end because what it shows cannot be written, encoded or drawn."""
-        try:
-            show(self._recorder.tally)
-        except (OSError, ValueError):  # full, gone, closed, or of another encoding
-            pass
-        except Exception as error:
-            warnings.warn(f"the display failed: {error!r}", stacklevel=2)
+    def end(self) -> None:
+        """Report that no event follows."""
+        self._recorder.on_end()
+        self._notify(lambda observer: observer.on_end())
+
+    def _notify(self, event: Callable[[Observer], None]) -> None:
+        for observer in self._others:
+            try:
+                event(observer)
+            except (
+                OSError,
+                ValueError,
+            ):  # the terminal is gone, closed, full
+                pass
+            except Exception as error:
+                name = type(observer).__name__
+                warnings.warn(f"the observer {name} failed: {error!r}", stacklevel=2)

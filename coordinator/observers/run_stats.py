@@ -1,4 +1,4 @@
-"""What is known of a run while it goes on: the newest word of each worker, and the sums of it."""
+"""The statistics of a run in progress: the newest report of each stage, and sums over them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from protocol import Evaluated, Pipeline, Report
 
 
 @dataclass(frozen=True, slots=True)
-class LayerView:
-    """The newest report of a worker, and its rate in samples/s since the report before.
+class LayerStats:
+    """The newest report of a stage, and its rate in samples/s since the previous report.
 
-    In the last report it is the rate of the whole training.
+    For the last report the rate is that of the whole training.
     """
 
     report: Report
@@ -20,76 +20,56 @@ class LayerView:
 
 
 @dataclass(slots=True)
-class Tally:
-    """Reports and evaluations, added up. Times are seconds since the run began."""
+class RunStats:
+    """Sums over reports and evaluations. Times are seconds since the run began."""
 
     pipeline: Pipeline
-    layers: dict[str, LayerView] = field(default_factory=dict)
+    layers: dict[str, LayerStats] = field(default_factory=dict)
     loss: float | None = None
     test_loss: float | None = None
     test_error: float | None = None
 
     def add(self, message: Report | Evaluated) -> dict[str, object]:
-        """Take one message in; returns what of it is worth keeping."""
-        if isinstance(message, Evaluated):
-            judged = max(message.judged, 1)
-            self.test_loss = message.loss / judged
-            self.test_error = 100 * message.errors / judged
-            return {
-                "step": message.step,
-                "test_error": self.test_error,
-                "test_loss": finite(self.test_loss),
-            }
-        before = self.layers.get(message.name)
-        line = message
-        if before is not None:
-            message = _with_last_comparison(message, before.report)
-        rate = _rate(message, before.report if before else Report(message.name))
-        if message.finished and message.training:
-            rate = message.samples / message.training
-        self.layers[message.name] = LayerView(message, rate)
-        if message.loss is not None:
-            self.loss = message.loss
+        """Add `message`; return its line of metrics.jsonl."""
+        return self._evaluate(message) if isinstance(message, Evaluated) else self._report(message)
+
+    def _evaluate(self, message: Evaluated) -> dict[str, object]:
+        judged = max(message.judged, 1)
+        self.test_loss = message.loss / judged
+        self.test_error = 100 * message.errors / judged
         return {
-            "layer": message.name,
             "step": message.step,
-            "loss": finite(message.loss),
-            "updates": message.updates,
-            "activations": message.activations,
-            "gradients": message.gradients,
-            "dropped_gradients": message.dropped_gradients,
-            "inputs": message.inputs,
-            "dropped_inputs": message.dropped_inputs,
-            "unsent": message.unsent,
-            "samples_per_second": rate,
-            "busy_fraction": busy(message),
-            "staleness_p50": message.staleness_p50,
-            "staleness_max": message.staleness_max,
-            "synthetic_cosine": finite(line.synthetic_cosine),
-            "norm_ratio": finite(line.norm_ratio),
-            "queue": message.queue,
-            "window": message.window,
-            "ways": _ways(message, before.report if before else Report(message.name)),
-            "rss_mb": message.rss_mb,
+            "test_error": self.test_error,
+            "test_loss": finite(self.test_loss),
         }
+
+    def _report(self, report: Report) -> dict[str, object]:
+        before = self._newest(report.name)
+        rate = _rate(report, before)
+        if report.finished and report.training:
+            rate = report.samples / report.training
+        self.layers[report.name] = LayerStats(_keep_comparison(report, before), rate)
+        if report.loss is not None:
+            self.loss = report.loss
+        return _row(report, before, rate)
 
     @property
     def step(self) -> int:
-        """The newest training batch that the top layer has learnt from."""
-        return self._report(self.pipeline.cores[-1]).step
+        """The newest training batch from which the output layer has learnt."""
+        return self._newest(self.pipeline.cores[-1]).step
 
     @property
     def samples_per_second(self) -> float:
-        """Training samples through the top layer a second, evaluations left out at the end."""
-        top = self._report(self.pipeline.cores[-1])
+        """Training samples per second through the output layer; evaluations do not count."""
+        top = self._newest(self.pipeline.cores[-1])
         return top.samples / top.training if top.training else 0.0
 
-    def _report(self, name: str) -> Report:
-        view = self.layers.get(name)
-        return view.report if view else Report(name)
+    def _newest(self, name: str) -> Report:
+        layer = self.layers.get(name)
+        return layer.report if layer else Report(name)
 
     def summary(self, outcome: str, wall_seconds: float) -> dict[str, object]:
-        """The contents of summary.json."""
+        """The statistics for summary.json."""
         return {
             "pipeline": self.pipeline.name,
             "rule": self.pipeline.rule,
@@ -100,12 +80,44 @@ class Tally:
             "train_loss": finite(self.loss),
             "test_error": self.test_error,
             "test_loss": finite(self.test_loss),
-            "layers": [_layer(self._report(name)) for name in self.pipeline.cores[1:]],
+            "layers": [_layer(self._newest(name)) for name in self.pipeline.cores[1:]],
         }
 
 
-def _with_last_comparison(report: Report, before: Report) -> Report:
-    """`report`, where no gradient came since the one before, with the comparison of that one."""
+def _row(report: Report, before: Report, rate: float) -> dict[str, object]:
+    """The line of metrics.jsonl for `report`, which follows the report `before`."""
+    return {
+        "layer": report.name,
+        "step": report.step,
+        "loss": finite(report.loss),
+        **_counters(report),
+        "samples_per_second": rate,
+        "busy_fraction": busy_fraction(report),
+        "staleness_p50": report.staleness_p50,
+        "staleness_max": report.staleness_max,
+        "synthetic_cosine": finite(report.synthetic_cosine),
+        "norm_ratio": finite(report.norm_ratio),
+        "queue": report.queue,
+        "window": report.window,
+        "links": _links(report, before),
+        "rss_mb": report.rss_mb,
+    }
+
+
+def _counters(report: Report) -> dict[str, object]:
+    return {
+        "updates": report.updates,
+        "activations": report.activations,
+        "gradients": report.gradients,
+        "dropped_gradients": report.dropped_gradients,
+        "inputs": report.inputs,
+        "dropped_inputs": report.dropped_inputs,
+        "unsent": report.unsent,
+    }
+
+
+def _keep_comparison(report: Report, before: Report) -> Report:
+    """Keep the comparison with the true gradient of the previous report if `report` has none."""
     if report.synthetic_cosine is not None or report.norm_ratio is not None:
         return report
     return replace(report, synthetic_cosine=before.synthetic_cosine, norm_ratio=before.norm_ratio)
@@ -116,47 +128,45 @@ def _rate(report: Report, before: Report) -> float:
     return (report.samples - before.samples) / seconds if seconds > 0 else 0.0
 
 
-def _ways(report: Report, before: Report) -> dict[str, dict[str, float | None]]:
-    """By neighbour: the window, the round trip in ms, and MB/s since the report before."""
+def _links(report: Report, before: Report) -> dict[str, dict[str, float | None]]:
+    """The window, the round trip in ms, and MB/s since the previous report, by neighbour."""
     found = {}
     seconds = report.elapsed - before.elapsed
-    for neighbour, told in report.ways.items():
-        window, took, sent = _way(told)
-        rate = (sent - _way(before.ways.get(neighbour))[2]) / seconds if seconds > 0 else 0.0
-        found[neighbour] = {"window": window, "round_trip_ms": took, "mb_per_second": finite(rate)}
+    for neighbour, value in report.ways.items():
+        window, round_trip, sent = _link(value)
+        rate = (sent - _link(before.ways.get(neighbour))[2]) / seconds if seconds > 0 else 0.0
+        found[neighbour] = {
+            "window": window,
+            "round_trip_ms": round_trip,
+            "mb_per_second": finite(rate),
+        }
     return found
 
 
-def _way(told: object) -> tuple[int, float | None, float]:
-    """Of what a worker said of a way, what makes sense."""
-    match told:
-        case [int(window), float() | None as took, float(sent)]:
-            return window, finite(took), sent
+def _link(value: object) -> tuple[int, float | None, float]:
+    """Return window, round trip and sent bytes of a link; a malformed value becomes zeros."""
+    match value:
+        case [int(window), float() | None as round_trip, float(sent)]:
+            return window, finite(round_trip), sent
         case _:
             return 0, None, 0.0
 
 
-def busy(report: Report) -> float:
-    """The share of its time that a worker was at work."""
+def busy_fraction(report: Report) -> float:
+    """The fraction of its time that a stage was computing."""
     return report.busy / report.elapsed if report.elapsed else 0.0
 
 
 def finite(number: float | None) -> float | None:
-    """`number`, or None where JSON has no way to write it."""
+    """`number`, or None if JSON cannot represent it."""
     return number if number is not None and math.isfinite(number) else None
 
 
 def _layer(report: Report) -> dict[str, object]:
     return {
         "name": report.name,
-        "updates": report.updates,
-        "activations": report.activations,
-        "gradients": report.gradients,
-        "dropped_gradients": report.dropped_gradients,
-        "inputs": report.inputs,
-        "dropped_inputs": report.dropped_inputs,
-        "unsent": report.unsent,
-        "busy_fraction": busy(report),
+        **_counters(report),
+        "busy_fraction": busy_fraction(report),
         "staleness_p50": report.staleness_p50,
         "staleness_max": report.staleness_max,
         "synthetic_cosine": finite(report.synthetic_cosine),

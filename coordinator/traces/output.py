@@ -11,7 +11,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
-from coordinator.observers.recorder import whole
+from coordinator.run_folder.layout import write_atomically
 from protocol import RunError
 
 
@@ -44,7 +44,7 @@ def write_output(path: Path, write: Callable[[BinaryIO], object]) -> None:
         elif is_special(path):
             _write_file(path, write)
         else:
-            whole(Path(os.path.realpath(path)), lambda part: _write_file(part, write))
+            write_atomically(Path(os.path.realpath(path)), lambda part: _write_file(part, write))
     except BrokenPipeError:
         pass
     except OSError as error:

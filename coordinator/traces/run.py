@@ -9,7 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from coordinator.observers.recorder import STATUS, SUMMARY, TRACE, pipeline_of, under_way
+from coordinator.run_folder.layout import STATUS, SUMMARY, TRACE, is_recording
+from coordinator.run_folder.read import read_run_pipeline
 from coordinator.traces.clocks import Clock, clock
 from coordinator.traces.events import Events, Keep, Work
 from coordinator.traces.files import TraceFile
@@ -32,13 +33,13 @@ class Traces:
 
     def __init__(self, folder: Path, keep: Keep | None = None) -> None:
         self.folder = folder
-        self.pipeline = pipeline_of(folder)
+        self.pipeline = read_run_pipeline(folder)
         self.summary = _summary(folder)
         self.problems: list[str] = []
         self.files: dict[str, TraceFile] = {}
         places = {core: folder / TRACE / f"{core}{SUFFIX}" for core in self.pipeline.cores}
         self.away = tuple(core for core, path in places.items() if not path.exists())
-        if self.summary is not None or not (folder / STATUS).exists() or not under_way(folder):
+        if self.summary is not None or not (folder / STATUS).exists() or not is_recording(folder):
             self.away = ()
         if self.away:
             self.problems.append(_said_of(self.away))
@@ -72,7 +73,7 @@ class Traces:
         hosts = {file.metadata.host for file in self.files.values() if not file.closed}
         if self.summary is not None or not hosts:
             return False
-        return under_way(self.folder, unknown=True) or hosts != {socket.gethostname()}
+        return is_recording(self.folder, unknown=True) or hosts != {socket.gethostname()}
 
     @property
     def edges(self) -> tuple[Edge, ...]:

@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 
 from coordinator.commands.trace_parsing import bytes_text, some, time_text
 from coordinator.console.columns import Column, Phrases, Table, line
-from coordinator.console.standard_streams import spelled
+from coordinator.console.standard_streams import transliterate
 from coordinator.traces.causality import Chapter
 from coordinator.traces.difference import Difference
 from coordinator.traces.find import Entry, Loss
@@ -159,7 +159,7 @@ class StoryTree:
         start = min(chapter.entry.first for chapter in self.chapters)
         yield Phrases((f"batch {self.batch}", f"first sent {start / 1e9:.6f} s after the start"))
         for text in _branches(self.chapters, start, options.max_width, ""):
-            yield line(spelled(text, console.encoding))
+            yield line(transliterate(text, console.encoding))
 
 
 def _branches(chapters: Sequence[Chapter], start: int, width: int, before: str) -> Iterator[str]:
@@ -173,7 +173,7 @@ def _branches(chapters: Sequence[Chapter], start: int, width: int, before: str) 
         branch, below = ("└ ", "  ") if last else ("├ ", "│ ")
         sentence = Phrases(_sentence(chapter.entry, start))
         follows = "│   " if chapter.next else "    "
-        first, *more = sentence.shown("utf-8").lines(width - len(before + below + follows))
+        first, *more = sentence.for_encoding("utf-8").lines(width - len(before + below + follows))
         yield f"{before}{branch}{first}"
         yield from (f"{before}{below}{follows}{text}" for text in more)
         guides = (before + below)[-max(2, width // 6 * 2) :]
