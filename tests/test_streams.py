@@ -146,7 +146,8 @@ def test_a_run_does_without_standard_streams(dni: Dni, closed: str) -> None:
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&-"])
 def test_no_file_takes_the_number_of_a_closed_stream(closed: str, tmp_path: Path) -> None:
     code = (
-        "import os, sys; from coordinator.console.standard_streams import prepare_streams; prepare_streams(); "
+        "import os, sys; from coordinator.console import standard_streams; "
+        "standard_streams.prepare_streams(); "
         "number = os.open(os.devnull, os.O_RDONLY); print('text'); "
         f"open({str(tmp_path / 'number')!r}, 'w', encoding='utf-8').write(str(number))"
     )
