@@ -84,13 +84,13 @@ def run(
         )
     plan = _plan(pipeline, run_dir, force, tell)
     assert plan.known is not None
-    pipeline, (data, facts), costs, folder = plan.pipeline, plan.known, plan.costs, plan.folder
+    pipeline, (data, info), costs, folder = plan.pipeline, plan.known, plan.costs, plan.folder
     count = threads(pipeline)
     drive: Drive
     if engine == "inline":
-        drive = partial(_inline, pipeline, data, facts, count)
+        drive = partial(_inline, pipeline, data, info, count)
     else:
-        drive = local(pipeline, facts, count, costs)
+        drive = local(pipeline, info, count, costs)
     del data, plan  # the source has its own
     return train(pipeline, folder, engine, count, drive, observers)
 
@@ -141,11 +141,11 @@ def check(pipeline: Pipeline, tell: Callable[[str], None] = lambda _: None) -> l
 
     `tell` gets lines about the data: what they are, and what is odd about them.
     """
-    from workers.assembly.build import facts_of
+    from workers.assembly.build import dataset_info
     from workers.tools.check import check as plan
 
     data = _load(pipeline)
-    plans = plan(pipeline, facts_of(data))
+    plans = plan(pipeline, dataset_info(data))
     _describe(pipeline, data, tell)
     return plans
 
@@ -240,7 +240,7 @@ def _plan(
     from coordinator.cluster.placement import divided
     from coordinator.run_folder.create import RunFolder
     from protocol import located
-    from workers.assembly.build import facts_of, spelled
+    from workers.assembly.build import dataset_info, spelled
     from workers.tools.check import check as plan
 
     pipeline = located(pipeline)
@@ -250,8 +250,8 @@ def _plan(
         spelled(pipeline)
     else:
         data = _load(pipeline)
-        facts = facts_of(data)
-        known, costs = (data, facts.as_dict()), {p.name: p.work for p in plan(pipeline, facts)}
+        info = dataset_info(data)
+        known, costs = (data, info.as_dict()), {p.name: p.work for p in plan(pipeline, info)}
     pipeline = divided(pipeline, workers, costs)
     _describe(pipeline, known[0] if known else None, tell)
     return _Plan(pipeline, known, costs, folder)
@@ -270,9 +270,9 @@ def _elsewhere(
     from coordinator.lifecycle.train import train
 
     pipeline, folder, costs = plan.pipeline, plan.folder, plan.costs
-    facts = plan.known[1] if plan.known else None
+    info = plan.known[1] if plan.known else None
     del plan  # the source has its own data
-    drive = elsewhere(pipeline, launcher, door, facts, costs, tell, policy)
+    drive = elsewhere(pipeline, launcher, door, info, costs, tell, policy)
     threads = pipeline.train.threads
     return train(pipeline, folder, name, threads, drive, observers)
 
@@ -280,7 +280,7 @@ def _elsewhere(
 def _inline(
     pipeline: Pipeline,
     data: Dataset,
-    facts: Mapping[str, object],
+    info: Mapping[str, object],
     threads: int,
     observers: Observers,
 ) -> RunEnd:
@@ -290,7 +290,7 @@ def _inline(
     from workers.recording.instrument import instrument
 
     cores = build_cores(pipeline, data)
-    meters = (instrument(core, pipeline, facts, observers.folder / TRACE) for core in cores)
+    meters = (instrument(core, pipeline, info, observers.folder / TRACE) for core in cores)
     return run_inline(meters, threads, observers)
 
 

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from typing import Final
 from unittest.mock import patch
 
-from protocol import Core, Send
-from protocol.stage import Silence
+from protocol import Send, Stage
+from protocol.stage import NullTracer
 from workers import process
 from workers.recording import instrument
 from workers.recording.recorder import Tape
@@ -36,7 +36,7 @@ def on(block: int) -> bool:
 class SwitchedMeter(instrument.InstrumentedStage):
     """A meter that has a trace in every other block."""
 
-    def __init__(self, core: Core, trace: Trace | None = None, tape: Tape | None = None) -> None:
+    def __init__(self, core: Stage, trace: Trace | None = None, tape: Tape | None = None) -> None:
         super().__init__(core, trace, tape)
         self._kept = trace
         self._seen = -1
@@ -68,7 +68,7 @@ class SwitchedMeter(instrument.InstrumentedStage):
         trace._waiting = [BLOCK] * len(trace._waiting)  # of what came meanwhile it knows nothing
         trace._newest = 0, 0, 0
         self._trace = trace if to else None
-        self.core.journal = trace if to else Silence()
+        self.core.tracer = trace if to else NullTracer()
 
 
 if __name__ == "__main__":

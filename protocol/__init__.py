@@ -30,14 +30,13 @@ from protocol.messages import (
 )
 from protocol.notes import notes
 from protocol.pipeline import Data, Edge, Layer, Pipeline, Synthetic, Trace, Train
-from protocol.stage import COORDINATOR, Core, Journal, NonFiniteError, Send, Silence
+from protocol.stage import COORDINATOR, NonFiniteError, NullTracer, Send, Stage, Tracer
 
 __all__ = [
     "COORDINATOR",
     "VERSION",
     "Activation",
     "Array",
-    "Core",
     "Credit",
     "Data",
     "DataError",
@@ -49,12 +48,12 @@ __all__ = [
     "Go",
     "Gradient",
     "Hello",
-    "Journal",
     "Layer",
     "Leave",
     "Mark",
     "Message",
     "NonFiniteError",
+    "NullTracer",
     "Ping",
     "Pipeline",
     "Pong",
@@ -62,8 +61,8 @@ __all__ = [
     "Report",
     "RunError",
     "Send",
-    "Silence",
     "SpecError",
+    "Stage",
     "Start",
     "State",
     "Stop",
@@ -71,6 +70,7 @@ __all__ = [
     "ToCoordinator",
     "ToWorker",
     "Trace",
+    "Tracer",
     "Train",
     "UserError",
     "WireError",

@@ -22,7 +22,7 @@ CLASS_NAMES: Final = "class_names"
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class DatasetInfo:
     """Of a data set. `examples` counts the training set, `tests` the test set.
 
     `labelled` tells class numbers from target values; `classes` is how many there are. `dtype` is

@@ -266,7 +266,7 @@ class Pipeline:
         return 1 if self.lockstep else max(self.train.window, self.train.most_window)
 
     @property
-    def cores(self) -> tuple[str, ...]:
+    def stages(self) -> tuple[str, ...]:
         """The names of the source and of all layers, in the order in which batches pass them."""
         return (SOURCE, *(layer_name(index) for index in range(len(self.layer))))
 
@@ -280,7 +280,7 @@ class Pipeline:
     @property
     def edges(self) -> tuple[Edge, ...]:
         """Who speaks to whom: neighbours both ways and, where unlocked, the source with all."""
-        cores = self.cores
+        cores = self.stages
         pairs = list(pairwise(cores))
         if self.unlocked:
             pairs += [(SOURCE, name) for name in cores[2:]]

@@ -23,7 +23,7 @@ class Send(NamedTuple):
     message: DataMessage | Evaluated | State
 
 
-class Journal(Protocol):
+class Tracer(Protocol):
     """Who is told what a core does with its messages; see `protocol.trace_format` for the words."""
 
     def used(self, sender: str, message: DataMessage, staleness: int = 0) -> None:
@@ -42,7 +42,7 @@ class Journal(Protocol):
         """The core does not send `to` what there is to say of `batch`: `to` is too far behind."""
 
 
-class Silence:
+class NullTracer:
     """A journal that nobody keeps."""
 
     def used(self, sender: str, message: DataMessage, staleness: int = 0) -> None:
@@ -62,11 +62,11 @@ class NonFiniteError(Exception):
     """A number left the range of float32; the text says where."""
 
 
-class Core(Protocol):
+class Stage(Protocol):
     """The source or a layer."""
 
     name: str
-    journal: Journal
+    tracer: Tracer
 
     @property
     def ready(self) -> bool:
@@ -84,7 +84,7 @@ class Core(Protocol):
     def version(self) -> int:
         """How many updates its weights have seen."""
 
-    def stretch(self, neighbour: str, window: int) -> None:
+    def set_window(self, neighbour: str, window: int) -> None:
         """Let `window` batches be in flight to `neighbour` from now on; the way there is long."""
 
     def receive(self, sender: str, message: DataMessage) -> None:
@@ -96,7 +96,7 @@ class Core(Protocol):
     def work(self) -> Iterator[Send]:
         """Do the one most urgent thing. Raises NonFiniteError where that breaks the numbers."""
 
-    def beat(self) -> Iterator[Send]:
+    def resend_credits(self) -> Iterator[Send]:
         """What to repeat now and then so that a lost message cannot stall a neighbour."""
 
     def report(self) -> Report:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from protocol import Data, Layer, Pipeline, SpecError, Train
-from protocol.dataset_info import Facts
+from protocol.dataset_info import DatasetInfo
 from tests.data_help import Array, arrays, saved
 from workers.assembly.fit import layer_modules
 from workers.data import Dataset, load
@@ -31,8 +31,8 @@ def net(*modules: str, **train: Any) -> Pipeline:
     return Pipeline(data=Data(path="x", batch=4), train=Train(**train), layer=(Layer(modules),))
 
 
-def refused(pipeline: Pipeline, facts: Facts) -> str:
+def refused(pipeline: Pipeline, info: DatasetInfo) -> str:
     with pytest.raises(SpecError) as caught:
-        layer_modules(pipeline, facts)
+        layer_modules(pipeline, info)
     assert "\n" not in str(caught.value)
     return str(caught.value)

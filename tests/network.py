@@ -144,7 +144,7 @@ class Network:
         """Let one more batch be in flight on `edge`, where that is a long way."""
         window = self.window(edge)
         if self._stretched and window < self._most:
-            self.cores[edge.sender].stretch(edge.receiver, window + 1)
+            self.cores[edge.sender].set_window(edge.receiver, window + 1)
 
     def check(self) -> None:
         """No edge holds more than a window, and no layer keeps more than it may."""
@@ -176,8 +176,8 @@ class Network:
         if self.cores[name].ready:
             self.carry(name, list(self.cores[name].work()))
 
-    def beat(self, name: str) -> None:
-        self.carry(name, list(self.cores[name].beat()))
+    def resend_credits(self, name: str) -> None:
+        self.carry(name, list(self.cores[name].resend_credits()))
 
     def deliver(self, edge: Edge, position: int = 0) -> None:
         queue = self.queues[edge]
@@ -200,7 +200,7 @@ class Network:
 
     def may_reorder(self, edge: Edge) -> bool:
         """Gradients and credits on their way down; marks flow behind what they speak of."""
-        order = self.pipeline.cores
+        order = self.pipeline.stages
         down = order.index(edge.sender) > order.index(edge.receiver)
         return down and not any(isinstance(m, Mark) for m in self.queues[edge])
 
@@ -219,7 +219,7 @@ class Network:
             for name in self.cores:
                 self.work(name)
                 if beats:
-                    self.beat(name)
+                    self.resend_credits(name)
             for edge, queue in self.queues.items():
                 while queue:
                     self.deliver(edge)
@@ -252,7 +252,7 @@ def shuffle(
                 network.deliver(edge, position if reorder and network.may_reorder(edge) else 0)
             case 4:
                 if beats:
-                    network.beat(rng.choice(cores))
+                    network.resend_credits(rng.choice(cores))
                 network.widen(rng.choice(edges))
             case 5:
                 network.lose_gradient(rng.choice(edges))

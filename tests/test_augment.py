@@ -12,14 +12,14 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from protocol import Activation, Credit, Data, Layer, Pipeline, SpecError, Train, read_pipeline
-from protocol.dataset_info import Facts
+from protocol.dataset_info import DatasetInfo
 from workers.assembly.fit import layer_modules
 from workers.data import Augment, Dataset
 from workers.data.augment import crop, flip
 from workers.stages.source import Source, order
 
 Array = NDArray[np.generic]
-PICTURES = Facts((6, 5, 3), "|u1", 1 / 255, classes=4, labelled=True, examples=40, tests=10)
+PICTURES = DatasetInfo((6, 5, 3), "|u1", 1 / 255, classes=4, labelled=True, examples=40, tests=10)
 
 batches = hnp.arrays(
     st.sampled_from(["u1", "i2", ">f4", "f8", "?"]),

@@ -10,14 +10,14 @@ from click.testing import CliRunner
 
 import cli
 from protocol import Data, Layer, Pipeline, SpecError, Synthetic, build
-from protocol.dataset_info import Facts
+from protocol.dataset_info import DatasetInfo
 from tests.data_help import arrays, saved
 from workers.assembly.build import build_layer
 from workers.assembly.fit import layer_modules
 
-ROWS = Facts((6,), "<f4", 1.0, classes=3, labelled=True, examples=40, tests=10)
-IMAGES = Facts((4, 4, 2), "<f4", 1.0, classes=3, labelled=True, examples=40, tests=10)
-GREY = Facts((4, 4), "<f4", 1.0, classes=3, labelled=True, examples=40, tests=10)
+ROWS = DatasetInfo((6,), "<f4", 1.0, classes=3, labelled=True, examples=40, tests=10)
+IMAGES = DatasetInfo((4, 4, 2), "<f4", 1.0, classes=3, labelled=True, examples=40, tests=10)
+GREY = DatasetInfo((4, 4), "<f4", 1.0, classes=3, labelled=True, examples=40, tests=10)
 PLAIN = ("linear 5", "relu")
 TOP = ("linear 3",)
 
@@ -33,13 +33,13 @@ def pipeline(
     )
 
 
-def refusal(made: Pipeline, facts: Facts) -> str:
+def refusal(made: Pipeline, info: DatasetInfo) -> str:
     with pytest.raises(SpecError) as caught:
-        layer_modules(made, facts)
+        layer_modules(made, info)
     text = str(caught.value)
     assert "\n" not in text
     with pytest.raises(SpecError):
-        build_layer(made, facts, 0)
+        build_layer(made, info, 0)
     return text
 
 
@@ -58,8 +58,8 @@ SINGLE = {
 @pytest.mark.parametrize("name", SINGLE)
 @pytest.mark.parametrize("rule", ["cdni", "backprop", "no-bprop", "unlocked-dni"])
 def test_batch_norm_over_one_value_is_refused_by_layer_and_module(name: str, rule: str) -> None:
-    layers, facts, key = SINGLE[name]
-    text = refusal(pipeline(*layers, rule=rule), facts)
+    layers, info, key = SINGLE[name]
+    text = refusal(pipeline(*layers, rule=rule), info)
     assert text.startswith(f"{key}: batch normalisation over one value ")
     assert text.endswith("set data.batch to 2 or more, or remove 'batchnorm'")
 
@@ -67,12 +67,12 @@ def test_batch_norm_over_one_value_is_refused_by_layer_and_module(name: str, rul
 @pytest.mark.parametrize("name", SINGLE)
 @pytest.mark.parametrize("batch", [2, 7])
 def test_batch_norm_over_several_examples_is_accepted(name: str, batch: int) -> None:
-    layers, facts, _ = SINGLE[name]
-    layer_modules(pipeline(*layers, batch=batch), facts)
+    layers, info, _ = SINGLE[name]
+    layer_modules(pipeline(*layers, batch=batch), info)
 
 
 @pytest.mark.parametrize(
-    ("modules", "facts"),
+    ("modules", "info"),
     [
         (("conv 2 3", "batchnorm", "flatten"), IMAGES),
         (("conv 2 3", "batchnorm", "flatten"), GREY),
@@ -80,9 +80,11 @@ def test_batch_norm_over_several_examples_is_accepted(name: str, batch: int) -> 
         (("standardise", "linear 4"), ROWS),
     ],
 )
-def test_an_image_has_several_numbers_a_channel(modules: tuple[str, ...], facts: Facts) -> None:
-    layer_modules(pipeline(modules, TOP, rule="backprop"), facts)
-    layer_modules(pipeline(modules, TOP), facts)
+def test_an_image_has_several_numbers_a_channel(
+    modules: tuple[str, ...], info: DatasetInfo
+) -> None:
+    layer_modules(pipeline(modules, TOP, rule="backprop"), info)
+    layer_modules(pipeline(modules, TOP), info)
 
 
 @pytest.mark.parametrize("hidden", [[8], [8, 4], [1]])

@@ -56,7 +56,7 @@ def test_workers_that_have_another_clock_trace_in_the_coordinators_time(
     done = cli.run(pipeline, run_dir=tmp_path / "run")
     assert done.summary["outcome"] == "completed"
     traces = Traces(done.folder)
-    for core in pipeline.cores:
+    for core in pipeline.stages:
         origin = traces.files[core].metadata
         assert 0 < origin.bound_ns < 50_000_000
         assert abs(origin.offset_ns) <= origin.bound_ns  # in truth it is the same clock

@@ -67,7 +67,7 @@ def edge_stats(edge: Edge) -> EdgeStats:
 
 def stats() -> RunStats:
     made = RunStats(PIPELINE)
-    for name in PIPELINE.cores:
+    for name in PIPELINE.stages:
         made.add(
             Report(
                 name, step=10_000_000, updates=10_000_000, samples=640_000_000,
@@ -105,7 +105,7 @@ def machines() -> dict[str, Any]:
             "staleness_max": 4096,
             "links": {"layer11": way},
         }
-        for core in PIPELINE.cores
+        for core in PIPELINE.stages
     ]
     return {
         "state": "training",

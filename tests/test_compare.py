@@ -17,7 +17,7 @@ from coordinator.compare import table1
 from coordinator.compare.cells import Cell, cells
 from coordinator.compare.results import Group, Point, Ran, goals, grouped, read
 from protocol import Data, Layer, Pipeline, SpecError, Train
-from protocol.dataset_info import Facts
+from protocol.dataset_info import DatasetInfo
 from workers.assembly.fit import layer_modules
 
 if TYPE_CHECKING:
@@ -69,9 +69,9 @@ def test_impossible_comparisons_are_refused(rules: list[str], seeds: int) -> Non
 @pytest.mark.parametrize("name", list(table1.PAPER))
 def test_the_networks_of_the_table_fit_their_data(name: str) -> None:
     shape = (28, 28) if name.startswith("mnist") else (32, 32, 3)
-    facts = Facts(shape, "|u1", 1 / 255, 10, labelled=True, examples=50000, tests=10000)
+    info = DatasetInfo(shape, "|u1", 1 / 255, 10, labelled=True, examples=50000, tests=10000)
     pipeline = table1.network(name, quick=False)
-    made = layer_modules(pipeline, facts)
+    made = layer_modules(pipeline, info)
     assert len(made) == int(name[-1])
     assert made[-1][-1].output == (10,)
 

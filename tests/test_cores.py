@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from protocol import Activation, Core, Credit, Gradient
+from protocol import Activation, Credit, Gradient, Stage
 from tests.network import DATA, STEPS, Network, tiny
 from workers.assembly.build import build_cores
 from workers.rules.dni import Decoupled
@@ -42,7 +42,7 @@ def test_a_step_sends_up_then_guesses_then_updates_then_sends_down(
     assert happened == ["Activation layer2", "guess", "step", "Gradient layer0"]
 
 
-def run_dry(core: Core) -> None:
+def run_dry(core: Stage) -> None:
     while core.ready:
         list(core.work())
 

@@ -39,7 +39,7 @@ from protocol import (
     located,
     read_pipeline,
 )
-from protocol.dataset_info import Facts
+from protocol.dataset_info import DatasetInfo
 from protocol.messages import Enrol
 from protocol.security.keys import KeyPair
 from tests.conftest import Dni
@@ -51,7 +51,7 @@ from workers.data import load
 LATE = 40.0
 AWAY = replace(tiny(), data=Data(path="mine.npz", batch=32, at="ada"))
 NAMES = ("source", "layer0", "layer1", "layer2")
-FACTS: dict[str, object] = Facts((64,), "|u1", 0.5, 10, True, 100, 20).as_dict()
+FACTS: dict[str, object] = DatasetInfo((64,), "|u1", 0.5, 10, True, 100, 20).as_dict()
 
 
 # -- the pipeline

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from protocol import SpecError
-from protocol.dataset_info import Facts
+from protocol.dataset_info import DatasetInfo
 from tests.data_help import Array, arrays, refusal, saved
 from tests.data_nets import RNG, Y, loaded, net, refused
-from workers.assembly.build import facts_of
+from workers.assembly.build import dataset_info
 from workers.assembly.fit import layer_modules, notes
 from workers.data import load
 
@@ -63,7 +63,7 @@ def test_labels_that_are_not_numbered_from_0_give_a_note_and_a_remedy(
     (note,) = data.notes
     assert note.startswith(f"the labels are {values}, not all of 0 to {y.max()};")
     assert mend in note
-    text = refused(net("linear 2"), facts_of(data))
+    text = refused(net("linear 2"), dataset_info(data))
     assert refusal_says in text
     assert mend in text
     count = len(np.unique(y))
@@ -76,7 +76,7 @@ def test_labels_that_are_not_numbered_from_0_give_a_note_and_a_remedy(
 def test_labels_from_0_give_no_note(tmp_path: Path, classes: int) -> None:
     data = loaded(tmp_path, y=np.arange(60) % classes)
     assert data.notes == ()
-    text = refused(net("linear 1"), facts_of(data))
+    text = refused(net("linear 1"), dataset_info(data))
     assert text.endswith(f"labels go up to {classes - 1}; end it with 'linear {classes}'")
 
 
@@ -139,15 +139,15 @@ def test_the_error_for_examples_along_the_last_axis_names_moveaxis(
 def test_float_labels_are_refused_before_the_width_of_the_last_layer(
     tmp_path: Path, y: Array, mend: str, outputs: int
 ) -> None:
-    facts = facts_of(loaded(tmp_path, y=y))
-    text = refused(net(f"linear {outputs}"), facts)
+    info = dataset_info(loaded(tmp_path, y=y))
+    text = refused(net(f"linear {outputs}"), info)
     assert text.startswith("train.loss: cross-entropy needs class labels, integers")
     assert mend in text
-    layer_modules(net(f"linear {facts.classes}", loss="squared-error"), facts)
-    wide = refused(net("linear 7", loss="squared-error"), facts)
-    values = "1 target value" if facts.classes == 1 else "3 target values"
-    assert f"7 outputs for {values}; end it with 'linear {facts.classes}'" in wide
-    assert ("y.astype('int64'), and use 'cross-entropy'" in wide) == (facts.classes == 1)
+    layer_modules(net(f"linear {info.classes}", loss="squared-error"), info)
+    wide = refused(net("linear 7", loss="squared-error"), info)
+    values = "1 target value" if info.classes == 1 else "3 target values"
+    assert f"7 outputs for {values}; end it with 'linear {info.classes}'" in wide
+    assert ("y.astype('int64'), and use 'cross-entropy'" in wide) == (info.classes == 1)
 
 
 @pytest.mark.parametrize(("low", "high", "odd"), [(0, 1, False), (-1, 1, True), (0, 9, True)])
@@ -162,10 +162,10 @@ def test_targets_outside_0_to_1_give_a_note_with_binary_cross_entropy(
 
 
 def test_facts_without_labels_give_the_plain_error() -> None:
-    facts = Facts((4,), "<f4", 1.0, classes=3, labelled=True, examples=40, tests=20)
-    assert refused(net("linear 2"), facts).endswith("labels go up to 2; end it with 'linear 3'")
+    info = DatasetInfo((4,), "<f4", 1.0, classes=3, labelled=True, examples=40, tests=20)
+    assert refused(net("linear 2"), info).endswith("labels go up to 2; end it with 'linear 3'")
     with pytest.raises(SpecError, match="distinct: 0 is less than 1"):
-        replace(facts, labels=(1,))
+        replace(info, labels=(1,))
 
 
 @pytest.mark.parametrize(
@@ -219,9 +219,9 @@ def test_class_numbers_that_are_floats_give_a_note(tmp_path: Path, name: str, lo
     said = [note for note in notes(net("linear 1", loss=loss), data) if "as target values" in note]
     assert len(said) == noted
     assert all("save them as integers, y.astype('int64')" in note for note in said)
-    facts = facts_of(data)
-    if not facts.labelled:
-        assert ("y.astype('int64')" in refused(net("linear 7", loss=loss), facts)) == noted
+    info = dataset_info(data)
+    if not info.labelled:
+        assert ("y.astype('int64')" in refused(net("linear 7", loss=loss), info)) == noted
 
 
 def test_zeros_and_ones_are_targets_of_binary_cross_entropy(tmp_path: Path) -> None:
@@ -293,5 +293,5 @@ def test_labels_out_of_range_are_renumbered_in_one_array(tmp_path: Path, label: 
 
 @pytest.mark.parametrize("low", [1, 5, 100])
 def test_a_last_layer_that_is_wide_enough_is_not_asked_to_be_so(tmp_path: Path, low: int) -> None:
-    text = refused(net("linear 3"), facts_of(loaded(tmp_path, y=Y + low)))
+    text = refused(net("linear 3"), dataset_info(loaded(tmp_path, y=Y + low)))
     assert text.endswith(f"number the 3 classes from 0: save y_train - {low} and y_test - {low}")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.data_help import Array
 from tests.data_nets import RNG, Y, loaded, net, refused
-from workers.assembly.build import facts_of
+from workers.assembly.build import dataset_info
 from workers.assembly.fit import notes
 from workers.data import load
 
@@ -155,7 +155,7 @@ def test_channels_last_give_no_note(tmp_path: Path, shape: tuple[int, ...]) -> N
 
 def test_the_error_of_a_module_names_channels_first(tmp_path: Path) -> None:
     data = loaded(tmp_path, RNG.standard_normal((60, 3, 8, 8)))
-    text = refused(net("conv 4 5", "linear 3"), facts_of(data))
+    text = refused(net("conv 4 5", "linear 3"), dataset_info(data))
     assert text.startswith("layer[0].modules[0]: 'conv 4 5'")
     assert "look like (channels, height, width)" in text
 
@@ -180,7 +180,7 @@ def test_the_summary_counts_examples_and_classes(
 ) -> None:
     data = loaded(tmp_path, x, y)
     assert data.summary == said
-    assert f"own: {facts_of(data).summary}" == said
+    assert f"own: {dataset_info(data).summary}" == said
 
 
 def test_the_summary_of_the_digits_and_the_sums() -> None:

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from cli import evaluate
 from protocol import DataError, RunError, SpecError
-from protocol.dataset_info import Facts, usable_names
+from protocol.dataset_info import DatasetInfo, usable_names
 from tests.data_help import saved
 from tests.data_pictures import Files, in_folder, picture
 from tests.evaluate_help import TESTS, X, Y, judged, refusal, trained
@@ -108,7 +108,7 @@ def test_names_of_classes_that_messages_cannot_hold_are_not_kept(
 @pytest.mark.parametrize("names", [(), ("a",), ("a", "b", "c")])
 def test_names_that_are_not_one_for_each_class_are_refused(names: tuple[str, ...]) -> None:
     with pytest.raises(SpecError, match="class_names: "):
-        Facts((4,), "<f4", 1.0, 2, True, 4, 2, class_names=names)
+        DatasetInfo((4,), "<f4", 1.0, 2, True, 4, 2, class_names=names)
 
 
 @pytest.mark.parametrize("value", ["", "{}", "[1]", "a"])

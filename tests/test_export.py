@@ -52,7 +52,7 @@ def seen(traces: Traces) -> Seen:
 
 
 def spells(traces: Traces) -> int:
-    return sum(len(work) for work in map(traces.work, traces.pipeline.cores) if work)
+    return sum(len(work) for work in map(traces.work, traces.pipeline.stages) if work)
 
 
 def count(seen: Seen, *fates: int) -> int:
@@ -159,7 +159,7 @@ def test_the_trace_processor_finds_spells_arrows_and_drops(
     assert errors == []
     assert nested == [{"n": 0}]
     offset = traces.start if viewer == "chrome" else 0
-    known = [traces.work(core) for core in traces.pipeline.cores]
+    known = [traces.work(core) for core in traces.pipeline.stages]
     times = [(w.core, b, e) for w in known if w for b, e in zip(w.begin, w.end, strict=True)]
     assert sorted((s["process"], s["ts"] + offset, s["ts"] + s["dur"] + offset) for s in work) == (
         sorted(times)

@@ -7,11 +7,11 @@ import pytest
 
 from protocol import Activation, Data, Mark, NonFiniteError, Pipeline, Train
 from protocol import Layer as Spec
-from protocol.dataset_info import Facts
+from protocol.dataset_info import DatasetInfo
 from workers.assembly.build import build_layer
 from workers.stages.layer import CHECK_EVERY, Layer
 
-FACTS = Facts(
+FACTS = DatasetInfo(
     shape=(4,), dtype="<f4", scale=1.0, classes=1, labelled=False, examples=1000, tests=10
 )
 

@@ -37,7 +37,7 @@ from protocol import (
 from protocol.codec import quantization
 from protocol.codec.float16 import BLOCK, floats, halves
 from protocol.codec.layouts import INLINE
-from protocol.dataset_info import Facts
+from protocol.dataset_info import DatasetInfo
 from protocol.trace_format import array_bytes
 from workers.nn import Floats
 from workers.tools.check import check
@@ -357,9 +357,9 @@ def test_an_override_adds_to_the_edges_of_the_file(tmp_path: Path) -> None:
 
 @every("rule", ["cdni", "unlocked-cdni"])
 def test_check_shows_the_bytes_that_travel(rule: str) -> None:
-    facts = Facts((8, 8), "|u1", 1 / 16, 10, True, 1437, 360)
-    wide = check(pipeline(rule=rule), facts)
-    plans = check(pipeline(rule=rule, wire="int8", wires={"layer2>layer1": "float16"}), facts)
+    info = DatasetInfo((8, 8), "|u1", 1 / 16, 10, True, 1437, 360)
+    wide = check(pipeline(rule=rule), info)
+    plans = check(pipeline(rule=rule, wire="int8", wires={"layer2>layer1": "float16"}), info)
     labels, row = 32 * 8, 32 * 4
     assert [plan.up_bytes for plan in wide] == [n * 32 + labels for n in (64, 64, 64)]
     assert [plan.up_bytes for plan in plans] == [n * 32 + labels for n in (64, 20, 20)]

@@ -46,14 +46,14 @@ from protocol.recording_format import (
     read_origin,
 )
 from tests.network import DATA
-from workers.assembly.build import build_layer, facts_of
+from workers.assembly.build import build_layer, dataset_info
 from workers.recording import recorder as message_recorder
 from workers.recording.recorder import Tape, open_tape
 
 if TYPE_CHECKING:
     from tests.conftest import Dni
 
-FACTS = facts_of(DATA).as_dict()
+FACTS = dataset_info(DATA).as_dict()
 ORIGIN = Origin("layer1", 1, ("layer0", "layer2"), 1, FACTS, 2, "numpy 2, abacus 1")
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
 BIG = np.arange(3000, dtype=np.float32).reshape(10, 300)  # a frame of its own
@@ -269,7 +269,7 @@ def pipeline(mode: str = "payloads", batches: tuple[int, ...] = ()) -> Pipeline:
 
 
 def recorder(folder: Path) -> Tape:
-    core = build_layer(pipeline(), facts_of(DATA), 0)
+    core = build_layer(pipeline(), dataset_info(DATA), 0)
     made = open_tape(core, pipeline(), FACTS, folder)
     assert made is not None
     return made
@@ -277,7 +277,7 @@ def recorder(folder: Path) -> Tape:
 
 @pytest.mark.parametrize("mode", ["ring", "full", "off"])
 def test_in_other_modes_nothing_is_made(tmp_path: Path, mode: str) -> None:
-    core = build_layer(pipeline(mode), facts_of(DATA), 0)
+    core = build_layer(pipeline(mode), dataset_info(DATA), 0)
     assert open_tape(core, pipeline(mode), FACTS, tmp_path) is None
     assert list(tmp_path.iterdir()) == []
 

@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from cli import run
 from protocol import Data, Layer, Pipeline, SpecError, Synthetic, Train
-from protocol.dataset_info import Facts
+from protocol.dataset_info import DatasetInfo
 from workers.assembly.build import build_synthetic
 from workers.nn import Conv, Floats, Labels, Module, Shape, convolution, module
 from workers.nn.optim import Adam, Sgd
@@ -22,7 +22,7 @@ from workers.rules.synthetic import SyntheticGradient, model_modules
 from workers.tools.check import LayerPlan, check
 
 PICTURE = (9, 8, 3)
-FACTS = Facts(PICTURE, "|u1", 1 / 255, 10, labelled=True, examples=64, tests=8)
+FACTS = DatasetInfo(PICTURE, "|u1", 1 / 255, 10, labelled=True, examples=64, tests=8)
 CONV = "'conv <channels> <kernel> [stride <n>] [pad <n>|same]'"
 POOL = "'maxpool <size> [stride <n>] [pad <n>]'"
 SIZES: dict[str, Shape] = {

@@ -31,7 +31,7 @@ def test_layers_are_grouped_so_that_the_dearest_worker_is_as_cheap_as_can_be(
     costs = {f"layer{i}": float(cost) for i, cost in enumerate(each)}
     made = grouped(pipeline, count, costs)
     hidden = [cores for name, cores in made.processes.items() if name != SOURCE]
-    assert [core for cores in hidden for core in cores] == list(pipeline.cores[1:])
+    assert [core for cores in hidden for core in cores] == list(pipeline.stages[1:])
     assert len(hidden) <= count
     best = min(
         max(sum(each[a:b]) for a, b in zip((0, *cuts), (*cuts, len(each)), strict=True))
@@ -80,7 +80,7 @@ def test_every_worker_has_a_place_and_no_machine_more_than_its_slots(
             place(pipeline, made, {})
         return
     placed = place(pipeline, made, {})
-    assert set(placed) == set(pipeline.cores[1:])
+    assert set(placed) == set(pipeline.stages[1:])
     for offer in made:
         assert list(placed.values()).count(offer.name) <= offer.slots
 

@@ -348,7 +348,7 @@ def test_the_messages_of_another_pipeline_are_refused(tmp_path: Path) -> None:
     paths[0].replace(paths[1])
     with pytest.raises(RunError, match="holds the messages of layer0"):
         replay(tmp_path / "run", 1)
-    facts = {**read_origin(paths[1]).facts, "classes": 99}
-    rewritten(paths[1], list(entries(paths[1])), layer=1, facts=facts)
+    info = {**read_origin(paths[1]).facts, "classes": 99}
+    rewritten(paths[1], list(entries(paths[1])), layer=1, facts=info)
     with pytest.raises(RunError, match="is not of this pipeline: layer"):
         replay(tmp_path / "run", 1)

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from protocol import Core, Evaluated, Pipeline, Send, State
 from protocol import Data as DataSpec
+from protocol import Evaluated, Pipeline, Send, Stage, State
 from protocol import Layer as LayerSpec
 from protocol import Train as TrainSpec
-from workers.assembly.build import _UPDATES, _rng, build_cores, build_stack, facts_of
+from workers.assembly.build import _UPDATES, _rng, build_cores, build_stack, dataset_info
 from workers.assembly.fit import layer_modules
 from workers.data import Dataset
 from workers.nn import LOSSES, Floats, Labels, Stack
@@ -46,7 +46,7 @@ def toy(rule: str, **train: Any) -> Pipeline:
     )
 
 
-def turns(cores: Sequence[Core]) -> list[Evaluated]:
+def turns(cores: Sequence[Stage]) -> list[Evaluated]:
     """Give every core one turn after the other until all have finished."""
     evaluated: list[Evaluated] = []
     named = {core.name: core for core in cores}
@@ -63,7 +63,7 @@ def turns(cores: Sequence[Core]) -> list[Evaluated]:
     pytest.fail("the cores stalled")
 
 
-def layers(cores: Sequence[Core]) -> list[Layer]:
+def layers(cores: Sequence[Stage]) -> list[Layer]:
     return [core for core in cores if isinstance(core, Layer)]
 
 
@@ -72,9 +72,9 @@ def plain_backprop(pipeline: Pipeline) -> tuple[list[Stack], list[list[Floats]]]
 
     Also the true gradients by the output of every layer, a list a step.
     """
-    facts = facts_of(DATA)
-    made = layer_modules(pipeline, facts)
-    stacks = [build_stack(pipeline, facts.scale, modules, i) for i, modules in enumerate(made)]
+    info = dataset_info(DATA)
+    made = layer_modules(pipeline, info)
+    stacks = [build_stack(pipeline, info.scale, modules, i) for i, modules in enumerate(made)]
     optimizers: list[Optimizer] = [
         Adam(len(s.parameters))
         if pipeline.train.optimizer == "adam"
@@ -157,9 +157,9 @@ def test_backprop_equals_pytorch() -> None:
     pipeline = toy("backprop")
     cores = build_cores(pipeline, DATA)
     network = torch.nn.Sequential()
-    facts = facts_of(DATA)
-    for i, modules in enumerate(layer_modules(pipeline, facts)):
-        named = build_stack(pipeline, facts.scale, modules, i).named()
+    info = dataset_info(DATA)
+    for i, modules in enumerate(layer_modules(pipeline, info)):
+        named = build_stack(pipeline, info.scale, modules, i).named()
         linear = torch.nn.Linear(*named["0.linear.weight"].shape)
         linear.weight.data = torch.from_numpy(named["0.linear.weight"].T.copy())
         linear.bias.data = torch.from_numpy(named["0.linear.bias"].copy())

@@ -16,7 +16,7 @@ from numpy.testing import assert_array_equal
 
 from protocol import Data, Layer, Pipeline, SpecError, Start, Synthetic, Train, decode, encode
 from protocol.codec.quantization import WIRES
-from protocol.dataset_info import Facts
+from protocol.dataset_info import DatasetInfo
 from protocol.from_dict import build, read_pipeline
 from protocol.pipeline import LOSSES, NONFINITE, OPTIMIZERS, RULES, SCHEDULES
 from workers.assembly.build import build_layer, build_synthetic
@@ -34,7 +34,7 @@ modules = ["linear 20", "relu"]
 [[layer]]
 modules = ["linear 10"]
 """
-DIGITS = Facts((8, 8), "|u1", 1 / 16, classes=10, labelled=True, examples=100, tests=20)
+DIGITS = DatasetInfo((8, 8), "|u1", 1 / 16, classes=10, labelled=True, examples=100, tests=20)
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_what_a_file_leaves_out_has_its_default(file: Path) -> None:
     layers = (Layer(("linear 20", "relu")), Layer(("linear 10",)))
     pipeline = read_pipeline(file)
     assert pipeline == Pipeline(name="small", data=Data(name="digits", batch=10), layer=layers)
-    assert pipeline.cores == ("source", "layer0", "layer1")
+    assert pipeline.stages == ("source", "layer0", "layer1")
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ def test_unlocked_layers_in_lockstep_cannot_miss_updates(file: Path) -> None:
 
 
 VALUES = replace(DIGITS, labelled=False, classes=3)
-MISFITS: dict[tuple[str, ...], tuple[Facts, tuple[str, ...]]] = {
+MISFITS: dict[tuple[str, ...], tuple[DatasetInfo, tuple[str, ...]]] = {
     ("linaer 10",): (DIGITS, ("layer[0].modules[0]: unknown module", "'linear'")),
     ("relu", ""): (DIGITS, ("layer[0].modules[1]: unknown module", "known: linear")),
     ("linear 10", "relu 3"): (DIGITS, ("layer[0].modules[1]", "should be 'relu'")),
@@ -315,10 +315,10 @@ MISFITS: dict[tuple[str, ...], tuple[Facts, tuple[str, ...]]] = {
 
 @pytest.mark.parametrize("modules", MISFITS, ids=lambda modules: modules[-1][:20])
 def test_a_network_that_does_not_fit_its_data_is_refused(modules: tuple[str, ...]) -> None:
-    facts, words = MISFITS[modules]
+    info, words = MISFITS[modules]
     pipeline = Pipeline(data=Data(name="digits", batch=32), layer=(Layer(modules),))
     with pytest.raises(SpecError) as caught:
-        layer_modules(pipeline, facts)
+        layer_modules(pipeline, info)
     assert str(caught.value).startswith(words[0])
     assert all(word in str(caught.value) for word in words)
 

@@ -57,7 +57,7 @@ def folder(request: pytest.FixtureRequest, folders: dict[str, Path]) -> Path:
 
 def spells(traces: Traces, window: Window) -> Iterator[tuple[str, int, int, int]]:
     """Core, batch, begin and end of every spell that was recorded in `window`."""
-    for core in traces.pipeline.cores:
+    for core in traces.pipeline.stages:
         work = traces.work(core)
         assert work is not None
         for batch, begin, end in zip(work.batch, work.begin, work.end, strict=True):
@@ -111,7 +111,7 @@ def test_the_whole_run_can_be_shown(folder: Path) -> None:
     timeline = read(folder, 0, 10**12)
     traces = Traces(folder)
     assert len(timeline.boxes) == len(list(spells(traces, timeline.window)))
-    of_layers = [traces.work(core) for core in traces.pipeline.cores]
+    of_layers = [traces.work(core) for core in traces.pipeline.stages]
     assert len(timeline.boxes) == sum(len(work) for work in of_layers if work)
     assert {box.batch for box in timeline.boxes} >= set(range(1, 61))
 

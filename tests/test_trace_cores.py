@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol import Activation, Core, DataMessage, Edge, Evaluated, Gradient, Pipeline, Send
+from protocol import Activation, DataMessage, Edge, Evaluated, Gradient, Pipeline, Send, Stage
 from protocol.pipeline import RULES, SOURCE
 from protocol.trace_format import DropReason, MessageKind
 from tests.network import STEPS, Network, shuffle, tiny
@@ -77,7 +77,7 @@ def learns(message: DataMessage) -> bool:
     return isinstance(message, Gradient) or (isinstance(message, Activation) and message.train)
 
 
-def queued(core: Core) -> Counter[int]:
+def queued(core: Stage) -> Counter[int]:
     """The messages that lie in the queues of `core`."""
     names = ("_from_below", "_from_above", "_from_source")
     queues: list[Iterable[Any]] = [getattr(core, name, ()) for name in names]
@@ -91,7 +91,7 @@ class Watched(Network):
         super().__init__(pipeline)
         self.ledgers = {name: Ledger() for name in self.cores}
         for name, core in self.cores.items():
-            core.journal = self.ledgers[name]
+            core.tracer = self.ledgers[name]
 
     def work(self, name: str) -> None:
         if self.cores[name].ready:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from protocol import Activation, Core, Credit, DataMessage, Gradient, Mark, Send
+from protocol import Activation, Credit, DataMessage, Gradient, Mark, Send, Stage
 from protocol.saved import Saved
 from tests.network import DATA, Network, tiny
 from workers.assembly.build import build_cores
@@ -29,7 +29,7 @@ def middle(**train: Any) -> UnlockedHidden:
     return layer
 
 
-def work(core: Core) -> list[Send]:
+def work(core: Stage) -> list[Send]:
     """All that comes of what the core has."""
     sends: list[Send] = []
     while core.ready:

@@ -32,7 +32,7 @@ from protocol import (
 from protocol.codec import frames as codec_frames
 from protocol.codec import quantization
 from protocol.codec.schema import BY_CLASS, DTYPES, KINDS
-from protocol.dataset_info import Facts
+from protocol.dataset_info import DatasetInfo
 from protocol.messages import FromAgent, ToAgent
 from workers.worker import Config
 
@@ -180,7 +180,7 @@ def test_the_start_among_the_vectors_makes_a_pipeline_and_facts() -> None:
     for start in found:
         edges = build(Pipeline, start["pipeline"]).edges
         assert {Edge.named(door) for door in start["doors"]} <= set(edges)
-        assert start["facts"] == build(Facts, start["facts"]).as_dict()
+        assert start["facts"] == build(DatasetInfo, start["facts"]).as_dict()
     assert found
 
 
@@ -391,7 +391,7 @@ def test_the_configuration_of_a_worker_is_on_the_page() -> None:
 
 
 def test_the_facts_are_on_the_page() -> None:
-    assert [row[0] for row in table("Facts")] == [f.name for f in fields(Facts)]
+    assert [row[0] for row in table("Facts")] == [f.name for f in fields(DatasetInfo)]
 
 
 @every(("number", "group"), [(1, "accepted"), (2, "refused")])

@@ -28,7 +28,6 @@ from typing import Final, Protocol, TypeAlias, TypeVar, cast
 from protocol import (
     VERSION,
     Activation,
-    Core,
     Credit,
     Described,
     Edge,
@@ -43,6 +42,7 @@ from protocol import (
     Pipeline,
     Pong,
     Ready,
+    Stage,
     Start,
     Stop,
     ToWorker,
@@ -50,10 +50,10 @@ from protocol import (
     build,
 )
 from protocol.clock import Estimate
-from protocol.dataset_info import Facts
+from protocol.dataset_info import DatasetInfo
 from protocol.messages import Cause
 from protocol.pipeline import SOURCE
-from workers.assembly.build import build_layer, facts_of
+from workers.assembly.build import build_layer, dataset_info
 from workers.data import Dataset, load
 from workers.recording.clock import FIRST, Clock
 from workers.recording.instrument import InstrumentedStage, instrument
@@ -225,17 +225,17 @@ class Worker:
             found += [answer] if answer else []
         return min(found, key=lambda answer: answer.bound)
 
-    def _build(self, start: Start, pipeline: Pipeline) -> Steps[list[Core]]:
+    def _build(self, start: Start, pipeline: Pipeline) -> Steps[list[Stage]]:
         """The stages of this worker. Raises UserError where pipeline and data do not fit."""
         name = self._config.name
         if name != SOURCE:
-            facts = build(Facts, start.facts)
-            numbers = [pipeline.cores.index(core) - 1 for core in pipeline.processes[name]]
-            return [build_layer(pipeline, facts, number) for number in numbers]
+            info = build(DatasetInfo, start.facts)
+            numbers = [pipeline.stages.index(core) - 1 for core in pipeline.processes[name]]
+            return [build_layer(pipeline, info, number) for number in numbers]
         if start.facts:  # the coordinator has read the data, so they are on this host
             return [Source(pipeline, self._load(pipeline))]
         data = yield from self._load_slowly(pipeline)
-        self._channel.tell(Described(SOURCE, facts_of(data).as_dict()))
+        self._channel.tell(Described(SOURCE, dataset_info(data).as_dict()))
         return [Source(pipeline, data)]
 
     def _load_slowly(self, pipeline: Pipeline) -> Steps[Dataset]:
@@ -260,7 +260,7 @@ class Worker:
         return loaded.result()
 
     def _instrument(
-        self, stages: Iterable[Core], start: Start, pipeline: Pipeline, clock: Estimate
+        self, stages: Iterable[Stage], start: Start, pipeline: Pipeline, clock: Estimate
     ) -> None:
         """Wrap the stages with what measures and records them."""
         for stage in stages:

@@ -16,7 +16,7 @@ from coordinator.run_folder.layout import REVOKED, STATUS, write_atomically
 from coordinator.transport import Heard, Links
 from protocol import Described, Hello, Leave, Ping, SpecError, ToCoordinator, ToWorker, build
 from protocol.builtin import json_text
-from protocol.dataset_info import Facts
+from protocol.dataset_info import DatasetInfo
 from protocol.endpoint import host_of
 from protocol.messages import Died, Enrol, Goodbye, Refused, ToAgent, Upload
 from protocol.pipeline import HEAD
@@ -114,7 +114,7 @@ class Head:
     def _say_data(self, message: Described) -> None:
         """Of facts that make no sense the run itself says what is wrong."""
         with suppress(SpecError):
-            self._tell(f"data: {build(Facts, message.facts).summary}")
+            self._tell(f"data: {build(DatasetInfo, message.facts).summary}")
 
     def exits(self) -> Iterator[WorkerExited | RunBroken]:
         """The workers that ended since the last call, and the hosts that have to leave."""

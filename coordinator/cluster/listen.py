@@ -51,7 +51,7 @@ class Door(NamedTuple):
         bind, advertise, *_ = self.check()
         keys, enrolment, home = (KeyPair.new() for _ in range(3))
         uses = self.joins or 2 * (len(pipeline.processes) - 1)
-        cores = pipeline.cores[1:]
+        cores = pipeline.stages[1:]
         registry = Registry(cores, enrolment.public, uses, software(), clock_name())
         try:
             head = Head(bind, registry, keys, home, tell, self.insecure)

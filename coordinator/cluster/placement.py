@@ -24,7 +24,7 @@ def grouped(pipeline: Pipeline, count: int, costs: Mapping[str, float]) -> Pipel
 
     One that is in no more workers already stays as it is.
     """
-    layers = pipeline.cores[1:]
+    layers = pipeline.stages[1:]
     if count >= len(pipeline.processes) - 1:
         return pipeline
     each = [_cost((name,), costs) or 1.0 for name in layers]

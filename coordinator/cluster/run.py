@@ -78,7 +78,7 @@ def elsewhere(
     pipeline: Pipeline,
     launcher: Launcher,
     door: Door | None,
-    facts: dict[str, object] | None,
+    info: dict[str, object] | None,
     costs: Mapping[str, float],
     tell: Callable[[str], None],
     policy: Callable[[], Policy],
@@ -111,6 +111,6 @@ def elsewhere(
                     tell(f"{at} reads the data")
                 observers.place(divided)
                 engine = SeveralEngine(head, observers.folder, pipeline.train.threads, costs)
-                return run_processes(divided, facts, engine, observers, STOP_SECONDS)
+                return run_processes(divided, info, engine, observers, STOP_SECONDS)
 
     return drive

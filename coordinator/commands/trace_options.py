@@ -46,7 +46,7 @@ def choice(
     if edge is not None:
         one_of(edge, [str(e) for e in pipeline.edges], "--edge")
     return Choice(
-        core=None if layer is None else core_name(layer, pipeline.cores),
+        core=None if layer is None else core_name(layer, pipeline.stages),
         edge=edge,
         kinds=one_of(kind, KINDS, "--kind"),
         batches=None if batch is None else batches(batch),

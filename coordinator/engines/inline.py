@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from coordinator.lifecycle.events import RunEnd
 from coordinator.observers.observer import Observers
-from protocol import Core, DataMessage, Evaluated, NonFiniteError, Report, Send, State
+from protocol import DataMessage, Evaluated, NonFiniteError, Report, Send, Stage, State
 
 REPORT_SECONDS: Final = 0.5
 
@@ -20,7 +20,7 @@ REPORT_SECONDS: Final = 0.5
 class Metered(Protocol):
     """A core and the clock around it."""
 
-    core: Core
+    core: Stage
 
     def receive(self, sender: str, message: DataMessage) -> None:
         """Hand `message` to the core."""

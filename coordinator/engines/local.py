@@ -39,7 +39,7 @@ class LocalEngine:
 
     def links(self, pipeline: Pipeline) -> Links:
         """The line to all workers; each speaks for itself and for what lives in it."""
-        voices = {*pipeline.processes, *pipeline.cores}
+        voices = {*pipeline.processes, *pipeline.stages}
         return Links(self._control, lambda name, _: name in voices)
 
     def start(self, pipeline: Pipeline) -> None:
@@ -77,7 +77,7 @@ class LocalEngine:
 
 
 def local(
-    pipeline: Pipeline, facts: dict[str, object], threads: int, costs: Mapping[str, float]
+    pipeline: Pipeline, info: dict[str, object], threads: int, costs: Mapping[str, float]
 ) -> Drive:
     """What trains `pipeline` on this machine, with so many threads a worker.
 
@@ -87,7 +87,7 @@ def local(
 
     def drive(observers: Observers) -> RunEnd:
         return run_processes(
-            pipeline, facts, LocalEngine(observers.folder, threads, costs), observers
+            pipeline, info, LocalEngine(observers.folder, threads, costs), observers
         )
 
     return drive

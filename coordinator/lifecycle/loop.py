@@ -58,7 +58,7 @@ class Engine(Protocol):
 
 def run_processes(
     pipeline: Pipeline,
-    facts: dict[str, object] | None,
+    info: dict[str, object] | None,
     engine: Engine,
     observers: Observers,
     stop_seconds: float = STOP_SECONDS,
@@ -73,7 +73,7 @@ def run_processes(
             engine.start(pipeline)
             observers.workers_started()
             return _Conductor(
-                RunStateMachine(pipeline, facts, stop_seconds), engine, links, observers
+                RunStateMachine(pipeline, info, stop_seconds), engine, links, observers
             ).conduct()
         finally:
             links.close()

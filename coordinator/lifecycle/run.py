@@ -46,7 +46,7 @@ from protocol import (
     Stop,
     build,
 )
-from protocol.dataset_info import Facts
+from protocol.dataset_info import DatasetInfo
 from protocol.pipeline import SOURCE
 
 ENLIST_SECONDS: Final = 60.0
@@ -64,7 +64,7 @@ class Phase(Enum):
 
 
 class RunStateMachine:
-    """One run of a pipeline. `facts` is what the layers need to know of the data; None where the
+    """One run of a pipeline. `info` is what the layers need to know of the data; None where the
     source is to say it.
 
     Who is asked to stop has `stop_seconds` to send its weights, and as long after each that came.
@@ -73,13 +73,13 @@ class RunStateMachine:
     def __init__(
         self,
         pipeline: Pipeline,
-        facts: dict[str, object] | None,
+        info: dict[str, object] | None,
         stop_seconds: float = STOP_SECONDS,
     ) -> None:
         self._stop_seconds = stop_seconds
         self.phase = Phase.ENLISTING
         self._pipeline = pipeline
-        self._facts = facts
+        self._facts = info
         self._processes = pipeline.processes
         self._host = {core: name for name, cores in self._processes.items() for core in cores}
         self._host |= {name: name for name in self._processes}
@@ -121,7 +121,7 @@ class RunStateMachine:
         if event.name != SOURCE or self._facts is not None:
             return
         try:
-            self._facts = build(Facts, event.facts).as_dict()
+            self._facts = build(DatasetInfo, event.facts).as_dict()
         except SpecError as error:
             yield from self._fail(
                 RunEnd("failed", f"{SOURCE} sent invalid dataset information: {error}")
@@ -155,7 +155,7 @@ class RunStateMachine:
 
     def _evaluated(self, event: Evaluated) -> Iterator[RunEffect]:
         """Only the top layer knows how the tests went."""
-        if event.name == self._pipeline.cores[-1]:
+        if event.name == self._pipeline.stages[-1]:
             yield RecordMessage(event)
 
     def _state(self, event: State) -> Iterator[RunEffect]:
@@ -231,7 +231,7 @@ class RunStateMachine:
         yield from self._over_if_all_done()
 
     def _too_late(self, event: DeadlineExpired | StopRequested) -> Iterator[RunEffect]:  # noqa: ARG002
-        layers = self._pipeline.cores[1:]
+        layers = self._pipeline.stages[1:]
         gone = {core for name in self._gone for core in self._processes[name]}
         known = self._finished | gone
         missing = ", ".join(name for name in layers if name not in known)

@@ -71,9 +71,9 @@ class Recorder(Observer):
     def on_weights(self, state: State) -> None:
         """Write the weights of a layer."""
         arrays = dict(zip(state.names, state.arrays, strict=True))
-        facts = {key: str(value) for key, value in {"layer": state.name, **state.facts}.items()}
+        info = {key: str(value) for key, value in {"layer": state.name, **state.facts}.items()}
         path = self.folder / WEIGHTS / f"{state.name}.safetensors"
-        data = memoryview(save(arrays, facts))
+        data = memoryview(save(arrays, info))
         header = _sorted_header(data)
 
         def write(part: Path) -> None:

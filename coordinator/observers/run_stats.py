@@ -56,12 +56,12 @@ class RunStats:
     @property
     def step(self) -> int:
         """The newest training batch from which the output layer has learnt."""
-        return self._newest(self.pipeline.cores[-1]).step
+        return self._newest(self.pipeline.stages[-1]).step
 
     @property
     def samples_per_second(self) -> float:
         """Training samples per second through the output layer; evaluations do not count."""
-        top = self._newest(self.pipeline.cores[-1])
+        top = self._newest(self.pipeline.stages[-1])
         return top.samples / top.training if top.training else 0.0
 
     def _newest(self, name: str) -> Report:
@@ -80,7 +80,7 @@ class RunStats:
             "train_loss": finite(self.loss),
             "test_error": self.test_error,
             "test_loss": finite(self.test_loss),
-            "layers": [_layer(self._newest(name)) for name in self.pipeline.cores[1:]],
+            "layers": [_layer(self._newest(name)) for name in self.pipeline.stages[1:]],
         }
 
 

@@ -128,7 +128,7 @@ def layer_table(stats: RunStats, max_rows: int | None = None) -> Table:
 
     A live display has room for `max_rows` rows; the table at the end of the run has all of them.
     """
-    known = [(name, stats.layers[name]) for name in stats.pipeline.cores if name in stats.layers]
+    known = [(name, stats.layers[name]) for name in stats.pipeline.stages if name in stats.layers]
     rows = [(name, *_cells(layer.report, layer.rate)) for name, layer in known[:max_rows]]
     if max_rows is None:
         return Table(_LAYER_COLUMNS, rows, hint="use a wider terminal or see metrics.jsonl")

@@ -31,7 +31,7 @@ def read_run(folder: Path, overrides: Collection[str] = ()) -> tuple[Pipeline, l
     Raises RunError if the folder holds no run, or an incomplete one.
     """
     pipeline = read_run_pipeline(folder, overrides)
-    paths = (folder / WEIGHTS / f"{name}.safetensors" for name in pipeline.cores[1:])
+    paths = (folder / WEIGHTS / f"{name}.safetensors" for name in pipeline.stages[1:])
     return pipeline, [_read_layer(path) for path in paths]
 
 

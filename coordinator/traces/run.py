@@ -37,7 +37,7 @@ class Traces:
         self.summary = _summary(folder)
         self.problems: list[str] = []
         self.files: dict[str, TraceFile] = {}
-        places = {core: folder / TRACE / f"{core}{SUFFIX}" for core in self.pipeline.cores}
+        places = {core: folder / TRACE / f"{core}{SUFFIX}" for core in self.pipeline.stages}
         self.away = tuple(core for core, path in places.items() if not path.exists())
         if self.summary is not None or not (folder / STATUS).exists() or not is_recording(folder):
             self.away = ()

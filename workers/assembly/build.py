@@ -12,9 +12,9 @@ from typing import Final
 
 import numpy as np
 
-from protocol import Core, Pipeline, SpecError
+from protocol import Pipeline, SpecError, Stage
 from protocol.builtin import json_text
-from protocol.dataset_info import CLASS_NAMES, Facts, sized, usable_names
+from protocol.dataset_info import CLASS_NAMES, DatasetInfo, sized, usable_names
 from workers.assembly.fit import MAX_BYTES, condition, layer_modules
 from workers.data import Augment, Dataset
 from workers.nn import LOSSES, Module, Shape, Stack, readers
@@ -33,10 +33,10 @@ _UPDATES: Final = 2
 _INPUTS: Final = 3
 
 
-def facts_of(data: Dataset) -> Facts:
+def dataset_info(data: Dataset) -> DatasetInfo:
     """What is to be known of a loaded data set."""
     labels = data.labels
-    return Facts(
+    return DatasetInfo(
         shape=data.shape,
         dtype=data.x_train.dtype.str,
         scale=data.scale,
@@ -63,22 +63,22 @@ def build_stack(pipeline: Pipeline, scale: float, made: Sequence[Module], index:
     return Stack(made, rng, scale=1.0 if index else scale)
 
 
-def build_layer(pipeline: Pipeline, facts: Facts, index: int) -> Layer:
+def build_layer(pipeline: Pipeline, info: DatasetInfo, index: int) -> Layer:
     """The core of layer `index`, counted from 0 at the bottom. Raises SpecError."""
     try:
-        layer = _build_layer(pipeline, facts, index)
+        layer = _build_layer(pipeline, info, index)
     except MemoryError as error:
         raise SpecError(f"layer[{index}]: more memory than there is: {error}") from None
     if index == 0:
-        layer.data_facts = {"shape": sized(facts.shape), "dtype": facts.dtype, "scale": facts.scale}
-        if facts.class_names:
-            layer.data_facts[CLASS_NAMES] = json_text(facts.class_names)
+        layer.data_facts = {"shape": sized(info.shape), "dtype": info.dtype, "scale": info.scale}
+        if info.class_names:
+            layer.data_facts[CLASS_NAMES] = json_text(info.class_names)
     return layer
 
 
-def _build_layer(pipeline: Pipeline, facts: Facts, index: int) -> Layer:
-    made = layer_modules(pipeline, facts)
-    stack = build_stack(pipeline, facts.scale, made[index], index)
+def _build_layer(pipeline: Pipeline, info: DatasetInfo, index: int) -> Layer:
+    made = layer_modules(pipeline, info)
+    stack = build_stack(pipeline, info.scale, made[index], index)
     optimizer = _optimizer(pipeline, len(stack.parameters))
     common = (index, pipeline, stack, optimizer, _rng(pipeline, index, _UPDATES))
     top = index == len(pipeline.layer) - 1
@@ -90,36 +90,36 @@ def _build_layer(pipeline: Pipeline, facts: Facts, index: int) -> Layer:
     if not pipeline.unlocked:
         if top:
             return Top(*common, judge)
-        return Decoupled(*common, build_synthetic(pipeline, facts, stack.output, index))
-    inputs = _inputs(pipeline, facts, made[index - 1][-1].output, index) if index else None
+        return Decoupled(*common, build_synthetic(pipeline, info, stack.output, index))
+    inputs = _inputs(pipeline, info, made[index - 1][-1].output, index) if index else None
     if top:
         return UnlockedTop(*common, judge, inputs=inputs)
-    synthetic = build_synthetic(pipeline, facts, stack.output, index)
+    synthetic = build_synthetic(pipeline, info, stack.output, index)
     return UnlockedHidden(*common, synthetic, inputs=inputs)
 
 
-def build_cores(pipeline: Pipeline, data: Dataset) -> list[Core]:
+def build_cores(pipeline: Pipeline, data: Dataset) -> list[Stage]:
     """The source and all layers, in order. Raises SpecError."""
-    facts = facts_of(data)
-    layers = [build_layer(pipeline, facts, i) for i in range(len(pipeline.layer))]
+    info = dataset_info(data)
+    layers = [build_layer(pipeline, info, i) for i in range(len(pipeline.layer))]
     return [Source(pipeline, data), *layers]
 
 
 def build_synthetic(
-    pipeline: Pipeline, facts: Facts, shape: Shape, index: int
+    pipeline: Pipeline, info: DatasetInfo, shape: Shape, index: int
 ) -> SyntheticGradient:
     """The gradient model behind layer `index`, whose activations have `shape`."""
     rng = _rng(pipeline, index, _SYNTHETIC)
-    classes, model = condition(pipeline, facts), pipeline.synthetic
+    classes, model = condition(pipeline, info), pipeline.synthetic
     optimizer = partial(_optimizer, pipeline)
     return SyntheticGradient(shape, classes, model.hidden, model.kernel, rng, optimizer)
 
 
-def _inputs(pipeline: Pipeline, facts: Facts, shape: Shape, index: int) -> SyntheticInput:
+def _inputs(pipeline: Pipeline, info: DatasetInfo, shape: Shape, index: int) -> SyntheticInput:
     """What guesses the input of layer `index`, which has `shape`."""
     rng, hidden = _rng(pipeline, index, _INPUTS), pipeline.synthetic.input_hidden
     make = partial(_optimizer, pipeline)
-    return SyntheticInput(facts.shape, shape, hidden, rng, make, facts.scale)
+    return SyntheticInput(info.shape, shape, hidden, rng, make, info.scale)
 
 
 def _rng(pipeline: Pipeline, index: int, purpose: int) -> np.random.Generator:

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from protocol import Pipeline, SpecError
-from protocol.dataset_info import Facts
+from protocol.dataset_info import DatasetInfo
 from workers.data import Augment, Dataset, channels_first, renumbering
 from workers.data.listing import listed
 from workers.nn import BatchNorm, Module, Shape, modules
@@ -60,31 +60,31 @@ def reads_images(pipeline: Pipeline) -> bool:
     return False
 
 
-def layer_modules(pipeline: Pipeline, facts: Facts) -> list[list[Module]]:
+def layer_modules(pipeline: Pipeline, info: DatasetInfo) -> list[list[Module]]:
     """The modules of every layer, for training.
 
     Raises SpecError where the pipeline and the data do not fit together.
     """
-    made = fitted(pipeline, facts.shape)
+    made = fitted(pipeline, info.shape)
     batch = pipeline.data.batch
     for i, layer in enumerate(made):
         if batch * math.prod(layer[-1].output) * 4 > MAX_BYTES:
             raise SpecError(f"layer[{i}]: a batch of its activations is larger than 2 GiB")
-    _check_loss(pipeline, facts)
-    _check_outputs(pipeline, facts, made[-1][-1].output)
-    Augment(pipeline.data.augment, facts.shape)  # raises where they do not fit
-    if batch > facts.examples:
-        raise SpecError(f"data.batch: {batch} is more than the {facts.examples} training examples")
-    _check_batchnorm(pipeline, facts, made)
+    _check_loss(pipeline, info)
+    _check_outputs(pipeline, info, made[-1][-1].output)
+    Augment(pipeline.data.augment, info.shape)  # raises where they do not fit
+    if batch > info.examples:
+        raise SpecError(f"data.batch: {batch} is more than the {info.examples} training examples")
+    _check_batchnorm(pipeline, info, made)
     return made
 
 
-def _check_loss(pipeline: Pipeline, facts: Facts) -> None:
-    if facts.labelled or pipeline.train.loss != "cross-entropy":
+def _check_loss(pipeline: Pipeline, info: DatasetInfo) -> None:
+    if info.labelled or pipeline.train.loss != "cross-entropy":
         return
     mend = (
         "if they are class numbers, save them as integers: y.astype('int64')"
-        if facts.classes == 1
+        if info.classes == 1
         else "if its rows are one-hot, save class numbers: y.argmax(axis=1)"
     )
     raise SpecError(
@@ -94,42 +94,44 @@ def _check_loss(pipeline: Pipeline, facts: Facts) -> None:
     )
 
 
-def _check_outputs(pipeline: Pipeline, facts: Facts, shape: Shape) -> None:
+def _check_outputs(pipeline: Pipeline, info: DatasetInfo, shape: Shape) -> None:
     key = f"layer[{len(pipeline.layer) - 1}].modules"
-    width, needed = math.prod(shape), facts.classes
+    width, needed = math.prod(shape), info.classes
     if len(shape) != 1:
         raise SpecError(f"{key}: the last layer gives {shape}, not a row of numbers; add 'flatten'")
     outputs = f"{width} output" if width == 1 else f"{width} outputs"
-    if facts.labelled and width < needed:
-        raise SpecError(f"{key}: the last layer has {outputs}, but {_labels(facts, width)}")
-    if not facts.labelled and width != needed:
+    if info.labelled and width < needed:
+        raise SpecError(f"{key}: the last layer has {outputs}, but {_labels(info, width)}")
+    if not info.labelled and width != needed:
         values = "1 target value" if needed == 1 else f"{needed} target values"
-        cast = f"; {_CAST}" if facts.distinct else ""
+        cast = f"; {_CAST}" if info.distinct else ""
         raise SpecError(
             f"{key}: the last layer has {outputs} for {values}; end it with 'linear {needed}'{cast}"
         )
 
 
-def _labels(facts: Facts, width: int) -> str:
+def _labels(info: DatasetInfo, width: int) -> str:
     """What the labels are, and what to do where the last layer has too few outputs."""
-    last = facts.classes - 1
-    if not facts.labels or facts.distinct == facts.classes:
-        return f"labels go up to {last}; end it with 'linear {facts.classes}'"
-    low = facts.labels[0]
-    mend = renumbering(list(facts.labels), facts.distinct, last)
-    if facts.distinct == last - low + 1:
+    last = info.classes - 1
+    if not info.labels or info.distinct == info.classes:
+        return f"labels go up to {last}; end it with 'linear {info.classes}'"
+    low = info.labels[0]
+    mend = renumbering(list(info.labels), info.distinct, last)
+    if info.distinct == last - low + 1:
         what = f"labels start at {low} and go up to {last}"
     else:
-        first = ", ".join(map(str, facts.labels))
-        more = f", … {last}" if facts.distinct > len(facts.labels) else ""
+        first = ", ".join(map(str, info.labels))
+        more = f", … {last}" if info.distinct > len(info.labels) else ""
         what = f"labels are not consecutive ({first}{more})"
-    end = "" if width == facts.distinct else f", and end it with 'linear {facts.distinct}'"
-    return f"{what}; number the {facts.distinct} classes from 0: {mend}{end}"
+    end = "" if width == info.distinct else f", and end it with 'linear {info.distinct}'"
+    return f"{what}; number the {info.distinct} classes from 0: {mend}{end}"
 
 
-def _check_batchnorm(pipeline: Pipeline, facts: Facts, made: Sequence[Sequence[Module]]) -> None:
+def _check_batchnorm(
+    pipeline: Pipeline, info: DatasetInfo, made: Sequence[Sequence[Module]]
+) -> None:
     """Refuse batch normalisation over a single value, whose output is constant."""
-    for key, row in _rows(pipeline, facts, made):
+    for key, row in _rows(pipeline, info, made):
         for j, module in enumerate(row):
             single = pipeline.data.batch * math.prod(module.output[:-1]) == 1
             if isinstance(module, BatchNorm) and single:
@@ -141,35 +143,35 @@ def _check_batchnorm(pipeline: Pipeline, facts: Facts, made: Sequence[Sequence[M
 
 
 def _rows(
-    pipeline: Pipeline, facts: Facts, made: Sequence[Sequence[Module]]
+    pipeline: Pipeline, info: DatasetInfo, made: Sequence[Sequence[Module]]
 ) -> Iterator[tuple[tuple[str, str], Sequence[Module]]]:
     """The modules of every layer and model that trains, each with its key and a remedy."""
     last = len(made) - 1
     for i, layer in enumerate(made):
         yield (f"layer[{i}].modules[{{}}]", "remove 'batchnorm'"), layer
         if i < last and pipeline.decoupled:
-            model = gradient_modules(pipeline, facts, layer[-1].output)
+            model = gradient_modules(pipeline, info, layer[-1].output)
             yield (f"synthetic.hidden: behind layer{i}", "set synthetic.hidden = []"), model
         if i and pipeline.unlocked:
-            model = guess_modules(pipeline, facts, made[i - 1][-1].output)
+            model = guess_modules(pipeline, info, made[i - 1][-1].output)
             key = f"synthetic.input_hidden: of layer{i}"
             yield (key, "set synthetic.input_hidden = []"), model
 
 
-def condition(pipeline: Pipeline, facts: Facts) -> int:
+def condition(pipeline: Pipeline, info: DatasetInfo) -> int:
     """The width of what the gradient models see of the labels; 0 for nothing."""
-    return facts.classes if pipeline.conditioned else 0
+    return info.classes if pipeline.conditioned else 0
 
 
-def gradient_modules(pipeline: Pipeline, facts: Facts, shape: Shape) -> list[Module]:
+def gradient_modules(pipeline: Pipeline, info: DatasetInfo, shape: Shape) -> list[Module]:
     """Those of the gradient model behind a layer whose activations have `shape`."""
     model = pipeline.synthetic
-    return model_modules(shape, condition(pipeline, facts), model.hidden, model.kernel)
+    return model_modules(shape, condition(pipeline, info), model.hidden, model.kernel)
 
 
-def guess_modules(pipeline: Pipeline, facts: Facts, shape: Shape) -> list[Module]:
+def guess_modules(pipeline: Pipeline, info: DatasetInfo, shape: Shape) -> list[Module]:
     """Those of the synthetic-input model of a layer whose input has `shape`."""
-    return input_modules(facts.shape, shape, pipeline.synthetic.input_hidden)
+    return input_modules(info.shape, shape, pipeline.synthetic.input_hidden)
 
 
 def notes(pipeline: Pipeline, data: Dataset) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from protocol import Activation, Core, Credit, DataMessage, Gradient, Pipeline, Report, Send, State
+from protocol import Activation, Credit, DataMessage, Gradient, Pipeline, Report, Send, Stage, State
 from protocol.clock import Estimate
 from protocol.codec.quantization import FULL
 from protocol.recording_format import Call
@@ -28,14 +28,14 @@ class InstrumentedStage:
     what the core is told.
     """
 
-    def __init__(self, core: Core, trace: Trace | None = None, tape: Tape | None = None) -> None:
+    def __init__(self, core: Stage, trace: Trace | None = None, tape: Tape | None = None) -> None:
         self.core = core
         self.name = core.name
         self._trace = trace
         self._tape = tape
         self._ways: dict[str, Way] = {}
         if trace is not None:
-            core.journal = trace
+            core.tracer = trace
         self._busy = 0.0
         self._began: float | None = None
         self._trained = 0.0
@@ -54,11 +54,11 @@ class InstrumentedStage:
         if self.core.step != step:
             self._trained = end - self._began
 
-    def beat(self) -> Iterator[Send]:
-        """`core.beat`, after a look at the long ways."""
+    def resend_credits(self) -> Iterator[Send]:
+        """`core.resend_credits`, after a look at the long ways."""
         for neighbour in self._ways:
             self._look(neighbour)
-        yield from self._recorded(Call.BEAT, self.core.beat())
+        yield from self._recorded(Call.BEAT, self.core.resend_credits())
 
     def _look(self, neighbour: str) -> None:
         """Let the window to `neighbour` be what the way there needs now."""
@@ -68,7 +68,7 @@ class InstrumentedStage:
             return
         if self._tape is not None:
             self._tape.stretched(neighbour, window)
-        self.core.stretch(neighbour, window)
+        self.core.set_window(neighbour, window)
 
     def _recorded(self, call: Call, sends: Iterator[Send]) -> Iterator[Send]:
         if self._tape is None:
@@ -134,18 +134,18 @@ class InstrumentedStage:
 
 
 def instrument(
-    core: Core,
+    core: Stage,
     pipeline: Pipeline,
-    facts: Mapping[str, object],
+    info: Mapping[str, object],
     folder: str | Path,
     clock: Estimate | None = None,
 ) -> InstrumentedStage:
     """The meter of `core`, which leaves in `folder` what the pipeline wants of its messages.
 
-    `facts` are those of the data, as a dict; `clock` is as for `open_trace`.
+    `info` are those of the data, as a dict; `clock` is as for `open_trace`.
     """
     trace = open_trace(core, pipeline, folder, clock)
-    return InstrumentedStage(core, trace, open_tape(core, pipeline, facts, folder))
+    return InstrumentedStage(core, trace, open_tape(core, pipeline, info, folder))
 
 
 def _memory() -> tuple[float, float]:

@@ -17,7 +17,7 @@ from typing import Final
 
 import numpy as np
 
-from protocol import Activation, Core, Credit, DataMessage, Gradient, Pipeline, Send, State
+from protocol import Activation, Credit, DataMessage, Gradient, Pipeline, Send, Stage, State
 from protocol import recording_format as form
 from protocol.pipeline import SOURCE
 from protocol.recording_format import Call, Origin, Piece
@@ -38,23 +38,23 @@ class Tape:
     """
 
     def __init__(
-        self, core: Core, pipeline: Pipeline, facts: Mapping[str, object], folder: Path
+        self, core: Stage, pipeline: Pipeline, info: Mapping[str, object], folder: Path
     ) -> None:
-        """`facts` are those of the data, as a dict; `folder` is where traces lie."""
+        """`info` are those of the data, as a dict; `folder` is where traces lie."""
         self._core = core
         self._first, self._last = pipeline.trace.batches or (1, sys.maxsize)
         self._whole = self._first == 1
         self._at_work = False
         senders = tuple(edge.sender for edge in pipeline.edges if edge.receiver == core.name)
         self._into = {sender: i for i, sender in enumerate(senders)}
-        number = pipeline.cores.index(core.name) - 1
+        number = pipeline.stages.index(core.name) - 1
         threads, library = matrix_library()
         origin = Origin(
             core.name,
             number,
             senders,
             self._first,
-            dict(facts),
+            dict(info),
             threads,
             library,
         )
@@ -169,10 +169,10 @@ def matrix_library() -> tuple[int, str]:
 
 
 def open_tape(
-    core: Core, pipeline: Pipeline, facts: Mapping[str, object], folder: str | Path
+    core: Stage, pipeline: Pipeline, info: Mapping[str, object], folder: str | Path
 ) -> Tape | None:
     """What records the messages to `core`, where the pipeline wants that."""
-    wanted = [f"layer{i}" for i in pipeline.trace.layers] or pipeline.cores[1:]
+    wanted = [f"layer{i}" for i in pipeline.trace.layers] or pipeline.stages[1:]
     if pipeline.trace.mode != "payloads" or core.name == SOURCE or core.name not in wanted:
         return None
-    return Tape(core, pipeline, facts, Path(folder))
+    return Tape(core, pipeline, info, Path(folder))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from protocol import Core, DataMessage, Edge, Pipeline
+from protocol import DataMessage, Edge, Pipeline, Stage
 from protocol import trace_format as form
 from protocol.clock import Estimate
 from protocol.codec.quantization import FULL
@@ -47,12 +47,12 @@ for with each change of a class Python forgets what it has learnt of its methods
 
 
 class Trace:
-    """Writes a journal of `core` into the file of its name in `folder`. See `protocol.Journal`.
+    """Writes a journal of `core` into the file of its name in `folder`. See `protocol.Tracer`.
 
     Where the file cannot be written the journal ends there, with a line on standard error.
     """
 
-    def __init__(self, core: Core, pipeline: Pipeline, folder: Path, clock: Estimate) -> None:
+    def __init__(self, core: Stage, pipeline: Pipeline, folder: Path, clock: Estimate) -> None:
         self._core = core
         edges = [edge for edge in pipeline.edges if core.name in edge]
         self._out = {e.receiver: i for i, e in enumerate(edges) if e.sender == core.name}
@@ -169,7 +169,7 @@ class Trace:
 
 
 def open_trace(
-    core: Core, pipeline: Pipeline, folder: str | Path, clock: Estimate | None = None
+    core: Stage, pipeline: Pipeline, folder: str | Path, clock: Estimate | None = None
 ) -> Trace | None:
     """The trace of `core` as the pipeline wants it; None for none.
 

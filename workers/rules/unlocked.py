@@ -61,10 +61,10 @@ class Unlocked(Layer):
             case Activation(train=True) | Mark(mark="drain") if sender == SOURCE != self.below:
                 self._from_source.append(message)
             case Credit() if sender == self.below:
-                self.journal.used(sender, message)
+                self.tracer.used(sender, message)
                 self._gradients.settle(message.credit)
             case Credit() if sender == self.above:
-                self.journal.used(sender, message)
+                self.tracer.used(sender, message)
                 self._move_window(message.credit)
             case Gradient() if sender == self.above:
                 self._move_window(message.credit)
@@ -118,15 +118,15 @@ class Unlocked(Layer):
         else:
             match self._from_source.popleft():
                 case Activation() as message:
-                    self.journal.used(SOURCE, message)
+                    self.tracer.used(SOURCE, message)
                     yield from self._take_from_source(message)
                 case Mark() as mark:
-                    self.journal.used(SOURCE, mark)
+                    self.tracer.used(SOURCE, mark)
                     self._drained = True
         yield from self._tell_unlocked()
 
-    def beat(self) -> Iterator[Send]:
-        yield from super().beat()
+    def resend_credits(self) -> Iterator[Send]:
+        yield from super().resend_credits()
         if not self.finished:
             self._source_told = self._taught_told = 0
             yield from self._tell_unlocked()
@@ -140,8 +140,8 @@ class Unlocked(Layer):
             self._taught_told = self._taught_with
             yield Send(self.above, Credit(self._taught_with))
 
-    def stretch(self, neighbour: str, window: int) -> None:
-        super().stretch(neighbour, window)
+    def set_window(self, neighbour: str, window: int) -> None:
+        super().set_window(neighbour, window)
         if neighbour == self.below:
             self._gradients.window = window
 
@@ -163,7 +163,7 @@ class Unlocked(Layer):
             self._release(message.batch)
             self._part_done(message.batch)
             return
-        self.journal.used(self.below, message)
+        self.tracer.used(self.below, message)
         if isinstance(message, Mark):
             self._drained = self._drained or message.mark == "drain"
         elif message.train:
@@ -177,10 +177,10 @@ class Unlocked(Layer):
         sent = self._guessed.pop(message.batch, None)
         if sent is None:
             self.stats.dropped_inputs += 1
-            self.journal.dropped(self.below, message, "late")
+            self.tracer.dropped(self.below, message, "late")
             return
         self.stats.inputs += 1
-        self.journal.used(self.below, message, self.step - sent.step)
+        self.tracer.used(self.below, message, self.step - sent.step)
         guess = cast(Guess, sent.memory)
         inputs.teach(guess, cast(Floats, message.x), self._lr(self._inputs_lr, sent.step))
 
@@ -247,7 +247,7 @@ class Unlocked(Layer):
     def _up(self, message: Activation, y: Floats) -> Iterator[Send]:
         if message.train and not (self._flow.open or self._lockstep):
             self.stats.unsent += 1
-            self.journal.unsent(self.above, "activation", message.batch)
+            self.tracer.unsent(self.above, "activation", message.batch)
             return
         yield from super()._up(message, y)
 
@@ -257,7 +257,7 @@ class Unlocked(Layer):
             return
         if not (self._gradients.open or self._lockstep):
             self.stats.unsent += 1
-            self.journal.unsent(self.below, "gradient", batch)
+            self.tracer.unsent(self.below, "gradient", batch)
             return
         self._gradients.send(batch)
         self._sound(gradient, "the gradient by its input")

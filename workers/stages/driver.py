@@ -83,7 +83,7 @@ class StageGroup:
 
     def resend_credits(self, stage: InstrumentedStage) -> None:
         """Send the newest credits of `stage` again, to make up for lost ones."""
-        self._route(stage, stage.beat())
+        self._route(stage, stage.resend_credits())
 
     def _route(self, stage: InstrumentedStage, sends: Iterable[Send]) -> None:
         sender, here = stage.name, self._by_name

@@ -27,14 +27,14 @@ from protocol import (
     Credit,
     DataMessage,
     Gradient,
-    Journal,
     Mark,
     NonFiniteError,
+    NullTracer,
     Pipeline,
     Report,
     Send,
-    Silence,
     State,
+    Tracer,
 )
 from protocol.pipeline import SOURCE, layer_name
 from workers.nn import Floats, Stack
@@ -60,7 +60,7 @@ class Sent(NamedTuple):
 
 def _neighbours(pipeline: Pipeline, index: int) -> tuple[str, str]:
     """Who is below and above the layer `index`; above the top layer is nobody, ""."""
-    cores = (*pipeline.cores, "")
+    cores = (*pipeline.stages, "")
     return cores[index], cores[index + 2]
 
 
@@ -75,7 +75,7 @@ class Layer:
         self, index: int, pipeline: Pipeline, stack: Stack, optimizer: Optimizer, rng: Rng
     ) -> None:
         self.name = layer_name(index)
-        self.journal: Journal = Silence()
+        self.tracer: Tracer = NullTracer()
         self.below, self.above = _neighbours(pipeline, index)
         self.stack = stack
         self.optimizer = optimizer
@@ -117,7 +117,7 @@ class Layer:
                 while self._gradients_waiting > self._most_gradients:
                     self._drop_oldest()
             case _:
-                self.journal.dropped(sender, message, "ignored")
+                self.tracer.dropped(sender, message, "ignored")
 
     def _drop_oldest(self) -> None:
         """Forget the oldest waiting gradient but for the credit in it."""
@@ -125,7 +125,7 @@ class Layer:
         place, oldest = next((i, m) for i, m in waiting if isinstance(m, Gradient))
         self._from_above[place] = oldest.credit
         self._gradients_waiting -= 1
-        self.journal.dropped(self.above, oldest, "overtaken")
+        self.tracer.dropped(self.above, oldest, "overtaken")
 
     @property
     def ready(self) -> bool:
@@ -164,7 +164,7 @@ class Layer:
         while self._may_take_from_above:
             match self._from_above.popleft():
                 case Credit() as message:
-                    self.journal.used(self.above, message)
+                    self.tracer.used(self.above, message)
                     self._settle(message.credit)
                     continue
                 case int(credit):
@@ -173,12 +173,12 @@ class Layer:
                 case Gradient() as gradient:
                     yield from self._take_gradient(gradient)
                 case Mark() as mark:
-                    self.journal.used(self.above, mark)
+                    self.tracer.used(self.above, mark)
                     yield Send(self.below, mark)
             break
         else:
             if self._begun:
-                self.journal.resumed(self._fed_by, self._begun)
+                self.tracer.resumed(self._fed_by, self._begun)
                 yield from self._complete()
             elif self._may_take_from_below:
                 yield from self._take_from_below(self._from_below.popleft())
@@ -203,13 +203,13 @@ class Layer:
         following = every * (self.step // every + 1) if every else math.inf
         return following if following < self._settings.steps else math.inf
 
-    def stretch(self, neighbour: str, window: int) -> None:
-        """See `protocol.stage.Core`."""
+    def set_window(self, neighbour: str, window: int) -> None:
+        """See `protocol.stage.Stage`."""
         if neighbour == self.above:
             self._flow.window = window
             self._most_gradients = self._may_wait(window)
 
-    def beat(self) -> Iterator[Send]:
+    def resend_credits(self) -> Iterator[Send]:
         """The credit again: it makes up for one that was lost."""
         if not self.finished:
             yield self._tell()
@@ -227,12 +227,12 @@ class Layer:
     def _answered(self, message: Gradient) -> Iterator[Send]:
         sent = self._unanswered.pop(message.batch, None)
         if sent is None:
-            self.journal.dropped(self.above, message, "late")
+            self.tracer.dropped(self.above, message, "late")
             return
         staleness = self.step - sent.step
         self.stats.gradients += 1
         self.stats.staleness[staleness] += 1
-        self.journal.used(self.above, message, staleness)
+        self.tracer.used(self.above, message, staleness)
         yield from self._taught(message.batch, sent, cast(Floats, message.gradient))
 
     def _settle(self, credit: int) -> None:
@@ -254,7 +254,7 @@ class Layer:
             self._done = self._flow.credit
 
     def _take_from_below(self, message: Activation | Mark) -> Iterator[Send]:
-        self.journal.used(self.below, message)
+        self.tracer.used(self.below, message)
         yield from self._taken(message)
 
     def _taken(self, message: Activation | Mark) -> Iterator[Send]:

@@ -19,12 +19,12 @@ from protocol import (
     Credit,
     DataMessage,
     Gradient,
-    Journal,
     Mark,
+    NullTracer,
     Pipeline,
     Report,
     Send,
-    Silence,
+    Tracer,
 )
 from protocol.pipeline import SOURCE
 from workers.data import Augment, Dataset
@@ -46,7 +46,7 @@ def _rng(seed: int, *key: int) -> np.random.Generator:
 
 
 class Source:
-    """Sends batches up while the window of the first edge is open. See `protocol.stage.Core`.
+    """Sends batches up while the window of the first edge is open. See `protocol.stage.Stage`.
 
     Where layers are unlocked, training batches go to all of them. One that is too slow for the
     others holds nobody up: it goes without a batch where it alone has no room for it and the others
@@ -57,14 +57,14 @@ class Source:
 
     def __init__(self, pipeline: Pipeline, data: Dataset) -> None:
         self.name = SOURCE
-        self.journal: Journal = Silence()
+        self.tracer: Tracer = NullTracer()
         self.finished = False
         self.step = 0
         self._data = data
         self._settings = pipeline.train
         self._size = pipeline.data.batch
         self._augment = Augment(pipeline.data.augment, data.shape)
-        layers = pipeline.cores[1:]
+        layers = pipeline.stages[1:]
         self._first = layers[0]
         fed = layers if pipeline.unlocked else layers[:1]
         self._flows = {layer: Flow(pipeline.window) for layer in fed}
@@ -80,15 +80,15 @@ class Source:
         match message:
             case Credit(credit=credit) | Gradient(credit=credit) if sender in self._flows:
                 self._flows[sender].settle(credit)
-                self.journal.used(sender, message)
+                self.tracer.used(sender, message)
             case Mark(mark="drained") if sender == self._first:
                 self._draining = False
-                self.journal.used(sender, message)
+                self.tracer.used(sender, message)
             case _:
-                self.journal.dropped(sender, message, "ignored")
+                self.tracer.dropped(sender, message, "ignored")
 
-    def stretch(self, neighbour: str, window: int) -> None:
-        """See `protocol.stage.Core`."""
+    def set_window(self, neighbour: str, window: int) -> None:
+        """See `protocol.stage.Stage`."""
         if neighbour in self._flows:
             self._flows[neighbour].window = window
 
@@ -139,7 +139,7 @@ class Source:
             yield Send(layer, message)
         self._next = next(self._plan, None)
 
-    def beat(self) -> Iterator[Send]:
+    def resend_credits(self) -> Iterator[Send]:
         """Nothing: the source owes nobody a credit."""
         return iter(())
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from protocol import Edge, Pipeline
 from protocol.codec.quantization import size
-from protocol.dataset_info import Facts
+from protocol.dataset_info import DatasetInfo
 from workers.assembly.fit import condition, gradient_modules, guess_modules, layer_modules
 from workers.nn import Conv, Module, Shape
 from workers.rules.synthetic import conditioned
@@ -40,22 +40,22 @@ class LayerPlan:
     memory_mb: float
 
 
-def check(pipeline: Pipeline, facts: Facts) -> list[LayerPlan]:
+def check(pipeline: Pipeline, info: DatasetInfo) -> list[LayerPlan]:
     """The plan of every layer. Raises SpecError where pipeline and data do not fit together."""
     plans = []
-    shape, dtype = facts.shape, np.dtype(facts.dtype)
-    labels = 8 if facts.labelled else 4 * facts.classes
+    shape, dtype = info.shape, np.dtype(info.dtype)
+    labels = 8 if info.labelled else 4 * info.classes
     last = len(pipeline.layer) - 1
-    for i, made in enumerate(layer_modules(pipeline, facts)):
+    for i, made in enumerate(layer_modules(pipeline, info)):
         output = made[-1].output
         has_model = i < last and pipeline.decoupled
-        model = gradient_modules(pipeline, facts, output) if has_model else []
+        model = gradient_modules(pipeline, info, output) if has_model else []
         pictures = has_model and pipeline.conditioned and len(output) == 3  # copied with labels
-        joint = conditioned(output, condition(pipeline, facts)) if pictures else (0,)
-        inputs = guess_modules(pipeline, facts, shape) if i and pipeline.unlocked else []
+        joint = conditioned(output, condition(pipeline, info)) if pictures else (0,)
+        inputs = guess_modules(pipeline, info, shape) if i and pipeline.unlocked else []
         up = pipeline.data.batch * (math.prod(shape) * dtype.itemsize + labels)
         kept = math.prod(output) + math.prod(joint) + _outputs(model) + _outputs(inputs)
-        batch, edge = (pipeline.data.batch, *shape), Edge(*pipeline.cores[i : i + 2])
+        batch, edge = (pipeline.data.batch, *shape), Edge(*pipeline.stages[i : i + 2])
         down = size(batch, np.dtype(np.float32), pipeline.wire_of(Edge(edge.receiver, edge.sender)))
         sends_down = i > 0 and pipeline.rule != "no-bprop"
         plans.append(

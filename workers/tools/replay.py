@@ -10,7 +10,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from protocol import Array, Pipeline, RunError, State, UserError, build
-from protocol.dataset_info import Facts
+from protocol.dataset_info import DatasetInfo
 from protocol.recording_format import (
     SUFFIX,
     Call,
@@ -52,7 +52,7 @@ def replay(pipeline: Pipeline, folder: Path, layer: int) -> Replayed:
     origin = _checked(path, layer)
     with threadpool_limits(origin.threads), np.errstate(all="ignore"):
         try:
-            core = build_layer(pipeline, build(Facts, origin.facts), layer)
+            core = build_layer(pipeline, build(DatasetInfo, origin.facts), layer)
         except UserError as error:
             raise RunError(f"{path}: is not of this pipeline: {error}") from None
         again = _Again(path, core)
@@ -65,7 +65,7 @@ def _recording(pipeline: Pipeline, folder: Path, layer: int) -> Path:
     if not 0 <= layer < len(pipeline.layer):
         last = len(pipeline.layer) - 1
         raise RunError(f"there is no layer {layer}; the run's layers are 0 … {last}")
-    path = folder / f"{pipeline.cores[layer + 1]}{SUFFIX}"
+    path = folder / f"{pipeline.stages[layer + 1]}{SUFFIX}"
     if not path.is_file():
         raise RunError(
             f"{path}: is not there; messages are recorded with trace.mode = 'payloads', of the "
@@ -125,12 +125,12 @@ class _Again:
                 self._core.receive(entry.sender, entry.message)
                 self.messages += 1
             case Stretched():
-                self._core.stretch(entry.neighbour, entry.window)
+                self._core.set_window(entry.neighbour, entry.window)
             case Call.WORK:
                 deque(self._core.work(), maxlen=0)
                 self.units += 1
             case Call.BEAT:
-                deque(self._core.beat(), maxlen=0)
+                deque(self._core.resend_credits(), maxlen=0)
 
 
 def _compared(origin: Origin, again: _Again, recorded: State, state: State) -> Replayed:

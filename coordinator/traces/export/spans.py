@@ -18,7 +18,7 @@ MESSAGE, RECEIVER = np.uint64(1 << 62), np.uint64(1 << 63)
 
 def place(view: View, core: str) -> int:
     """A number for `core`, never 0."""
-    return view.traces.pipeline.cores.index(core) + 1
+    return view.traces.pipeline.stages.index(core) + 1
 
 
 def span_id(core: int, spells: Numbers) -> Numbers:

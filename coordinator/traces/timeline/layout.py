@@ -120,7 +120,7 @@ def read(folder: Path, start: int | None = None, length: int | None = None) -> T
     everything = Traces(folder)
     window = choose(everything, start, length)
     traces = Traces(folder, batches(everything, window))
-    cores = traces.pipeline.cores[::-1]
+    cores = traces.pipeline.stages[::-1]
     boxes = tuple(box for lane in range(len(cores)) for box in _boxes(traces, cores, lane, window))
     arrows = tuple(_arrows(traces, cores, window))
     if not boxes and not arrows:
@@ -151,7 +151,7 @@ def _boxes(traces: Traces, cores: tuple[str, ...], lane: int, window: Window) ->
 def _actions(pipeline: Pipeline, work: Work) -> Numbers:
     """A place in `ACTIONS` for each spell."""
     fed = [pipeline.unlocked and not name.startswith(f"{SOURCE}>") for name in work.edges]
-    forward = "step" if work.core == pipeline.cores[-1] else "forward"
+    forward = "step" if work.core == pipeline.stages[-1] else "forward"
     return np.select(
         [
             work.kind == form.TEST,
