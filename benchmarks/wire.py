@@ -32,8 +32,9 @@ from coordinator.engines.blas import environment
 from coordinator.engines.processes import ALLOCATOR
 from protocol import Activation, Credit
 from protocol.codec.layouts import INLINE
+from protocol.transport.sockets import receive as take
+from protocol.transport.sockets import send as put
 from workers.transport.shared_memory import Incoming, Outgoing
-from workers.transport.sockets import put, take
 
 SIZES: Final = (4 << 10, 256 << 10, 4 << 20)
 WINDOW: Final = 8
@@ -79,7 +80,7 @@ def send_by_shelf(size: int, folder: Path, count: int) -> None:
                 given = take(back)
                 assert isinstance(given, Credit)
                 credit = given.credit
-            put(socket, message._replace(batch=number), shelf=shelf)
+            put(socket, message._replace(batch=number), ring=shelf)
         sys.stdin.read()
 
 
@@ -121,7 +122,7 @@ def receive(
         if kind == "ours":
             take(socket)
         elif kind == "shelf":
-            take(socket, shelf=shelf)
+            take(socket, ring=shelf)
             if (number + 1) % (WINDOW // 2) == 0:
                 put(back, Credit(number + 1))
         elif kind == "raw copying":

@@ -16,11 +16,12 @@ from urllib.parse import urlsplit
 import psutil
 
 from coordinator.cluster.agent import software
-from coordinator.transport import Line
+from coordinator.transport import AgentTransport
 from protocol import VERSION
 from protocol.messages import Enrol, ToAgent, Welcome
 from protocol.security.keys import KeyPair
 from protocol.security.token import Token
+from protocol.transport.curve import keys_from_secret
 from tests.conftest import COMMAND, ENDLESS, Dni, Training
 
 BIND = "tcp://127.0.0.1:*"
@@ -179,22 +180,22 @@ def request(keys: KeyPair, slots: int = 1) -> Enrol:
 
 
 @contextmanager
-def speaking(head: Training, keys: KeyPair) -> Iterator[Line]:
+def speaking(head: Training, keys: KeyPair) -> Iterator[AgentTransport]:
     """A line to the head, under a key."""
     spoken = token(head)
-    made = Line(spoken.addresses[0], keys, spoken.head.hex())
+    made = AgentTransport(spoken.addresses[0], keys, spoken.head.hex())
     try:
         yield made
     finally:
         made.close(0)
 
 
-def heard(several: Several, line: Line) -> ToAgent:
+def heard(several: Several, line: AgentTransport) -> ToAgent:
     """The next that the head says."""
     found: list[ToAgent] = []
 
     def answered() -> bool:
-        found.extend(line.hear(0.1))
+        found.extend(line.receive(0.1))
         return bool(found)
 
     several.dni.until(answered, "the head says something")
@@ -203,8 +204,8 @@ def heard(several: Several, line: Line) -> ToAgent:
 
 def enrolled(several: Several, head: Training, keys: KeyPair) -> str:
     """The name under which the head knows `keys` from now on."""
-    with speaking(head, KeyPair.of(token(head).secret)) as line:
-        line.tell(request(keys))
+    with speaking(head, keys_from_secret(token(head).secret)) as line:
+        line.send(request(keys))
         answer = heard(several, line)
         assert isinstance(answer, Welcome), answer
         return answer.name

@@ -41,7 +41,7 @@ from protocol import (
 )
 from protocol.dataset_info import DatasetInfo
 from protocol.messages import Enrol
-from protocol.security.keys import KeyPair
+from protocol.transport.curve import generate_keys
 from tests.conftest import Dni
 from tests.several_help import BIND, Several, machines
 from tests.test_several import balanced, weights
@@ -212,7 +212,7 @@ def test_a_machine_is_known_by_its_host_and_else_by_its_name_in_the_run() -> Non
 def test_who_has_the_data_is_waited_for_where_more_can_come_and_missed_where_none_can() -> None:
     registry = Registry(NAMES[1:], "e" * 64, 9, "1", "clock")
     lines: list[str] = []
-    head = Head(BIND, registry, KeyPair.new(), KeyPair.new(), lines.append)
+    head = Head(BIND, registry, generate_keys(), generate_keys(), lines.append)
     try:
         there(registry, 1, "eve")
         launched = LaunchedHosts(Pasted(lines.append), None, lines.append)

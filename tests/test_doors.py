@@ -11,19 +11,22 @@ import pytest
 
 from protocol import Credit, Edge, Message
 from protocol.security.keys import PLAIN, KeyPair
+from protocol.transport import socket_set
+from protocol.transport.curve import generate_keys
 from tests.conftest import wait_until
-from workers.transport import sockets
-from workers.transport.sockets import Keys, Links
+from workers.transport.transport import WorkerKeys, WorkerTransport
 
 UP, DOWN = Edge("layer0", "layer1"), Edge("layer2", "layer1")
-HERE, BELOW, ABOVE, HEAD = (KeyPair.new() for _ in range(4))
+HERE, BELOW, ABOVE, HEAD = (generate_keys() for _ in range(4))
 PEERS = {str(UP): BELOW.public, str(DOWN): ABOVE.public}
 
 
 @contextmanager
-def worker(keys: KeyPair, peers: dict[str, str], head: str = HEAD.public) -> Iterator[Links]:
+def worker(
+    keys: KeyPair, peers: dict[str, str], head: str = HEAD.public
+) -> Iterator[WorkerTransport]:
     lifeline, other = os.pipe()
-    made = Links("tcp://127.0.0.1:9", lifeline, Keys(*keys, head, peers))
+    made = WorkerTransport("tcp://127.0.0.1:9", lifeline, WorkerKeys(*keys, head, peers))
     try:
         yield made
     finally:
@@ -39,13 +42,13 @@ def head(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def layer1(head: str) -> Iterator[Links]:
+def layer1(head: str) -> Iterator[WorkerTransport]:
     with worker(HERE, PEERS, head) as made:
         yield made
 
 
 def comes(
-    layer1: Links, edge: Edge, keys: KeyPair, err: pytest.CaptureFixture[str], head: str
+    layer1: WorkerTransport, edge: Edge, keys: KeyPair, err: pytest.CaptureFixture[str], head: str
 ) -> list[Message]:
     """What arrives over `edge` when who has `keys` speaks, or nothing when it was refused."""
     door = layer1.bind(edge, "tcp://127.0.0.1:*")
@@ -62,12 +65,15 @@ def comes(
 
         wait_until(settled, "it is heard or refused")
     if not found:
-        assert f"refused 127.0.0.1 at {edge}: no key that is enrolled here" in "".join(words)
+        assert (
+            f"refused a connection from 127.0.0.1 to {edge}: its key is not enrolled in this run"
+            in "".join(words)
+        )
     return found
 
 
 def test_who_is_at_the_far_end_is_heard(
-    layer1: Links, head: str, capsys: pytest.CaptureFixture[str]
+    layer1: WorkerTransport, head: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert comes(layer1, UP, BELOW, capsys, head) == [Credit(7)]
     assert comes(layer1, DOWN, ABOVE, capsys, head) == [Credit(7)]
@@ -84,9 +90,9 @@ def test_who_wants_it_otherwise_is_not_heard(theirs: str) -> None:
             assert list(made.poll(0.02)) == []
 
 
-@pytest.mark.parametrize("keys", [ABOVE, HERE, HEAD, KeyPair.new()], ids=str)
+@pytest.mark.parametrize("keys", [ABOVE, HERE, HEAD, generate_keys()], ids=str)
 def test_nobody_else_is_also_where_it_belongs_to_the_run(
-    layer1: Links, head: str, keys: KeyPair, capsys: pytest.CaptureFixture[str]
+    layer1: WorkerTransport, head: str, keys: KeyPair, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert comes(layer1, UP, keys, capsys, head) == []
 
@@ -101,7 +107,7 @@ def test_an_edge_that_nobody_told_of_is_open_to_nobody(
 
 def test_who_takes_anothers_place_is_told_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     """A worker connects only to a door whose owner has the key that it was told."""
-    with worker(KeyPair.new(), PEERS) as impostor:
+    with worker(generate_keys(), PEERS) as impostor:
         door = impostor.bind(UP, "tcp://127.0.0.1:*")
         with worker(BELOW, {str(UP): HERE.public}) as peer:
             peer.connect(UP, door, 1)
@@ -114,8 +120,8 @@ def test_who_takes_anothers_place_is_told_nothing(capsys: pytest.CaptureFixture[
 def test_a_message_beyond_the_limit_does_not_come_in(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert 0 < sockets.MAX_BYTES <= 1 << 31
-    monkeypatch.setattr(sockets, "MAX_BYTES", 4)
+    assert 0 < socket_set.MAX_BYTES <= 1 << 31
+    monkeypatch.setattr(socket_set, "MAX_BYTES", 4)
     with worker(HERE, PEERS) as made:
         door = made.bind(UP, "tcp://127.0.0.1:*")
         with worker(BELOW, {str(UP): HERE.public}) as peer:

@@ -21,8 +21,8 @@ from coordinator.cluster.addresses import address_towards, bindable, listening, 
 from coordinator.cluster.listen import Door
 from protocol import RunError
 from protocol.endpoint import Endpoint, host_of, is_v6, rescoped, unspecified
-from protocol.security.keys import KeyPair
 from protocol.security.token import KEY_BYTES, Token
+from protocol.transport.curve import generate_keys
 from tests.conftest import wait_until
 from tests.hosts_help import network_hosts
 from tests.several_help import line, machines
@@ -364,7 +364,7 @@ def test_a_bad_address_is_a_line_and_status_2(dni: Dni, bind: str, why: str) -> 
 
 
 def test_a_machine_whose_own_address_is_none_does_not_join(dni: Dni) -> None:
-    keys = KeyPair.new()
+    keys = generate_keys()
     token = Token(("tcp://127.0.0.1:9",), bytes.fromhex(keys.public), bytes.fromhex(keys.secret))
     for address, why in (
         ("203.0.113.7", "no address of this machine"),

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgpack
 import numpy as np
@@ -16,7 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol import Activation, Credit, Edge, Go, Gradient, Message, WireError, encode
-from workers.transport.sockets import LOOK_SECONDS, Links, put, take
+from protocol.transport.socket_set import Readable, SocketSet
+from protocol.transport.sockets import receive, send
+from workers.transport.transport import FULL_POLL_SECONDS, WorkerTransport
 
 Sockets = tuple[zmq.Socket[bytes], zmq.Socket[bytes]]
 
@@ -62,12 +64,12 @@ def sockets() -> Iterator[Sockets]:
 def taken(sockets: Sockets) -> list[Message | None]:
     """What is taken until `LAST`, which is sent now; None for what is refused."""
     sender, receiver = sockets
-    put(sender, SOUND)
-    put(sender, LAST)
+    send(sender, SOUND)
+    send(sender, LAST)
     found: list[Message | None] = []
     while LAST not in found[-1:]:
         try:
-            found.append(take(receiver))
+            found.append(receive(receiver))
         except WireError:
             found.append(None)
     *before, sound, _ = found
@@ -106,23 +108,21 @@ def test_nothing_foreign_disturbs_what_comes_behind_it(
 @pytest.mark.parametrize("copy", [False, True])
 def test_a_large_array_is_taken_as_it_was_sent(sockets: Sockets, copy: bool) -> None:
     sender, receiver = sockets
-    put(sender, Gradient(1, 1, LARGE.T), copy=copy)
-    message = take(receiver)
+    send(sender, Gradient(1, 1, LARGE.T), copy=copy)
+    message = receive(receiver)
     assert isinstance(message, Gradient)
     assert not message.gradient.flags.writeable
     np.testing.assert_array_equal(message.gradient, LARGE.T)
 
 
-class Asked:
-    """A poller that counts how often it is asked."""
+class CountingSockets(SocketSet):
+    """Sockets that count how often all of them are polled."""
 
-    def __init__(self, poller: zmq.Poller) -> None:
-        self.poller = poller
-        self.times = 0
+    times = 0
 
-    def poll(self, milliseconds: int) -> list[tuple[Any, int]]:
+    def poll(self, seconds: float) -> list[Readable]:
         self.times += 1
-        return self.poller.poll(milliseconds)
+        return super().poll(seconds)
 
 
 def test_who_is_busy_hears_its_edges_at_once_and_all_else_soon(
@@ -132,11 +132,11 @@ def test_who_is_busy_hears_its_edges_at_once_and_all_else_soon(
     control = f"ipc://{tmp_path}/control"
     with zmq.Context() as context, context.socket(zmq.DEALER) as head:
         head.bind(control)
-        links = Links(control, lifeline)
+        sockets = CountingSockets()
+        links = WorkerTransport(control, lifeline, sockets=sockets)
         edge = Edge("source", "layer0")
         door = links.bind(edge, f"ipc://{tmp_path}/inbox")
         links.connect(edge, door, window=2)
-        links._poller = asked = Asked(links._poller)  # type: ignore[assignment]
 
         def heard() -> tuple[Edge | None, Message]:
             until = time.monotonic() + 5
@@ -146,19 +146,19 @@ def test_who_is_busy_hears_its_edges_at_once_and_all_else_soon(
             raise AssertionError("nothing came")
 
         with monkeypatch.context() as patch:
-            patch.setattr("workers.transport.sockets.LOOK_SECONDS", 3600)
+            patch.setattr("workers.transport.transport.FULL_POLL_SECONDS", 3600)
             assert list(links.poll(0)) == []
             for number in range(100):
                 links.send(edge, Credit(number))
                 assert heard() == (edge, Credit(number))
-            assert asked.times == 1
-        links._look = 0
-        put(head, Go())
+            assert sockets.times == 1
+        assert list(links.poll(0.001)) == []  # starts the interval anew
+        send(head, Go())
         assert heard() == (None, Go())
-        before, until = asked.times, time.monotonic() + 10 * LOOK_SECONDS
+        before, until = sockets.times, time.monotonic() + 10 * FULL_POLL_SECONDS
         while time.monotonic() < until:
             assert list(links.poll(0)) == []
-        assert 1 <= asked.times - before <= 11
+        assert 1 <= sockets.times - before <= 11
         os.close(held)
         with pytest.raises(EOFError):
             heard()

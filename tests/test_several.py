@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from coordinator.traces.message_accounting import books
 from coordinator.traces.run import Traces
-from protocol.security.keys import KeyPair
+from protocol.transport.curve import generate_keys
 from tests.several_help import BIND, Several, enrolled, learning, machines, standing
 
 if TYPE_CHECKING:
@@ -292,7 +292,7 @@ def test_no_layer_is_given_to_a_machine_that_enrolled_and_never_came_back(
     several: Several,
 ) -> None:
     head = several.up("--joins", "4")
-    assert enrolled(several, head, KeyPair.new()) == "host1"
+    assert enrolled(several, head, generate_keys()) == "host1"
     for _ in LAYERS:
         several.join(head)
     assert head.end(LATE) == 0, head.text

@@ -16,6 +16,7 @@ from zmq.utils.monitor import recv_monitor_message
 from protocol import Ping
 from protocol.messages import Refused
 from protocol.security.keys import KeyPair
+from protocol.transport.curve import generate_keys, keys_from_secret
 from tests.several_help import (
     Several,
     enrolled,
@@ -71,23 +72,23 @@ def undisturbed(several: Several, head: Training) -> None:
 
 def refused(several: Several, head: Training, keys: KeyPair) -> None:
     """The head does not let `keys` in, says so, and nothing of what they say is answered."""
-    before = head.text.count("no key that is enrolled here")
+    before = head.text.count("its key is not enrolled in this run")
     with speaking(head, keys) as line:
-        line.tell(request(KeyPair.new()))
-        line.tell(Ping("host9", 1))
+        line.send(request(generate_keys()))
+        line.send(Ping("host9", 1))
         several.dni.until(
-            lambda: head.text.count("no key that is enrolled here") > before, "it is refused"
+            lambda: head.text.count("its key is not enrolled in this run") > before, "it is refused"
         )
-        assert list(line.hear(0.3)) == []
-    assert "refused 127.0.0.1 at the head: no key that is enrolled here" in head.text
+        assert list(line.receive(0.3)) == []
+    assert "refused 127.0.0.1 at the head: its key is not enrolled in this run" in head.text
     assert "host9" not in standing(head)
 
 
 def test_who_has_no_key_of_this_run_is_not_let_in(several: Several) -> None:
     head, _ = several.train()
     other = several.up("--workers", "1", run_dir="other")
-    refused(several, head, KeyPair.new())
-    refused(several, head, KeyPair.of(token(other).secret))
+    refused(several, head, generate_keys())
+    refused(several, head, keys_from_secret(token(other).secret))
     other.signal(2)
     assert other.end(LATE) == 130
     undisturbed(several, head)
@@ -97,7 +98,7 @@ def test_who_has_no_key_of_this_run_is_not_let_in(several: Several) -> None:
 def test_a_token_that_is_used_up_lets_nobody_in(several: Several) -> None:
     head, _ = several.train("--joins", "3")
     late = several.join(head)
-    refused(several, head, KeyPair.of(token(head).secret))
+    refused(several, head, keys_from_secret(token(head).secret))
     assert late.process.wait(LATE) == 2
     assert "no answer within 10 s" in late.text
     assert "used up" in late.text
@@ -192,21 +193,21 @@ def test_a_peer_that_never_reads_and_one_that_never_speaks_do_not_disturb(
     several: Several,
 ) -> None:
     head, _ = several.train()
-    keys = KeyPair.new()
+    keys = generate_keys()
     name = enrolled(several, head, keys)
     with (
         speaking(head, keys) as line,
         closing(socket.create_connection(("127.0.0.1", port(token(head).addresses[0])))),
     ):
         for number in range(20_000):
-            line.tell(Ping(name, number))
+            line.send(Ping(name, number))
         learning(several, head)
         assert heard(several, line) is not None
         assert several.dni("revoke", "run", name).returncode == 0
         answers: list[object] = []
 
         def told() -> bool:
-            answers.extend(line.hear(0.1))
+            answers.extend(line.receive(0.1))
             return Refused("its key was revoked") in answers
 
         several.dni.until(told, "it is told that it is out")

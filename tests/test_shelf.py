@@ -11,8 +11,8 @@ import pytest
 import zmq
 
 from protocol import Activation, Gradient, WireError, decode, encode
+from protocol.transport.sockets import receive, send
 from workers.transport.shared_memory import Incoming, Outgoing
-from workers.transport.sockets import put, take
 
 LARGE = np.arange(64 * 100, dtype=np.float32).reshape(64, 100)
 LABELS = np.arange(64)
@@ -97,11 +97,11 @@ def test_what_was_sent_with_a_copy_is_not_read_again() -> None:
         sender.bind("inproc://links")
         receiver.connect("inproc://links")
         array, labels = LARGE.copy(), np.ones((64, 100), np.float32)
-        put(sender, Activation(1, 1, True, array, labels), copy=True)
+        send(sender, Activation(1, 1, True, array, labels), copy=True)
         array.fill(-1)
         labels.fill(-1)
         receiver.rcvtimeo = 5000
-        message = take(receiver)
+        message = receive(receiver)
     assert isinstance(message, Activation)
     np.testing.assert_array_equal(message.x, LARGE)
     np.testing.assert_array_equal(message.labels, np.ones((64, 100)))

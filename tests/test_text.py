@@ -17,15 +17,15 @@ import pytest
 from coordinator.commands.cluster_parsing import read_token
 from protocol import Data, Layer, Pipeline, SpecError, Train, notes, read_pipeline
 from protocol.paths import user_path
-from protocol.security.keys import KeyPair
 from protocol.security.token import Token
 from protocol.text import LARGEST, read_text
+from protocol.transport.curve import generate_keys
 from tests.conftest import TINY
 
 if TYPE_CHECKING:
     from tests.conftest import Dni
 
-KEYS = KeyPair.new()
+KEYS = generate_keys()
 TOKEN = Token(("tcp://10.0.0.1:5701",), bytes.fromhex(KEYS.public), bytes.fromhex(KEYS.secret))
 AS_EDITORS_SAVE = {
     "UTF-8": lambda text: text.encode(),

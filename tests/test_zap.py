@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.security.authentication import judge
-from protocol.security.keys import KeyPair
+from protocol.transport.authenticator import authenticate
+from protocol.transport.curve import generate_keys
 
 KEY = bytes(range(32))
-PAIR = KeyPair.new()
+PAIR = generate_keys()
 IN_PLAIN = [
     b"1.0",
     b"7",
@@ -29,7 +29,7 @@ def known(domain: str, key: str) -> bool:
 
 
 def test_a_known_key_is_let_in_and_is_the_name_of_who_speaks() -> None:
-    reply, refused = judge(QUESTION, known)
+    reply, refused = authenticate(QUESTION, known)
     assert reply == [b"1.0", b"7", b"200", b"OK", KEY.hex().encode(), b""]
     assert refused == ""
 
@@ -38,12 +38,12 @@ def test_a_known_key_is_let_in_and_is_the_name_of_who_speaks() -> None:
 def test_in_plain_text_who_shows_both_halves_of_a_known_key_is_let_in(
     question: list[bytes],
 ) -> None:
-    reply, refused = judge(question, known)
+    reply, refused = authenticate(question, known)
     assert reply == [b"1.0", b"7", b"200", b"OK", PAIR.public.encode(), b""]
     assert refused == ""
 
 
-SECRET = KeyPair.new().secret.encode()
+SECRET = generate_keys().secret.encode()
 
 
 @pytest.mark.parametrize(
@@ -61,13 +61,13 @@ SECRET = KeyPair.new().secret.encode()
     ],
 )
 def test_in_plain_text_less_than_both_halves_is_nothing(shown: list[bytes]) -> None:
-    assert judge([*IN_PLAIN[:6], *shown], known).refused
-    assert judge([*IN_PLAIN[:6], *shown], lambda *_: True).refused
+    assert authenticate([*IN_PLAIN[:6], *shown], known).warning
+    assert authenticate([*IN_PLAIN[:6], *shown], lambda *_: True).warning
 
 
 @given(st.lists(parts, max_size=9))
 def test_nothing_but_a_known_key_is_let_in(frames: list[bytes]) -> None:
-    reply, refused = judge(frames, known)
+    reply, refused = authenticate(frames, known)
     assert len(reply) == 6
     if reply[2] == b"200":
         assert frames[0] == b"1.0"
@@ -85,13 +85,13 @@ def test_nothing_but_a_known_key_is_let_in(frames: list[bytes]) -> None:
 def test_one_thing_wrong_is_enough_and_the_log_says_who_and_where(place: int, value: bytes) -> None:
     frames = [*QUESTION]
     frames[place] = value
-    reply, refused = judge(frames, known)
+    reply, refused = authenticate(frames, known)
     assert reply[:3] == [b"1.0", b"7", b"400"]
     assert "10.0.0.9" in refused
     assert frames[2].decode() in refused
-    assert "no key that is enrolled here" in refused
+    assert "its key is not enrolled in this run" in refused
 
 
 def test_where_everybody_is_known_a_key_is_still_wanted() -> None:
-    assert judge([*QUESTION[:6], b"short"], lambda *_: True).refused
-    assert judge(QUESTION[:6], lambda *_: True).refused
+    assert authenticate([*QUESTION[:6], b"short"], lambda *_: True).warning
+    assert authenticate(QUESTION[:6], lambda *_: True).warning

@@ -17,7 +17,7 @@ from typing import Any, cast
 import numpy as np
 
 from workers.lifeline import remove_folders
-from workers.transport.sockets import Keys, Links
+from workers.transport.transport import WorkerKeys, WorkerTransport
 from workers.worker import Config, Worker
 
 
@@ -31,8 +31,8 @@ def main() -> int:
         return 1
     config = Config(**json.loads(line))
     os.nice(config.nice)
-    keys = Keys(*cast(Any, config.keys)) if config.keys else None
-    links = Links(config.control, sys.stdin.fileno(), keys)
+    keys = WorkerKeys(*cast(Any, config.keys)) if config.keys else None
+    links = WorkerTransport(config.control, sys.stdin.fileno(), keys)
     worker = Worker(config, links, on_built=_settle)
     try:
         for _ in worker.live():

@@ -53,6 +53,7 @@ from protocol.clock import Estimate
 from protocol.dataset_info import DatasetInfo
 from protocol.messages import Cause
 from protocol.pipeline import SOURCE
+from protocol.transport.warn import warn
 from workers.assembly.build import build_layer, dataset_info
 from workers.data import Dataset, load
 from workers.recording.clock import FIRST, Clock
@@ -60,7 +61,6 @@ from workers.recording.instrument import InstrumentedStage, instrument
 from workers.stages.driver import Outlet, StageGroup
 from workers.stages.source import Source
 from workers.transport.edge_formats import Widths
-from workers.transport.warn import complain
 from workers.transport.window import Way
 
 REPORT_SECONDS: Final = 0.5
@@ -81,7 +81,7 @@ class WorkerChannel(Outlet, Protocol):
     """What a worker needs of its transport; no method but `poll` blocks."""
 
     @property
-    def long_ways(self) -> Iterator[Edge]:
+    def remote_edges(self) -> Iterator[Edge]:
         """The edges out of this worker that lead to other hosts."""
 
     def bind(self, edge: Edge, endpoint: str) -> str:
@@ -90,7 +90,7 @@ class WorkerChannel(Outlet, Protocol):
     def connect(self, edge: Edge, endpoint: str, window: int) -> None:
         """Open the outlet of `edge`, on which `window` batches may be in flight."""
 
-    def tell(self, message: Message, copy: bool = False) -> None:
+    def report(self, message: Message, copy: bool = False) -> None:
         """Report `message` to the coordinator; with `copy`, its arrays may change afterwards."""
 
     def poll(self, seconds: float) -> Iterator[tuple[Edge | None, Message]]:
@@ -108,7 +108,7 @@ class Config:
     `control` is the address of the coordinator. `inboxes` maps the name of each edge into this
     worker to the address where its inbox is bound. `nice` is the process's niceness, `trace` the
     folder for recordings and `clock` the name of the coordinator's clock. `keys` are the fields of
-    `sockets.Keys`; None on one host, where nothing is encrypted.
+    `workers.transport.transport.WorkerKeys`; None on one host, where nothing is encrypted.
     """
 
     name: str
@@ -171,7 +171,7 @@ class Worker:
         except UserError as error:
             self._fail("user", str(error))
         except Exception as error:
-            complain(f"{type(error).__name__}: {error}")  # the channel itself may be broken
+            warn(f"{type(error).__name__}: {error}")  # the channel itself may be broken
             self._fail("error", traceback.format_exc())
         finally:
             for stage in self._stages:
@@ -183,7 +183,7 @@ class Worker:
         name, step = (current.name, current.core.step) if current else (self._config.name, 0)
         short = text[-LONGEST_TEXT:].encode("utf-8", "replace").decode()
         self.failed = True
-        self._channel.tell(Failed(name, step, cause, short))
+        self._channel.report(Failed(name, step, cause, short))
 
     def _dialogue(self) -> Iterator[bool]:
         start = yield from self._enlist()
@@ -195,7 +195,7 @@ class Worker:
         self._instrument(stages, start, pipeline, clock)
         group = self._group = StageGroup(self._stages, Widths(pipeline), self._channel)
         self._on_built()
-        self._channel.tell(Ready(self._config.name))
+        self._channel.report(Ready(self._config.name))
         if self._config.name == SOURCE:
             yield from self._wait(Go)  # a layer does not: a batch may come before its Go
         yield from self._train(group)
@@ -209,7 +209,7 @@ class Worker:
         inboxes = self._config.inboxes.items()
         doors = {edge: self._channel.bind(Edge.named(edge), where) for edge, where in inboxes}
         hello = Hello(self._config.name, os.getpid(), VERSION, cast(dict[str, object], doors))
-        self._channel.tell(hello)
+        self._channel.report(hello)
         return (yield from self._wait(Start))
 
     def _compare_clocks(self) -> Steps[Estimate]:
@@ -235,7 +235,7 @@ class Worker:
         if start.facts:  # the coordinator has read the data, so they are on this host
             return [Source(pipeline, self._load(pipeline))]
         data = yield from self._load_slowly(pipeline)
-        self._channel.tell(Described(SOURCE, dataset_info(data).as_dict()))
+        self._channel.report(Described(SOURCE, dataset_info(data).as_dict()))
         return [Source(pipeline, data)]
 
     def _load_slowly(self, pipeline: Pipeline) -> Steps[Dataset]:
@@ -265,7 +265,7 @@ class Worker:
         """Wrap the stages with what measures and records them."""
         for stage in stages:
             wrapped = instrument(stage, pipeline, start.facts, self._config.trace, clock)
-            for edge in self._channel.long_ways:
+            for edge in self._channel.remote_edges:
                 if edge.sender == stage.name:
                     wrapped.far(edge.receiver, Way(pipeline.window, pipeline.most_window))
             self._stages.append(wrapped)
@@ -287,7 +287,7 @@ class Worker:
             self._ping()
 
     def _ping(self) -> None:
-        self._channel.tell(self._clock.ask(time.monotonic_ns()))
+        self._channel.report(self._clock.ask(time.monotonic_ns()))
 
     # -- training
 
@@ -322,7 +322,7 @@ class Worker:
 
     def _report(self, group: StageGroup) -> None:
         for stage in group:
-            self._channel.tell(stage.report())
+            self._channel.report(stage.report())
             group.resend_credits(stage)
         if not self._clock.shared:
             self._ping()
@@ -340,8 +340,8 @@ class Worker:
             state = stage.state()
             stage.close()
             if state is not None:
-                self._channel.tell(state)
-            self._channel.tell(stage.report(finished=True))
+                self._channel.report(state)
+            self._channel.report(stage.report(finished=True))
 
 
 def _leave_if_ended(edge: Edge | None, message: Message) -> None:

@@ -19,13 +19,14 @@ from coordinator.engines.processes import Processes
 from coordinator.engines.socket_folder import file_folder, socket_folder
 from coordinator.interrupts import InterruptCounter, count_interrupts
 from coordinator.run_folder.layout import LOGS, TRACE
-from coordinator.transport import Line
+from coordinator.transport import AgentTransport
 from protocol import VERSION, Leave, Ping, RunError
 from protocol.errors import DISTRIBUTION, LostError
 from protocol.messages import Died, Enrol, Goodbye, Launch, Refused, ToAgent, Upload, Welcome
 from protocol.pipeline import SOURCE
 from protocol.security.keys import KeyPair
 from protocol.security.token import INSECURE, Token
+from protocol.transport.curve import generate_keys, keys_from_secret
 
 ENROL_SECONDS: Final = 10.0
 PING_SECONDS: Final = 0.5
@@ -80,7 +81,7 @@ class Agent:
         self.tell = tell
         self.cores = cores or blas.cores()
         self.deserted = deserted
-        self._keys = KeyPair.new()
+        self._keys = generate_keys()
         self._endpoint = reachable(token.addresses)
         self._address = own(address, "--address") if address else address_towards(self._endpoint)
         self._slots = slots
@@ -96,7 +97,7 @@ class Agent:
             self.tell(INSECURE)
         welcome = self.enrol()
         self.tell(f"joined {self._endpoint} as {welcome.name}; waiting for work")
-        line = Line(self._endpoint, self._keys, self._head)
+        line = AgentTransport(self._endpoint, self._keys, self._head)
         try:
             with count_interrupts() as seen:
                 return _Member(self, welcome.name, line, seen).live()
@@ -106,12 +107,12 @@ class Agent:
     def enrol(self) -> Welcome:
         """Ask the head to be one of the run. Raises RunError where it refuses or is silent."""
         ensure((of_head(0),))
-        line = Line(self._endpoint, KeyPair.of(self._token.secret), self._head)
+        line = AgentTransport(self._endpoint, keys_from_secret(self._token.secret), self._head)
         try:
-            line.tell(self._request())
+            line.send(self._request())
             deadline = time.monotonic() + ENROL_SECONDS
             while time.monotonic() < deadline:
-                for answer in line.hear(TICK_SECONDS):
+                for answer in line.receive(TICK_SECONDS):
                     match answer:
                         case Welcome():
                             return answer
@@ -146,7 +147,9 @@ class Agent:
 class _Member:
     """An agent that belongs to the run."""
 
-    def __init__(self, agent: Agent, name: str, line: Line, seen: InterruptCounter) -> None:
+    def __init__(
+        self, agent: Agent, name: str, line: AgentTransport, seen: InterruptCounter
+    ) -> None:
         self._agent = agent
         self._name = name
         self._line = line
@@ -171,8 +174,8 @@ class _Member:
                 now = time.monotonic()
                 if now >= due:
                     due = now + PING_SECONDS
-                    self._line.tell(Ping(self._name, time.monotonic_ns()))
-                for message in self._line.hear(TICK_SECONDS):
+                    self._line.send(Ping(self._name, time.monotonic_ns()))
+                for message in self._line.receive(TICK_SECONDS):
                     self._answered = time.monotonic()
                     self._obey(message)
                 self._bury()
@@ -197,7 +200,7 @@ class _Member:
         return late or self._interrupts.count > 1
 
     def _say_goodbye(self) -> None:
-        self._line.tell(Goodbye(self._name))
+        self._line.send(Goodbye(self._name))
         if self._working:
             held = ", ".join(sorted(self._working))
             self._agent.tell(f"interrupted: handing in {held}; Ctrl-C again leaves at once")
@@ -238,11 +241,11 @@ class _Member:
         for exited in self._processes.exits():
             self._working.discard(exited.name)
             status, killed = max(0, exited.status), max(0, -exited.status)
-            self._line.tell(Died(self._name, exited.name, status, killed, exited.log_tail))
+            self._line.send(Died(self._name, exited.name, status, killed, exited.log_tail))
         if not self._working:
             for path in self._left():
                 self._bring(path)
-            self._line.tell(Upload(self._name, "", 0, True, np.empty(0, np.uint8)))
+            self._line.send(Upload(self._name, "", 0, True, np.empty(0, np.uint8)))
 
     def _left(self) -> Iterator[Path]:
         for place in (TRACE, LOGS):
@@ -256,4 +259,4 @@ class _Member:
             for offset in range(0, size, PART):
                 data = np.frombuffer(file.read(PART), np.uint8)
                 last = offset + PART >= size
-                self._line.tell(Upload(self._name, path.name, offset, last, data))
+                self._line.send(Upload(self._name, path.name, offset, last, data))

@@ -13,7 +13,7 @@ from coordinator.cluster.owner import Owner
 from coordinator.cluster.registry import Agent, Registry
 from coordinator.lifecycle.events import RunBroken, WorkerExited
 from coordinator.run_folder.layout import REVOKED, STATUS, write_atomically
-from coordinator.transport import Heard, Links
+from coordinator.transport import CoordinatorTransport, Received
 from protocol import Described, Hello, Leave, Ping, SpecError, ToCoordinator, ToWorker, build
 from protocol.builtin import json_text
 from protocol.dataset_info import DatasetInfo
@@ -55,7 +55,9 @@ class Head:
         self.public = PLAIN if plain else keys.public
         self.home = home
         self._tell = tell
-        self._links = Links(endpoint, registry.may_speak, keys, registry.allowed, plain)
+        self._links = CoordinatorTransport(
+            endpoint, registry.may_speak, keys, registry.allowed, plain
+        )
         own = host_of(self.endpoint)
         registry.at_home(home.public, own, time.monotonic())
         self._folder: Path | None = None
@@ -89,7 +91,7 @@ class Head:
 
     def poll(self, seconds: float) -> Iterator[ToCoordinator]:
         """What the workers say; what agents say is dealt with here."""
-        for heard in self._links.hear(seconds):
+        for heard in self._links.receive(seconds):
             if agent := self.registry.of(heard.key):
                 agent.seen = time.monotonic()
             match heard.message:
@@ -150,7 +152,7 @@ class Head:
 
     # -- agents
 
-    def _enrol(self, heard: Heard, message: Enrol) -> None:
+    def _enrol(self, heard: Received, message: Enrol) -> None:
         """Let a machine in, or not. Once it knows its name, so does who asks for the status."""
         answer = self.registry.enrol(message, heard.key, time.monotonic())
         self._write_status()

@@ -12,8 +12,8 @@ from coordinator.cluster.registry import Registry
 from protocol import Pipeline, RunError
 from protocol.clock import clock_name
 from protocol.endpoint import ANY_PORT, Endpoint, unspecified
-from protocol.security.keys import KeyPair
 from protocol.security.token import Token
+from protocol.transport.curve import generate_keys
 
 
 class Door(NamedTuple):
@@ -49,7 +49,7 @@ class Door(NamedTuple):
         Raises RunError for addresses that are none, or cannot be had.
         """
         bind, advertise, *_ = self.check()
-        keys, enrolment, home = (KeyPair.new() for _ in range(3))
+        keys, enrolment, home = (generate_keys() for _ in range(3))
         uses = self.joins or 2 * (len(pipeline.processes) - 1)
         cores = pipeline.stages[1:]
         registry = Registry(cores, enrolment.public, uses, software(), clock_name())

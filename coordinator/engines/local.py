@@ -14,7 +14,7 @@ from coordinator.lifecycle.loop import run_processes
 from coordinator.lifecycle.train import Drive
 from coordinator.observers.observer import Observers
 from coordinator.run_folder.layout import LOGS, TRACE
-from coordinator.transport import Links
+from coordinator.transport import CoordinatorTransport
 from protocol import Pipeline
 from protocol.clock import clock_name
 
@@ -37,10 +37,10 @@ class LocalEngine:
     def _endpoint(self, name: str) -> str:
         return f"ipc://{self._folder.path}/{name}"
 
-    def links(self, pipeline: Pipeline) -> Links:
+    def links(self, pipeline: Pipeline) -> CoordinatorTransport:
         """The line to all workers; each speaks for itself and for what lives in it."""
         voices = {*pipeline.processes, *pipeline.stages}
-        return Links(self._control, lambda name, _: name in voices)
+        return CoordinatorTransport(self._control, lambda name, _: name in voices)
 
     def start(self, pipeline: Pipeline) -> None:
         """Start the workers of `pipeline.processes`, each with an inbox for every edge into it."""

@@ -28,7 +28,7 @@ line than the word of its end, which an agent gives."""
 
 
 class Wires(Protocol):
-    """The line to all workers; see `coordinator.transport.Links`."""
+    """The line to all workers; see `coordinator.transport.CoordinatorTransport`."""
 
     def send(self, name: str, message: ToWorker) -> None:
         """Hand `message` over for the worker `name`."""

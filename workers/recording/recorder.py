@@ -21,7 +21,7 @@ from protocol import Activation, Credit, DataMessage, Gradient, Pipeline, Send, 
 from protocol import recording_format as form
 from protocol.pipeline import SOURCE
 from protocol.recording_format import Call, Origin, Piece
-from workers.transport.warn import complain
+from protocol.transport.warn import warn
 
 RESERVE: Final = 1 << 26
 """Bytes of the disk that a recording leaves to others: a run without metrics or weights fails."""
@@ -120,7 +120,7 @@ class Tape:
             self._give_up(error)
 
     def _give_up(self, error: OSError) -> None:
-        complain(f"{self._path}: {error.strerror}; no more messages are recorded here")
+        warn(f"{self._path}: {error.strerror}; no more messages are recorded here")
         self.close()
 
 

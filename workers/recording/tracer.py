@@ -33,8 +33,8 @@ from protocol.trace_format import (
     array_bytes,
     kind_and_number,
 )
+from protocol.transport.warn import warn
 from workers.recording.trace_writer import Log
-from workers.transport.warn import complain
 
 _MOST: Final = (1 << 32) - 1
 _DEEPEST: Final = (1 << 16) - 1
@@ -194,4 +194,4 @@ def _origin(core: str, edges: Sequence[Edge], clock: Estimate) -> TraceMetadata:
 
 
 def _give_up(path: Path | str, error: OSError) -> None:
-    complain(f"{path}: {error.strerror}; nothing more is traced here")
+    warn(f"{path}: {error.strerror}; nothing more is traced here")

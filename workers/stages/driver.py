@@ -20,7 +20,7 @@ class Outlet(Protocol):
     def send(self, edge: Edge, message: DataMessage, wire: str) -> None:
         """Send `message` along `edge`, with its array in the format `wire`."""
 
-    def tell(self, message: Evaluated | State, copy: bool = False) -> None:
+    def report(self, message: Evaluated | State, copy: bool = False) -> None:
         """Report `message` to the coordinator; with `copy`, its arrays may change afterwards."""
 
 
@@ -89,7 +89,7 @@ class StageGroup:
         sender, here = stage.name, self._by_name
         for to, message in sends:
             if isinstance(message, Evaluated | State):
-                self._outlet.tell(message, copy=True)  # the weights go on changing
+                self._outlet.report(message, copy=True)  # the weights go on changing
                 continue
             edge = Edge(sender, to)
             wire = self._formats.width(edge, message)

@@ -1,0 +1,1 @@
+"""Sockets, encryption, authentication and warnings of every process: the only room with zmq."""

@@ -1,0 +1,184 @@
+"""A worker's connections: one inbox per incoming edge, one outlet per outgoing edge, and control.
+
+Queues in the sockets are unlimited, because the window already bounds what can be in flight. Large
+arrays go through shared memory between workers of one host, else as frames. Bytes that are no
+message are dropped with a warning.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple, cast
+
+from protocol import Edge, Message, WireError
+from protocol.codec.quantization import FULL
+from protocol.endpoint import rescoped
+from protocol.security.keys import PLAIN, KeyPair
+from protocol.transport.socket_set import Readable, SocketSet
+from protocol.transport.sockets import (
+    DEALER,
+    NOBLOCK,
+    PULL,
+    PUSH,
+    Socket,
+    bound_endpoint,
+    readable,
+    receive,
+    send,
+)
+from workers.transport import buffers
+from workers.transport.shared_memory import Incoming, Outgoing
+
+LINGER_MS: Final = 2000
+MAX_PER_POLL: Final = 256
+"""Messages of one edge that one call takes, so that no edge holds up the others."""
+FULL_POLL_SECONDS: Final = 0.01
+"""A busy worker polls everything at this interval, and its edges alone in between."""
+
+
+def _ring_path(endpoint: str) -> Path | None:
+    """The path of the shared memory beside an inbox; None for an inbox of another host."""
+    path = endpoint.removeprefix("ipc://")
+    if path == endpoint or not hasattr(os, "posix_fallocate"):
+        return None
+    return Path(f"{path}.shelf")
+
+
+class WorkerKeys(NamedTuple):
+    """This worker's key pair, the coordinator's public key, and by edge the key of the neighbour.
+
+    All keys are hexadecimal; edges are given by name. The coordinator's key is `PLAIN` if nothing
+    is encrypted.
+    """
+
+    public: str
+    secret: str
+    coordinator: str
+    peers: dict[str, str]
+
+    @property
+    def pair(self) -> KeyPair:
+        """The worker's own key pair."""
+        return KeyPair(self.public, self.secret)
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing is encrypted."""
+        return self.coordinator == PLAIN
+
+    def socket_set(self) -> SocketSet:
+        """Sockets that only the neighbours of this worker can use."""
+        return SocketSet(self.pair, lambda edge, key: self.peers.get(edge) == key, self.plain)
+
+
+class WorkerTransport:
+    """All connections of a worker; with `keys` every peer must prove its own.
+
+    `lifeline` is a file descriptor that becomes readable when the coordinator is gone. `sockets`
+    are those to use in place of new ones.
+    """
+
+    def __init__(
+        self,
+        control: str,
+        lifeline: int,
+        keys: WorkerKeys | None = None,
+        sockets: SocketSet | None = None,
+    ) -> None:
+        self._keys = keys
+        self._sockets = sockets or (keys.socket_set() if keys else SocketSet())
+        self._lifeline = lifeline
+        self._sockets.register(lifeline)
+        self._endpoint = control
+        server = keys.coordinator if keys else PLAIN
+        self._control = self._sockets.connect(DEALER, control, server, linger_ms=LINGER_MS)
+        self._inboxes: dict[Readable, tuple[Edge | None, Incoming | None]] = {}
+        self._outlets: dict[Edge, tuple[Socket, str, Outgoing | None]] = {}
+        self._urgent: list[Socket] = []
+        self._full_poll_due = 0.0
+        self._shared = False
+        self._listen(self._control, None, None)
+
+    def _listen(self, socket: Socket, edge: Edge | None, ring: Incoming | None) -> None:
+        self._inboxes[socket] = edge, ring
+        if edge is not None or self._keys:  # in a cluster, Pong measures the clock: never late
+            self._urgent.append(socket)
+        self._sockets.register(socket)
+
+    def bind(self, edge: Edge, endpoint: str) -> str:
+        """Open the inbox at the end of `edge`; returns the endpoint at which it is reached."""
+        descriptor = buffers.listener(endpoint) if endpoint.startswith("tcp:") else -1
+        inbox = self._sockets.bind(PULL, endpoint, str(edge), descriptor=descriptor)
+        path = _ring_path(endpoint)
+        self._shared = self._shared or path is not None
+        self._listen(inbox, edge, Incoming(path) if path else None)
+        return bound_endpoint(inbox)
+
+    def connect(self, edge: Edge, endpoint: str, window: int) -> None:
+        """Open the outlet of `edge`, on which `window` batches may be in flight."""
+        endpoint = rescoped(endpoint, self._endpoint)
+        secured = self._keys and not self._keys.plain
+        peer = self._keys.peers[str(edge)] if self._keys and secured else PLAIN
+        size = buffers.sending() if endpoint.startswith("tcp:") else -1
+        outlet = self._sockets.connect(PUSH, endpoint, peer, send_buffer=size)
+        path = _ring_path(endpoint)
+        self._outlets[edge] = outlet, endpoint, Outgoing(path, window) if path else None
+
+    @property
+    def remote_edges(self) -> Iterator[Edge]:
+        """The outgoing edges whose receiver may be on another host."""
+        for edge, (_, endpoint, _) in self._outlets.items():
+            if endpoint.startswith("tcp:"):
+                yield edge
+
+    def report(self, message: Message, copy: bool = False) -> None:
+        """Queue `message` for the coordinator; never blocks. For `copy` see `sockets.send`."""
+        send(self._control, message, NOBLOCK, copy=copy)
+
+    def send(self, edge: Edge, message: Message, wire: str = FULL) -> None:
+        """Queue `message` for the receiver of `edge`, its array in the format `wire`; never blocks.
+
+        If arrays come in through shared memory everything that goes out is copied, because it may
+        be a view of a slot that is written again after the next credit.
+        """
+        outlet, _, ring = self._outlets[edge]
+        send(outlet, message, NOBLOCK, ring, self._shared, wire)
+
+    def _readable(self, seconds: float) -> list[Readable]:
+        """What is readable, after waiting at most `seconds` for anything.
+
+        The poller makes a system call per socket and one more for all. A busy worker (`seconds` is
+        0) therefore asks only its urgent sockets, and the poller every `FULL_POLL_SECONDS`.
+        """
+        now = time.monotonic()
+        if not seconds and now < self._full_poll_due:
+            return [inbox for inbox in self._urgent if readable(inbox)]
+        found = self._sockets.poll(seconds)
+        self._full_poll_due = (time.monotonic() if seconds else now) + FULL_POLL_SECONDS
+        return found
+
+    def poll(self, seconds: float) -> Iterator[tuple[Edge | None, Message]]:
+        """What has arrived, edge by edge, after waiting at most `seconds` for the first message.
+
+        Yields at most `MAX_PER_POLL` messages of an edge. The edge is None for a message of the
+        coordinator. Raises EOFError when the coordinator is gone.
+        """
+        for which in self._readable(seconds):
+            if which == self._lifeline:
+                raise EOFError
+            edge, ring = self._inboxes[which]
+            socket = cast(Socket, which)
+            for count in range(MAX_PER_POLL):  # the first is known to be there
+                if count and not readable(socket):
+                    break
+                try:
+                    yield edge, receive(socket, ring)
+                except WireError as error:
+                    self._sockets.warn(f"dropped a foreign message: {error}")
+
+    def close(self, flush: bool) -> None:
+        """Close; with `flush`, messages queued for the coordinator are delivered first."""
+        self._sockets.close(None if flush else 0)
