@@ -80,7 +80,10 @@ def refused(several: Several, head: Training, keys: KeyPair) -> None:
             lambda: head.text.count("its key is not enrolled in this run") > before, "it is refused"
         )
         assert list(line.receive(0.3)) == []
-    assert "refused 127.0.0.1 at the head: its key is not enrolled in this run" in head.text
+    assert (
+        "refused a connection from 127.0.0.1 to the head: its key is not enrolled in this run"
+        in head.text
+    )
     assert "host9" not in standing(head)
 
 
