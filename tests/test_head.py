@@ -303,7 +303,7 @@ def test_a_full_disk_loses_files_and_nothing_else(
     house.settled(line, name)
     assert len(list((house.folder / "trace").iterdir())) == 1
     monkeypatch.setattr(Path, "open", full)
-    monkeypatch.setattr(heads, "whole", full)
+    monkeypatch.setattr(heads, "write_atomically", full)
     for _ in range(2):
         line.send(part(name, "layer0.trace", b"two", offset=3))
     line.send(Upload(name, "", 0, True, np.empty(0, np.uint8)))
