@@ -80,7 +80,7 @@ def run(
         return _elsewhere(plan, engine, launcher, door, tell, observers, policy)
     if located(pipeline).data_away:
         raise SpecError(
-            f"data.at: {pipeline.data.at!r} is another machine, and none joins with engine {engine}"
+            f"data.host: {pipeline.data.host!r} is not this host; engine {engine} has no other"
         )
     plan = _plan(pipeline, run_dir, force, tell)
     assert plan.known is not None
@@ -125,12 +125,12 @@ def up(
     from protocol import SpecError
 
     door = Door(bind, advertise, joins, insecure).check()
-    if workers == "auto" and pipeline.workers:
+    if workers == "auto" and pipeline.placement:
         raise SpecError(
             "--workers auto: the pipeline divides its layers itself, by the key workers"
         )
     share, count = workers == "auto", None if workers == "auto" else workers
-    fixed = bool(pipeline.workers)
+    fixed = bool(pipeline.placement)
     policy = partial(PastedHosts, tell, share=share, fixed=fixed, seconds=wait, question=question)
     plan = _plan(pipeline, run_dir, force, tell, count)
     return _elsewhere(plan, "several", Pasted(tell), door, tell, observers, policy)
@@ -157,7 +157,7 @@ def evaluate(
 ) -> Judgement:
     """The test error of a run's final weights, as `dni evaluate`. Raises UserError.
 
-    `overrides` say where the data are now: `data.path=…`, `data.at=head`. Only their test set is
+    `overrides` say where the data are now: `data.path=…`, `data.host=head`. Only their test set is
     needed. `tell` gets lines about what is odd about them.
     """
     from threadpoolctl import threadpool_limits
@@ -194,8 +194,8 @@ def _load(pipeline: Pipeline, tests_only: bool = False) -> Dataset:
     pipeline = located(pipeline)
     if pipeline.data_away and pipeline.data.path is not None:
         raise DataError(
-            f"data.at: {pipeline.data.path} is on {pipeline.data.at}; where the data are here too, "
-            "give -o data.at=head -o data.path=…"
+            f"data.host: {pipeline.data.path} is on {pipeline.data.host}; for data on this host "
+            "give -o data.host=head -o data.path=…"
         )
     return load(pipeline.data.name, pipeline.data.path, tests_only=tests_only)
 
@@ -439,7 +439,7 @@ def check_command(
     known = not located(read).data_away
     read = divided(read, workers, {p.name: p.work for p in plans} if known else {})
     if as_json:
-        found = {"threads": threads(read), "workers": read.processes, "data": lines}
+        found = {"threads": threads(read), "workers": read.workers, "data": lines}
         print_json(found | {"layers": [asdict(plan) for plan in plans]})
     else:
         console = Terminal()

@@ -42,7 +42,12 @@ def microseconds(wire: str) -> tuple[float, float]:
 def trained(wire: str, steps: int, seed: int, folder: Path) -> tuple[float, float, float]:
     """Test error, samples a second and kilobytes that a batch sent between the layers."""
     drops = [steps * 60 // 100, steps * 85 // 100]
-    settings = ["rule=cdni", f"wire={wire}", f"train.steps={steps}", f"train.lr_drops={drops}"]
+    settings = [
+        "rule=cdni",
+        f"edge_dtype={wire}",
+        f"train.steps={steps}",
+        f"train.lr_drops={drops}",
+    ]
     settings += [f"train.seed={seed}", "train.eval_every=0"]
     result = whole(read_pipeline(EXAMPLE, settings), folder)
     accounts = [a for a in books(Traces(folder)) if "source" not in a.edge]

@@ -154,8 +154,8 @@ def located(pipeline: Pipeline) -> Pipeline:
 
     A path on another machine is left as it is; the name of this one means the head.
     """
-    if pipeline.data.at == platform.node():
-        pipeline = replace(pipeline, data=replace(pipeline.data, at=HEAD))
+    if pipeline.data.host == platform.node():
+        pipeline = replace(pipeline, data=replace(pipeline.data, host=HEAD))
     if pipeline.data.path is None or pipeline.data_away:
         return pipeline
     data = replace(pipeline.data, path=_absolute(Path(), pipeline.data.path))
@@ -166,7 +166,7 @@ def _locate(data: object, folder: Path) -> None:
     """Let a path in the table `data` be absolute, unless it is for another machine."""
     if not isinstance(data, dict) or not isinstance(data.get("path"), str):
         return
-    if data.get("at", HEAD) in (HEAD, platform.node()):
+    if data.get("host", HEAD) in (HEAD, platform.node()):
         data["path"] = _absolute(folder, data["path"])
 
 

@@ -24,10 +24,10 @@ SOURCE: Final = "source"
 HEAD: Final = "head"
 """The machine at which a run on several begins and is recorded."""
 OPTIMIZERS: Final = ("adam", "sgd")
-SCHEDULES: Final = ("free", "lockstep")
+SCHEDULES: Final = ("async", "lockstep")
 LOSSES: Final = ("cross-entropy", "squared-error", "binary-cross-entropy")
-NONFINITE: Final = ("fail", "ignore")
-TRACES: Final = ("ring", "full", "payloads", "off")
+ON_NONFINITE: Final = ("fail", "ignore")
+TRACES: Final = ("ring", "full", "messages", "off")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class Data:
     """Where examples come from: a known data set by `name`, or the user's own at `path`.
 
     `augment` says how training pictures are varied, such as `("flip", "crop 4")`; `workers.data`
-    knows the words. `at` names the machine that has the data, by its host name or as it is called
+    knows the words. `host` names the machine that has the data, by its host name or as it is called
     in the run, such as "host2"; the source lives there, and `path` is a path there.
     """
 
@@ -43,11 +43,11 @@ class Data:
     path: str | None = None
     batch: int = 256
     augment: tuple[str, ...] = ()
-    at: str = HEAD
+    host: str = HEAD
 
     def __post_init__(self) -> None:
-        if not self.at or not self.at.isprintable():
-            raise SpecError(f"data.at: {self.at!r} cannot be the name of a machine")
+        if not self.host or not self.host.isprintable():
+            raise SpecError(f"data.host: {self.host!r} cannot be the name of a machine")
         if (self.name is None) == (self.path is None):
             raise SpecError("data: give either name or path")
         if self.path is not None and not is_path(self.path):
@@ -69,29 +69,29 @@ class Train:
     momentum: float = 0.9
     seed: int = 0
     window: int = 4
-    most_window: int = 64
+    max_window: int = 64
     gradient_queue: int | None = None
-    schedule: str = "free"
+    schedule: str = "async"
     eval_every: int = 0
     checkpoint_every: int = 0
     threads: int = 0
-    nonfinite: str = "fail"
+    on_nonfinite: str = "fail"
     update_probability: float = 1.0
 
     def __post_init__(self) -> None:
         one_of("train.loss", self.loss, LOSSES)
         one_of("train.optimizer", self.optimizer, OPTIMIZERS)
         one_of("train.schedule", self.schedule, SCHEDULES)
-        one_of("train.nonfinite", self.nonfinite, NONFINITE)
+        one_of("train.on_nonfinite", self.on_nonfinite, ON_NONFINITE)
         positive("train.lr", self.lr)
         fraction("train.momentum", self.momentum)
         if not 0 < self.update_probability <= 1:
             raise SpecError(f"train.update_probability: {self.update_probability!r} not in (0, 1]")
-        for key in ("steps", "window", "most_window"):
+        for key in ("steps", "window", "max_window"):
             at_least(f"train.{key}", getattr(self, key), 1)
         for key in ("seed", "eval_every", "checkpoint_every", "threads"):
             at_least(f"train.{key}", getattr(self, key), 0)
-        for key, window in (("window", self.window), ("most_window", self.most_window)):
+        for key, window in (("window", self.window), ("max_window", self.max_window)):
             if window > LARGEST_WINDOW:
                 raise SpecError(f"train.{key}: {window} is more than {LARGEST_WINDOW}")
         for drop in self.lr_drops:
@@ -129,7 +129,7 @@ class Trace:
     """What is recorded of the messages.
 
     ring: what became of each, in a file a core of at most `megabytes`, which keeps the newest.
-    full: all of it. payloads: as ring, and the messages themselves as `layers` received them (all
+    full: all of it. messages: as ring, and the messages themselves as `layers` received them (all
     where none is named), those of the batches from the first to the second of `batches`.
     """
 
@@ -187,9 +187,9 @@ class Pipeline:
     synthetic: Synthetic = field(default_factory=Synthetic)
     trace: Trace = field(default_factory=Trace)
     layer: tuple[Layer, ...]
-    workers: tuple[tuple[int, ...], ...] = ()
-    wire: str = FULL
-    wires: dict[str, str] = field(default_factory=dict, hash=False)
+    placement: tuple[tuple[int, ...], ...] = ()
+    edge_dtype: str = FULL
+    edge_dtypes: dict[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         one_of("rule", self.rule, RULES)
@@ -200,29 +200,29 @@ class Pipeline:
         for index, layer in enumerate(self.layer):
             if not layer.modules:
                 raise SpecError(f"layer[{index}].modules: empty")
-        for number, group in enumerate(self.workers):
+        for number, group in enumerate(self.placement):
             if not group:
-                raise SpecError(f"workers[{number}]: empty")
-        held = sorted(index for group in self.workers for index in group)
-        if self.workers and held != list(range(len(self.layer))):
+                raise SpecError(f"placement[{number}]: empty")
+        held = sorted(index for group in self.placement for index in group)
+        if self.placement and held != list(range(len(self.layer))):
             raise SpecError(
-                f"workers: {plain_value(self.workers)!r:.60} does not hold each of the layers 0 … "
-                f"{len(self.layer) - 1} once"
+                f"placement: {plain_value(self.placement)!r:.60} does not hold each of the layers "
+                f"0 … {len(self.layer) - 1} once"
             )
-        one_of("wire", self.wire, WIRES)
-        each_of("wires", self.wires, map(str, self.edges), WIRES)
+        one_of("edge_dtype", self.edge_dtype, WIRES)
+        each_of("edge_dtypes", self.edge_dtypes, map(str, self.edges), WIRES)
         if self.trace.layers and max(self.trace.layers) >= len(self.layer):
             raise SpecError(f"trace.layers: there is no layer {max(self.trace.layers)}")
         if self.unlocked and self.lockstep and self.train.update_probability < 1:
             raise SpecError(
                 "train.update_probability: less than 1 cannot be with unlocked layers in lockstep, "
-                "which wait for the gradient of every batch; leave train.schedule at 'free'"
+                "which wait for the gradient of every batch; leave train.schedule at 'async'"
             )
 
     @property
     def data_away(self) -> bool:
         """Whether the data are on another machine than the head."""
-        return self.data.at != HEAD
+        return self.data.host != HEAD
 
     @property
     def unlocked(self) -> bool:
@@ -261,9 +261,9 @@ class Pipeline:
         return wanted or math.inf
 
     @property
-    def most_window(self) -> int:
+    def max_window(self) -> int:
         """To how many the window may grow on the way to another machine."""
-        return 1 if self.lockstep else max(self.train.window, self.train.most_window)
+        return 1 if self.lockstep else max(self.train.window, self.train.max_window)
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -271,9 +271,9 @@ class Pipeline:
         return (SOURCE, *(layer_name(index) for index in range(len(self.layer))))
 
     @property
-    def processes(self) -> dict[str, tuple[str, ...]]:
+    def workers(self) -> dict[str, tuple[str, ...]]:
         """The names of the workers, and of the cores that live in each."""
-        groups = self.workers or tuple((index,) for index in range(len(self.layer)))
+        groups = self.placement or tuple((index,) for index in range(len(self.layer)))
         named = {_range(group): tuple(map(layer_name, sorted(group))) for group in groups}
         return {SOURCE: (SOURCE,), **named}
 
@@ -286,11 +286,11 @@ class Pipeline:
             pairs += [(SOURCE, name) for name in cores[2:]]
         return tuple(edge for a, b in pairs for edge in (Edge(a, b), Edge(b, a)))
 
-    def wire_of(self, edge: Edge) -> str:
+    def dtype_on(self, edge: Edge) -> str:
         """How wide numbers travel along `edge`; within a worker they do not."""
-        if any({*edge} <= {*cores} for cores in self.processes.values()):
+        if any({*edge} <= {*cores} for cores in self.workers.values()):
             return FULL
-        return self.wires.get(str(edge), self.wire)
+        return self.edge_dtypes.get(str(edge), self.edge_dtype)
 
     def as_dict(self) -> dict[str, object]:
         """Plain dicts, lists and scalars that `build` makes the same pipeline of."""

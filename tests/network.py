@@ -89,7 +89,7 @@ class Network:
         self.pipeline = pipeline
         self.cores = {core.name: core for core in build_cores(pipeline, DATA)}
         self._stretched = stretched
-        self._least, self._most = pipeline.window, pipeline.most_window
+        self._least, self._most = pipeline.window, pipeline.max_window
         self.queues: dict[Edge, deque[DataMessage]] = {edge: deque() for edge in pipeline.edges}
         self.slots = {edge: Slots(pipeline.window) for edge in pipeline.edges if slots}
         self.in_flight: dict[Edge, list[int]] = {edge: [] for edge in pipeline.edges}

@@ -49,7 +49,7 @@ from tests.traced import tiny
 from workers.data import load
 
 LATE = 40.0
-AWAY = replace(tiny(), data=Data(path="mine.npz", batch=32, at="ada"))
+AWAY = replace(tiny(), data=Data(path="mine.npz", batch=32, host="ada"))
 NAMES = ("source", "layer0", "layer1", "layer2")
 FACTS: dict[str, object] = DatasetInfo((64,), "|u1", 0.5, 10, True, 100, 20).as_dict()
 
@@ -60,13 +60,13 @@ FACTS: dict[str, object] = DatasetInfo((64,), "|u1", 0.5, 10, True, 100, 20).as_
 def test_the_data_are_at_the_head_unless_said_otherwise() -> None:
     assert not tiny().data_away
     assert AWAY.data_away
-    assert tiny().data == Data(name="digits", batch=32, at="head")
+    assert tiny().data == Data(name="digits", batch=32, host="head")
 
 
 @pytest.mark.parametrize("name", ["", "a\nb"])
 def test_what_cannot_be_the_name_of_a_machine_is_refused(name: str) -> None:
     with pytest.raises(SpecError, match=r"^data\.at: "):
-        Data(name="digits", at=name)
+        Data(name="digits", host=name)
 
 
 def test_a_path_on_another_machine_is_not_touched_here(tmp_path: Path) -> None:
@@ -76,10 +76,10 @@ def test_a_path_on_another_machine_is_not_touched_here(tmp_path: Path) -> None:
     here = str(tmp_path / "x/mine.npz")
     assert read_pipeline(file).data.path == here
     for at in ("head", platform.node()):
-        assert read_pipeline(file, [f"data.at={at}"]).data.path == here
-    away = read_pipeline(file, ["data.at=host2"])
+        assert read_pipeline(file, [f"data.host={at}"]).data.path == here
+    away = read_pipeline(file, ["data.host=host2"])
     assert away.data.path == located(away).data.path == "x/mine.npz"
-    assert read_pipeline(file, ["data.path=y.npz", "data.at=b"]).data.path == "y.npz"
+    assert read_pipeline(file, ["data.path=y.npz", "data.host=b"]).data.path == "y.npz"
     assert read_pipeline(file, ["data.path=y.npz"]).data.path == str(Path("y.npz").resolve())
 
 
@@ -226,7 +226,7 @@ def test_who_has_the_data_is_waited_for_where_more_can_come_and_missed_where_non
 
         assert gather(head, 1, "ada", InterruptCounter(), PastedHosts(comes)) == 1
         assert lines == [
-            "1 of 1 slots joined: host1 (1); need ada (data.at), which is none of host1 (eve)"
+            "1 of 1 slots joined: host1 (1); need ada (data.host), which is none of host1 (eve)"
         ]
         assert gather(head, 1, "ada", InterruptCounter(), launched) == 1
     finally:
@@ -253,7 +253,7 @@ def elsewhere(dni: Dni) -> Path:
     return folder
 
 
-WORDS = ("-o", "data.path=mine.npz", "-o", "data.at=host2")
+WORDS = ("-o", "data.path=mine.npz", "-o", "data.host=host2")
 
 
 @pytest.mark.slow
@@ -283,8 +283,8 @@ def test_the_source_lives_where_the_data_are_and_all_learn_what_they_would_here(
     balanced(head.folder)
     judged = dni("evaluate", "run")
     assert judged.returncode == 2
-    assert "data.at: mine.npz is on host2" in judged.stderr
-    there_now = ("-o", "data.at=head", "-o", "data.path=elsewhere/mine.npz")
+    assert "data.host: mine.npz is on host2" in judged.stderr
+    there_now = ("-o", "data.host=head", "-o", "data.path=elsewhere/mine.npz")
     judged = dni("evaluate", "run", "--json", *there_now)
     assert json.loads(judged.stdout)["test_error"] == there["test_error"]
     assert dni("evaluate", "run", "-o", "train.steps=1").returncode == 2
@@ -293,7 +293,7 @@ def test_the_source_lives_where_the_data_are_and_all_learn_what_they_would_here(
 
 @pytest.mark.slow
 def test_this_machine_by_its_own_name_is_the_head(dni: Dni) -> None:
-    done = dni("run", "tiny.toml", "--run-dir", "here", "-o", f"data.at={platform.node()}")
+    done = dni("run", "tiny.toml", "--run-dir", "here", "-o", f"data.host={platform.node()}")
     assert done.returncode == 0, done.stderr
 
 
@@ -302,7 +302,7 @@ def test_ctrl_c_while_the_source_reads_ends_the_run_at_once(
     dni: Dni, several: Several, elsewhere: Path
 ) -> None:
     os.mkfifo(elsewhere / "never.npz")
-    head = several.up("-o", "data.path=never.npz", "-o", "data.at=host1")
+    head = several.up("-o", "data.path=never.npz", "-o", "data.host=host1")
     machine = several.join(head, "--slots", "3", cwd=elsewhere)
     dni.until(lambda: "host1 reads the data" in head.text, "it reads")
     dni.until(lambda: "source" in machine.workers(), "the source is there")
@@ -341,7 +341,7 @@ def test_who_has_the_data_is_waited_for_and_the_death_of_its_source_is_named(
 ) -> None:
     head = several.up(*WORDS, "-o", "train.steps=1000000000")
     several.join(head, "--slots", "3")
-    dni.until(lambda: "need host2 (data.at), which is none of host1" in head.text, "it is missed")
+    dni.until(lambda: "need host2 (data.host), which is none of host1" in head.text, "it is missed")
     second = several.join(head, cwd=elsewhere)
     dni.until(lambda: "source" in second.workers(), "the source has begun")
     dni.until(lambda: head.metrics(), "it trains")

@@ -17,7 +17,7 @@ LOCKED = tuple(rule for rule in RULES if not rule.startswith("unlocked"))
 UNLOCKED = tuple(rule for rule in RULES if rule.startswith("unlocked"))
 MOVES = 400
 
-schedules = pytest.mark.parametrize("schedule", ["free", "lockstep"])
+schedules = pytest.mark.parametrize("schedule", ["async", "lockstep"])
 seeds = st.integers(0, 2**32)
 
 

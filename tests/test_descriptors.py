@@ -56,7 +56,7 @@ def test_more_than_the_hard_limit_is_refused_with_the_mend(
 
 
 @pytest.mark.parametrize(
-    ("rule", "layers", "workers", "neighbours"),
+    ("rule", "layers", "placement", "neighbours"),
     [
         ("cdni", 1, (), 1),
         ("cdni", 4, (), 2),
@@ -65,10 +65,10 @@ def test_more_than_the_hard_limit_is_refused_with_the_mend(
     ],
 )
 def test_the_worker_with_most_neighbours_needs_most(
-    rule: str, layers: int, workers: tuple[tuple[int, ...], ...], neighbours: int
+    rule: str, layers: int, placement: tuple[tuple[int, ...], ...], neighbours: int
 ) -> None:
     layer = (Layer(("linear 10",)),) * layers
-    pipeline = Pipeline(data=Data(name="digits"), rule=rule, layer=layer, workers=workers)
+    pipeline = Pipeline(data=Data(name="digits"), rule=rule, layer=layer, placement=placement)
     assert of_workers(pipeline) >= of_worker(neighbours, 1)
     assert of_workers(pipeline) <= of_worker(neighbours, layers)
 
@@ -87,9 +87,9 @@ def test_what_is_open_already_counts() -> None:
     [
         (),
         ("rule=unlocked-cdni",),
-        ("trace.mode=payloads", WIDE, "data.batch=128"),
-        ("rule=unlocked-cdni", WIDE, "trace.mode=payloads"),
-        ("workers=[[0, 1], [2]]", "trace.mode=payloads", WIDE),
+        ("trace.mode=messages", WIDE, "data.batch=128"),
+        ("rule=unlocked-cdni", WIDE, "trace.mode=messages"),
+        ("placement=[[0, 1], [2]]", "trace.mode=messages", WIDE),
     ],
     ids=str,
 )

@@ -25,10 +25,10 @@ LOCKSTEP = "train.schedule=lockstep"
         ((), False, None, ()),
         (("rule=dni",), True, None, ("rule=dni", LOCKSTEP)),
         (
-            ("train.schedule=free",),
+            ("train.schedule=async",),
             True,
             "off",
-            ("train.schedule=free", "trace.mode=off", LOCKSTEP),
+            ("train.schedule=async", "trace.mode=off", LOCKSTEP),
         ),
     ],
 )

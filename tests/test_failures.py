@@ -107,7 +107,7 @@ def test_numbers_that_are_not_finite_are_ignored_where_the_pipeline_says_so(
 ) -> None:
     ran = dni(
         *("run", "tiny.toml", "--run-dir", "run", "--engine", engine, "--json"),
-        *("-o", "train.optimizer=sgd", "-o", "train.lr=1e30", "-o", "train.nonfinite=ignore"),
+        *("-o", "train.optimizer=sgd", "-o", "train.lr=1e30", "-o", "train.on_nonfinite=ignore"),
     )
     assert ran.returncode == 0
     assert "Warning" not in ran.stderr

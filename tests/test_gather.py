@@ -85,11 +85,11 @@ class Asked:
         (Roster(1, (TWO,)), "1 of 1 slots joined: host2 (2)"),
         (
             Roster(3, (), "ada"),
-            "0 of 3 slots joined; need 3 more; need ada (data.at), which has not joined",
+            "0 of 3 slots joined; need 3 more; need ada (data.host), which has not joined",
         ),
         (
             Roster(2, (TWO,), "ada"),
-            "2 of 2 slots joined: host2 (2); need ada (data.at), which is none of host2 (eve)",
+            "2 of 2 slots joined: host2 (2); need ada (data.host), which is none of host2 (eve)",
         ),
     ],
 )

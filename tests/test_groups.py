@@ -17,29 +17,29 @@ from protocol import Data, Edge, Layer, Pipeline, Train
 if TYPE_CHECKING:
     from tests.conftest import Dni, Training
 
-GROUPED = ("-o", "workers=[[0, 1], [2]]")
+GROUPED = ("-o", "placement=[[0, 1], [2]]")
 WORKERS = ("source", "layer0-1", "layer2")
 LAYERS = ("layer0", "layer1", "layer2")
 RULES = ("cdni", "unlocked-cdni")
 LATE = 15.0
 
 
-def grouped(*workers: tuple[int, ...], layers: int = 4) -> Pipeline:
+def grouped(*placement: tuple[int, ...], layers: int = 4) -> Pipeline:
     return Pipeline(
-        data=Data(name="digits"), layer=(Layer(("linear 10",)),) * layers, workers=workers
+        data=Data(name="digits"), layer=(Layer(("linear 10",)),) * layers, placement=placement
     )
 
 
 def test_a_worker_has_the_name_of_its_layers() -> None:
     one_each = {"source": ("source",), **{f"layer{i}": (f"layer{i}",) for i in range(4)}}
-    assert grouped().processes == one_each
-    assert grouped((2,), (0,), (3,), (1,)).processes == one_each
-    assert grouped((1, 0), (2, 3)).processes == {
+    assert grouped().workers == one_each
+    assert grouped((2,), (0,), (3,), (1,)).workers == one_each
+    assert grouped((1, 0), (2, 3)).workers == {
         "source": ("source",),
         "layer0-1": ("layer0", "layer1"),
         "layer2-3": ("layer2", "layer3"),
     }
-    assert grouped((0, 2), (1, 3)).processes == {
+    assert grouped((0, 2), (1, 3)).workers == {
         "source": ("source",),
         "layer0,2": ("layer0", "layer2"),
         "layer1,3": ("layer1", "layer3"),
@@ -138,7 +138,7 @@ def test_what_a_neighbour_in_the_same_worker_holds_is_not_written_again(
         data=Data(path=str(tmp_path / "wide.npz"), batch=200),
         train=Train(steps=60),
         layer=(Layer(("flatten",)), Layer(("linear 64", "relu")), Layer(heavy)),
-        workers=((0, 1), (2,)),
+        placement=((0, 1), (2,)),
     )
     result = run(pipeline, run_dir=tmp_path / "run")
     exact = evaluate(tmp_path / "run")
@@ -147,7 +147,7 @@ def test_what_a_neighbour_in_the_same_worker_holds_is_not_written_again(
 
 @pytest.mark.slow
 def test_unlocked_layers_of_one_worker_take_turns(dni: Dni) -> None:
-    words = ("-o", "rule=unlocked-cdni", "-o", "workers=[[0,1,2]]", "-o", "train.steps=400")
+    words = ("-o", "rule=unlocked-cdni", "-o", "placement=[[0,1,2]]", "-o", "train.steps=400")
     told = dni("run", "tiny.toml", "--run-dir", "run", "--json", *words)
     assert told.returncode == 0, told.stderr
     updates = [layer["updates"] for layer in json.loads(told.stdout)["layers"]]

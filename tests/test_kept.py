@@ -16,9 +16,9 @@ FACTS = DatasetInfo(
 )
 
 
-def layer(nonfinite: str = "fail") -> Layer:
+def layer(on_nonfinite: str = "fail") -> Layer:
     """The only one of a network, under a squared error."""
-    train = Train(steps=10 * CHECK_EVERY, loss="squared-error", nonfinite=nonfinite)
+    train = Train(steps=10 * CHECK_EVERY, loss="squared-error", on_nonfinite=on_nonfinite)
     one = (Spec(("linear 1",)),)
     made = build_layer(Pipeline(name="kept", data=Data(name="x"), train=train, layer=one), FACTS, 0)
     assert isinstance(made, Layer)
@@ -59,9 +59,11 @@ def test_and_in_a_short_run_before_its_last_test() -> None:
         drain(wild)
 
 
-@pytest.mark.parametrize(("nonfinite", "target"), [("ignore", 1e17), ("fail", 3.0)])
-def test_nothing_is_said_where_that_is_wished_or_all_is_well(nonfinite: str, target: float) -> None:
-    made = layer(nonfinite)
+@pytest.mark.parametrize(("on_nonfinite", "target"), [("ignore", 1e17), ("fail", 3.0)])
+def test_nothing_is_said_where_that_is_wished_or_all_is_well(
+    on_nonfinite: str, target: float
+) -> None:
+    made = layer(on_nonfinite)
     learn(made, 1, target)
     drain(made)
     assert np.isfinite(made.optimizer.named()["second_moment"]).all() == (target == 3.0)

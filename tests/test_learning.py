@@ -39,7 +39,7 @@ def error(pipeline: Pipeline, folder: Path) -> float:
         (["rule=unlocked-cdni", "train.steps=1500"], 7.0),
         (["rule=unlocked-dni", "train.steps=1500"], 12.0),
         (["rule=cdni", "train.steps=6000", "train.update_probability=0.2"], 5.0),
-        (["rule=cdni", "train.steps=600", "workers=[[0,1],[2,3]]"], 4.0),
+        (["rule=cdni", "train.steps=600", "placement=[[0,1],[2,3]]"], 4.0),
     ],
 )
 def test_fully_connected_networks_learn_digits(

@@ -82,7 +82,7 @@ def test_in_lockstep_layers_learn_the_same_in_whatever_workers_they_live(
     pipeline = digits(rule, (), "adam", "lockstep")
     inline = run(pipeline, engine="inline", run_dir=tmp_path / "inline")
     for number, workers in enumerate([((0, 1), (2,)), ((2, 0), (1,)), ((0, 1, 2),)]):
-        grouped = replace(pipeline, workers=workers)
+        grouped = replace(pipeline, placement=workers)
         equal(run(grouped, run_dir=tmp_path / str(number)), inline)
 
 
@@ -95,7 +95,7 @@ def test_in_lockstep_random_updates_are_the_same_in_whatever_workers(
     half = replace(pipeline, train=replace(pipeline.train, update_probability=0.5))
     inline = run(half, engine="inline", run_dir=tmp_path / "inline")
     equal(run(half, run_dir=tmp_path / "local"), inline)
-    equal(run(replace(half, workers=((0, 1), (2,))), run_dir=tmp_path / "grouped"), inline)
+    equal(run(replace(half, placement=((0, 1), (2,))), run_dir=tmp_path / "grouped"), inline)
     every = run(pipeline, engine="inline", run_dir=tmp_path / "every")
     assert arrays(every.folder) != arrays(inline.folder)
 
@@ -107,7 +107,7 @@ def test_a_free_run_learns_and_its_summary_is_what_evaluate_finds(
 ) -> None:
     # Over four seeds on a loaded machine: dni 31-53 % after 400 steps, 12-16 % after 2,000.
     steps = 400 if rule in ("no-bprop", "backprop", "cdni") else 2000
-    result = run(digits(rule, (), "adam", "free", steps=steps), run_dir=tmp_path / "run")
+    result = run(digits(rule, (), "adam", "async", steps=steps), run_dir=tmp_path / "run")
     judgement = evaluate(result.folder)
     error = 100 * judgement.errors / judgement.judged
     assert result.summary["test_error"] == error

@@ -225,17 +225,18 @@ def pipeline(**keys: object) -> Pipeline:
 def test_what_float16_cannot_hold_ends_the_run(message: Activation | Gradient) -> None:
     edge = Edge("layer0", "layer1")
     with pytest.raises(NonFiniteError, match="layer0>layer1 leaves the range of float16"):
-        Widths(pipeline(wire="float16")).width(edge, message)
-    assert Widths(pipeline(wire="int8")).width(edge, message) == "int8"
+        Widths(pipeline(edge_dtype="float16")).width(edge, message)
+    assert Widths(pipeline(edge_dtype="int8")).width(edge, message) == "int8"
     assert (
-        Widths(pipeline(wire="float16", workers=((0, 1), (2,)))).width(edge, message) == "float32"
+        Widths(pipeline(edge_dtype="float16", placement=((0, 1), (2,)))).width(edge, message)
+        == "float32"
     )
-    ignoring = pipeline(wire="float16", train=Train(nonfinite="ignore"))
+    ignoring = pipeline(edge_dtype="float16", train=Train(on_nonfinite="ignore"))
     assert Widths(ignoring).width(edge, message) == "float16"
 
 
 def test_what_float16_can_hold_passes() -> None:
-    widths, edge = Widths(pipeline(wire="float16")), Edge("layer0", "layer1")
+    widths, edge = Widths(pipeline(edge_dtype="float16")), Edge("layer0", "layer1")
     largest = np.array([[65519, -65519]], np.float32)
     for array in (largest, np.zeros((0, 3), np.float32), LARGE.astype(np.int64)):
         assert widths.width(edge, Gradient(1, 1, array)) == "float16"
@@ -298,8 +299,10 @@ def test_a_large_one_is_a_frame_and_a_small_one_lies_in_the_header(wire: str) ->
 
 
 def test_an_edge_has_its_own_width_or_that_of_the_pipeline() -> None:
-    made = pipeline(wire="float16", wires={"layer0>layer1": "int8", "layer1>layer2": "float32"})
-    widths = {str(edge): made.wire_of(edge) for edge in made.edges}
+    made = pipeline(
+        edge_dtype="float16", edge_dtypes={"layer0>layer1": "int8", "layer1>layer2": "float32"}
+    )
+    widths = {str(edge): made.dtype_on(edge) for edge in made.edges}
     assert widths.pop("layer0>layer1") == "int8"
     assert widths.pop("layer1>layer2") == "float32"
     assert set(widths.values()) == {"float16"}
@@ -308,13 +311,15 @@ def test_an_edge_has_its_own_width_or_that_of_the_pipeline() -> None:
 
 
 def test_within_a_worker_nothing_is_narrowed() -> None:
-    made = pipeline(wire="int8", wires={"layer0>layer1": "int8"}, workers=((0, 1), (2,)))
-    narrowed = {str(edge) for edge in made.edges if made.wire_of(edge) != quantization.FULL}
+    made = pipeline(
+        edge_dtype="int8", edge_dtypes={"layer0>layer1": "int8"}, placement=((0, 1), (2,))
+    )
+    narrowed = {str(edge) for edge in made.edges if made.dtype_on(edge) != quantization.FULL}
     assert narrowed == {"source>layer0", "layer0>source", "layer1>layer2", "layer2>layer1"}
 
 
 FILE: Final = """\
-wires = { "layer1>layer0" = "float16" }
+edge_dtypes = { "layer1>layer0" = "float16" }
 [data]
 name = "digits"
 [[layer]]
@@ -327,17 +332,20 @@ modules = ["linear 10"]
 @every(
     ("override", "said"),
     [
-        ("wire=int9", "wire: unknown value 'int9'; did you mean 'int8'?"),
-        ("wire=8", "wire: a string is needed, not 8"),
-        ("wires=int8", "wires: a table is needed, not 'int8'"),
-        ("wires.layer0>layer1=8", "wires.layer0>layer1: a string is needed, not 8"),
-        ("wires.layer0>layer1=half", "wires.layer0>layer1: unknown value 'half'"),
+        ("edge_dtype=int9", "edge_dtype: unknown value 'int9'; did you mean 'int8'?"),
+        ("edge_dtype=8", "edge_dtype: a string is needed, not 8"),
+        ("edge_dtypes=int8", "edge_dtypes: a table is needed, not 'int8'"),
+        ("edge_dtypes.layer0>layer1=8", "edge_dtypes.layer0>layer1: a string is needed, not 8"),
+        ("edge_dtypes.layer0>layer1=half", "edge_dtypes.layer0>layer1: unknown value 'half'"),
         (
-            "wires.layer0>layr1=int8",
-            "wires: there is no edge 'layer0>layr1'; did you mean 'layer0>layer1'?",
+            "edge_dtypes.layer0>layr1=int8",
+            "edge_dtypes: there is no edge 'layer0>layr1'; did you mean 'layer0>layer1'?",
         ),
-        ("wires.layer1>layer2=int8", "wires: there is no edge 'layer1>layer2'; did you mean"),
-        ("wires.7=int8", "wires: there is no edge '7'; known: source>layer0, "),
+        (
+            "edge_dtypes.layer1>layer2=int8",
+            "edge_dtypes: there is no edge 'layer1>layer2'; did you mean",
+        ),
+        ("edge_dtypes.7=int8", "edge_dtypes: there is no edge '7'; known: source>layer0, "),
     ],
 )
 def test_a_mistake_in_the_keys_is_said(tmp_path: Path, override: str, said: str) -> None:
@@ -351,15 +359,17 @@ def test_a_mistake_in_the_keys_is_said(tmp_path: Path, override: str, said: str)
 def test_an_override_adds_to_the_edges_of_the_file(tmp_path: Path) -> None:
     file = tmp_path / "small.toml"
     file.write_text(FILE)
-    made = read_pipeline(file, ["wires.layer0>layer1=int8"])
-    assert made.wires == {"layer1>layer0": "float16", "layer0>layer1": "int8"}
+    made = read_pipeline(file, ["edge_dtypes.layer0>layer1=int8"])
+    assert made.edge_dtypes == {"layer1>layer0": "float16", "layer0>layer1": "int8"}
 
 
 @every("rule", ["cdni", "unlocked-cdni"])
 def test_check_shows_the_bytes_that_travel(rule: str) -> None:
     info = DatasetInfo((8, 8), "|u1", 1 / 16, 10, True, 1437, 360)
     wide = check(pipeline(rule=rule), info)
-    plans = check(pipeline(rule=rule, wire="int8", wires={"layer2>layer1": "float16"}), info)
+    plans = check(
+        pipeline(rule=rule, edge_dtype="int8", edge_dtypes={"layer2>layer1": "float16"}), info
+    )
     labels, row = 32 * 8, 32 * 4
     assert [plan.up_bytes for plan in wide] == [n * 32 + labels for n in (64, 64, 64)]
     assert [plan.up_bytes for plan in plans] == [n * 32 + labels for n in (64, 20, 20)]

@@ -19,13 +19,13 @@ HIDDEN = Layer(("linear 48", "batchnorm", "relu"))
 EXAMPLES = 32
 
 
-def digits(wire: str, schedule: str = "free", steps: int = 60, rule: str = "cdni") -> Pipeline:
+def digits(wire: str, schedule: str = "async", steps: int = 60, rule: str = "cdni") -> Pipeline:
     return Pipeline(
         rule=rule,
         data=Data(name="digits", batch=EXAMPLES),
         train=Train(steps=steps, schedule=schedule, seed=5, threads=1),
         layer=(HIDDEN, HIDDEN, Layer(("linear 10",))),
-        wire=wire,
+        edge_dtype=wire,
     )
 
 
@@ -45,7 +45,7 @@ def test_within_one_process_narrow_is_wide(tmp_path: Path) -> None:
     wide = run(digits("float32", "lockstep"), engine="inline", run_dir=tmp_path / "wide")
     narrowed = digits("int8", "lockstep")
     equal(run(narrowed, engine="inline", run_dir=tmp_path / "inline"), wide)
-    grouped = replace(narrowed, workers=((0, 1, 2),))
+    grouped = replace(narrowed, placement=((0, 1, 2),))
     equal(run(grouped, run_dir=tmp_path / "grouped"), wide)
 
 
@@ -62,8 +62,8 @@ def test_narrow_runs_learn_as_well(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_trace_says_what_travels(tmp_path: Path) -> None:
-    wires = {"layer0>layer1": "int8", "layer2>layer1": "float16"}
-    pipeline = replace(digits("float32", steps=20), wires=wires)
+    edge_dtypes = {"layer0>layer1": "int8", "layer2>layer1": "float16"}
+    pipeline = replace(digits("float32", steps=20), edge_dtypes=edge_dtypes)
     result = run(pipeline, run_dir=tmp_path / "run")
     labels, width = 8 * EXAMPLES, 48 * EXAMPLES
     accounts = books(Traces(result.folder))
@@ -79,28 +79,28 @@ def test_the_trace_says_what_travels(tmp_path: Path) -> None:
 def test_what_was_recorded_of_a_narrow_run_gives_the_same_weights(
     tmp_path: Path, wire: str
 ) -> None:
-    pipeline = replace(digits(wire), trace=Trace(mode="payloads"))
+    pipeline = replace(digits(wire), trace=Trace(mode="messages"))
     run(pipeline, run_dir=tmp_path / "run")
     for layer in range(3):
         assert replay(tmp_path / "run", layer).equal
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("nonfinite", ["fail", "ignore"])
+@pytest.mark.parametrize("on_nonfinite", ["fail", "ignore"])
 def test_what_float16_cannot_hold_ends_the_run_with_the_edge(
-    tmp_path: Path, nonfinite: str
+    tmp_path: Path, on_nonfinite: str
 ) -> None:
     x = np.full((64, 3), 1e5, np.float32)
     path, y = tmp_path / "data.npz", np.arange(64) % 2
     np.savez(path, x_train=x, y_train=y, x_test=x, y_test=y)
     pipeline = Pipeline(
         data=Data(path=str(path), batch=8),
-        train=Train(steps=4, nonfinite=nonfinite),
+        train=Train(steps=4, on_nonfinite=on_nonfinite),
         layer=(Layer(("linear 2",)),),
-        wire="float16",
+        edge_dtype="float16",
     )
     result = run(pipeline, run_dir=tmp_path / "run")
-    if nonfinite == "ignore":
+    if on_nonfinite == "ignore":
         assert result.end.outcome == "completed"
     else:
         assert result.end.outcome == "failed"

@@ -260,7 +260,7 @@ def test_a_message_in_the_wrong_place_is_refused(
 # -- writing it
 
 
-def pipeline(mode: str = "payloads", batches: tuple[int, ...] = ()) -> Pipeline:
+def pipeline(mode: str = "messages", batches: tuple[int, ...] = ()) -> Pipeline:
     return Pipeline(
         data=Data(name="digits", batch=8),
         trace=Trace(mode=mode, batches=batches),
@@ -380,7 +380,7 @@ def test_a_recording_leaves_room_on_the_disk_for_what_a_run_cannot_do_without(
 
 @pytest.mark.slow
 def test_where_the_disk_is_full_training_goes_on(dni: Dni) -> None:
-    training = dni.train("-o", "trace.mode=payloads", "-o", "trace.megabytes=1")
+    training = dni.train("-o", "trace.mode=messages", "-o", "trace.megabytes=1")
     path = training.folder / "trace" / "layer1.messages"
     size = path.stat().st_size + 100_000
     worker = training.family["layer1"]

@@ -14,13 +14,13 @@ from protocol import Data, Layer, Pipeline, SpecError
 from protocol.pipeline import SOURCE
 
 
-def deep(layers: int, workers: tuple[tuple[int, ...], ...] = ()) -> Pipeline:
+def deep(layers: int, placement: tuple[tuple[int, ...], ...] = ()) -> Pipeline:
     modules = [Layer(("linear 4",))] * layers
-    return Pipeline(data=Data(name="digits"), layer=tuple(modules), workers=workers)
+    return Pipeline(data=Data(name="digits"), layer=tuple(modules), placement=placement)
 
 
 def dearest(pipeline: Pipeline, costs: dict[str, float]) -> float:
-    return max(sum(costs.get(core, 0.0) for core in w) for w in pipeline.processes.values())
+    return max(sum(costs.get(core, 0.0) for core in w) for w in pipeline.workers.values())
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=8), st.integers(1, 9))
@@ -30,7 +30,7 @@ def test_layers_are_grouped_so_that_the_dearest_worker_is_as_cheap_as_can_be(
     pipeline = deep(len(each))
     costs = {f"layer{i}": float(cost) for i, cost in enumerate(each)}
     made = grouped(pipeline, count, costs)
-    hidden = [cores for name, cores in made.processes.items() if name != SOURCE]
+    hidden = [cores for name, cores in made.workers.items() if name != SOURCE]
     assert [core for cores in hidden for core in cores] == list(pipeline.stages[1:])
     assert len(hidden) <= count
     best = min(
@@ -46,7 +46,7 @@ def test_a_pipeline_that_divides_its_layers_itself_is_not_divided_otherwise() ->
     assert divided(pipeline, None, {}) is pipeline
     assert divided(pipeline, 2, {}) is pipeline
     for count in (1, 3):
-        with pytest.raises(SpecError, match=f"--workers: {count}, but the pipeline divides"):
+        with pytest.raises(SpecError, match=f"--workers: {count} contradicts the pipeline"):
             divided(pipeline, count, {})
 
 
@@ -58,7 +58,7 @@ def test_more_workers_than_layers_are_refused(layers: int, count: int) -> None:
 
 def test_layers_of_unknown_cost_are_grouped_evenly() -> None:
     made = grouped(deep(6), 3, dict.fromkeys(("layer0", "layer1"), 0.0))
-    assert [len(cores) for name, cores in made.processes.items() if name != SOURCE] == [2, 2, 2]
+    assert [len(cores) for name, cores in made.workers.items() if name != SOURCE] == [2, 2, 2]
 
 
 offers = st.lists(

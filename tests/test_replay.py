@@ -43,8 +43,8 @@ from workers.recording.recorder import matrix_library
 if TYPE_CHECKING:
     from tests.conftest import Dni
 
-RECORDED = ("trace.mode=payloads",)
-GROUPED = "workers=[[0,1],[2]]"
+RECORDED = ("trace.mode=messages",)
+GROUPED = "placement=[[0,1],[2]]"
 WORKERS = ("source", "layer0", "layer1", "layer2")
 LATE = 20.0
 
@@ -107,7 +107,7 @@ def test_arrays_that_lie_in_another_order_give_the_same_weights(tmp_path: Path, 
         rule=rule,
         data=Data(name="digits", batch=32),
         train=Train(steps=30, update_probability=0.7),
-        trace=Trace(mode="payloads"),
+        trace=Trace(mode="messages"),
         layer=(
             Layer(("conv 3 3", "batchnorm", "relu")),
             Layer(("conv 4 3", "batchnorm", "relu", "dropout 0.3")),
@@ -120,12 +120,12 @@ def test_arrays_that_lie_in_another_order_give_the_same_weights(tmp_path: Path, 
 
 
 def test_recording_changes_nothing(tmp_path: Path) -> None:
-    for mode in ("payloads", "off"):
+    for mode in ("messages", "off"):
         pipeline = example("train.steps=30", f"trace.mode={mode}")
         run(pipeline, engine="inline", run_dir=tmp_path / mode)
     for layer in range(3):
         weights = f"weights/layer{layer}.safetensors"
-        off, recorded = (load_file(tmp_path / mode / weights) for mode in ("off", "payloads"))
+        off, recorded = (load_file(tmp_path / mode / weights) for mode in ("off", "messages"))
         assert off.keys() == recorded.keys()
         assert all(off[name].tobytes() == recorded[name].tobytes() for name in off)
 

@@ -18,7 +18,7 @@ from protocol import Data, Layer, Pipeline, SpecError, Start, Synthetic, Train, 
 from protocol.codec.quantization import WIRES
 from protocol.dataset_info import DatasetInfo
 from protocol.from_dict import build, read_pipeline
-from protocol.pipeline import LOSSES, NONFINITE, OPTIMIZERS, RULES, SCHEDULES
+from protocol.pipeline import LOSSES, ON_NONFINITE, OPTIMIZERS, RULES, SCHEDULES
 from workers.assembly.build import build_layer, build_synthetic
 from workers.assembly.fit import layer_modules
 from workers.nn import Floats
@@ -91,13 +91,13 @@ def test_what_a_file_leaves_out_has_its_default(file: Path) -> None:
                 "path": str(Path("some/where.npz").resolve()),
                 "batch": 10,
                 "augment": [],
-                "at": "head",
+                "host": "head",
             },
         ),
         (
             "data={name='mnist'}",
             ("data",),
-            {"name": "mnist", "batch": 256, "augment": [], "at": "head"},
+            {"name": "mnist", "batch": 256, "augment": [], "host": "head"},
         ),
     ],
 )
@@ -147,7 +147,7 @@ TRAINS = st.builds(
     schedule=st.sampled_from(SCHEDULES),
     eval_every=BIG,
     threads=BIG,
-    nonfinite=st.sampled_from(NONFINITE),
+    on_nonfinite=st.sampled_from(ON_NONFINITE),
 )
 PIPELINES = st.builds(
     Pipeline,
@@ -166,9 +166,9 @@ PIPELINES = st.builds(
     train=st.builds(Train, update_probability=st.floats(0, 1, exclude_min=True)),
     synthetic=st.builds(Synthetic, input_hidden=BIGS),
     layer=st.just((Layer(("relu",)),) * 3),
-    workers=st.sampled_from([(), ((0, 1, 2),), ((2, 0), (1,)), ((0,), (1,), (2,))]),
-    wire=st.sampled_from(WIRES),
-    wires=st.dictionaries(
+    placement=st.sampled_from([(), ((0, 1, 2),), ((2, 0), (1,)), ((0,), (1,), (2,))]),
+    edge_dtype=st.sampled_from(WIRES),
+    edge_dtypes=st.dictionaries(
         st.sampled_from(["source>layer0", "layer0>layer1", "layer2>layer1"]),
         st.sampled_from(WIRES),
     ),
@@ -207,7 +207,7 @@ MISTAKES = {
     "train.optimizer=adm": ("train.optimizer", "'adam'"),
     "train.schedule=lock": ("train.schedule", "'lockstep'"),
     "train.loss=crossentropy": ("train.loss", "'cross-entropy'"),
-    "train.nonfinite=fial": ("train.nonfinite", "'fail'"),
+    "train.on_nonfinite=fial": ("train.on_nonfinite", "'fail'"),
     **{
         f"train.{key}=-1": (f"train.{key}", "-1")
         for key in ("seed", "eval_every", "threads", "gradient_queue")
@@ -229,12 +229,12 @@ MISTAKES = {
     f"train.lr={'9' * 400}": ("train.lr",),
     **{f"train.update_probability={p}": ("train.update_probability",) for p in ("0", "1.5", "nan")},
     **{
-        f"workers={groups}": ("workers", groups, "each of the layers 0 … 1 once")
+        f"placement={groups}": ("placement", groups, "each of the layers 0 … 1 once")
         for groups in ("[[0]]", "[[0, 1], [1]]", "[[0, 0], [1]]", "[[0], [1], [2]]", "[[-1], [0]]")
     },
-    "workers=[[0, 1], []]": ("workers[1]: empty",),
-    "workers=[0, 1]": ("workers[0]", "a list is needed"),
-    "workers=[['0'], [1]]": ("workers[0][0]", "a whole number is needed"),
+    "placement=[[0, 1], []]": ("placement[1]: empty",),
+    "placement=[0, 1]": ("placement[0]", "a list is needed"),
+    "placement=[['0'], [1]]": ("placement[0][0]", "a whole number is needed"),
     f"train.steps={'9' * 5000}": ("train.steps",),
 }
 BAD_OVERRIDES = {

@@ -124,7 +124,7 @@ def test_the_books_of_a_run_far_longer_than_its_rings_balance_exactly(
     assert all(row.kind == "credit" for row in lost(traces) if row.fate == "missing")
 
 
-@pytest.mark.parametrize("mode", ["ring", "full", "payloads"])
+@pytest.mark.parametrize("mode", ["ring", "full", "messages"])
 def test_every_mode_keeps_the_same_books(tmp_path: Path, mode: str) -> None:
     ran(tiny(mode=mode, schedule="lockstep"), tmp_path / mode)
     ran(tiny(schedule="lockstep"), tmp_path / "other")

@@ -150,7 +150,7 @@ def counted(network: Watched, layer: Layer, in_order: bool) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("schedule", ["free", "lockstep"])
+@pytest.mark.parametrize("schedule", ["async", "lockstep"])
 @pytest.mark.parametrize("rule", RULES)
 @settings(max_examples=25, deadline=None)
 @given(

@@ -48,7 +48,7 @@ def dice(monkeypatch: pytest.MonkeyPatch) -> Dice:
 
 @pytest.mark.parametrize("rule", LEARNING)
 def test_half_of_the_batches_make_an_update_each_layer_by_itself(rule: str, dice: Dice) -> None:
-    network = run(rule, steps=STEPS, update_probability=0.5, schedule="free")
+    network = run(rule, steps=STEPS, update_probability=0.5, schedule="async")
     for layer in network.layers():
         stats, thrown = layer.stats, dice[layer.name]
         assert stats.activations == len(thrown)

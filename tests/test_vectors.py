@@ -367,8 +367,8 @@ def test_the_keys_of_a_pipeline_are_on_the_page() -> None:
 @every(
     "key",
     [
-        *("rule", "train.optimizer", "train.schedule", "train.loss", "train.nonfinite"),
-        *("trace.mode", "wire"),
+        *("rule", "train.optimizer", "train.schedule", "train.loss", "train.on_nonfinite"),
+        *("trace.mode", "edge_dtype"),
     ],
 )
 def test_the_words_of_a_key_are_on_the_page(key: str) -> None:
@@ -377,9 +377,9 @@ def test_the_words_of_a_key_are_on_the_page(key: str) -> None:
         "train.optimizer": pipeline.OPTIMIZERS,
         "train.schedule": pipeline.SCHEDULES,
         "train.loss": pipeline.LOSSES,
-        "train.nonfinite": pipeline.NONFINITE,
+        "train.on_nonfinite": pipeline.ON_NONFINITE,
         "trace.mode": pipeline.TRACES,
-        "wire": quantization.WIRES,
+        "edge_dtype": quantization.WIRES,
     }
     assert dict(table("Pipeline", 1))[key] == ", ".join(words[key])
 

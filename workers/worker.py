@@ -230,7 +230,7 @@ class Worker:
         name = self._config.name
         if name != SOURCE:
             info = build(DatasetInfo, start.facts)
-            numbers = [pipeline.stages.index(core) - 1 for core in pipeline.processes[name]]
+            numbers = [pipeline.stages.index(core) - 1 for core in pipeline.workers[name]]
             return [build_layer(pipeline, info, number) for number in numbers]
         if start.facts:  # the coordinator has read the data, so they are on this host
             return [Source(pipeline, self._load(pipeline))]
@@ -267,7 +267,7 @@ class Worker:
             wrapped = instrument(stage, pipeline, start.facts, self._config.trace, clock)
             for edge in self._channel.remote_edges:
                 if edge.sender == stage.name:
-                    wrapped.far(edge.receiver, Way(pipeline.window, pipeline.most_window))
+                    wrapped.far(edge.receiver, Way(pipeline.window, pipeline.max_window))
             self._stages.append(wrapped)
 
     def _wait(self, kind: type[FromCoordinator]) -> Steps[FromCoordinator]:

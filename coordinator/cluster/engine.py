@@ -41,12 +41,12 @@ class SeveralEngine:
         """Place the workers, and have them started."""
         agents = self._head.registry.agents
         offers = [Offer(a.name, a.slots, a.cores, a.wishes) for a in agents.values() if a.here]
-        at = self._head.registry.called(pipeline.data.at)
+        at = self._head.registry.called(pipeline.data.host)
         if at is None:
-            raise RunError(f"data.at: {pipeline.data.at} is gone")
+            raise RunError(f"data.host: {pipeline.data.host} is gone")
         placed = {SOURCE: at.name, **place(pipeline, offers, self._costs)}
         for worker, name in placed.items():
-            agents[name].workers[worker] = frozenset(pipeline.processes[worker])
+            agents[name].workers[worker] = frozenset(pipeline.workers[worker])
         configs = {worker: self._config(pipeline, worker, placed) for worker in placed}
         for name in dict.fromkeys(placed.values()):
             mine = {worker: configs[worker] for worker, at in placed.items() if at == name}
@@ -63,7 +63,7 @@ class SeveralEngine:
     ) -> dict[str, object]:
         """What the worker is started with, but for what its own machine adds."""
         agents = self._head.registry.agents
-        hosts = {core: name for name, cores in pipeline.processes.items() for core in cores}
+        hosts = {core: name for name, cores in pipeline.workers.items() for core in cores}
         inboxes, peers = {}, {}
         for edge in pipeline.edges:
             ends = hosts[edge.sender], hosts[edge.receiver]

@@ -60,7 +60,7 @@ class Roster(NamedTuple):
         """What is said of a host that has the data and has not joined."""
         hosts = ", ".join(f"{name} ({host})" for name, host, _ in self.joined)
         where = f"is none of {hosts}" if hosts else "has not joined"
-        return f"need {self.data_host} (data.at), which {where}"
+        return f"need {self.data_host} (data.host), which {where}"
 
 
 class Policy(Protocol):

@@ -50,7 +50,7 @@ class Door(NamedTuple):
         """
         bind, advertise, *_ = self.check()
         keys, enrolment, home = (generate_keys() for _ in range(3))
-        uses = self.joins or 2 * (len(pipeline.processes) - 1)
+        uses = self.joins or 2 * (len(pipeline.workers) - 1)
         cores = pipeline.stages[1:]
         registry = Registry(cores, enrolment.public, uses, software(), clock_name())
         try:

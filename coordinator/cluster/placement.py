@@ -25,10 +25,10 @@ def grouped(pipeline: Pipeline, count: int, costs: Mapping[str, float]) -> Pipel
     One that is in no more workers already stays as it is.
     """
     layers = pipeline.stages[1:]
-    if count >= len(pipeline.processes) - 1:
+    if count >= len(pipeline.workers) - 1:
         return pipeline
     each = [_cost((name,), costs) or 1.0 for name in layers]
-    return replace(pipeline, workers=tuple(map(tuple, _parts(each, max(1, count)))))
+    return replace(pipeline, placement=tuple(map(tuple, _parts(each, max(1, count)))))
 
 
 def divided(pipeline: Pipeline, count: int | None, costs: Mapping[str, float]) -> Pipeline:
@@ -41,10 +41,10 @@ def divided(pipeline: Pipeline, count: int | None, costs: Mapping[str, float]) -
     layers = len(pipeline.layer)
     if count > layers:
         raise SpecError(f"--workers: {count} is more than the {layers} layers")
-    if pipeline.workers and count != len(pipeline.workers):
+    if pipeline.placement and count != len(pipeline.placement):
         raise SpecError(
-            f"--workers: {count}, but the pipeline divides its layers into {len(pipeline.workers)} "
-            "workers itself; leave --workers out, or the key workers"
+            f"--workers: {count} contradicts the pipeline's placement, which has "
+            f"{len(pipeline.placement)} workers; leave out --workers or the key placement"
         )
     return grouped(pipeline, count, costs)
 
@@ -90,7 +90,7 @@ def place(
     cores = {offer.name: offer.cores for offer in offers}
     placed: dict[str, str] = {}
     loads = dict.fromkeys(left, 0.0)
-    workers = {name: held for name, held in pipeline.processes.items() if name != SOURCE}
+    workers = {name: held for name, held in pipeline.workers.items() if name != SOURCE}
     for worker, held in workers.items():
         for offer in offers:
             if left[offer.name] and set(held) <= set(offer.wishes):

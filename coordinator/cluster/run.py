@@ -89,7 +89,7 @@ def elsewhere(
     is called with what there is to say of them. The wait for them is by the `policy` that is made
     when it begins. Raises RunError where the system does not let processes open what they need.
     """
-    count = len(pipeline.processes)
+    count = len(pipeline.workers)
     ensure((of_head(count, 2 * count), of_workers(pipeline)))
 
     def drive(observers: Observers) -> RunEnd:
@@ -99,10 +99,10 @@ def elsewhere(
             if not token.secure:
                 tell(INSECURE)
             with closing(head):
-                wanted = len(pipeline.processes) - 1
+                wanted = len(pipeline.workers) - 1
                 head.begin(observers.folder)
                 launcher.launch(str(token), wanted)
-                at = pipeline.data.at
+                at = pipeline.data.host
                 workers = gather(head, wanted, at, observers.interrupts, policy())
                 if workers is None:
                     return RunEnd("interrupted")

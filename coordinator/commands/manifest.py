@@ -40,6 +40,6 @@ def manifest_group(read: Callable[[Path | None, tuple[str, ...]], Pipeline]) -> 
 
         made = read(pipeline, overrides)
         text = tomli_w.dumps(made.as_dict())
-        click.echo(written(text, len(made.processes) - 1, image, head), nl=False)
+        click.echo(written(text, len(made.workers) - 1, image, head), nl=False)
 
     return manifest

@@ -47,7 +47,7 @@ run_dir = click.option(
 force = click.option("--force", is_flag=True, help="Overwrite the run that is in --run-dir.")
 trace = click.option(
     "--trace",
-    metavar="ring|full|payloads|off",
+    metavar="ring|full|messages|off",
     help="What to record of the messages: what became of the newest, of all, these and the "
     "messages themselves, or nothing.  [default: the pipeline's trace.mode, ring]",
 )

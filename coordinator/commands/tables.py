@@ -125,9 +125,9 @@ def plan_table(pipeline: Pipeline, plans: Sequence[Row]) -> RenderableType:
         Column("down KiB", 8),
         Column("MiB", 1),
         Column("work", 3),
-        Column("worker", 2 if pipeline.workers else 9, left=True),
+        Column("worker", 2 if pipeline.placement else 9, left=True),
     )
-    hosts = {core: name for name, cores in pipeline.processes.items() for core in cores}
+    hosts = {core: name for name, cores in pipeline.workers.items() for core in cores}
     whole = sum(plan["work"] for plan in plans)
     rows = [_planned(plan, whole, hosts[plan["name"]]) for plan in plans]
     return Group(title, Table(columns, rows, [notes]))

@@ -121,7 +121,7 @@ def replay_command(replay: Callable[[Path, int], Replayed]) -> click.Command:
     def command(ctx: click.Context, run: Path, layer: int, as_json: bool) -> None:
         """Tell a layer again what it was told in RUN, and compare its weights bit for bit.
 
-        The run must have been recorded with --trace payloads. The exit status is 1 where the
+        The run must have been recorded with --trace messages. The exit status is 1 where the
         weights are not the same.
         """
         from coordinator.console.terminal import Terminal

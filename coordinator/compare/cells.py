@@ -32,7 +32,7 @@ class Cell:
     def folder(self) -> str:
         """The name of its run folder: the same for the same run, and no other's."""
         plan: dict[str, Any] = self.pipeline.as_dict()
-        del plan["data"]["at"]  # which is here; runs of before there was the key keep their names
+        del plan["data"]["host"]  # which is here; runs of before there was the key keep their names
         text = json.dumps([self.engine, plan], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         seed = self.pipeline.train.seed

@@ -101,7 +101,7 @@ def reason(pipeline: Pipeline) -> str:
 def _share(pipeline: Pipeline) -> int:
     if pipeline.rule == "backprop":
         return cores()
-    return max(1, cores() // (len(pipeline.processes) - 1))  # the source multiplies nothing
+    return max(1, cores() // (len(pipeline.workers) - 1))  # the source multiplies nothing
 
 
 def environment(count: int) -> dict[str, str]:

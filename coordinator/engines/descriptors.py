@@ -39,7 +39,7 @@ def of_workers(pipeline: Pipeline) -> int:
         of_worker(
             sum(e.receiver in cores and e.sender not in cores for e in pipeline.edges), len(cores)
         )
-        for cores in pipeline.processes.values()
+        for cores in pipeline.workers.values()
     )
 
 

@@ -39,13 +39,13 @@ class LocalEngine:
 
     def links(self, pipeline: Pipeline) -> CoordinatorTransport:
         """The line to all workers; each speaks for itself and for what lives in it."""
-        voices = {*pipeline.processes, *pipeline.stages}
+        voices = {*pipeline.workers, *pipeline.stages}
         return CoordinatorTransport(self._control, lambda name, _: name in voices)
 
     def start(self, pipeline: Pipeline) -> None:
-        """Start the workers of `pipeline.processes`, each with an inbox for every edge into it."""
-        nice = self._nice(pipeline.processes)
-        for name, cores in pipeline.processes.items():
+        """Start the workers of `pipeline.workers`, each with an inbox for every edge into it."""
+        nice = self._nice(pipeline.workers)
+        for name, cores in pipeline.workers.items():
             edges = [e for e in pipeline.edges if e.receiver in cores and e.sender not in cores]
             config = {
                 "name": name,
@@ -83,7 +83,7 @@ def local(
 
     Raises RunError where the system does not let processes open what they need.
     """
-    ensure((of_head(len(pipeline.processes)), of_workers(pipeline)))
+    ensure((of_head(len(pipeline.workers)), of_workers(pipeline)))
 
     def drive(observers: Observers) -> RunEnd:
         return run_processes(

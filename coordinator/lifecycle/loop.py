@@ -47,7 +47,7 @@ class Engine(Protocol):
         """The line to all workers. Raises OSError where there can be none."""
 
     def start(self, pipeline: Pipeline) -> None:
-        """Start the workers of `pipeline.processes`, each with an inbox for every edge into it."""
+        """Start the workers of `pipeline.workers`, each with an inbox for every edge into it."""
 
     def exits(self) -> Iterator[WorkerExited | RunBroken]:
         """The workers that ended since the last call, and why else the run cannot go on."""

@@ -80,7 +80,7 @@ class RunStateMachine:
         self.phase = Phase.ENLISTING
         self._pipeline = pipeline
         self._facts = info
-        self._processes = pipeline.processes
+        self._processes = pipeline.workers
         self._host = {core: name for name, cores in self._processes.items() for core in cores}
         self._host |= {name: name for name in self._processes}
         self._hellos: dict[str, Hello] = {}

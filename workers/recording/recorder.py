@@ -173,6 +173,6 @@ def open_tape(
 ) -> Tape | None:
     """What records the messages to `core`, where the pipeline wants that."""
     wanted = [f"layer{i}" for i in pipeline.trace.layers] or pipeline.stages[1:]
-    if pipeline.trace.mode != "payloads" or core.name == SOURCE or core.name not in wanted:
+    if pipeline.trace.mode != "messages" or core.name == SOURCE or core.name not in wanted:
         return None
     return Tape(core, pipeline, info, Path(folder))

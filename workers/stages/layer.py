@@ -86,7 +86,7 @@ class Layer:
         self._fed_by = self.below  # who sends the batches to learn from
         self._settings = pipeline.train
         self._rng = rng
-        self._fail_on_nonfinite = pipeline.train.nonfinite == "fail"
+        self._fail_on_nonfinite = pipeline.train.on_nonfinite == "fail"
         self._drops = sorted(pipeline.train.lr_drops)
         self._passes_credit = pipeline.lockstep
         self._flow = Flow(pipeline.window)

@@ -56,7 +56,9 @@ def check(pipeline: Pipeline, info: DatasetInfo) -> list[LayerPlan]:
         up = pipeline.data.batch * (math.prod(shape) * dtype.itemsize + labels)
         kept = math.prod(output) + math.prod(joint) + _outputs(model) + _outputs(inputs)
         batch, edge = (pipeline.data.batch, *shape), Edge(*pipeline.stages[i : i + 2])
-        down = size(batch, np.dtype(np.float32), pipeline.wire_of(Edge(edge.receiver, edge.sender)))
+        down = size(
+            batch, np.dtype(np.float32), pipeline.dtype_on(Edge(edge.receiver, edge.sender))
+        )
         sends_down = i > 0 and pipeline.rule != "no-bprop"
         plans.append(
             LayerPlan(
@@ -66,7 +68,7 @@ def check(pipeline: Pipeline, info: DatasetInfo) -> list[LayerPlan]:
                 output=output,
                 parameters=_size(made),
                 synthetic_parameters=_size(model) + _size(inputs),
-                up_bytes=size(batch, dtype, pipeline.wire_of(edge)) + pipeline.data.batch * labels,
+                up_bytes=size(batch, dtype, pipeline.dtype_on(edge)) + pipeline.data.batch * labels,
                 down_bytes=down if sends_down else 0,
                 work=_work(made) + _work(model) + _work(inputs),
                 memory_mb=_memory(pipeline, [*made, *model, *inputs], up, kept, _outputs(made)),

@@ -68,7 +68,7 @@ def _recording(pipeline: Pipeline, folder: Path, layer: int) -> Path:
     path = folder / f"{pipeline.stages[layer + 1]}{SUFFIX}"
     if not path.is_file():
         raise RunError(
-            f"{path}: is not there; messages are recorded with trace.mode = 'payloads', of the "
+            f"{path}: is not there; messages are recorded with trace.mode = 'messages', of the "
             "layers in trace.layers or, where that is not given, of all"
         )
     return path

@@ -10,8 +10,8 @@ class Widths:
     """The widths of all edges of `pipeline`, in the words of `protocol.codec.quantization`."""
 
     def __init__(self, pipeline: Pipeline) -> None:
-        self._widths = {edge: pipeline.wire_of(edge) for edge in pipeline.edges}
-        self._strict = pipeline.train.nonfinite == "fail"
+        self._widths = {edge: pipeline.dtype_on(edge) for edge in pipeline.edges}
+        self._strict = pipeline.train.on_nonfinite == "fail"
 
     def width(self, edge: Edge, message: DataMessage) -> str:
         """How wide `message` goes along `edge`.
