@@ -19,7 +19,7 @@ import dni_command
 from coordinator.commands import options
 from coordinator.commands.cluster import several_commands
 from coordinator.commands.compare import Wishes, wishes
-from coordinator.commands.engine_options import engine_wishes
+from coordinator.commands.engine_options import EngineCommand
 from coordinator.commands.manifest import manifest_group
 from coordinator.commands.parameters import run_argument
 from coordinator.commands.trace import trace_group
@@ -49,7 +49,7 @@ def run(
     pipeline: Pipeline,
     *,
     engine: str = "local",
-    wish: Mapping[str, str] | None = None,
+    engine_options: Mapping[str, object] | None = None,
     tell: Callable[[str], None] = lambda _: None,
     run_dir: str | Path | None = None,
     force: bool = False,
@@ -58,26 +58,28 @@ def run(
     """Train `pipeline` and leave a run folder, as `dni run` does.
 
     `engine` is "local", a process a layer, "inline", all in this process, or the name of one that
-    is installed, such as "ssh" with the `wish` {"hosts": "a,b"}; `tell` gets lines about the data
+    is installed, such as "ssh" with the `engine_options` {"hosts": "a,b"}; `tell` gets lines about the data
     and about machines.
     Without `observers` nothing is printed. Raises UserError for what the user can mend; a run that
     fails on its way is a Result whose `end` says so.
     """
     from coordinator.cluster.gather import LaunchedHosts
-    from coordinator.cluster.launchers.launcher import BIND, chosen, start_timeout
+    from coordinator.cluster.launchers.installed import choose
     from coordinator.cluster.listen import Door
     from coordinator.engines.blas import threads
     from coordinator.engines.local import local
+    from coordinator.engines.options import NoOptions, parse
     from coordinator.lifecycle.train import train
     from protocol import SpecError, located
 
-    wish = wish or {}
-    launcher = chosen(engine, wish, options.ENGINES)
-    if launcher:
-        door = Door(wish[BIND]).check() if BIND in wish else None
-        policy = partial(LaunchedHosts, launcher, start_timeout(wish, launcher), tell)
+    engine_options = engine_options or {}
+    if engine not in options.ENGINES:
+        chosen = choose(engine, engine_options, options.ENGINES)
+        door = Door(chosen.bind).check() if chosen.bind else None
+        policy = partial(LaunchedHosts, chosen.launcher, chosen.start_timeout, tell)
         plan = _plan(pipeline, run_dir, force, tell)
-        return _elsewhere(plan, engine, launcher, door, tell, observers, policy)
+        return _elsewhere(plan, engine, chosen.launcher, door, tell, observers, policy)
+    parse(NoOptions, engine_options, f"engine {engine}")
     if located(pipeline).data_away:
         raise SpecError(
             f"data.host: {pipeline.data.host!r} is not this host; engine {engine} has no other"
@@ -310,11 +312,10 @@ def _read(path: Path | None, overrides: tuple[str, ...]) -> Pipeline:
     return read_pipeline(path or EXAMPLE, overrides, "" if path else options.EXAMPLE)
 
 
-@main.command("run")
+@main.command("run", cls=EngineCommand)
 @options.pipeline_argument
 @options.overrides
 @options.any_engine
-@engine_wishes
 @options.run_dir
 @options.force
 @options.deterministic
@@ -326,7 +327,7 @@ def run_command(
     pipeline: Path | None,
     overrides: tuple[str, ...],
     engine: str,
-    wish: Mapping[str, str],
+    engine_options: Mapping[str, str],
     run_dir: Path | None,
     force: bool,
     deterministic: bool,
@@ -348,7 +349,7 @@ def run_command(
         result = run(
             read,
             engine=engine,
-            wish=wish,
+            engine_options=engine_options,
             tell=console.try_print,
             run_dir=run_dir,
             force=force,

@@ -126,8 +126,8 @@ class LaunchedHosts:
 
     def workers(self, roster: Roster) -> int | None:
         """None; see `Policy`. Raises RunError where an agent ended, or all time has passed."""
-        if gone := self._launcher.gone():
-            raise RunError("; ".join(gone))
+        if ended := self._launcher.ended():
+            raise RunError("; ".join(ended))
         if roster.slots >= roster.wanted:
             raise RunError(roster.text)
         waited = time.monotonic() - self._began
@@ -139,7 +139,7 @@ class LaunchedHosts:
         return None
 
     def _text(self, roster: Roster, waited: float) -> str:
-        kept = "; ".join(self._launcher.waiting())
+        kept = "; ".join(self._launcher.pending())
         return f"waited {waited:.0f} s for agents: {roster.text}" + (f"; {kept}" * bool(kept))
 
 

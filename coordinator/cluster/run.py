@@ -30,12 +30,10 @@ class Pasted:
     `tell` is called with that line.
     """
 
-    start_timeout: float | None = None
-
     def __init__(self, tell: Callable[[str], None]) -> None:
         self._tell = tell
 
-    def home(self) -> str:
+    def local_address(self) -> str:
         """Raises RunError: only the user knows at which address hosts reach this one."""
         raise RunError("--bind: is wanted where machines join by themselves")
 
@@ -45,11 +43,11 @@ class Pasted:
         some = "" if slots == 1 else "; --slots N behind it gives N of them a place there"
         self._tell(f"waiting for {slots} workers; paste the line above on each host{some}")
 
-    def gone(self) -> list[str]:
+    def ended(self) -> list[str]:
         """Nobody: agents that people start are not this process's children."""
         return []
 
-    def waiting(self) -> list[str]:
+    def pending(self) -> list[str]:
         """Nothing: the policy says which slots are missing."""
         return []
 
@@ -94,7 +92,7 @@ def elsewhere(
 
     def drive(observers: Observers) -> RunEnd:
         with _closed(launcher):
-            where = door or Door(str(Endpoint(launcher.home(), ANY_PORT)))
+            where = door or Door(str(Endpoint(launcher.local_address(), ANY_PORT)))
             head, token = where.opened(pipeline, tell)
             if not token.secure:
                 tell(INSECURE)

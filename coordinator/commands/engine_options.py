@@ -1,44 +1,91 @@
-"""What a user asks of an engine, as options of the command."""
+"""The options of engines and launchers as options of a command.
+
+Each installed launcher declares its options. `EngineCommand` adds them to a command when its
+arguments are parsed or its help is shown, so that `dni --help` loads no launcher.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-_OPTIONS: Final = {
-    "bind": "tcp://ADDRESS:PORT to listen at.  [default: where agents find this machine]",
-    "start_timeout": "Seconds that agents have to join.  [default: 120; slurm: no limit]",
-    "hosts": "ssh: the machines, such as a,b,c.",
-    "remote_command": "ssh, slurm: what starts dni there.  [default: dni; slurm: as here]",
-    "ssh_args": "ssh: further words for ssh.",
-    "address": "ray: the cluster.  [default: auto]",
-    "sbatch_args": "slurm: further words for sbatch, or for srun inside an allocation.",
-}
+if TYPE_CHECKING:
+    from coordinator.engines.options import Option
+
+ARGUMENT: Final = "engine_options"
+"""The argument with which the callback of an `EngineCommand` gets the options that are given."""
+_METAVARS: Final = {str: "TEXT", int: "INTEGER", float: "NUMBER", bool: "true|false"}
 
 
-def engine_wishes(command: Callable[..., None]) -> Callable[..., None]:
-    """Give `command` the options of all engines; it gets those given as a mapping, `wish`."""
+class EngineCommand(click.Command):
+    """A command that takes the options of all installed launchers, and any other with -E.
 
-    @wraps(command)
-    def wished(*arguments: Any, engine_options: tuple[str, ...], **given: Any) -> None:
-        wish = {key: value for key in _OPTIONS if (value := given.pop(key)) is not None}
-        command(*arguments, wish=wish | _pairs(engine_options), **given)
+    Its callback gets those that are given as a mapping `engine_options` of texts by key.
+    """
 
-    wished = click.option(
-        "-E", "engine_options", multiple=True, metavar="KEY=VALUE", help="An option of the engine."
-    )(wished)
-    for key, text in reversed(_OPTIONS.items()):
-        wished = click.option(f"--{key.replace('_', '-')}", key, help=text)(wished)
-    return wished
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._names: list[str] = []
+        self._declared: list[click.Parameter] = []
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """The parameters of the command, with the options of the installed launchers."""
+        if not self._declared:
+            taken = {name for param in self.params for name in param.opts}
+            self._declared = [_key_value_option(), *_launcher_options(taken)]
+            self._names = [param.name or "" for param in self._declared]
+        own = super().get_params(ctx)
+        return [*own[: len(self.params)], *self._declared, *own[len(self.params) :]]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Call the callback with the options of launchers in one mapping."""
+        given = {name: ctx.params.pop(name) for name in self._names}
+        pairs = given.pop(ARGUMENT)
+        options = {key: value for key, value in given.items() if value is not None}
+        ctx.params[ARGUMENT] = options | _key_values(pairs)
+        return super().invoke(ctx)
 
 
-def _pairs(words: tuple[str, ...]) -> dict[str, str]:
+def _key_value_option() -> click.Option:
+    return click.Option(
+        ["-E", ARGUMENT],
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Set an option of the engine. Repeatable.",
+    )
+
+
+def _launcher_options(taken: set[str]) -> list[click.Parameter]:
+    """One option for each key that a launcher declares; -E sets those whose flag is `taken`."""
+    from coordinator.cluster.launchers.installed import installed_options
+
+    by_key: dict[str, list[tuple[str, Option]]] = {}
+    for name, declared in installed_options():
+        if declared.flag not in taken:
+            by_key.setdefault(declared.key, []).append((name, declared))
+    return [_click_option(key, declarations) for key, declarations in by_key.items()]
+
+
+def _click_option(key: str, declarations: list[tuple[str, Option]]) -> click.Option:
+    """The option `key`; where several launchers declare it, the help has a part for each."""
+    first = declarations[0][1]
+    metavar = first.metavar or _METAVARS[first.type]
+    parts = [_help(name, made) for name, made in declarations]
+    return click.Option([first.flag, key], metavar=metavar, help=" ".join(parts))
+
+
+def _help(name: str, declared: Option) -> str:
+    default = f"  [default: {declared.default}]" if declared.default else ""
+    return f"{name}: {declared.help}{default}" if name else f"{declared.help}{default}"
+
+
+def _key_values(texts: tuple[str, ...]) -> Mapping[str, str]:
+    """The options of -E. Raises RunError for a text that is not KEY=VALUE."""
     from protocol import RunError
 
-    pairs = [word.partition("=") for word in words]
+    pairs = [text.partition("=") for text in texts]
     for key, equals, _ in pairs:
         if not (key and equals):
             raise RunError(f"-E: {key!r} is not KEY=VALUE")

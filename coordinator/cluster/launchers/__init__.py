@@ -1,1 +1,1 @@
-"""Launchers start agents somewhere: ssh, Slurm, Ray."""
+"""Launchers start the agents of a run on other hosts: ssh, Slurm, Ray."""

@@ -1,123 +1,77 @@
-"""Engines that other people have, each no more than a way to run `dni join -` somewhere.
+"""The interface of launchers: what starts the agents of a run on other hosts.
 
-The head stays in this process, and whoever joins it is an agent like any other. So an engine only
-has to start agents, to say when one has ended, and to leave none behind. Engines are found by the
-entry point group `dni.engines`; each is a callable whose keyword arguments, all of them texts, are
-its options, and which gives a `Launcher`.
+A launcher runs `dni join -` somewhere, with the token on standard input. The head stays in the
+process of `dni run`, and every agent that joins is treated the same. A launcher therefore starts
+agents, reports which have ended, and leaves none behind.
+
+A launcher is a class that an entry point of the group `dni.launchers` names:
+
+    class Mine:
+        api_version = 1
+        options_type = MineOptions      # a dataclass, see coordinator.engines.options
+        start_timeout = 120.0
+
+        def __init__(self, options: MineOptions) -> None: ...
+
+and that has the methods of `Launcher`. The module is imported whenever `dni run` builds its command
+line, so it imports a heavy library inside its methods. `docs/engines.md` has a complete launcher.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Collection, Mapping
-from importlib.metadata import EntryPoint, entry_points
-from typing import Final, Protocol, TypeAlias
+from typing import Any, ClassVar, Final, Protocol
 
-from protocol import RunError, nearest
-from protocol.errors import DISTRIBUTION, install_hint
-from protocol.validation import seconds
-
-GROUP: Final = "dni.engines"
-BIND: Final = "bind"
-"""The option of all engines: where the head listens."""
-START_TIMEOUT: Final = "start_timeout"
-"""The option of all engines: seconds that agents have to join."""
+API_VERSION: Final = 1
+"""The version of this interface. A launcher states the version that it is written for."""
+GROUP: Final = "dni.launchers"
+"""The group of entry points that names launchers."""
 
 
 class Launcher(Protocol):
-    """Where agents are started. Another engine needs these words and nothing else."""
+    """Starts agents. The head calls `local_address`, then `launch`, and `close` in any case."""
 
-    start_timeout: float | None
-    """Seconds that agents have to join where the user does not say; None for as many as it takes,
-    such as in a queue."""
-
-    def home(self) -> str:
-        """The address of this machine at which agents reach it. Raises RunError."""
+    def local_address(self) -> str:
+        """The address of this host at which the agents reach it. Raises RunError."""
 
     def launch(self, token: str, slots: int) -> None:
-        """Start agents with so many slots in all.
+        """Start agents with `slots` worker slots in all, and return without waiting for them.
 
-        They read `token` from their standard input, as it is nothing for others to see in a list
-        of processes or in a file. Raises RunError where it is known at once that this cannot be.
+        Each agent reads `token` from its standard input: command lines and files are visible to
+        other users. Raises RunError where the start is known at once to be impossible.
         """
 
-    def gone(self) -> list[str]:
-        """Who has ended, each with its last words; called ten times a second, so never slow."""
+    def ended(self) -> list[str]:
+        """The agents that have ended, one line each: the name, how it ended, its last output.
 
-    def waiting(self) -> list[str]:
-        """What keeps agents from joining, as far as is known, each with what to look at.
+        Called ten times a second while agents are missing, so it must not block.
+        """
+
+    def pending(self) -> list[str]:
+        """The known reasons why agents have not joined yet, one line each, with what to look at.
 
         Called a few times a minute while agents are missing.
         """
 
     def close(self) -> None:
-        """See to it that nothing is left of any agent. Called once, also after a failed launch."""
+        """End every agent that is left. Called once, also after a `launch` that failed.
+
+        Raises RunError that names what is left where an agent or a job cannot be ended.
+        """
 
 
-Make: TypeAlias = Callable[..., Launcher]
+class LauncherClass(Protocol):
+    """The class that an entry point names; calling it with parsed options makes a `Launcher`."""
+
+    api_version: ClassVar[int]
+    options_type: ClassVar[type]
+    start_timeout: ClassVar[float | None]
+    """Seconds that agents have to join where the user sets no limit; None for no limit."""
+
+    def __call__(self, options: Any) -> Launcher:
+        """A launcher with these options. Raises RunError for options that are not usable."""
 
 
-def chosen(name: str, options: Mapping[str, str], own: Collection[str]) -> Launcher | None:
-    """The engine `name` with `options`; None where it is one of our `own`, which have none.
-
-    Raises RunError where it cannot be had, or an option is not known.
-    """
-    if name not in own:
-        own_options = {key: options[key] for key in options.keys() - {BIND, START_TIMEOUT}}
-        return launcher(name, own_options, own)
-    if options:
-        raise RunError(f"engine {name}: has no option {_option(next(iter(options)))}")
-    return None
-
-
-def launcher(name: str, options: Mapping[str, str], own: Collection[str] = ()) -> Launcher:
-    """The same of an engine that is not our `own`."""
-    points = _points()
-    if name not in points:
-        names = [*own, *sorted(points)]
-        hint = nearest(name, names)
-        also = "" if "known" in hint else f"; known: {', '.join(names)}"
-        raise RunError(f"engine: unknown engine {name!r}{hint}{also}")
-    make = _loaded(points[name])
-    known = inspect.signature(make).parameters
-    for key in options:
-        if key not in known:
-            hint = nearest(_option(key), map(_option, known))
-            raise RunError(f"engine {name}: has no option {_option(key)}{hint}")
-    for key, parameter in known.items():
-        if key not in options and parameter.default is parameter.empty:
-            raise RunError(f"engine {name}: needs {_option(key)}")
-    return make(**options)
-
-
-def _option(key: str) -> str:
-    """How an option is given on the command line."""
-    return f"--{key.replace('_', '-')}"
-
-
-def start_timeout(options: Mapping[str, str], launcher: Launcher) -> float | None:
-    """Seconds that agents have to join, None for ever. Raises SpecError where it is no number."""
-    text = options.get(START_TIMEOUT)
-    if text is None:
-        return launcher.start_timeout
-    return seconds("--start-timeout", text)
-
-
-def _loaded(point: EntryPoint) -> Make:
-    try:
-        made: Make = point.load()
-    except ImportError as error:
-        own = point.dist is not None and point.dist.name == DISTRIBUTION
-        hint = f"; {install_hint(point.name)}" if own else ""
-        raise RunError(f"engine {point.name}: cannot be loaded: {error}{hint}") from None
-    return made
-
-
-def _points() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}
-
-
-def last_words(text: str) -> str:
-    """The last line of `text` that says anything."""
+def last_line(text: str) -> str:
+    """The last line of `text` that is not blank; "no output" where there is none."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "no output"

@@ -1,7 +1,9 @@
-"""Agents in actors of Ray, one a worker, spread over the nodes of a cluster.
+"""Agents in actors of Ray, one for each worker slot, spread over the hosts of a Ray cluster.
 
-An actor runs the agent as a process of its own, so that a worker can never hurt Ray. The agent's
-standard input is its lifeline: it closes with the actor, however that ends.
+An actor runs its agent as a separate process, so that a worker cannot harm Ray. The standard input
+of the agent is its lifeline: it closes when the actor ends, however it ends.
+
+Ray is imported inside functions, as this module is imported for the help of `dni run`.
 """
 
 from __future__ import annotations
@@ -9,26 +11,35 @@ from __future__ import annotations
 import subprocess
 import sys
 from contextlib import suppress
-from typing import Any, Final
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, ClassVar, Final
 
-import ray
-
-from coordinator.cluster.launchers.launcher import last_words
+from coordinator.cluster.launchers.launcher import last_line
+from coordinator.engines.options import option
 from protocol import RunError
+from protocol.errors import install_hint
 
 JOIN: Final = (sys.executable, "-P", "-m", "dni_command", "join", "-", "--lifeline", "--cores", "1")
 LEAVE_SECONDS: Final = 5.0
 
 
-class _Slot:
-    """What an actor does on its node; `JOIN` there names the Python of the actor."""
+@dataclass(frozen=True, slots=True)
+class RayOptions:
+    """The options of the launcher `ray`."""
 
-    def placed(self) -> bool:
-        """Answers once the cluster has found a place for the actor."""
+    address: str = option("Address of the Ray cluster.", default="auto")
+
+
+class _AgentActor:
+    """The actor; `JOIN` is evaluated where the actor runs and names its Python."""
+
+    def is_placed(self) -> bool:
+        """Return once Ray has found a host for the actor."""
         return True
 
-    def live(self, token: str) -> str:
-        """Be an agent until it ends; how, and its last words."""
+    def run_agent(self, token: str) -> str:
+        """Run an agent until it ends; return its exit status and last line of output."""
         agent = subprocess.Popen(
             JOIN,
             stdin=subprocess.PIPE,
@@ -42,82 +53,100 @@ class _Slot:
         with suppress(BrokenPipeError):
             agent.stdin.write(f"{token}\n")
             agent.stdin.flush()
-        words = last_words(agent.stdout.read())
-        return f"ended with status {agent.wait()}: {words}"
+        output = last_line(agent.stdout.read())
+        return f"ended with status {agent.wait()}: {output}"
 
 
 class Ray:
-    """An actor with one processor for each worker, in the cluster at `address`. See `Launcher`."""
+    """Starts one actor with one CPU for each worker slot. Implements `Launcher`."""
 
-    start_timeout: float | None = 120.0
+    api_version: ClassVar[int] = 1
+    options_type: ClassVar[type] = RayOptions
+    start_timeout: ClassVar[float | None] = 120.0
 
-    def __init__(self, address: str = "auto") -> None:
-        self._address = address
-        self._own = False
+    def __init__(self, options: RayOptions) -> None:
+        self._ray: Any = _import_ray()
+        self._address = options.address
+        self._connected = False
         self._actors: list[Any] = []
-        self._lives: list[Any] = []
-        self._placed: list[Any] = []
+        self._results: list[Any] = []
+        self._placements: list[Any] = []
 
-    def home(self) -> str:
-        """The address by which Ray knows this machine."""
+    def local_address(self) -> str:
+        """The address by which Ray knows this host."""
         self._connect()
-        return str(ray.util.get_node_ip_address())
+        return str(self._ray.util.get_node_ip_address())
 
     def _connect(self) -> None:
-        """Belong to the cluster, unless this process does already."""
-        if ray.is_initialized():
+        """Connect to the cluster, unless this process is connected already."""
+        if self._ray.is_initialized():
             return
         try:
-            ray.init(address=self._address, log_to_driver=False, logging_level="ERROR")
+            self._ray.init(address=self._address, log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, RuntimeError, ValueError) as error:
             start = "start one with `ray start --head`, or name one with --address"
-            raise RunError(f"ray: {last_words(str(error))}; {start}") from None
-        self._own = True
+            raise RunError(f"ray: {last_line(str(error))}; {start}") from None
+        self._connected = True
 
     def launch(self, token: str, slots: int) -> None:
-        """Start so many actors, on as many nodes as there are."""
+        """Start one actor for each slot, on as many hosts as there are."""
         self._connect()
-        have = int(ray.cluster_resources().get("CPU", 0))
-        if have < slots:
-            raise RunError(f"ray: {slots} workers, but the cluster has {have} processors")
-        make = ray.remote(num_cpus=1, scheduling_strategy="SPREAD", max_restarts=0)(_Slot)
+        cpus = int(self._ray.cluster_resources().get("CPU", 0))
+        if cpus < slots:
+            raise RunError(f"ray: {slots} workers, but the cluster has {cpus} CPUs")
+        settings = {"num_cpus": 1, "scheduling_strategy": "SPREAD", "max_restarts": 0}
+        make = self._ray.remote(**settings)(_AgentActor)
         for _ in range(slots):
             actor = make.remote()
             self._actors.append(actor)
-            self._placed.append(actor.placed.remote())
-            self._lives.append(actor.live.remote(token))
+            self._placements.append(actor.is_placed.remote())
+            self._results.append(actor.run_agent.remote(token))
 
-    def gone(self) -> list[str]:
-        """The actors that have ended, with the last words of their agents."""
-        if not self._lives:
-            return []
-        over, _ = ray.wait(self._lives, num_returns=len(self._lives), timeout=0)
-        return [f"ray actor {self._lives.index(life)}: {_words(life)}" for life in over]
+    def ended(self) -> list[str]:
+        """The actors that have ended, each with the last line of its agent's output."""
+        done, _ = self._wait(self._results)
+        return [f"ray actor {self._results.index(one)}: {self._text(one)}" for one in done]
 
-    def waiting(self) -> list[str]:
-        """How many actors have a place, and what the cluster has free."""
-        if not self._placed:
+    def pending(self) -> list[str]:
+        """The number of actors that Ray has placed, and the free CPUs of the cluster."""
+        if not self._placements:
             return []
-        placed, missing = ray.wait(self._placed, num_returns=len(self._placed), timeout=0)
+        placed, missing = self._wait(self._placements)
         if not missing:
             return ["ray: all actors are placed, not all agents have joined; look at `ray logs`"]
-        have = ray.cluster_resources().get("CPU", 0)
-        free = ray.available_resources().get("CPU", 0)
-        places = f"{len(placed)} of {len(self._placed)} actors are placed"
-        return [f"ray: {places}, {free:g} of {have:g} processors are free; look at `ray status`"]
+        cpus = self._ray.cluster_resources().get("CPU", 0)
+        free = self._ray.available_resources().get("CPU", 0)
+        count = f"{len(placed)} of {len(self._placements)} actors are placed"
+        return [f"ray: {count}, {free:g} of {cpus:g} CPUs are free; look at `ray status`"]
 
     def close(self) -> None:
         """Kill the actors that do not end by themselves; their agents end with them."""
-        if self._lives and not self.gone():
-            ray.wait(self._lives, num_returns=len(self._lives), timeout=LEAVE_SECONDS)
+        if self._results and not self.ended():
+            self._wait(self._results, LEAVE_SECONDS)
         for actor in self._actors:
-            ray.kill(actor)
-        if self._own:
-            ray.shutdown()
+            self._ray.kill(actor)
+        if self._connected:
+            self._ray.shutdown()
+
+    def _wait(self, results: list[Any], seconds: float = 0.0) -> tuple[list[Any], list[Any]]:
+        """The results that are there within `seconds`, and those that are not."""
+        if not results:
+            return [], []
+        done, missing = self._ray.wait(results, num_returns=len(results), timeout=seconds)
+        return done, missing
+
+    def _text(self, result: Any) -> str:
+        try:
+            return str(self._ray.get(result))
+        except self._ray.exceptions.RayError as error:
+            return last_line(str(error))
 
 
-def _words(life: Any) -> str:
+def _import_ray() -> ModuleType:
     try:
-        return str(ray.get(life))
-    except ray.exceptions.RayError as error:
-        return last_words(str(error))
+        import ray
+    except ImportError as error:
+        hint = install_hint("ray")
+        raise RunError(f"engine ray: Ray cannot be imported: {error}; {hint}") from None
+    found: ModuleType = ray
+    return found

@@ -1,0 +1,109 @@
+"""The launchers that are installed, found by the entry point group `dni.launchers`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, NamedTuple
+
+from coordinator.cluster.launchers.launcher import API_VERSION, GROUP, Launcher
+from coordinator.engines.options import Option, declared, option, parse
+from protocol import RunError, nearest
+from protocol.errors import DISTRIBUTION, install_hint
+from protocol.validation import seconds
+
+
+@dataclass(frozen=True, slots=True)
+class HeadOptions:
+    """The options that every launcher has: they are about the head and not about the agents."""
+
+    bind: str | None = option(
+        "Address and port at which the head listens.",
+        default=None,
+        default_text="the address of this host that the agents reach, any port",
+        metavar="tcp://ADDRESS:PORT",
+    )
+    start_timeout: float | None = option(
+        "Seconds that all agents have to join.",
+        default=None,
+        default_text="120; slurm: no limit",
+        metavar="SECONDS",
+        parse=seconds,
+    )
+
+
+_HEAD_KEYS = frozenset(made.key for made in declared(HeadOptions))
+
+
+class ChosenLauncher(NamedTuple):
+    """A launcher with its options, and what the head has to know about it."""
+
+    launcher: Launcher
+    bind: str | None
+    """Where the head listens; None for any port of `launcher.local_address()`."""
+    start_timeout: float | None
+    """Seconds that all agents have to join; None for no limit."""
+
+
+def choose(
+    name: str, options: Mapping[str, object], engines: Collection[str] = ()
+) -> ChosenLauncher:
+    """The installed launcher `name` with its `options`; errors list the `engines` as known too.
+
+    Raises RunError where the launcher or an option is unknown, or a library is missing.
+    """
+    points = _points()
+    if name not in points:
+        names = [*engines, *sorted(points)]
+        hint = nearest(name, names)
+        known = "" if "known" in hint else f"; known: {', '.join(names)}"
+        raise RunError(f"engine: unknown engine {name!r}{hint}{known}")
+    made = _load(points[name])
+    owner = f"engine {name}"
+    head = {key: value for key, value in options.items() if key in _HEAD_KEYS}
+    own = {key: value for key, value in options.items() if key not in _HEAD_KEYS}
+    bind_and_limit = parse(HeadOptions, head, owner)
+    limit = bind_and_limit.start_timeout
+    launcher = made(parse(made.options_type, own, owner))
+    return ChosenLauncher(
+        launcher, bind_and_limit.bind, made.start_timeout if limit is None else limit
+    )
+
+
+def installed_options() -> Iterator[tuple[str, Option]]:
+    """The name of each installed launcher with each option that it declares.
+
+    The options of all launchers come first, with an empty name. A launcher that cannot be loaded is
+    left out: `choose` raises its error.
+    """
+    for made in declared(HeadOptions):
+        yield "", made
+    for name, point in sorted(_points().items()):
+        try:
+            options = declared(_load(point).options_type)
+        except Exception:  # the module is not ours: no error of it may stop other engines
+            continue
+        for made in options:
+            yield name, made
+
+
+def _load(point: EntryPoint) -> Any:
+    """The class that an entry point names. Raises RunError."""
+    try:
+        made = point.load()
+    except ImportError as error:
+        own = point.dist is not None and point.dist.name == DISTRIBUTION
+        hint = f"; {install_hint(point.name)}" if own else ""
+        raise RunError(f"engine {point.name}: cannot be loaded: {error}{hint}") from None
+    version = getattr(made, "api_version", None)
+    if version != API_VERSION:
+        raise RunError(
+            f"engine {point.name}: {point.value} is written for launcher interface {version}, "
+            f"this dni has {API_VERSION}; install a version of it that fits"
+        )
+    return made
+
+
+def _points() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
