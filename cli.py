@@ -58,8 +58,8 @@ def run(
     """Train `pipeline` and leave a run folder, as `dni run` does.
 
     `engine` is "local", a process a layer, "inline", all in this process, or the name of one that
-    is installed, such as "ssh" with the `engine_options` {"hosts": "a,b"}; `tell` gets lines about the data
-    and about machines.
+    is installed, such as "ssh" with the `engine_options` {"hosts": "a,b"}; `tell` gets lines about
+    the data and about machines.
     Without `observers` nothing is printed. Raises UserError for what the user can mend; a run that
     fails on its way is a Result whose `end` says so.
     """

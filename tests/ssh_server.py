@@ -1,4 +1,4 @@
-"""A real sshd for the tests of engines, with keys, configuration and hosts of its own."""
+"""A real sshd for tests, with keys, configuration and host names of its own."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from tests.conftest import COMMAND, wait_until
 
-SSHD: Final = shutil.which("sshd", path=f"{os.environ.get('PATH')}:/usr/sbin")
 PASSED: Final = ("XDG_RUNTIME_DIR", "TMPDIR", "DNI_CACHE", "PATH")
 REMOTE: Final = shlex.join(COMMAND)
 
@@ -29,25 +30,25 @@ def free_port() -> int:
         return port
 
 
-def _answers(port: int) -> bool:
-    with closing(socket.socket()) as asked:
-        return asked.connect_ex(("127.0.0.1", port)) == 0
+def _is_open(port: int) -> bool:
+    with closing(socket.socket()) as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 @dataclass(frozen=True)
 class Server:
-    """An sshd at which this user can log in as the hosts `alpha` and `beta`; `deaf` is none."""
+    """An sshd in which this user can log in as `alpha` and `beta`; nothing listens at `closed`."""
 
     folder: Path
     port: int
 
-    def words(self, hosts: str, remote: str = REMOTE) -> tuple[str, ...]:
-        """The words of `dni run` for this server."""
-        where = ("--engine", "ssh", "--hosts", hosts, "--ssh-args", f"-F {self.folder}/config")
-        return (*where, "--remote-command", remote)
+    def options(self, hosts: str, remote: str = REMOTE) -> tuple[str, ...]:
+        """The options of `dni run` for this server."""
+        ssh = ("--engine", "ssh", "--hosts", hosts, "--ssh-args", f"-F {self.folder}/config")
+        return (*ssh, "--remote-command", remote)
 
 
-def _keys(folder: Path) -> None:
+def _make_keys(folder: Path) -> None:
     for name in ("host", "user"):
         make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
         subprocess.run(make, check=True)
@@ -56,7 +57,7 @@ def _keys(folder: Path) -> None:
     (folder / "known").write_text(f"the-server {key}", "utf-8")
 
 
-def _settings(folder: Path, port: int, environment: Mapping[str, str]) -> None:
+def _write_settings(folder: Path, port: int, environment: Mapping[str, str]) -> None:
     passed = " ".join(f"{name}={environment[name]}" for name in PASSED)
     server = f"""\
         Port {port}
@@ -71,7 +72,7 @@ def _settings(folder: Path, port: int, environment: Mapping[str, str]) -> None:
     client = f"""\
         Host alpha beta
             Port {port}
-        Host deaf
+        Host closed
             Port {free_port()}
         Host *
             HostName 127.0.0.1
@@ -87,19 +88,24 @@ def _settings(folder: Path, port: int, environment: Mapping[str, str]) -> None:
 
 @contextmanager
 def ssh_server(folder: Path, environment: Mapping[str, str]) -> Iterator[Server]:
-    """An sshd whose sessions get what matters of `environment`; its files are in `folder`."""
+    """An sshd whose sessions get the variables `PASSED` of `environment`; its files in `folder`.
+
+    Skips where ssh or sshd is missing.
+    """
+    sshd = shutil.which("sshd", path=f"{os.environ.get('PATH')}:/usr/sbin")
+    if sshd is None or shutil.which("ssh") is None:
+        pytest.skip("ssh or sshd is not installed")
     port = free_port()
     folder.mkdir()
-    _keys(folder)
-    _settings(folder, port, environment)
+    _make_keys(folder)
+    _write_settings(folder, port, environment)
     if os.getuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)
-    assert SSHD
     with (folder / "log").open("wb") as log:
-        command = [SSHD, "-D", "-e", "-f", f"{folder}/sshd_config"]
+        command = [sshd, "-D", "-e", "-f", f"{folder}/sshd_config"]
         server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
-        wait_until(lambda: server.poll() is not None or _answers(port), "sshd listens")
+        wait_until(lambda: server.poll() is not None or _is_open(port), "sshd listens")
         assert server.poll() is None, (folder / "log").read_text("utf-8")
         yield Server(folder, port)
     finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import COMMAND, Dni
-from tests.hosts_help import Hosts, network_hosts
+from tests.network_hosts import Hosts, network_hosts
 from tests.several_help import Several, machines
 
 pytestmark = pytest.mark.slow

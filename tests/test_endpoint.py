@@ -24,7 +24,7 @@ from protocol.endpoint import Endpoint, host_of, is_v6, rescoped, unspecified
 from protocol.security.token import KEY_BYTES, Token
 from protocol.transport.curve import generate_keys
 from tests.conftest import wait_until
-from tests.hosts_help import network_hosts
+from tests.network_hosts import network_hosts
 from tests.several_help import line, machines
 from workers.transport import buffers
 

@@ -13,8 +13,7 @@ import pytest
 
 from coordinator.cluster import gather
 from coordinator.cluster.gather import LaunchedHosts, PastedHosts, Roster
-from coordinator.cluster.launchers.launcher import start_timeout
-from protocol import RunError, SpecError
+from protocol import RunError
 from tests.conftest import wait_until
 
 ONE = ("host1", "ada", 1)
@@ -41,21 +40,19 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 class Slow:
     """A launcher whose agents take their time."""
 
-    start_timeout: float | None = 50.0
-
     def __init__(self) -> None:
         self.over: list[str] = []
 
-    def home(self) -> str:
+    def local_address(self) -> str:
         return ""
 
     def launch(self, token: str, slots: int) -> None:
         pass
 
-    def gone(self) -> list[str]:
+    def ended(self) -> list[str]:
         return self.over
 
-    def waiting(self) -> list[str]:
+    def pending(self) -> list[str]:
         return ["alpha: no agent has joined; look there"]
 
     def close(self) -> None:
@@ -245,17 +242,6 @@ def test_an_agent_that_ended_ends_the_wait(clock: Clock) -> None:
     launcher.over = ["alpha: ended with status 1: no"]
     with pytest.raises(RunError, match="alpha: ended with status 1: no"):
         policy.workers(Roster(3, (ONE,)))
-
-
-@pytest.mark.parametrize("text", ["0", "-1", "soon", "nan", "inf", ""])
-def test_a_start_timeout_that_is_no_number_of_seconds_is_refused(text: str) -> None:
-    with pytest.raises(SpecError, match=r"--start-timeout: .* is not a number of seconds above 0"):
-        start_timeout({"start_timeout": text}, Slow())
-
-
-def test_a_start_timeout_is_what_the_user_says_or_what_the_launcher_does() -> None:
-    assert start_timeout({"start_timeout": "7.5"}, Slow()) == 7.5
-    assert start_timeout({}, Slow()) == 50.0
 
 
 ASKS = """

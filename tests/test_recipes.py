@@ -17,8 +17,8 @@ from typing import Final, NamedTuple
 import pytest
 
 from tests.conftest import COMMAND, Dni
-from tests.engines_help import SSHD, ssh_server
-from tests.hosts_help import Hosts, network_hosts
+from tests.network_hosts import Hosts, network_hosts
+from tests.ssh_server import ssh_server
 
 pytestmark = pytest.mark.slow
 
@@ -177,7 +177,6 @@ def test_what_can_be_asked_of_a_run_on_several_hosts_is_answered(
         assert house.end()[0] == (1 if "revoke" in asked[number].command else 130)
 
 
-@pytest.mark.skipif(not (SSHD and shutil.which("ssh")), reason="needs ssh and sshd")
 @pytest.mark.parametrize(("page", "engine"), [("README.md", "ssh"), ("docs/engines.md", "ssh")])
 def test_the_recipe_for_ssh_trains(dni: Dni, page: str, engine: str) -> None:
     house = House(dni)

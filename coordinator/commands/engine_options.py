@@ -6,7 +6,6 @@ arguments are parsed or its help is shown, so that `dni --help` loads no launche
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -81,7 +80,7 @@ def _help(name: str, declared: Option) -> str:
     return f"{name}: {declared.help}{default}" if name else f"{declared.help}{default}"
 
 
-def _key_values(texts: tuple[str, ...]) -> Mapping[str, str]:
+def _key_values(texts: tuple[str, ...]) -> dict[str, str]:
     """The options of -E. Raises RunError for a text that is not KEY=VALUE."""
     from protocol import RunError
 

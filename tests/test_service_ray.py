@@ -1,4 +1,4 @@
-"""`dni run --engine ray` on a real cluster of two nodes, where Ray is installed."""
+"""`dni run --engine ray` on a real Ray cluster of two nodes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pytest
 
 from tests.conftest import ENDLESS, LAYERS, PATIENCE, Dni
 
-pytest.importorskip("ray", reason="Ray is not installed; pip install '.[ray]'")
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """A cluster of two nodes with two processors each."""
+    """The address of a cluster of two nodes with two CPUs each."""
+    pytest.importorskip("ray", reason="Ray is not installed; pip install '.[ray]'")
     from ray.cluster_utils import Cluster
 
     cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
@@ -29,7 +29,7 @@ def address() -> Iterator[str]:
 
 
 def agents() -> list[int]:
-    """The agents on this machine that have a lifeline."""
+    """The process ids of the agents on this host that have a lifeline."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -40,9 +40,9 @@ def agents() -> list[int]:
     return found
 
 
-def test_three_layers_train_in_actors_and_nothing_is_left(dni: Dni, address: str) -> None:
-    words = ("--engine", "ray", "--address", address)
-    ran = dni("run", "tiny.toml", "--run-dir", "run", *words)
+def test_three_layers_train_in_actors_and_leave_nothing(dni: Dni, address: str) -> None:
+    options = ("--engine", "ray", "--address", address)
+    ran = dni("run", "tiny.toml", "--run-dir", "run", *options)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "host3: " in ran.stdout
     assert "dni1:" not in ran.stdout + ran.stderr
@@ -53,24 +53,23 @@ def test_three_layers_train_in_actors_and_nothing_is_left(dni: Dni, address: str
 def test_agents_end_when_the_head_is_killed(dni: Dni, address: str) -> None:
     training = dni.start(*ENDLESS, "--engine", "ray", "--address", address)
 
-    def learns() -> bool:
+    def trains() -> bool:
         assert training.process.poll() is None, training.text
         return {x["layer"] for x in training.metrics() if x.get("updates")} >= set(LAYERS)
 
-    dni.until(learns, "every layer has learnt something")
+    dni.until(trains, "every layer has made updates")
     assert len(agents()) == 3
     training.signal(signal.SIGKILL)
     training.end(PATIENCE)
     dni.until(lambda: not agents(), "the agents are gone")
 
 
-@pytest.mark.parametrize("layers", [5])
-def test_too_few_processors_are_said_at_once(dni: Dni, address: str, layers: int) -> None:
-    more = '[[layer]]\nmodules = ["linear 16", "relu"]\n' * (layers - 3)
+def test_too_few_cpus_are_an_error_at_once(dni: Dni, address: str) -> None:
+    more = '[[layer]]\nmodules = ["linear 16", "relu"]\n' * 2
     text = (dni.home / "tiny.toml").read_text("utf-8")
     (dni.home / "tiny.toml").write_text(text.replace("[[layer]]", more + "[[layer]]", 1), "utf-8")
-    words = ("--engine", "ray", "--address", address)
-    ran = dni("run", "tiny.toml", "--run-dir", "run", *words)
+    options = ("--engine", "ray", "--address", address)
+    ran = dni("run", "tiny.toml", "--run-dir", "run", *options)
     assert ran.returncode == 2
-    assert ran.stderr == "Error: ray: 5 workers, but the cluster has 4 processors\n"
+    assert ran.stderr == "Error: ray: 5 workers, but the cluster has 4 CPUs\n"
     assert not (dni.home / "run").exists()
