@@ -111,9 +111,7 @@ def test_the_agents_of_a_job_leave_when_the_head_is_killed(dni: Dni) -> None:
         (("--sbatch-args", "--partition=nowhere"), "Invalid partition"),
     ],
 )
-def test_a_job_that_cannot_run_ends_the_run(
-    dni: Dni, options: tuple[str, ...], error: str
-) -> None:
+def test_a_job_that_cannot_run_ends_the_run(dni: Dni, options: tuple[str, ...], error: str) -> None:
     ran = dni("run", "tiny.toml", "--run-dir", "run", "--engine", "slurm", *options)
     assert ran.returncode == 2
     (line,) = ran.stderr.splitlines()
