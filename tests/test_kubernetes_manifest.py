@@ -1,4 +1,4 @@
-"""`dni manifest k8s` prints YAML in which everything that is named exists."""
+"""`dni manifest k8s` prints YAML in which everything the manifest names exists."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import yaml
 
 from tests.conftest import Dni
 
-WORDS = ("manifest", "k8s", "tiny.toml", "--image", 'me/dni: "1"')
+MANIFEST = ("manifest", "k8s", "tiny.toml", "--image", 'me/dni: "1"')
 
 
 def parts(text: str) -> dict[tuple[str, str], dict[str, Any]]:
@@ -23,7 +23,7 @@ def pod(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_head_and_the_agents_fit_together(dni: Dni) -> None:
-    ran = dni(*WORDS, "--head", "tcp://boss:7171")
+    ran = dni(*MANIFEST, "--head", "tcp://boss:7171")
     assert ran.returncode == 0, ran.stderr
     assert "dni1:" not in ran.stdout
     found = parts(ran.stdout)
@@ -46,7 +46,7 @@ def test_the_head_and_the_agents_fit_together(dni: Dni) -> None:
 
 
 def test_the_pipeline_in_the_manifest_is_that_of_the_file(dni: Dni) -> None:
-    found = parts(dni(*WORDS, "-o", "train.steps=7").stdout)
+    found = parts(dni(*MANIFEST, "-o", "train.steps=7").stdout)
     text = found["ConfigMap", "dni-head-pipeline"]["data"]["pipeline.toml"]
     made = tomllib.loads(text)
     assert made["train"]["steps"] == 7
@@ -54,8 +54,8 @@ def test_the_pipeline_in_the_manifest_is_that_of_the_file(dni: Dni) -> None:
 
 
 @pytest.mark.parametrize("head", ["here", "tcp://10.0.0.1:7070", "tcp://Boss:1", "tcp://a_b:1"])
-def test_a_head_that_is_no_service_is_one_line_and_status_2(dni: Dni, head: str) -> None:
-    ran = dni(*WORDS, "--head", head)
+def test_a_head_that_is_not_a_service_is_one_line_and_status_2(dni: Dni, head: str) -> None:
+    ran = dni(*MANIFEST, "--head", head)
     assert ran.returncode == 2
     assert ran.stderr.startswith(f"Error: --head: {head!r} is not tcp://NAME:PORT")
     assert ran.stderr.count("\n") == 1

@@ -65,11 +65,11 @@ def test_a_job_is_cancelled_whatever_a_site_prints_around_its_number(
     slurm = launcher()
     slurm.launch("dni1:abc", 3)
     assert slurm.ended() == []
-    look = " ".join(("squeue", *cluster, f"--jobs={job}"))
-    assert slurm.pending() == [f"slurm job {job}: PENDING (Priority); look at `{look}`"]
+    squeue = " ".join(("squeue", *cluster, f"--jobs={job}"))
+    assert slurm.pending() == [f"slurm job {job}: PENDING (Priority); look at `{squeue}`"]
     slurm.close()
     assert fake.calls("scancel") == [[*cluster, job]]
-    assert all(words[: len(cluster)] == cluster for words in fake.calls("scontrol"))
+    assert all(call[: len(cluster)] == cluster for call in fake.calls("scontrol"))
 
 
 @pytest.mark.parametrize("printed", ["", "Welcome\n", "job 4711\n", "4711 submitted\n"])

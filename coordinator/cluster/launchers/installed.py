@@ -92,7 +92,7 @@ def _load(point: EntryPoint) -> Any:
     """The class that an entry point names. Raises RunError."""
     try:
         made = point.load()
-    except ImportError as error:
+    except (AttributeError, ImportError) as error:
         own = point.dist is not None and point.dist.name == DISTRIBUTION
         hint = f"; {install_hint(point.name)}" if own else ""
         raise RunError(f"engine {point.name}: cannot be loaded: {error}{hint}") from None

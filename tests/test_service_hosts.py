@@ -1,4 +1,4 @@
-"""Real hosts: a head and two machines, each with a network and an address of its own."""
+"""A head and two hosts, each with a network and an address of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.conftest import COMMAND, Dni
 from tests.network_hosts import Hosts, network_hosts
 from tests.several_help import Several, machines
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.service, pytest.mark.slow]
 
 HOSTS = 3
 MNIST = Path(__file__).parents[1] / "examples" / "mnist-fcn4.toml"
@@ -26,29 +26,29 @@ def hosts() -> Iterator[Hosts]:
 
 
 @pytest.fixture
-def several(dni: Dni) -> Iterator[Several]:
-    with machines(dni) as found:
-        yield found
+def cluster(dni: Dni) -> Iterator[Several]:
+    with machines(dni) as made:
+        yield made
 
 
-def test_a_head_and_machines_on_hosts_of_their_own_learn_what_one_machine_does(
-    dni: Dni, several: Several, hosts: Hosts
+def test_a_head_and_two_hosts_learn_mnist_as_one_host_does(
+    dni: Dni, cluster: Several, hosts: Hosts
 ) -> None:
     data = os.environ.get("DNI_DATA")
     if not data:
         pytest.skip("DNI_DATA names no folder with MNIST in it")
     dni.environment["DNI_DATA"] = data
-    words = ("-o", "train.steps=3000", "-o", "train.lr_drops=[1800,2550]", "--workers", "4")
-    head = several.up(
-        *words,
+    options = ("-o", "train.steps=3000", "-o", "train.lr_drops=[1800,2550]", "--workers", "4")
+    head = cluster.up(
+        *options,
         pipeline=str(MNIST),
         bind=f"tcp://{hosts.address(0)}:*",
         command=(*hosts.at(0), *COMMAND),
     )
     for number in (1, 2):
-        several.join(head, "--slots", "2", command=(*hosts.at(number), *COMMAND))
+        cluster.join(head, "--slots", "2", command=(*hosts.at(number), *COMMAND))
     assert head.end(LATE) == 0, head.text
-    assert several.ends() == [0, 0]
+    assert cluster.ends() == [0, 0]
     assert head.summary()["test_error"] <= 2.0
     for number in (1, 2):
         assert f" at {hosts.address(number)}, 2 slots" in head.text
