@@ -12,16 +12,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import psutil
 import pytest
 
+from coordinator.engines import processes
 from tests.data_help import Answers, arrays, packed
+from tests.forked import SERVER, Forked, ForkedWorker, Process, base_of, workers_of
 from workers.data import cifar, idx, mnist
 from workers.nn import Floats
 
@@ -47,6 +49,7 @@ COMMAND = (sys.executable, "-P", "-m", "cli")
 ENDLESS = ("-o", "train.steps=1000000000", "-o", "train.eval_every=0")
 SHM = Path("/dev/shm")
 PATIENCE = 30.0
+AT_START = ("PYTHON", "LANG", "LC_", "OPENBLAS", "OMP_", "MKL", "BLIS", "VECLIB")
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
@@ -55,6 +58,19 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = PATI
     while not condition():
         assert time.monotonic() < deadline, f"after {seconds} s still waiting until {what}"
         time.sleep(0.005)
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode()
+
+
+def _read_at_start(environment: Mapping[str, str]) -> bool:
+    """Whether an interpreter would start in another way with `environment` than this one did."""
+    return any(
+        name.startswith(AT_START) and os.environ.get(name) != value
+        for name, value in environment.items()
+    )
 
 
 def _lives(process: psutil.Process) -> bool:
@@ -68,7 +84,7 @@ def _lives(process: psutil.Process) -> bool:
 class Training:
     """A `dni run` of TINY under way; `folder` is what it leaves."""
 
-    process: subprocess.Popen[bytes]
+    process: Process
     folder: Path
     output: Path
     errors: Path
@@ -82,13 +98,7 @@ class Training:
 
     def find_family(self) -> bool:
         """Note the worker processes; True when all of them are there."""
-        for child in psutil.Process(self.process.pid).children(recursive=True):
-            try:
-                *_, word, name = ["", "", *child.cmdline()]
-            except psutil.Error:
-                continue
-            if word == "worker":
-                self.family[name] = child
+        self.family.update(workers_of(self.process.pid))
         return set(self.family) == set(self.workers)
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -150,15 +160,46 @@ class Dni:
         self, *words: str, environment: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run `dni` with `words` to its end."""
-        return subprocess.run(
-            [*COMMAND, *words],
-            cwd=self.home,
-            env={**self.environment, **(environment or {})},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            process = self.spawn(words, out, err, environment)
+            try:
+                status = process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+            texts = [_text(file) for file in (out, err)]
+        return subprocess.CompletedProcess(words, status, *texts)
+
+    def spawn(
+        self,
+        words: Sequence[str],
+        out: IO[bytes],
+        err: IO[bytes],
+        environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+        command: Sequence[str] = (),
+    ) -> Process:
+        """Start `dni` with `words` as the leader of a session, with nothing to read.
+
+        It is forked, but executed with `command` where there is one, and with COMMAND where
+        the environment has other variables that an interpreter reads when it starts than this one.
+        """
+        wanted = {**self.environment, **(environment or {})}
+        folder = folder or self.home
+        if not command and _read_at_start(wanted):
+            command = COMMAND
+        if command:
+            return subprocess.Popen(
+                [*command, *words],
+                cwd=folder,
+                env=wanted,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+        with Path(os.devnull).open("rb") as nothing:
+            return Forked(words, wanted, (nothing, out, err), folder)
 
     def start(
         self,
@@ -173,14 +214,8 @@ class Dni:
         """
         output, errors = (self.home / f"{Path(run_dir).name}.{part}" for part in ("out", "err"))
         with output.open("wb") as out, errors.open("wb") as err:
-            process = subprocess.Popen(
-                [*COMMAND, "run", "tiny.toml", "--run-dir", run_dir, *words],
-                cwd=self.home,
-                env={**self.environment, **(environment or {})},
-                stdout=out,
-                stderr=err,
-                start_new_session=True,
-            )
+            run = ("run", "tiny.toml", "--run-dir", run_dir, *words)
+            process = self.spawn(run, out, err, environment)
         training = Training(process, self.home / run_dir, output, errors, workers)
         self.trainings.append(training)
         return training
@@ -210,7 +245,7 @@ class Dni:
         found = []
         for process in psutil.process_iter():
             try:
-                if process.environ().get("XDG_RUNTIME_DIR") == str(self.base) and _lives(process):
+                if base_of(process) == str(self.base) and _lives(process):
                     found.append(process)
             except (psutil.Error, OSError):
                 continue
@@ -244,6 +279,15 @@ class Dni:
         pids |= {str(p.pid) for t in self.trainings for p in t.family.values()}
         new = {name for name in self._shared() - self._shm if not self._of_another(name)}
         assert [name for name in new if "dni" in name or any(pid in name for pid in pids)] == []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fork_server() -> Iterator[None]:
+    """Workers and commands are forked, where a test does not start real ones."""
+    real, processes.start_process = processes.start_process, ForkedWorker
+    yield
+    processes.start_process = real
+    SERVER.stop()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -22,7 +21,8 @@ from protocol.messages import Enrol, ToAgent, Welcome
 from protocol.security.keys import KeyPair
 from protocol.security.token import Token
 from protocol.transport.curve import keys_from_secret
-from tests.conftest import COMMAND, ENDLESS, Dni, Training
+from tests.conftest import ENDLESS, Dni, Training
+from tests.forked import Process, workers_of
 
 BIND = "tcp://127.0.0.1:*"
 NOWHERE = KeyPair(public="", secret="")
@@ -32,7 +32,7 @@ NOWHERE = KeyPair(public="", secret="")
 class Machine:
     """A `dni join` under way."""
 
-    process: subprocess.Popen[bytes]
+    process: Process
     output: Path
 
     @property
@@ -48,11 +48,7 @@ class Machine:
 
     def workers(self) -> dict[str, psutil.Process]:
         """The workers that it has now."""
-        found = {}
-        with suppress(psutil.Error):
-            for child in psutil.Process(self.process.pid).children():
-                found[child.cmdline()[-1]] = child
-        return found
+        return workers_of(self.process.pid)
 
 
 @contextmanager
@@ -80,19 +76,13 @@ class Several:
         run_dir: str = "run",
         pipeline: str = "tiny.toml",
         bind: str = BIND,
-        command: Sequence[str] = COMMAND,
+        command: Sequence[str] = (),
     ) -> Training:
-        """Start a head, and wait until one can join. `command` is how `dni` is called there."""
+        """Start a head, and wait until one can join. `command` is for `Dni.spawn`."""
         output, errors = (self.dni.home / f"{run_dir}.{part}" for part in ("out", "err"))
         with output.open("wb") as out, errors.open("wb") as err:
-            process = subprocess.Popen(
-                [*command, "up", pipeline, "--bind", bind, "--run-dir", run_dir, *words],
-                cwd=self.dni.home,
-                env=self.dni.environment,
-                stdout=out,
-                stderr=err,
-                start_new_session=True,
-            )
+            up = ("up", pipeline, "--bind", bind, "--run-dir", run_dir, *words)
+            process = self.dni.spawn(up, out, err, command=command)
         head = Training(process, self.dni.home / run_dir, output, errors)
         self.dni.trainings.append(head)
         self.dni.until(lambda: "waiting for" in head.text, "one can join")
@@ -102,20 +92,14 @@ class Several:
         self,
         head: Training,
         *words: str,
-        command: Sequence[str] = COMMAND,
+        command: Sequence[str] = (),
         cwd: Path | None = None,
     ) -> Machine:
         """Start a machine, in the folder `cwd`; it need not have enrolled when this returns."""
         output = self.dni.home / f"join{len(self.machines)}.out"
         with output.open("wb") as out:
-            process = subprocess.Popen(
-                [*command, "join", line(head), *words],
-                cwd=cwd or self.dni.home,
-                env=self.dni.environment,
-                stdout=out,
-                stderr=out,
-                start_new_session=True,
-            )
+            join = ("join", line(head), *words)
+            process = self.dni.spawn(join, out, out, folder=cwd, command=command)
         self.machines.append(Machine(process, output))
         return self.machines[-1]
 

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import IO, Final, Protocol
 
 from coordinator.engines import blas
 from coordinator.lifecycle.events import WorkerExited
@@ -33,6 +33,39 @@ it to the kernel and faulting it in again page by page; and have it in huge page
 gives such, for with several workers a core each finds its pages' addresses forgotten."""
 
 
+class Process(Protocol):
+    """What `Processes` uses of a `subprocess.Popen`."""
+
+    @property
+    def stdin(self) -> IO[bytes] | None:
+        """The pipe to the standard input of the process."""
+
+    def poll(self) -> int | None:
+        """The exit status, None while the process lives."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the exit status. Raises subprocess.TimeoutExpired."""
+
+    def kill(self) -> None:
+        """Kill the process."""
+
+
+def start_process(name: str, environment: Mapping[str, str], log: IO[bytes]) -> Process:
+    """Start an interpreter as the worker `name`, in a session of its own, with a pipe to it.
+
+    Its output goes to `log`. The test suite replaces
+    this function by one that forks a process which has imported the modules.
+    """
+    return subprocess.Popen(
+        [sys.executable, *WORKER, name],
+        stdin=subprocess.PIPE,
+        stdout=log,
+        stderr=log,
+        env=environment,
+        start_new_session=True,
+    )
+
+
 class Processes:
     """Starts workers, sees them end, and leaves none behind.
 
@@ -43,19 +76,12 @@ class Processes:
         own = {"DNI_FOLDER": os.pathsep.join(map(str, folders))}
         self._environment = ALLOCATOR | blas.environment(threads) | own
         self._logs = logs
-        self._workers: dict[str, subprocess.Popen[bytes]] = {}
+        self._workers: dict[str, Process] = {}
 
     def start(self, name: str, config: Mapping[str, object]) -> None:
         """Start the worker `name`; `config` is a `workers.worker.Config`."""
         with self._log(name).open("wb") as log:
-            worker = subprocess.Popen(
-                [sys.executable, *WORKER, name],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                env=self._environment,
-                start_new_session=True,
-            )
+            worker = start_process(name, self._environment, log)
         self._workers[name] = worker
         assert worker.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it died already: `exits` tells
