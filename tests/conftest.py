@@ -24,6 +24,7 @@ import pytest
 from coordinator.engines import processes
 from tests.data_help import Answers, arrays, packed
 from tests.forked import SERVER, Forked, ForkedWorker, Process, base_of, workers_of
+from tests.no_skips import pytest_addoption, pytest_runtest_makereport  # noqa: F401  hooks
 from workers.data import cifar, idx, mnist
 from workers.nn import Floats
 

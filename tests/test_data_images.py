@@ -262,6 +262,7 @@ def test_a_full_disk_is_done_without(tmp_path: Path) -> None:
 # The real one
 
 
+@pytest.mark.service
 @pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_file(), reason="DNI_DATA names no folder with cifar10-jpeg.tar.xz")
 def test_the_jpeg_copy_of_cifar10_is_decoded_once(

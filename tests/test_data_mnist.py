@@ -33,6 +33,7 @@ def real(monkeypatch: pytest.MonkeyPatch) -> Path:
 REAL = os.environ.get("DNI_DATA")
 
 
+@pytest.mark.service
 def test_the_real_mnist_is_found_verified_and_loaded(real: Path) -> None:
     data = load("mnist")
     assert (data.shape, data.classes, data.scale) == ((28, 28), 10, 1 / 255)
@@ -43,6 +44,7 @@ def test_the_real_mnist_is_found_verified_and_loaded(real: Path) -> None:
     assert catalogue()[1].location == real
 
 
+@pytest.mark.service
 def test_the_real_mnist_may_lie_unzipped_at_the_root(
     real: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

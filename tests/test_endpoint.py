@@ -194,6 +194,7 @@ def test_an_interface_stands_for_its_address() -> None:
     assert own("lo", "--address") == "127.0.0.1"
 
 
+@pytest.mark.service
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "taken"),

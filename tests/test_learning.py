@@ -73,6 +73,7 @@ def test_addition_is_learnt(tmp_path: Path) -> None:
     assert evaluate(tmp_path / "run").absolute < 120  # of 800; 400 where nothing is learnt
 
 
+@pytest.mark.service
 @pytest.mark.parametrize(("rule", "bar"), [("cdni", 3.0), ("unlocked-cdni", 9.0)])
 def test_mnist_is_learnt(tmp_path: Path, rule: str, bar: float) -> None:
     if "DNI_DATA" not in os.environ:

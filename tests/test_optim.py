@@ -93,6 +93,7 @@ def torch() -> ModuleType:
     return found
 
 
+@pytest.mark.service
 @over_precisions
 @over_sizes
 @over_makers

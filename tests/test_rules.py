@@ -152,6 +152,7 @@ def test_with_the_true_gradient_for_a_guess_dni_equals_backprop(rule: str, optim
             np.testing.assert_array_equal(layer.stack.named()[name], array, err_msg=name)
 
 
+@pytest.mark.service
 def test_backprop_equals_pytorch() -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     pipeline = toy("backprop")

@@ -95,6 +95,7 @@ def test_every_word_has_its_peer() -> None:
     assert {text.split()[0] for text, _ in CASES} == WORDS.keys() - PEERLESS
 
 
+@pytest.mark.service
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
 @pytest.mark.parametrize(("dtype", "tight"), [("f4", 2e-5), ("f8", 1e-10)])
 @pytest.mark.parametrize(("text", "shape"), CASES)
@@ -126,6 +127,7 @@ def test_a_module_and_its_gradients_are_those_of_pytorch(
         agree(stack.forward(x, False)[0], evaluated.detach(), tight)
 
 
+@pytest.mark.service
 @pytest.mark.parametrize(("dtype", "tight"), [("f4", 5e-6), ("f8", 1e-12)])
 @pytest.mark.parametrize(("name", "kind"), JUDGED)
 def test_a_loss_and_its_gradient_are_those_of_pytorch(
