@@ -17,8 +17,9 @@ import click
 
 import dni_command
 from coordinator.commands import options
-from coordinator.commands.cluster import several_commands
+from coordinator.commands.cluster import cluster_commands
 from coordinator.commands.compare import Wishes, wishes
+from coordinator.commands.control import CONTROL_COMMANDS
 from coordinator.commands.engine_options import EngineCommand
 from coordinator.commands.manifest import manifest_group
 from coordinator.commands.parameters import run_argument
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from coordinator.cluster.gather import Policy, Question
     from coordinator.cluster.launchers.launcher import Launcher
     from coordinator.cluster.listen import Door
+    from coordinator.control.run_control import RunControl
     from coordinator.lifecycle.events import RunEnd
     from coordinator.lifecycle.train import Drive, Result
     from coordinator.observers.observer import Observer, Observers
@@ -285,15 +287,19 @@ def _inline(
     info: Mapping[str, object],
     threads: int,
     observers: Observers,
+    control: RunControl,
 ) -> RunEnd:
+    from coordinator.control.snapshot import LocalHost
+    from coordinator.engines.blas import cores as processors
     from coordinator.engines.inline import run_inline
     from coordinator.run_folder.layout import TRACE
     from workers.assembly.build import build_cores
     from workers.recording.instrument import instrument
 
+    control.hosts = LocalHost(pipeline, processors())
     cores = build_cores(pipeline, data)
     meters = (instrument(core, pipeline, info, observers.folder / TRACE) for core in cores)
-    return run_inline(meters, threads, observers)
+    return run_inline(meters, threads, observers, control)
 
 
 # -- on the command line
@@ -513,8 +519,10 @@ def data_get(name: str) -> None:
 
 
 trace_group.add_command(replay_command(replay))
-for command in (trace_group, *several_commands(_read, up), manifest_group(_read)):
+for command in (*cluster_commands(_read, up), *CONTROL_COMMANDS):
     main.add_command(command)
+for group in (trace_group, manifest_group(_read)):
+    main.add_command(group)
 
 
 @main.command("worker", hidden=True)

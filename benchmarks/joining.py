@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from benchmarks.machines import ROOT, Head
-from coordinator.cluster.status import status
+from coordinator.control.client import status
 from coordinator.traces.messages import messages
 from coordinator.traces.run import Traces
 from protocol import Edge, RunError
@@ -57,7 +57,7 @@ def crowd(folder: Path, count: int) -> tuple[float, int]:
 def present(folder: Path) -> set[str]:
     """The names of the machines in the head's status."""
     try:
-        return {agent["name"] for agent in status(folder)["agents"]} - {HEAD}
+        return {host["name"] for host in status(folder)["hosts"]} - {HEAD}
     except RunError:
         return set()
 

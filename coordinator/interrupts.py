@@ -1,4 +1,4 @@
-"""Count the signals with which a user interrupts a run."""
+"""Count the signals and stop requests with which a user interrupts a run."""
 
 from __future__ import annotations
 
@@ -13,11 +13,18 @@ SIGNALS: Final = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 class InterruptCounter:
-    """The number of interrupting signals so far, and the number of the last signal."""
+    """The number of interrupts so far, and the number of the last signal.
+
+    A stop request on the control socket counts as SIGINT.
+    """
 
     def __init__(self) -> None:
         self.count = 0
         self.signal = 0
+
+    def request_stop(self) -> None:
+        """Count a stop request."""
+        self.on_signal(signal.SIGINT, None)
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Count a signal; the signature is that of a signal handler."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import socket
 from collections.abc import Iterator, Sequence
@@ -15,8 +14,9 @@ from urllib.parse import urlsplit
 import psutil
 
 from coordinator.cluster.agent import software
+from coordinator.control.client import status
 from coordinator.transport import AgentTransport
-from protocol import VERSION
+from protocol import VERSION, UserError
 from protocol.messages import Enrol, ToAgent, Welcome
 from protocol.security.keys import KeyPair
 from protocol.security.token import Token
@@ -151,10 +151,9 @@ def learning(several: Several, head: Training) -> None:
 
 
 def standing(head: Training) -> dict[str, dict[str, Any]]:
-    """The machines in the head's status, by name."""
-    with suppress(OSError):
-        found = json.loads((head.folder / "status.json").read_text("utf-8"))
-        return {agent["name"]: agent for agent in found["agents"]}
+    """The hosts in the status of the run, by name; empty while the run does not answer."""
+    with suppress(UserError):
+        return {host["name"]: host for host in status(head.folder)["hosts"]}
     return {}
 
 

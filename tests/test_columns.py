@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
-from coordinator.cluster.status import layers_table, status_table, ways_table
 from coordinator.commands.tables import data_list, plan_table
 from coordinator.compare.report import comparison_table
 from coordinator.compare.results import grouped
 from coordinator.console.columns import Column, Phrases, Table
+from coordinator.control.tables import host_table, link_table, stage_table
 from coordinator.observers.run_stats import RunStats
 from coordinator.observers.terminal import layer_table
 from coordinator.traces.causality import Chapter
@@ -110,8 +110,8 @@ def machines() -> dict[str, Any]:
     return {
         "state": "training",
         "endpoint": "tcp://[fe80::1234]:5701",
-        "agents": agents,
-        "layers": layers,
+        "hosts": agents,
+        "stages": layers,
     }
 
 
@@ -147,9 +147,9 @@ SHOWN: dict[str, RenderableType] = {
     "trace diff": difference_table(DIFFERENCES),
     "trace batch": StoryTree(7, chain(EDGES[:LAYERS])),
     "check": plan_table(PIPELINE, plans()),
-    "status": status_table(machines()),
-    "status, layers": layers_table(machines()),
-    "status, ways": ways_table(machines()),
+    "status": host_table(machines()),
+    "status, stages": stage_table(machines()),
+    "status, links": link_table(machines()),
     "run": layer_table(stats()),
     "run, live": layer_table(stats(), 9),
     "compare": comparison_table(GROUPS, {"toy": 2.5}),
@@ -162,8 +162,8 @@ NUMBERS = {
     "trace batch": ["128.0 MiB", "sent +0 µs", "for 100 ms"],
     "check": ["123,456,789", "224x224x128", "12346"],
     "status": ["123.5 s ago", "layer8-11"],
-    "status, layers": ["10,000,000", "1,200,000", "1234 (max 4096)"],
-    "status, ways": ["1,234.6 ms", "12,345.6"],
+    "status, stages": ["10,000,000", "1,200,000", "1234 (max 4096)"],
+    "status, links": ["1,234.6 ms", "12,345.6"],
     "run": ["10,000,000", "1,200,075", "96%", "1234 (max 4096)"],
     "run, live": ["10,000,000", "1,200,075", "96%", "4 more; the table at the end has all"],
     "compare": ["1.75 ± 0.78 %", "never", "12.34 %"],
@@ -279,23 +279,13 @@ def test_a_sentence_is_broken_nowhere_else(phrases: list[str], width: int) -> No
     assert max(map(len, lines)) <= max(width, widest)
 
 
-@pytest.mark.parametrize("order", [1, -1, 3])
-def test_the_tables_of_a_status_are_in_the_order_of_the_pipeline(order: int) -> None:
-    found = machines()
-    layers = found["layers"]
-    found["layers"] = layers[::order] + [told for told in layers if told not in layers[::order]]
-    wanted = [told["layer"] for told in layers]
-    for table in (layers_table(found), ways_table(found)):
-        assert [row[0] for row in table.rows] == wanted
-
-
 @pytest.mark.parametrize("width", [80, 100, 120])
 @pytest.mark.parametrize("host", ["ada", "ip-10-0-0-1.eu-central-1.compute.internal", "h" * 60])
 def test_workers_have_room_beside_long_names_of_hosts(width: int, host: str) -> None:
     found = machines()
-    for agent in found["agents"]:
+    for agent in found["hosts"]:
         agent |= {"host": host, "workers": {f"layer{n}": [] for n in range(9)}}
-    lines = rendered(status_table(found), width)
+    lines = rendered(host_table(found), width)
     assert "workers" in lines[0]
     assert any("layer0, layer1" in line for line in lines)
     assert "address" not in lines[0] or "host" in lines[0]
@@ -303,8 +293,8 @@ def test_workers_have_room_beside_long_names_of_hosts(width: int, host: str) -> 
 
 def test_cells_that_say_nothing_are_empty() -> None:
     found = machines()
-    found["agents"][0] |= {"name": "head", "host": "", "slots": 0, "cores": 0, "workers": {}}
-    row = status_table(found).rows[0]
+    found["hosts"][0] |= {"name": "head", "host": "", "slots": 0, "cores": 0, "workers": {}}
+    row = host_table(found).rows[0]
     assert row[:2] == ("head", "")
     assert row[3:5] == ("", "")
 

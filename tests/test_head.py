@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -19,7 +18,7 @@ from coordinator.cluster.agent import Agent, software
 from coordinator.cluster.artifacts import Uploads
 from coordinator.cluster.head import Head
 from coordinator.cluster.registry import Registry
-from coordinator.cluster.status import status_table
+from coordinator.control.tables import host_table
 from coordinator.lifecycle.events import WorkerExited
 from coordinator.transport import AgentTransport
 from protocol import VERSION, Evaluated, Failed, Hello, Leave, Ping, Pong, RunError, ToCoordinator
@@ -153,14 +152,12 @@ def test_fifty_that_come_at_once_are_all_enrolled_and_none_twice(house: House) -
     assert {known[name].key for name in names} == {keys.public for _, keys in machines}
 
 
-def test_who_has_been_told_its_name_is_in_the_status(house: House) -> None:
-    status = house.folder / "status.json"
-    house.until(status.exists, "the head has said how things stand, and will not again for a while")
+def test_a_host_that_has_its_name_is_in_the_status(house: House) -> None:
     line = house.line(house.enrolment)
     line.send(request(generate_keys()))
     answer = house.answer(line)
     assert isinstance(answer, Welcome)
-    assert answer.name in {agent["name"] for agent in json.loads(status.read_text())["agents"]}
+    assert answer.name in {host.name for host in house.head.hosts()}
 
 
 def test_an_enrolment_that_is_said_again_is_refused(house: House) -> None:
@@ -271,12 +268,12 @@ def test_what_comes_home_in_parts_is_whole_and_in_its_place(house: House) -> Non
     ],
 )
 def test_a_file_of_another_name_than_a_worker_leaves_is_not_taken(house: House, path: str) -> None:
-    before = {file for file in house.folder.parent.rglob("*") if file.name != "status.json"}
+    before = set(house.folder.parent.rglob("*"))
     name, keys = house.machine("layer0")
     line = house.line(keys)
     line.send(part(name, path, b"bytes"))
     house.settled(line, name)
-    after = {file for file in house.folder.parent.rglob("*") if file.name != "status.json"}
+    after = set(house.folder.parent.rglob("*"))
     assert before == after
 
 
@@ -303,12 +300,9 @@ def test_a_full_disk_loses_files_and_nothing_else(
     house.settled(line, name)
     assert len(list((house.folder / "trace").iterdir())) == 1
     monkeypatch.setattr(Path, "open", full)
-    monkeypatch.setattr(heads, "write_atomically", full)
     for _ in range(2):
         line.send(part(name, "layer0.trace", b"two", offset=3))
     line.send(Upload(name, "", 0, True, np.empty(0, np.uint8)))
-    house.settled(line, name)
-    house.head._due = 0.0
     house.settled(line, name)
     place = house.folder / "trace" / "layer0.trace"
     told = [said for said in house.said if "No space left on device" in said]
@@ -371,16 +365,11 @@ def test_a_silent_machine_is_out_and_told_so_but_not_where_it_was_the_head_that_
     assert house.answer(line) == Refused("nothing was heard of it for 5 s")
 
 
-def test_the_head_says_who_is_there_to_who_asks(house: House) -> None:
+def test_the_hosts_of_the_head_are_itself_and_those_that_enrolled(house: House) -> None:
     name, keys = house.machine("layer0")
     house.settled(house.line(keys), name)
-    status = house.folder / "status.json"
-    house.until(status.exists, "it is written")
-    found = json.loads(status.read_text("utf-8"))
-    assert {agent["name"]: sorted(agent["workers"]) for agent in found["agents"]} == {
-        HEAD: [],
-        name: ["layer0"],
-    }
+    workers = {host.name: dict(host.workers) for host in house.head.hosts()}
+    assert workers == {HEAD: {}, name: {"layer0": ["layer0"]}}
 
 
 def test_a_message_beyond_the_limit_is_not_taken_and_others_are(
@@ -446,10 +435,11 @@ def test_what_a_machine_calls_itself_is_shown_as_it_is() -> None:
     agent = {"name": "host1", "host": "[/b][red]ada", "address": "10.0.0.2", "slots": 1}
     rest = {"cores": 1, "workers": {}, "silent_seconds": 0.1}
     head = {"name": "head", "host": "", "address": "", "slots": 0}
-    found = {"endpoint": "e", "state": "training", "agents": [agent | rest, head | rest]}
+    busy = agent | rest | {"workers": {"layer0": []}}
+    found = {"endpoint": "e", "hosts": [busy, agent | rest, head | rest]}
     console = Console(width=120, file=io.StringIO())
     with console.capture() as capture:
-        console.print(status_table(found))
+        console.print(host_table(found))
     shown = capture.get()
     assert "[/b][red]ada" in shown
     assert shown.count("in reserve") == 1, "which the head never is"

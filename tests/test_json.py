@@ -15,11 +15,13 @@ from click.testing import CliRunner
 from safetensors.numpy import load_file, save_file
 
 import cli
-from coordinator.cluster.owner import Owner
-from coordinator.run_folder.layout import try_lock
+from coordinator.control.server import ControlServer
+from coordinator.control.snapshot import LocalHost, Snapshot
+from coordinator.observers.run_stats import RunStats
 from protocol import Evaluated, Report
 from protocol.builtin import json_text
 from protocol.security.token import Token
+from tests.control_help import serving
 from tests.traced import ran, tiny
 
 if TYPE_CHECKING:
@@ -167,24 +169,18 @@ def test_the_files_of_a_run_are_json_whatever_its_workers_say(tmp_path: Path) ->
     assert strict((tmp_path / SUMMARY).read_text("utf-8"))["extra"] is None
 
 
-@pytest.mark.parametrize("rate", ["NaN", "Infinity", "1e3"])
-def test_the_status_of_a_run_is_json_and_is_shown(tmp_path: Path, rate: str) -> None:
-    head = {"name": "head", "host": "a", "address": "b", "slots": 0, "cores": 2, "workers": {}}
-    head["silent_seconds"] = 0.0
-    status: dict[str, object] = {"owner": Owner.current().as_dict(), "state": "training"}
-    status |= {"endpoint": "tcp://127.0.0.1:1", "agents": [head]}
-    (tmp_path / "pipeline.toml").touch()
-    (tmp_path / "status.json").write_text(json.dumps(status), "utf-8")
-    (tmp_path / "metrics.jsonl").write_text(
-        f'{{"layer": "layer0", "step": 1, "samples_per_second": {rate}, "busy_fraction": null, '
-        '"window": 1, "staleness_p50": 0, "staleness_max": 0, "links": {}}\n',
-        "utf-8",
-    )
-    with (tmp_path / "metrics.jsonl").open("rb") as metrics:
-        assert try_lock(metrics.fileno()), "the run goes on"
-        (layer,) = strict(printed("status", str(tmp_path), "--json"))["layers"]
-        assert layer["samples_per_second"] == (1000 if rate == "1e3" else None)
-        assert "layer0" in printed("status", str(tmp_path))
+@pytest.mark.parametrize("samples", [NAN, INF, 1000.0])
+def test_the_status_of_a_run_is_json_and_is_shown(tmp_path: Path, samples: float) -> None:
+    sockets, run = tmp_path / "s", tmp_path / "run"
+    sockets.mkdir()
+    run.mkdir()
+    (run / "pipeline.toml").touch()
+    row = RunStats(tiny()).add(Report("layer0", 1)) | {"samples_per_second": samples}
+    snapshot = Snapshot("training", hosts=LocalHost(tiny(), 2).hosts(), stages=[row])
+    with serving(ControlServer(sockets, run, lambda: snapshot)):
+        (stage,) = strict(printed("status", str(run), "--json"))["stages"]
+        assert stage["samples_per_second"] == (1000 if samples == 1000 else None)
+        assert "layer0" in printed("status", str(run))
 
 
 def test_what_the_doctor_finds_is_json() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coordinator.cluster.placement import Offer, divided, grouped, place
-from coordinator.commands.cluster_parsing import wishes
+from coordinator.commands.cluster_parsing import preferred_layers
 from protocol import Data, Layer, Pipeline, SpecError
 from protocol.pipeline import SOURCE
 
@@ -110,12 +110,12 @@ def test_the_dearest_layers_are_kept_apart_also_from_those_that_were_wished_for(
 @pytest.mark.parametrize("text", ["", "two", "1,,2", "-1", "1.5", "٣"])
 def test_what_is_no_list_of_layers_is_refused(text: str) -> None:
     with pytest.raises(SpecError, match="--layers"):
-        wishes(text)
+        preferred_layers(text)
 
 
 def test_layers_are_wished_for_by_their_numbers() -> None:
-    assert wishes(None) == ()
-    assert wishes("2, 3") == ("layer2", "layer3")
+    assert preferred_layers(None) == ()
+    assert preferred_layers("2, 3") == ("layer2", "layer3")
 
 
 def test_who_has_more_cores_has_more_to_do() -> None:

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import cli
-from coordinator.cluster.status import status_table
 from coordinator.console.columns import Column, Phrases, Table
 from coordinator.console.terminal import Terminal
+from coordinator.control.tables import host_table
 from protocol.printable import printable
 from tests.terminal_help import rendered
 
@@ -109,8 +109,8 @@ def test_text_is_no_markup(text: str, capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_machine_has_one_line_of_text_whatever_it_calls_itself(host: str) -> None:
     agent = {"name": "host1", "host": host, "address": host, "slots": 1, "cores": 1}
     agents = [agent | {"workers": {}, "silent_seconds": 0.1}]
-    found = {"endpoint": host, "state": "training", "agents": agents}
-    lines = rendered(status_table(found))
+    found = {"endpoint": host, "state": "training", "hosts": agents}
+    lines = rendered(host_table(found))
     assert len(lines) == 4
     assert printable(host) in lines[2]
     assert lines[3] == f"head at {printable(host)}"

@@ -63,8 +63,7 @@ def test_three_machines_leave_what_a_local_run_leaves(dni: Dni, several: Several
     assert several.ends() == [0, 0, 0]
     assert dni("run", "tiny.toml", "--run-dir", "local").returncode == 0
     local = dni.home / "local"
-    assert files(head.folder) - files(local) == {"status.json"}
-    assert files(local) <= files(head.folder)
+    assert files(head.folder) == files(local)
     summary, there = head.summary(), json.loads((local / "summary.json").read_text("utf-8"))
     assert summary.keys() == there.keys()
     assert (summary["outcome"], summary["steps"]) == ("completed", 40)
@@ -182,7 +181,7 @@ def test_who_comes_late_is_in_reserve_and_can_be_seen(dni: Dni, several: Several
     late = several.reserve(head)
     shown = dni("status", "run", "--json")
     assert shown.returncode == 0, shown.stderr
-    agents = {agent["name"]: agent for agent in json.loads(shown.stdout)["agents"]}
+    agents = {host["name"]: host for host in json.loads(shown.stdout)["hosts"]}
     assert agents[late.name]["workers"] == {}
     assert agents["head"]["workers"] == {"source": ["source"]}
     for layer, machine in at.items():
@@ -190,7 +189,7 @@ def test_who_comes_late_is_in_reserve_and_can_be_seen(dni: Dni, several: Several
         assert agents[machine.name]["silent_seconds"] < 5
         assert agents[machine.name]["address"] == "127.0.0.1"
     assert "in reserve" in head.text
-    ways = {told["layer"]: told["links"] for told in json.loads(shown.stdout)["layers"]}
+    ways = {told["layer"]: told["links"] for told in json.loads(shown.stdout)["stages"]}
     assert {core: set(to) for core, to in ways.items()} == {
         "source": {"layer0"},
         "layer0": {"source", "layer1"},
@@ -227,12 +226,14 @@ def test_machines_that_are_the_same_have_one_clock(several: Several) -> None:
 
 
 @pytest.mark.parametrize("word", ["status", "stop", "revoke"])
-def test_a_run_that_is_over_or_local_has_no_machines(dni: Dni, several: Several, word: str) -> None:
+def test_a_run_that_is_over_is_neither_shown_nor_stopped(
+    dni: Dni, several: Several, word: str
+) -> None:
     name = ("host1",) if word == "revoke" else ()
     assert dni("run", "tiny.toml", "--run-dir", "local").returncode == 0
     said = dni(word, "local", *name)
     assert said.returncode == 2
-    assert "holds no run on several machines" in said.stderr
+    assert "the run is over" in said.stderr
     head = several.up("--workers", "1")
     several.join(head)
     assert head.end(LATE) == 0, head.text
@@ -263,16 +264,17 @@ def test_an_address_that_cannot_be_had_is_refused_in_a_line(dni: Dni, bind: str,
     dni.nothing_left()
 
 
-def test_what_an_earlier_run_revoked_and_who_was_there_is_forgotten(
+def test_the_control_file_of_an_earlier_run_is_replaced_and_none_is_left(
     dni: Dni, several: Several
 ) -> None:
     (dni.home / "run").mkdir()
-    for name, text in (("pipeline.toml", ""), ("revoked", "host1\n"), ("status.json", "{}")):
-        (dni.home / "run" / name).write_text(text, "utf-8")
+    for name in ("pipeline.toml", "control.json"):
+        (dni.home / "run" / name).write_text("", "utf-8")
     head = several.up("--force", "--workers", "1")
+    dni.until(lambda: set(standing(head)) == {"head"}, "the new run answers")
     several.join(head)
     assert head.end(LATE) == 0, head.text
-    assert set(standing(head)) == {"head", "host1"}
+    assert not (head.folder / "control.json").exists()
 
 
 def test_nobody_but_the_head_prints_a_token_and_it_only_once(dni: Dni, several: Several) -> None:

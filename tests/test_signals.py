@@ -16,7 +16,6 @@ import pytest
 from coordinator.interrupts import SIGNALS, count_interrupts
 from tests.conftest import COMMAND, ENDLESS
 from tests.several_help import BIND
-from tests.test_owner import owner_of
 
 if TYPE_CHECKING:
     from tests.conftest import Dni
@@ -79,36 +78,6 @@ def test_outside_the_main_thread_nothing_is_changed() -> None:
     thread.start()
     thread.join()
     assert found == before
-
-
-@pytest.mark.parametrize(
-    ("ignored", "ends_by"),
-    [((), signal.SIGINT), ((signal.SIGINT,), signal.SIGTERM), ((signal.SIGHUP,), signal.SIGINT)],
-)
-def test_a_process_is_asked_to_end_by_a_signal_that_it_hears(
-    ignored: tuple[int, ...], ends_by: int
-) -> None:
-    code = "import sys; print(flush=True); sys.stdin.read()"
-    before = [(number, signal.signal(number, signal.SIG_IGN)) for number in ignored]
-    try:
-        process = subprocess.Popen(
-            [sys.executable, "-c", f"import signal; {_default(ignored)}{code}"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-    finally:
-        for number, handler in before:
-            signal.signal(number, handler)
-    with process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        assert owner_of(process).interrupt()
-        assert process.wait(LATE) == -ends_by
-
-
-def _default(ignored: tuple[int, ...]) -> str:
-    """Code that lets SIGINT end a process at once, as C does, unless it is ignored."""
-    return "" if signal.SIGINT in ignored else "signal.signal(signal.SIGINT, signal.SIG_DFL); "
 
 
 # -- the commands

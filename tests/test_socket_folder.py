@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coordinator.engines import socket_folder as folders
-from coordinator.engines.socket_folder import (
+from coordinator import socket_folder as folders
+from coordinator.socket_folder import (
     LOCK,
     MAKING_SECONDS,
     OwnFolder,
@@ -132,7 +132,7 @@ def test_what_a_killed_process_left_is_swept_by_the_next_one_that_makes_a_folder
     base: Path, monkeypatch: pytest.MonkeyPatch, make: str, sweeps: Callable[[], OwnFolder]
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(base))
-    code = f"from coordinator.engines.socket_folder import {make}; import os; {make}(); os._exit(9)"
+    code = f"from coordinator.socket_folder import {make}; import os; {make}(); os._exit(9)"
     environment = {**os.environ, "TMPDIR": str(base)}
     killed = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
     assert killed.returncode == 9

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 import cli
+from coordinator.control.address import ControlAddress
 from coordinator.traces.difference import difference
 from coordinator.traces.find import Choice, find, lost
 from coordinator.traces.run import Traces
@@ -42,7 +43,7 @@ def run(over: Path, tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "run"
     shutil.copytree(over, folder)
     (folder / "summary.json").unlink()
-    (folder / "status.json").write_text("{}")
+    ControlAddress.new(tmp_path, cluster=True).write(folder)
     with (folder / "metrics.jsonl").open("ab") as metrics:
         fcntl.flock(metrics, fcntl.LOCK_EX)
         yield folder
@@ -119,7 +120,7 @@ def test_no_trace_at_all_is_said_in_the_same_words(run: Path) -> None:
         Traces(without(run, CORES))
 
 
-@pytest.mark.parametrize("gone", ["status.json", "metrics.jsonl"])
+@pytest.mark.parametrize("gone", ["control.json", "metrics.jsonl"])
 def test_a_trace_that_is_missing_otherwise_is_still_a_problem(run: Path, gone: str) -> None:
     (run / gone).unlink()
     traces = Traces(without(run, ("layer1",)))

@@ -16,9 +16,9 @@ from coordinator.cluster.addresses import address_towards, own, reachable
 from coordinator.engines import blas
 from coordinator.engines.descriptors import ensure, of_head, of_worker
 from coordinator.engines.processes import Processes
-from coordinator.engines.socket_folder import file_folder, socket_folder
 from coordinator.interrupts import InterruptCounter, count_interrupts
 from coordinator.run_folder.layout import LOGS, TRACE
+from coordinator.socket_folder import file_folder, socket_folder
 from coordinator.transport import AgentTransport
 from protocol import VERSION, Leave, Ping, RunError
 from protocol.errors import DISTRIBUTION, LostError

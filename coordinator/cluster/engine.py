@@ -9,7 +9,6 @@ from coordinator.cluster.agent import at_home
 from coordinator.cluster.head import Head
 from coordinator.cluster.placement import Offer, place
 from coordinator.engines.processes import Processes
-from coordinator.engines.socket_folder import socket_folder
 from coordinator.lifecycle.events import RunBroken, WorkerExited
 from coordinator.run_folder.layout import LOGS, TRACE
 from protocol import Pipeline, RunError
@@ -25,13 +24,14 @@ class SeveralEngine:
     A worker there has so many `threads`; 0: as many as its machine has cores for it.
     """
 
-    def __init__(self, head: Head, run: Path, threads: int, costs: Mapping[str, float]) -> None:
+    def __init__(
+        self, head: Head, run: Path, sockets: Path, threads: int, costs: Mapping[str, float]
+    ) -> None:
         self._head = head
         self._trace = str((run / TRACE).resolve())
         self._threads = threads
         self._costs = costs
-        self._folder = socket_folder()
-        self._processes = Processes(run / LOGS, 1, self._folder.path)
+        self._processes = Processes(run / LOGS, 1, sockets)
 
     def links(self, pipeline: Pipeline) -> Head:  # noqa: ARG002
         """The line to all workers."""
@@ -83,4 +83,3 @@ class SeveralEngine:
     def close(self) -> None:
         """See to it that nothing is left at the head."""
         self._processes.close()
-        self._folder.close()

@@ -77,25 +77,31 @@ class Policy(Protocol):
 
 
 def gather(
-    head: Head, wanted: int, at: str, interrupts: InterruptCounter, policy: Policy
+    head: Head,
+    wanted: int,
+    at: str,
+    interrupts: InterruptCounter,
+    policy: Policy,
+    poll_control: Callable[[], None] = lambda: None,
 ) -> int | None:
     """Wait for hosts with `wanted` slots and for the host `at`; how many workers training has.
 
-    None where a person interrupted the wait. Raises RunError where `policy` gives up.
+    None where a person interrupted the wait. `poll_control` serves the control socket meanwhile.
+    Raises RunError where `policy` gives up.
     """
     before = Roster(wanted)
     while not interrupts.count:
         roster = _roster(head, wanted, at)
         if roster != before:
             before = roster
-            head.wait_for(roster.text)
+            head.waiting_for = roster.text
             policy.changed(roster)
-        if roster.complete:
-            return wanted
-        if workers := policy.workers(roster):
+        if workers := wanted if roster.complete else policy.workers(roster):
+            head.waiting_for = ""
             return workers
         for _ in head.poll(POLL_SECONDS):
             pass
+        poll_control()
     return None
 
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from coordinator.cluster.artifacts import Uploads
-from coordinator.cluster.owner import Owner
 from coordinator.cluster.registry import Agent, Registry
+from coordinator.control.snapshot import HostStatus
 from coordinator.lifecycle.events import RunBroken, WorkerExited
-from coordinator.run_folder.layout import REVOKED, STATUS, write_atomically
 from coordinator.transport import CoordinatorTransport, Received
 from protocol import Described, Hello, Leave, Ping, SpecError, ToCoordinator, ToWorker, build
-from protocol.builtin import json_text
 from protocol.dataset_info import DatasetInfo
 from protocol.endpoint import host_of
 from protocol.messages import Died, Enrol, Goodbye, Refused, ToAgent, Upload
@@ -26,7 +24,6 @@ LOST_SECONDS: Final = 5.0
 """Without a word from an agent for so long, it is taken for dead."""
 HOME_SECONDS: Final = 10.0
 """How long a file may take that an agent brings home, after the last part of it came."""
-STATUS_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 0.1
 DEAF_SECONDS: Final = 1.0
 """Where the head did not look for so long, it was the head that was held up, and not the agents."""
@@ -61,11 +58,10 @@ class Head:
         own = host_of(self.endpoint)
         registry.at_home(home.public, own, time.monotonic())
         self._folder: Path | None = None
-        self._waits_for = ""
-        self._owner = Owner.current()
+        self.waiting_for = ""
+        self._poll_control: Callable[[], None] = lambda: None
         self._died: list[WorkerExited | RunBroken] = []
         self._uploads = Uploads(tell)
-        self._due = 0.0
         self._looked = time.monotonic()
         self._closed = False
 
@@ -74,14 +70,36 @@ class Head:
         """Where agents come to."""
         return self._links.endpoint
 
-    def begin(self, folder: Path) -> None:
-        """The run is recorded in `folder`."""
-        self._folder = folder
+    def begin(self, folder: Path, poll_control: Callable[[], None] = lambda: None) -> None:
+        """Record the run in `folder`; `poll_control` serves its control socket.
 
-    def wait_for(self, text: str) -> None:
-        """What keeps training from beginning, for who asks for the status."""
-        self._waits_for = text
-        self._write_status()
+        `poll_control` is called while `close` waits for files of the hosts.
+        """
+        self._folder = folder
+        self._poll_control = poll_control
+
+    # -- for the control socket
+
+    def hosts(self) -> Sequence[HostStatus]:
+        """The hosts that have enrolled. See `coordinator.control.snapshot.Hosts`."""
+        now = time.monotonic()
+        return [
+            HostStatus(
+                name=agent.name,
+                host=agent.host,
+                address=agent.address,
+                slots=agent.slots,
+                cores=agent.cores,
+                workers={name: sorted(cores) for name, cores in agent.workers.items()},
+                silent_seconds=0.0 if agent.name == HEAD else now - agent.seen,
+            )
+            for agent in self.registry.agents.values()
+        ]
+
+    def revoke(self, name: str) -> None:
+        """Refuse the key of the host `name` from now on; a run that needs the host ends."""
+        if agent := self.registry.revoke(name):
+            self._drop(agent, "its key was revoked")
 
     # -- as the line to the workers
 
@@ -131,7 +149,6 @@ class Head:
         try:
             self._see_home()
         finally:
-            self._write_status()
             for name in self.registry.agents:
                 self.send(name, Leave())
             self._links.close()
@@ -146,6 +163,7 @@ class Head:
             for message in self.poll(0.1):
                 if isinstance(message, Hello):
                     self.send(message.name, Leave())
+            self._poll_control()
             waiting &= set(self.registry.agents)
         for name in sorted(waiting - done):
             self._tell(f"{name} did not bring home all of its traces")
@@ -153,9 +171,8 @@ class Head:
     # -- agents
 
     def _enrol(self, heard: Received, message: Enrol) -> None:
-        """Let a machine in, or not. Once it knows its name, so does who asks for the status."""
+        """Enrol a host, or refuse it."""
         answer = self.registry.enrol(message, heard.key, time.monotonic())
-        self._write_status()
         self._links.answer(heard.connection, answer)
         if isinstance(answer, Refused):
             self._tell(f"refused {message.host} at {message.address}: {answer.text}")
@@ -192,63 +209,20 @@ class Head:
             self.send(name, Leave())
 
     def _look_after(self) -> None:
-        """Now and then: who is silent, who is revoked, and how things stand for who asks."""
+        """Now and then: drop the hosts that have been silent for too long."""
         now = time.monotonic()
         if now - self._looked < LOOK_SECONDS:
             return
         deaf, self._looked = now - self._looked > DEAF_SECONDS, now
-        for name in self._revoked():
-            if agent := self.registry.revoke(name):
-                self._drop(agent, "its key was revoked")
         for agent in list(self.registry.agents.values()):
             if deaf:
                 agent.seen = now
             if agent.name != HEAD and now - agent.seen > LOST_SECONDS:
                 self.registry.revoke(agent.name)
                 self._drop(agent, f"nothing was heard of it for {LOST_SECONDS:.0f} s")
-        if now >= self._due:
-            self._due = now + STATUS_SECONDS
-            self._write_status()
 
     def _drop(self, agent: Agent, why: str) -> None:
         self._tell(f"{agent.name} ({agent.host}) is out: {why}")
         self.send(agent.name, Refused(why))
         how = f"is gone: {agent.name}, {why}"
         self._died += [WorkerExited(worker, 0, reason=how) for worker in agent.workers]
-
-    def _revoked(self) -> list[str]:
-        """The names that `dni revoke` wrote down."""
-        if self._folder is None:
-            return []
-        try:
-            return (self._folder / REVOKED).read_text("utf-8").split()
-        except OSError:
-            return []
-
-    def _write_status(self) -> None:
-        if self._folder is None:
-            return
-        now = time.monotonic()
-        agents = [
-            {
-                "name": agent.name,
-                "host": agent.host,
-                "address": agent.address,
-                "slots": agent.slots,
-                "cores": agent.cores,
-                "workers": {name: sorted(cores) for name, cores in agent.workers.items()},
-                "silent_seconds": 0.0 if agent.name == HEAD else round(now - agent.seen, 3),
-            }
-            for agent in self.registry.agents.values()
-        ]
-        begun = any(agent.workers for agent in self.registry.agents.values())
-        status = {
-            "owner": self._owner.as_dict(),
-            "endpoint": self.endpoint,
-            "state": "training" if begun else "waiting",
-            "waits_for": "" if begun else self._waits_for,
-            "agents": agents,
-        }
-        text = json_text(status)
-        with suppress(OSError):  # of a full disk the recorder tells
-            write_atomically(self._folder / STATUS, lambda part: part.write_text(text, "utf-8"))

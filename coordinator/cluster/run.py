@@ -11,6 +11,7 @@ from coordinator.cluster.gather import Policy, gather
 from coordinator.cluster.launchers.launcher import Launcher
 from coordinator.cluster.listen import Door
 from coordinator.cluster.placement import grouped
+from coordinator.control.run_control import RunControl
 from coordinator.engines.descriptors import ensure, of_head, of_workers
 from coordinator.lifecycle.events import RunEnd
 from coordinator.lifecycle.loop import run_processes
@@ -90,7 +91,7 @@ def elsewhere(
     count = len(pipeline.workers)
     ensure((of_head(count, 2 * count), of_workers(pipeline)))
 
-    def drive(observers: Observers) -> RunEnd:
+    def drive(observers: Observers, control: RunControl) -> RunEnd:
         with _closed(launcher):
             where = door or Door(str(Endpoint(launcher.local_address(), ANY_PORT)))
             head, token = where.opened(pipeline, tell)
@@ -98,17 +99,21 @@ def elsewhere(
                 tell(INSECURE)
             with closing(head):
                 wanted = len(pipeline.workers) - 1
-                head.begin(observers.folder)
+                head.begin(observers.folder, control.poll)
+                control.hosts = head
                 launcher.launch(str(token), wanted)
                 at = pipeline.data.host
-                workers = gather(head, wanted, at, observers.interrupts, policy())
+                interrupts = observers.interrupts
+                workers = gather(head, wanted, at, interrupts, policy(), control.poll)
                 if workers is None:
                     return RunEnd("interrupted")
                 divided = grouped(pipeline, workers, costs)
                 if pipeline.data_away:
                     tell(f"{at} reads the data")
                 observers.place(divided)
-                engine = SeveralEngine(head, observers.folder, pipeline.train.threads, costs)
-                return run_processes(divided, info, engine, observers, STOP_SECONDS)
+                threads = pipeline.train.threads
+                run, sockets = observers.folder, control.sockets
+                engine = SeveralEngine(head, run, sockets, threads, costs)
+                return run_processes(divided, info, engine, observers, control, STOP_SECONDS)
 
     return drive

@@ -1,4 +1,4 @@
-"""What `dni join` and `dni up` take from the command line and from standard input."""
+"""Parsing of the arguments of `dni join` and `dni up`, and of their standard input."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from protocol.text import decoded
 
 UTF_16: Final = codecs.BOM_UTF16_LE
 _BLANK: Final = codecs.BOM_UTF8 + UTF_16 + b"\0 \t\r\n"
-"""Bytes of a line that says nothing."""
+"""Bytes of a line without a token."""
 
 
-def wishes(text: str | None) -> tuple[str, ...]:
-    """The names of the layers in `2,3`. Raises SpecError."""
+def preferred_layers(text: str | None) -> tuple[str, ...]:
+    """The names of the layers in a list such as `2,3`. Raises SpecError."""
     if text is None:
         return ()
     numbers = [word.strip() for word in text.split(",")]
     if not all(word.isascii() and word.isdigit() for word in numbers):
-        raise SpecError(f"--layers: {text!r} is no list of numbers such as 2,3")
+        raise SpecError(f"--layers: {text!r} is not a list of layer numbers such as 2,3")
     return tuple(layer_name(int(word)) for word in numbers)
 
 
 def read_token(word: str) -> Token:
-    """The token in `word` or, where that is -, in the first line of standard input that says any.
+    """The token in `word`; if `word` is -, in the first line of standard input that is not blank.
 
-    Raises SpecError where there is none.
+    Raises SpecError if there is none.
     """
     if word != "-":
         return Token.read(word)
@@ -50,15 +50,15 @@ def read_token(word: str) -> Token:
     return Token.read(decoded(line, "token: standard input"))
 
 
-def input_ended() -> bool:
-    """Whether standard input has come to its end; what it still says is passed over."""
+def stdin_closed() -> bool:
+    """Whether standard input is at its end; what can be read before the end is discarded."""
     here = sys.stdin.fileno()
     readable, _, _ = select.select([here], [], [], 0)
     return bool(readable) and not os.read(here, 4096)
 
 
 def terminal_question(tell: Callable[[str], None]) -> TerminalQuestion | None:
-    """What asks on the terminal by way of `tell`; None where standard input is not a terminal."""
+    """A question that is printed with `tell`; None if standard input is not a terminal."""
     try:
         return TerminalQuestion(tell) if sys.stdin.isatty() else None
     except (AttributeError, ValueError):  # standard input is closed
@@ -73,13 +73,13 @@ class TerminalQuestion:
         self._open = False
 
     def ask(self, text: str) -> None:
-        """Put the question; what was typed before is no answer to it."""
+        """Print the question; lines that were typed before are discarded."""
         self._line()
         self._open = True
         self._tell(f"{text} [y/N]")
 
     def answer(self) -> bool | None:
-        """Whether the answer is yes; None as long as there is none."""
+        """Whether the answer is yes; None until there is one."""
         line = self._line() if self._open else None
         if line is None:
             return None
@@ -87,7 +87,7 @@ class TerminalQuestion:
         return line.strip().lower() in ("y", "yes")
 
     def _line(self) -> str | None:
-        """What was typed; None where nothing was. A process in the background may not read."""
+        """The line that was typed; None if there is none, or this process is in the background."""
         here = sys.stdin.fileno()
         with suppress(OSError):
             readable, _, _ = select.select([here], [], [], 0)

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from coordinator.control.run_control import RunControl
 from coordinator.lifecycle.events import RunEnd
 from coordinator.observers.observer import Observers
 from protocol import DataMessage, Evaluated, NonFiniteError, Report, Send, Stage, State
@@ -41,7 +42,9 @@ class Metered(Protocol):
         """`core.report` with times and memory."""
 
 
-def run_inline(made: Iterable[Metered], threads: int, observers: Observers) -> RunEnd:
+def run_inline(
+    made: Iterable[Metered], threads: int, observers: Observers, control: RunControl
+) -> RunEnd:
     """Train with the workers that are `made`, in the order of the pipeline, the source first.
 
     They are taken from `made`, and there may be made, when the matrix library has its `threads`.
@@ -50,7 +53,7 @@ def run_inline(made: Iterable[Metered], threads: int, observers: Observers) -> R
         workers = list(made)
         observers.workers_started()
         try:
-            end = _turns(workers, observers)
+            end = _turns(workers, observers, control)
         except OSError as error:
             end = _broken(error)
         for worker in workers:
@@ -69,7 +72,7 @@ def _broken(error: OSError) -> RunEnd:
     return RunEnd("failed", f"{error.filename}: {error.strerror}")
 
 
-def _turns(workers: Sequence[Metered], observers: Observers) -> RunEnd:
+def _turns(workers: Sequence[Metered], observers: Observers, control: RunControl) -> RunEnd:
     """Give each core one turn after the other until all have finished."""
     by_name = {worker.core.name: worker for worker in workers}
     due = time.monotonic() + REPORT_SECONDS
@@ -88,6 +91,7 @@ def _turns(workers: Sequence[Metered], observers: Observers) -> RunEnd:
             for worker in workers:
                 observers.record(worker.report())
         observers.tick()
+        control.poll()
     return RunEnd("completed")
 
 

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from coordinator.control.run_control import RunControl
+from coordinator.control.snapshot import LocalHost
+from coordinator.engines import blas
 from coordinator.engines.descriptors import ensure, of_head, of_workers
 from coordinator.engines.processes import Processes
-from coordinator.engines.socket_folder import socket_folder
 from coordinator.lifecycle.events import RunEnd, WorkerExited
 from coordinator.lifecycle.loop import run_processes
 from coordinator.lifecycle.train import Drive
@@ -26,16 +28,19 @@ STEP_BACK: Final = 4
 class LocalEngine:
     """Runs all workers on this host. Implements `coordinator.lifecycle.loop.Engine`."""
 
-    def __init__(self, run: Path, threads: int, costs: Mapping[str, float]) -> None:
-        """`run` is the run's folder; `costs` the work of each layer a batch, in any unit."""
+    def __init__(self, run: Path, sockets: Path, threads: int, costs: Mapping[str, float]) -> None:
+        """`run` is the run's folder; `costs` the work of each layer per batch, in any unit.
+
+        `sockets` is a folder for sockets and shared memory that only this user can enter.
+        """
         self._costs = costs
         self._trace = str((run / TRACE).resolve())
-        self._folder = socket_folder()
-        self._processes = Processes(run / LOGS, threads, self._folder.path)
+        self._sockets = sockets
+        self._processes = Processes(run / LOGS, threads, sockets)
         self._control = self._endpoint("control")
 
     def _endpoint(self, name: str) -> str:
-        return f"ipc://{self._folder.path}/{name}"
+        return f"ipc://{self._sockets}/{name}"
 
     def links(self, pipeline: Pipeline) -> CoordinatorTransport:
         """The line to all workers; each speaks for itself and for what lives in it."""
@@ -73,7 +78,6 @@ class LocalEngine:
     def close(self) -> None:
         """See to it that nothing is left of any worker."""
         self._processes.close()
-        self._folder.close()
 
 
 def local(
@@ -85,9 +89,9 @@ def local(
     """
     ensure((of_head(len(pipeline.workers)), of_workers(pipeline)))
 
-    def drive(observers: Observers) -> RunEnd:
-        return run_processes(
-            pipeline, info, LocalEngine(observers.folder, threads, costs), observers
-        )
+    def drive(observers: Observers, control: RunControl) -> RunEnd:
+        control.hosts = LocalHost(pipeline, blas.cores())
+        engine = LocalEngine(observers.folder, control.sockets, threads, costs)
+        return run_processes(pipeline, info, engine, observers, control)
 
     return drive

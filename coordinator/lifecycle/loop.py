@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Final, Protocol
 
+from coordinator.control.run_control import RunControl
 from coordinator.lifecycle.events import (
     DeadlineExpired,
     RecordMessage,
@@ -61,20 +62,20 @@ def run_processes(
     info: dict[str, object] | None,
     engine: Engine,
     observers: Observers,
+    control: RunControl,
     stop_seconds: float = STOP_SECONDS,
 ) -> RunEnd:
     """Train with the source and the layers in the processes that `pipeline` divides them into.
 
-    Who is asked to stop has `stop_seconds` to send its weights.
+    Who is asked to stop has `stop_seconds` to send its weights. `control` is served meanwhile.
     """
     try:
         links = engine.links(pipeline)
         try:
             engine.start(pipeline)
             observers.workers_started()
-            return _Conductor(
-                RunStateMachine(pipeline, info, stop_seconds), engine, links, observers
-            ).conduct()
+            run = RunStateMachine(pipeline, info, stop_seconds)
+            return _Conductor(run, engine, links, observers, control).conduct()
         finally:
             links.close()
     finally:
@@ -83,12 +84,18 @@ def run_processes(
 
 class _Conductor:
     def __init__(
-        self, run: RunStateMachine, engine: Engine, links: Wires, observers: Observers
+        self,
+        run: RunStateMachine,
+        engine: Engine,
+        links: Wires,
+        observers: Observers,
+        control: RunControl,
     ) -> None:
         self._run = run
         self._engine = engine
         self._links = links
         self._observers = observers
+        self._control = control
         self._deadline: float | None = None
         self._end: RunEnd | None = None
 
@@ -111,6 +118,7 @@ class _Conductor:
                 self._deadline = None
                 self._handle(DeadlineExpired())
             self._observers.tick()
+            self._control.poll()
         return self._end
 
     def _handle(self, event: RunEvent) -> None:

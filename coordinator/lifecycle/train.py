@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
+from coordinator.control.run_control import RunControl
 from coordinator.interrupts import InterruptCounter, count_interrupts
 from coordinator.lifecycle.events import RunEnd
 from coordinator.observers.observer import Observer, Observers
 from coordinator.observers.recorder import Recorder
 from coordinator.observers.run_stats import RunStats
 from coordinator.run_folder.create import RunFolder
+from coordinator.socket_folder import socket_folder
 from protocol import Pipeline, RunError, UserError
 
-Drive: TypeAlias = Callable[[Observers], RunEnd]
-"""Trains on an engine, and reports all events to the observers."""
+ON_THIS_HOST: Final = ("local", "inline")
+"""The engines that run all workers on this host."""
+Drive: TypeAlias = Callable[[Observers, RunControl], RunEnd]
+"""Trains on an engine, reports all events to the observers, and serves the control socket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +53,14 @@ def train(
     The observers `others` receive the events of the run too. A run that fails is a Result. Raises
     UserError if the workers cannot be started; then the folder is as it was before.
     """
-    with count_interrupts() as interrupts:
+    with count_interrupts() as interrupts, closing(socket_folder()) as sockets:
         recorder = _recorder(folder, pipeline)
         observers = Observers(pipeline, folder, recorder, others, interrupts)
+        control = _control(sockets.path, folder, observers, engine)
         observers.begin(threads)
         began = _processor_seconds()
         try:
-            end = drive(observers)
+            end = drive(observers, control)
         except (OSError, UserError) as error:
             if not folder.committed:
                 recorder.close()
@@ -63,6 +69,7 @@ def train(
             end = RunEnd("failed", _words(error, folder.path), user=isinstance(error, UserError))
         finally:
             observers.end()
+            control.close()
         seconds = _processor_seconds() - began
         extra = {"engine": engine, "threads": threads, "coordinator_cpu_seconds": seconds}
         result = _finish(folder, recorder, observers.stats, end, extra, interrupts)
@@ -93,6 +100,18 @@ def _recorder(folder: RunFolder, pipeline: Pipeline) -> Recorder:
     try:
         return Recorder(folder.create(), pipeline)
     except OSError as error:
+        folder.rollback()
+        raise _mistake(error, folder.path) from error
+
+
+def _control(sockets: Path, folder: RunFolder, observers: Observers, engine: str) -> RunControl:
+    cluster = engine not in ON_THIS_HOST
+    try:
+        return RunControl(
+            sockets, folder.path, observers.stats, observers.interrupts, cluster=cluster
+        )
+    except OSError as error:
+        observers.end()
         folder.rollback()
         raise _mistake(error, folder.path) from error
 

@@ -21,10 +21,14 @@ class LayerStats:
 
 @dataclass(slots=True)
 class RunStats:
-    """Sums over reports and evaluations. Times are seconds since the run began."""
+    """Sums over reports and evaluations. Times are seconds since the run began.
+
+    `rows` has the newest line of metrics.jsonl of each stage.
+    """
 
     pipeline: Pipeline
     layers: dict[str, LayerStats] = field(default_factory=dict)
+    rows: dict[str, dict[str, object]] = field(default_factory=dict)
     loss: float | None = None
     test_loss: float | None = None
     test_error: float | None = None
@@ -51,7 +55,8 @@ class RunStats:
         self.layers[report.name] = LayerStats(_keep_comparison(report, before), rate)
         if report.loss is not None:
             self.loss = report.loss
-        return _row(report, before, rate)
+        self.rows[report.name] = row = _row(report, before, rate)
+        return row
 
     @property
     def step(self) -> int:

@@ -7,7 +7,7 @@
     logs/<worker>.log        what a worker printed, if it printed anything
     trace/<stage>.trace      what became of each message; see docs/traces.md
     trace/<layer>.messages   the messages that a layer received, if trace.mode is messages
-    status.json, revoked     of a run on a cluster: the hosts that joined, and those revoked
+    control.json             the address of the control socket, while the run goes on
 
 Whole files are written under a temporary name and renamed, so a reader never sees a partial file.
 The coordinator holds the lock of metrics.jsonl for as long as the run is recorded.
@@ -29,9 +29,8 @@ SUMMARY: Final = "summary.json"
 WEIGHTS: Final = "weights"
 LOGS: Final = "logs"
 TRACE: Final = "trace"
-STATUS: Final = "status.json"
-REVOKED: Final = "revoked"
-CONTENT: Final = (PIPELINE, METRICS, SUMMARY, STATUS, REVOKED, WEIGHTS, LOGS, TRACE)
+CONTROL: Final = "control.json"
+CONTENT: Final = (PIPELINE, METRICS, SUMMARY, CONTROL, WEIGHTS, LOGS, TRACE)
 """Everything that a run leaves in its folder."""
 
 

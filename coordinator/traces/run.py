@@ -9,7 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from coordinator.run_folder.layout import STATUS, SUMMARY, TRACE, is_recording
+from coordinator.control.address import ControlAddress
+from coordinator.run_folder.layout import SUMMARY, TRACE, is_recording
 from coordinator.run_folder.read import read_run_pipeline
 from coordinator.traces.clocks import Clock, clock
 from coordinator.traces.events import Events, Keep, Work
@@ -39,7 +40,8 @@ class Traces:
         self.files: dict[str, TraceFile] = {}
         places = {core: folder / TRACE / f"{core}{SUFFIX}" for core in self.pipeline.stages}
         self.away = tuple(core for core, path in places.items() if not path.exists())
-        if self.summary is not None or not (folder / STATUS).exists() or not is_recording(folder):
+        address = ControlAddress.read(folder)
+        if not (address and address.cluster and is_recording(folder)):
             self.away = ()
         if self.away:
             self.problems.append(_said_of(self.away))

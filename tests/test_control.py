@@ -1,0 +1,360 @@
+"""The control socket of a run: requests reach this run and no other, whatever else is there."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coordinator.control import client, server
+from coordinator.control.address import ControlAddress
+from coordinator.control.client import revoke, status, stop
+from coordinator.control.messages import (
+    MAX_REQUEST_BYTES,
+    ControlRequest,
+    RevokeRequest,
+    StatusRequest,
+    StopRequest,
+    decode_request,
+    encode_request,
+)
+from coordinator.control.run_control import RunControl
+from coordinator.control.server import ControlServer
+from coordinator.control.snapshot import HostStatus, LocalHost, Snapshot
+from coordinator.interrupts import InterruptCounter
+from coordinator.observers.recorder import Recorder
+from coordinator.observers.run_stats import RunStats
+from coordinator.run_folder.layout import CONTROL, METRICS, SUMMARY
+from protocol import Report, RunError, SpecError
+from protocol.pipeline import HEAD
+from tests.control_help import serving
+from tests.traced import tiny
+
+WAITING = Snapshot("waiting", waiting_for="1 of 2 slots joined")
+REQUESTS = (StatusRequest(), StopRequest(), RevokeRequest("host1"))
+
+
+@pytest.fixture
+def sockets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("s")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Path]:
+    """The folder of a run that this process records."""
+    recorder = Recorder(tmp_path, tiny())
+    yield tmp_path
+    recorder.close()
+
+
+def raw(run: Path, data: bytes) -> bytes:
+    """What the server of `run` replies to `data`."""
+    address = ControlAddress.read(run)
+    assert address is not None
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
+        peer.settimeout(10)
+        peer.connect(address.socket)
+        try:
+            peer.sendall(data)
+            peer.shutdown(socket.SHUT_WR)
+            return b"".join(iter(lambda: peer.recv(4096), b""))
+        except ConnectionError:
+            return b""
+
+
+def host(name: str) -> HostStatus:
+    return HostStatus(name, "ada", "10.0.0.2", 1, 4, {"layer0": ["layer0"]}, 0.25)
+
+
+# -- requests and replies
+
+
+@pytest.mark.parametrize("request_", REQUESTS)
+def test_a_request_is_read_as_it_was_sent(request_: StatusRequest | ControlRequest) -> None:
+    assert decode_request(encode_request(request_, "key"), "key") == request_
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"7",
+        b"[]",
+        b"\xff",
+        b"[" * 4000,
+        b"{}",
+        b'{"key": "key"}',
+        b'{"request": "stop"}',
+        b'{"key": "key", "request": "end"}',
+        b'{"key": "other", "request": "stop"}',
+        b'{"key": "key", "request": "stop", "host": "host1"}',
+        b'{"key": "key", "request": "revoke"}',
+        b'{"key": "key", "request": "revoke", "host": 1}',
+        b"1" * 5000,
+    ],
+)
+def test_a_line_that_is_no_request_to_this_run_is_none(line: bytes) -> None:
+    assert decode_request(line, "key") is None
+
+
+def test_a_status_is_the_snapshot_of_the_moment(sockets: Path, run: Path) -> None:
+    snapshots = iter([WAITING, Snapshot("training", step=7, hosts=[host("host1")])])
+    with serving(ControlServer(sockets, run, lambda: next(snapshots))):
+        assert status(run)["waiting_for"] == "1 of 2 slots joined"
+        found = status(run)
+    assert (found["state"], found["step"]) == ("training", 7)
+    assert found["hosts"] == [host("host1").as_dict()]
+
+
+def test_a_stop_request_arrives_once(sockets: Path, run: Path) -> None:
+    with serving(ControlServer(sockets, run, lambda: WAITING)) as requests:
+        stop(run)
+    assert requests == [StopRequest()]
+
+
+def test_a_host_of_the_run_is_revoked_and_no_other(sockets: Path, run: Path) -> None:
+    snapshot = Snapshot("training", hosts=[host(HEAD), host("host1")])
+    with serving(ControlServer(sockets, run, lambda: snapshot)) as requests:
+        revoke(run, "host1")
+        for name in ("host7", HEAD, ""):
+            with pytest.raises(SpecError, match=f"^{name}: no such host in this run"):
+                revoke(run, name)
+    assert requests == [RevokeRequest("host1")]
+
+
+def test_a_status_larger_than_the_buffer_of_a_socket_is_complete(sockets: Path, run: Path) -> None:
+    stages = [{"layer": f"layer{n}", "filler": "x" * 1000} for n in range(3000)]
+    with serving(ControlServer(sockets, run, lambda: Snapshot("training", stages=stages))):
+        assert status(run)["stages"] == stages
+
+
+def test_many_clients_at_once_are_all_answered(sockets: Path, run: Path) -> None:
+    found: list[str] = []
+
+    def ask() -> None:
+        found.append(status(run)["state"])
+
+    threads = [threading.Thread(target=ask) for _ in range(5 * server.MAX_CONNECTIONS)]
+    with serving(ControlServer(sockets, run, lambda: WAITING)):
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert found == ["waiting"] * len(threads)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        bytes(range(256)),
+        b"x" * (MAX_REQUEST_BYTES + 1),
+        encode_request(StopRequest(), "another run"),
+        encode_request(StopRequest(), "") * 2,
+    ],
+)
+def test_foreign_bytes_get_no_reply_and_do_no_harm(sockets: Path, run: Path, data: bytes) -> None:
+    with serving(ControlServer(sockets, run, lambda: WAITING)) as requests:
+        assert raw(run, data) == b""
+        assert status(run)["state"] == "waiting"
+    assert requests == []
+
+
+def test_silent_clients_do_not_keep_others_out(
+    sockets: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "CONNECTION_SECONDS", 0.05)
+    served = ControlServer(sockets, run, lambda: WAITING)
+    address = ControlAddress.read(run)
+    assert address is not None
+    silent = [socket.socket(socket.AF_UNIX) for _ in range(3 * server.MAX_CONNECTIONS)]
+    for peer in silent:
+        peer.connect(address.socket)
+    with serving(served):
+        assert status(run)["state"] == "waiting"
+    for peer in silent:
+        peer.close()
+
+
+def test_a_poll_without_clients_returns_at_once(sockets: Path, run: Path) -> None:
+    served = ControlServer(sockets, run, lambda: WAITING)
+    began = time.monotonic()
+    for _ in range(100):
+        assert served.poll() == []
+    assert time.monotonic() - began < 1.0
+    served.close()
+
+
+# -- the run of this process
+
+
+def test_a_stop_request_counts_as_ctrl_c_and_a_revoked_host_is_the_hosts_to_handle(
+    sockets: Path, run: Path
+) -> None:
+    revoked: list[str] = []
+
+    class Cluster(LocalHost):
+        def hosts(self) -> list[HostStatus]:
+            return [host(HEAD), host("host1")]
+
+        def revoke(self, name: str) -> None:
+            revoked.append(name)
+
+    interrupts, stats = InterruptCounter(), RunStats(tiny())
+    control = RunControl(sockets, run, stats, interrupts, cluster=True)
+    states = [control.snapshot().state]
+    control.hosts = Cluster(tiny(), 2)
+    stats.add(Report("layer0", 3))
+    states.append(control.snapshot().state)
+
+    def ask() -> None:
+        revoke(run, "host1")
+        stop(run)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    while thread.is_alive():
+        control.poll()
+    thread.join()
+    states.append(control.snapshot().state)
+    control.close()
+    assert revoked == ["host1"]
+    assert (interrupts.count, interrupts.signal) == (1, 2)
+    assert states == ["starting", "training", "stopping"]
+
+
+def test_a_local_run_has_one_host_with_all_workers() -> None:
+    (found,) = LocalHost(tiny(), 2).hosts()
+    assert (found.name, found.slots, found.cores) == (HEAD, 3, 2)
+    assert set(found.workers) == {"source", "layer0", "layer1", "layer2"}
+
+
+# -- a run that does not answer
+
+
+def change(run: Path, **fields: Any) -> None:
+    """Write a control file in which these fields differ from that of a run of this process."""
+    replace(ControlAddress.new(run / "nowhere", cluster=True), **fields).write(run)
+
+
+def refused(run: Path) -> str:
+    """The error of every command for `run`."""
+    errors = []
+    for command in (status, stop, lambda folder: revoke(folder, "host1")):
+        with pytest.raises(RunError) as caught:
+            command(run)
+        errors.append(str(caught.value).removeprefix(f"{run}: "))
+    assert len(set(errors)) == 1
+    return errors[0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"host": "ada"}, "the head of this run is on the host 'ada'; run dni there"),
+        (
+            {"namespace": "pid:[1]"},
+            "the head of this run is in another container of this host; run dni there",
+        ),
+        ({"boot": "before"}, "the head of this run is on another host, which is called"),
+        ({}, "the run goes on, but its control socket"),
+    ],
+)
+def test_the_error_names_the_place_of_a_head_that_cannot_be_reached(
+    run: Path, fields: Mapping[str, str], error: str
+) -> None:
+    change(run, **fields)
+    assert refused(run).startswith(error)
+
+
+@pytest.mark.parametrize("fields", [{}, {"boot": "before"}])
+def test_a_run_whose_head_was_killed_is_over(run: Path, fields: Mapping[str, str]) -> None:
+    change(run, **fields)
+    (run / METRICS).rename(run / "locked")
+    (run / METRICS).touch()
+    assert refused(run) == "the run is over; its head ended without a summary"
+
+
+def test_a_socket_that_nobody_listens_on_is_that_of_a_run_that_is_over(
+    sockets: Path, tmp_path: Path
+) -> None:
+    served = ControlServer(sockets, tmp_path, lambda: WAITING)
+    text = (tmp_path / CONTROL).read_text("utf-8")
+    served.close()
+    assert not (tmp_path / CONTROL).exists()
+    (tmp_path / CONTROL).write_text(text, "utf-8")
+    (tmp_path / METRICS).touch()
+    assert refused(tmp_path) == "the run is over; its head ended without a summary"
+
+
+def test_a_socket_of_another_run_is_not_taken_for_that_of_this_one(
+    sockets: Path, run: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = tmp_path_factory.mktemp("other")
+    with serving(ControlServer(sockets, other, lambda: WAITING)) as requests:
+        address = ControlAddress.read(other)
+        assert address is not None
+        change(run, socket=address.socket)
+        assert "control socket" in refused(run)
+        assert status(other)["state"] == "waiting"
+    assert requests == []
+
+
+def test_a_run_that_does_not_reply_in_time_is_reported(
+    sockets: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "REPLY_SECONDS", 0.1)
+    served = ControlServer(sockets, run, lambda: WAITING)
+    assert "has not replied within" in refused(run)
+    served.close()
+
+
+def test_the_run_of_another_user_is_reported(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    change(run)
+    monkeypatch.setattr(socket.socket, "connect", denied)
+    assert "belongs to another user" in refused(run)
+
+
+def test_a_run_with_a_summary_is_over(sockets: Path, run: Path) -> None:
+    with serving(ControlServer(sockets, run, lambda: WAITING)):
+        (run / SUMMARY).write_text("{}", "utf-8")
+        assert refused(run) == "the run is over"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "7", '{"socket": "/x"}', "\0", "[" * 9000])
+def test_a_control_file_that_cannot_be_read_is_none(run: Path, text: str) -> None:
+    (run / CONTROL).write_text(text, "utf-8")
+    assert ControlAddress.read(run) is None
+    assert refused(run).startswith("the run has no control socket yet; try again")
+
+
+@pytest.mark.parametrize("field", ["socket", "key", "host", "boot", "namespace", "cluster"])
+def test_a_control_file_with_a_field_of_another_type_is_none(run: Path, field: str) -> None:
+    table = asdict(ControlAddress.new(run, cluster=False))
+    (run / CONTROL).write_text(json.dumps(table), "utf-8")
+    assert ControlAddress.read(run) is not None
+    (run / CONTROL).write_text(json.dumps(table | {field: 7}), "utf-8")
+    assert ControlAddress.read(run) is None
+
+
+def test_the_control_file_leads_to_a_socket_that_only_the_owner_of_its_folder_can_enter(
+    sockets: Path, run: Path
+) -> None:
+    served = ControlServer(sockets, run, lambda: WAITING)
+    address = ControlAddress.read(run)
+    assert address is not None
+    assert Path(address.socket).parent == sockets
+    assert sockets.stat().st_mode & 0o077 == 0
+    served.close()
