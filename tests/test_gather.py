@@ -157,7 +157,7 @@ def test_a_wait_of_a_given_length_ends_the_run_where_nobody_can_be_asked(
     clock.now += 4.9
     assert policy.workers(roster) is None
     clock.now += 0.2
-    with pytest.raises(RunError, match=r"of 4 slots joined|\(data\.at\), which is none of host2"):
+    with pytest.raises(RunError, match=r"of 4 slots joined|\(data\.host\), which is none of host2"):
         policy.workers(roster)
 
 
