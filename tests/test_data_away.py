@@ -65,7 +65,7 @@ def test_the_data_are_at_the_head_unless_said_otherwise() -> None:
 
 @pytest.mark.parametrize("name", ["", "a\nb"])
 def test_what_cannot_be_the_name_of_a_machine_is_refused(name: str) -> None:
-    with pytest.raises(SpecError, match=r"^data\.at: "):
+    with pytest.raises(SpecError, match=r"^data\.host: "):
         Data(name="digits", host=name)
 
 
@@ -85,7 +85,7 @@ def test_a_path_on_another_machine_is_not_touched_here(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("engine", ["local", "inline"])
 def test_where_no_machine_joins_the_data_are_here(tmp_path: Path, engine: str) -> None:
-    with pytest.raises(SpecError, match=r"data\.at: 'ada' is another machine.* engine " + engine):
+    with pytest.raises(SpecError, match=r"data\.host: 'ada' is not this host; engine " + engine):
         cli.run(AWAY, engine=engine, run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
