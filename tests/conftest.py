@@ -21,6 +21,7 @@ import numpy as np
 import psutil
 import pytest
 
+import tests.examples  # noqa: F401  registers the profile before it is loaded
 from coordinator.engines import processes
 from tests.data_help import Answers, arrays, packed
 from tests.forked import SERVER, Forked, ForkedWorker, Process, base_of, workers_of

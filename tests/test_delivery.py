@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol import Edge, Layer
 from protocol.pipeline import RULES
+from tests.examples import examples
 from tests.network import DATA, STEPS, Network, shuffle, tiny
 from workers.stages.layer import Layer as LayerCore
 
@@ -31,7 +32,7 @@ def drained(network: Network) -> None:
 @pytest.mark.slow
 @schedules
 @pytest.mark.parametrize("rule", LOCKED)
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(
     seed=seeds,
     window=st.integers(1, 5),
@@ -81,7 +82,7 @@ def accounts(network: Network, layer: LayerCore) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", UNLOCKED)
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(
     seed=seeds,
     window=st.integers(1, 5),
@@ -106,7 +107,7 @@ def test_any_delivery_to_unlocked_layers_drains_within_the_window(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", UNLOCKED)
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(seed=seeds, gradient_queue=st.sampled_from([None, 0, 1]))
 def test_in_lockstep_unlocked_layers_miss_nothing(
     rule: str, seed: int, gradient_queue: int | None
@@ -125,7 +126,7 @@ def test_in_lockstep_unlocked_layers_miss_nothing(
 @pytest.mark.slow
 @schedules
 @pytest.mark.parametrize("rule", RULES)
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(
     seed=seeds,
     window=st.integers(1, 4),
@@ -155,7 +156,7 @@ def test_no_memory_is_read_after_its_slot_is_used_again(
 
 
 @pytest.mark.parametrize("rule", RULES)
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(seed=seeds)
 def test_in_lockstep_what_is_learnt_does_not_depend_on_the_order_of_delivery(
     rule: str, seed: int
@@ -171,7 +172,7 @@ def test_in_lockstep_what_is_learnt_does_not_depend_on_the_order_of_delivery(
 @pytest.mark.slow
 @schedules
 @pytest.mark.parametrize("rule", RULES)
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(
     seed=seeds,
     window=st.integers(1, 4),

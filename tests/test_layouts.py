@@ -9,13 +9,14 @@ from typing import Any
 import msgpack
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol import Activation, Array, Credit, Gradient, Message, WireError, decode, encode
 from protocol.codec import layouts
 from protocol.codec.layouts import ALIKE, INLINE, MOST, learn, read, write
 from protocol.codec.schema import BY_CLASS, DTYPES, VERSION
+from tests.examples import examples
 from tests.test_wire import arrays, content
 
 X = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -56,7 +57,7 @@ def batches() -> st.SearchStrategy[Activation | Gradient]:
     )
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(batches())
 def test_what_is_written_is_what_encode_writes(message: Activation | Gradient) -> None:
     frame = write(message)
@@ -67,7 +68,7 @@ def test_what_is_written_is_what_encode_writes(message: Activation | Gradient) -
         assert [frame] == encode(message)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(batches(), NUMBERS, NUMBERS)
 def test_what_is_read_is_what_decode_says(
     message: Activation | Gradient, one: int, other: int

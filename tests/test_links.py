@@ -12,12 +12,13 @@ import msgpack
 import numpy as np
 import pytest
 import zmq
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol import Activation, Credit, Edge, Go, Gradient, Message, WireError, encode
 from protocol.transport.socket_set import Readable, SocketSet
 from protocol.transport.sockets import receive, send
+from tests.examples import examples
 from workers.transport.transport import FULL_POLL_SECONDS, WorkerTransport
 
 Sockets = tuple[zmq.Socket[bytes], zmq.Socket[bytes]]
@@ -90,7 +91,7 @@ def test_frames_that_no_header_tells_of_are_messages_until_one_is_refused(socket
     assert taken(sockets) == [Credit(7), Credit(7), None]
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(
     st.lists(
         st.lists(st.sampled_from([HEADER, ARRAY, CREDIT]) | st.binary(max_size=9), min_size=1),

@@ -10,7 +10,7 @@ from typing import Final, cast
 import msgpack
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
@@ -39,6 +39,7 @@ from protocol.codec.float16 import BLOCK, floats, halves
 from protocol.codec.layouts import INLINE
 from protocol.dataset_info import DatasetInfo
 from protocol.trace_format import array_bytes
+from tests.examples import examples
 from workers.nn import Floats
 from workers.tools.check import check
 from workers.transport.edge_formats import Widths
@@ -83,7 +84,7 @@ def by_row(array: Floats) -> NDArray[np.float64]:
 # -- there and back
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(numbers(2.0**127))
 def test_8_bits_are_off_by_half_a_scale_at_most(array: Floats) -> None:
     arrived = back(array, "int8")
@@ -95,7 +96,7 @@ def test_8_bits_are_off_by_half_a_scale_at_most(array: Floats) -> None:
     assert (np.abs(by_row(arrived) - sent) <= bound).all()
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(numbers(65504))
 def test_float16_is_off_by_half_its_last_bit_at_most(array: Floats) -> None:
     arrived = back(array, "float16")
@@ -272,7 +273,7 @@ def test_a_narrow_array_of_another_length_is_refused(
             decode(message)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(
     st.sampled_from(list(quantization.SIZES)),
     st.lists(st.integers(0, 5), min_size=1, max_size=4),

@@ -17,7 +17,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol import (
@@ -45,6 +45,7 @@ from protocol.recording_format import (
     payloads,
     read_origin,
 )
+from tests.examples import examples
 from tests.network import DATA
 from workers.assembly.build import build_layer, dataset_info
 from workers.recording import recorder as message_recorder
@@ -148,7 +149,7 @@ def test_a_file_that_is_cut_off_anywhere_is_read_up_to_there(tmp_path: Path) -> 
             assert wrong == f"{path}: is cut off in {place}"
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(data=st.data())
 def test_whatever_a_file_holds_is_refused_or_read(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -19,6 +19,7 @@ from protocol.codec.quantization import WIRES
 from protocol.dataset_info import DatasetInfo
 from protocol.from_dict import build, read_pipeline
 from protocol.pipeline import LOSSES, ON_NONFINITE, OPTIMIZERS, RULES, SCHEDULES
+from tests.examples import examples
 from workers.assembly.build import build_layer, build_synthetic
 from workers.assembly.fit import layer_modules
 from workers.nn import Floats
@@ -175,7 +176,7 @@ PIPELINES = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(PIPELINES)
 def test_a_pipeline_survives_files_and_wires(pipeline: Pipeline) -> None:
     assert build(Pipeline, tomllib.loads(tomli_w.dumps(pipeline.as_dict()))) == pipeline

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol import Edge
 from protocol.pipeline import RULES, SOURCE
+from tests.examples import examples
 from tests.network import DATA, STEPS, Network, shuffle, tiny
 
 seeds = st.integers(0, 2**32)
@@ -16,7 +17,7 @@ seeds = st.integers(0, 2**32)
 @pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["async", "lockstep"])
 @pytest.mark.parametrize("rule", RULES)
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     seed=seeds,
     window=st.integers(1, 3),

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import cli
@@ -18,6 +18,7 @@ from coordinator.traces.find import Choice, find
 from coordinator.traces.run import Traces
 from coordinator.traces.stats import stats
 from protocol import Edge
+from tests.examples import examples
 from tests.traced import (
     ACTIVATION,
     CLOCK,
@@ -72,7 +73,7 @@ def two_machines(
     return by_hand(folder, files), moments
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(
     shift=st.integers(-(10**16), 900 * SECOND),
     drift=st.floats(-2e-4, 2e-4),

@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol import Activation, DataMessage, Edge, Evaluated, Gradient, Pipeline, Send, Stage
 from protocol.pipeline import RULES, SOURCE
 from protocol.trace_format import DropReason, MessageKind
+from tests.examples import examples
 from tests.network import STEPS, Network, shuffle, tiny
 from workers.rules.unlocked import Unlocked
 from workers.stages.layer import Layer
@@ -152,7 +153,7 @@ def counted(network: Watched, layer: Layer, in_order: bool) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["async", "lockstep"])
 @pytest.mark.parametrize("rule", RULES)
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(
     seed=st.integers(0, 2**32),
     window=st.integers(1, 5),

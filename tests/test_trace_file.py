@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from coordinator.traces.files import TraceFile
 from protocol import Activation, Credit, Gradient, Mark
 from protocol import trace_format as form
+from tests.examples import examples
 from tests.traced import (
     ACTIVATION,
     BEHIND,
@@ -92,7 +93,7 @@ def own_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("log") / "b.trace"
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     written=st.lists(rows, max_size=40),
     capacity=st.sampled_from([0, 5, 16, 64]),

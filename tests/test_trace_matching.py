@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from coordinator.traces.events import NEVER
 from coordinator.traces.message_accounting import account, books, why_lost
 from coordinator.traces.messages import FATES, match
 from protocol import Edge
+from tests.examples import examples
 from tests.traced import (
     ACTIVATION,
     BEHIND,
@@ -58,7 +59,7 @@ def arrays(*lists: list[int]) -> list[np.typing.NDArray[np.uint64]]:
     return [np.array(numbers, np.uint64) for numbers in lists]
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(known=numbers, wanted=numbers)
 def test_numbers_in_any_order_are_matched_as_by_a_dictionary(
     known: list[int], wanted: list[int]
@@ -66,7 +67,7 @@ def test_numbers_in_any_order_are_matched_as_by_a_dictionary(
     assert match(*arrays(known, wanted)).tolist() == naive(known, wanted)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(
     length=st.integers(0, 40),
     cut=st.tuples(*[st.integers(0, 8)] * 4),
@@ -103,7 +104,7 @@ class Told:
 fates = st.lists(st.sampled_from(["used", "dropped", "unsent", "waiting", "missing"]), max_size=25)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(fates=fates, order=st.randoms(use_true_random=False), closed=st.booleans())
 def test_every_message_has_the_fate_that_its_ends_recorded(
     tmp_path_factory: pytest.TempPathFactory, fates: list[str], order: object, closed: bool

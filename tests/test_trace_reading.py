@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from coordinator.traces import files
@@ -24,6 +24,7 @@ from coordinator.traces.run import Traces
 from coordinator.traces.stats import stats
 from protocol import RunError
 from protocol import trace_format as form
+from tests.examples import examples
 from tests.traced import (
     CLOCK,
     KINDS,
@@ -105,7 +106,7 @@ def test_a_file_cut_off_anywhere_is_read_as_far_as_it_goes_and_told_of(run: Path
         path.write_bytes(whole)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     flips=st.lists(
         st.tuples(st.integers(0, 60 + 250) | st.integers(0, 10**6), st.integers(0, 255)),
@@ -133,7 +134,7 @@ any_metadata = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(data=st.data(), key=st.sampled_from(sorted(described("", []))))
 def test_metadata_of_another_kind_are_refused_or_harmless(
     run: Path, data: st.DataObject, key: str

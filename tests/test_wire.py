@@ -13,7 +13,7 @@ from unittest.mock import patch
 import msgpack
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -22,6 +22,7 @@ from protocol.codec import frames as codec_frames
 from protocol.codec.frames import MAX_ARRAYS, MAX_HEADER, WireError, decode, encode
 from protocol.codec.layouts import INLINE
 from protocol.codec.schema import DTYPES, KINDS
+from tests.examples import examples
 
 NUMBER = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats()
 LEAF = NUMBER | st.text() | st.binary()
@@ -120,7 +121,7 @@ def refused_or_sound(frames: list[bytes]) -> None:
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.__name__)
 def test_a_message_arrives_as_it_was_sent(kind: type[Message]) -> None:
-    @settings(max_examples=50, deadline=None)
+    @examples(50)
     @given(messages(kind))
     def arrives(message: Message) -> None:
         for inline in (0, INLINE):
@@ -287,14 +288,14 @@ def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:
     assert crater.exists()
 
 
-@settings(max_examples=800, deadline=None)
+@examples(800)
 @given(st.lists(st.binary(max_size=60), max_size=4))
 def test_random_frames_are_refused(frames: list[bytes]) -> None:
     refused_or_sound(frames)
     refused_or_sound([b"\x94\x01" + frame for frame in frames])
 
 
-@settings(max_examples=1000, deadline=None)
+@examples(1000)
 @given(ANY, st.data())
 def test_damaged_messages_are_refused_or_sound(message: Message, data: st.DataObject) -> None:
     frames = sent(message, data.draw(st.sampled_from([0, INLINE])))
@@ -313,7 +314,7 @@ def test_damaged_messages_are_refused_or_sound(message: Message, data: st.DataOb
     refused_or_sound(frames)
 
 
-@settings(max_examples=600, deadline=None)
+@examples(600)
 @given(ANY, JSON, st.data())
 def test_a_header_with_one_value_replaced_is_refused_or_sound(
     message: Message, value: object, data: st.DataObject
