@@ -90,7 +90,9 @@ def test_who_wants_it_otherwise_is_not_heard(theirs: str) -> None:
             assert list(made.poll(0.02)) == []
 
 
-@pytest.mark.parametrize("keys", [ABOVE, HERE, HEAD, generate_keys()], ids=str)
+@pytest.mark.parametrize(
+    "keys", [ABOVE, HERE, HEAD, generate_keys()], ids=["above", "here", "head", "stranger"]
+)
 def test_nobody_else_is_also_where_it_belongs_to_the_run(
     layer1: WorkerTransport, head: str, keys: KeyPair, capsys: pytest.CaptureFixture[str]
 ) -> None:
