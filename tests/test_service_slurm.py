@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 
 from tests.conftest import COMMAND, ENDLESS, LAYERS, PATIENCE, Dni, Training
+from tests.slurm_server import slurm_server
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
 
@@ -17,14 +18,18 @@ HEAD_LOST = 30.0
 """Seconds within which the agents of a job leave when the head is killed; they notice after 10."""
 
 
+@pytest.fixture(scope="module")
+def settings() -> Iterator[str]:
+    """The settings of a Slurm that runs."""
+    with slurm_server() as found:
+        yield found
+
+
 @pytest.fixture(autouse=True)
-def slurm() -> None:
-    """Skip where no Slurm answers."""
-    if not shutil.which("sinfo"):
-        pytest.skip("Slurm is not installed")
-    shown = subprocess.run(["sinfo", "-h"], capture_output=True, text=True, check=False)
-    if shown.returncode:
-        pytest.skip(f"no Slurm answers: {shown.stderr.strip()}")
+def _slurm(settings: str, dni: Dni, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the commands of the test use that Slurm."""
+    monkeypatch.setenv("SLURM_CONF", settings)
+    dni.environment["SLURM_CONF"] = settings
 
 
 def jobs() -> str:
@@ -107,7 +112,7 @@ def test_the_agents_of_a_job_leave_when_the_head_is_killed(dni: Dni) -> None:
     ("options", "error"),
     [
         (("--remote-command", "/nowhere/dni"), ": FAILED: "),
-        (("--sbatch-args", "--cpus-per-task=4096"), ": "),
+        (("--sbatch-args", "--cpus-per-task=4096"), "configuration is not available"),
         (("--sbatch-args", "--partition=nowhere"), "Invalid partition"),
     ],
 )
