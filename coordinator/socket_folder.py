@@ -41,8 +41,8 @@ class OwnFolder:
         try:
             self._lock = _lock(made, make=True)
             if self._lock is None:
-                why = "swept away while it was made; is the clock right?"
-                raise OSError(errno.EBUSY, why)
+                reason = "swept away while it was made; is the clock right?"
+                raise OSError(errno.EBUSY, reason)
             made.rename(self.path)
         except BaseException:  # whatever it is, Ctrl-C too, no folder is left
             shutil.rmtree(made, ignore_errors=True)

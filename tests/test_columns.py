@@ -87,7 +87,7 @@ def machines() -> dict[str, Any]:
             "host": f"ip-10-0-0-{number}.eu-central-1.compute.internal",
             "address": "fe80::1234:5678:9abc:def0",
             "slots": 4,
-            "cores": 128,
+            "cpus": 128,
             "workers": {f"layer{number}": [f"layer{number}"], "layer8-11": ["layer8", "layer9"]},
             "silent_seconds": 123.456,
         }
@@ -293,7 +293,7 @@ def test_workers_have_room_beside_long_names_of_hosts(width: int, host: str) -> 
 
 def test_cells_that_say_nothing_are_empty() -> None:
     found = machines()
-    found["hosts"][0] |= {"name": "head", "host": "", "slots": 0, "cores": 0, "workers": {}}
+    found["hosts"][0] |= {"name": "head", "host": "", "slots": 0, "cpus": 0, "workers": {}}
     row = host_table(found).rows[0]
     assert row[:2] == ("head", "")
     assert row[3:5] == ("", "")

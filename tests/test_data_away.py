@@ -42,9 +42,9 @@ from protocol import (
 from protocol.dataset_info import DatasetInfo
 from protocol.messages import Enrol
 from protocol.transport.curve import generate_keys
+from tests.cluster_help import BIND, Cluster, loopback_cluster
 from tests.conftest import Dni
-from tests.several_help import BIND, Several, machines
-from tests.test_several import balanced, weights
+from tests.test_cluster import balanced, weights
 from tests.traced import tiny
 from workers.data import load
 
@@ -237,8 +237,8 @@ def test_who_has_the_data_is_waited_for_where_more_can_come_and_missed_where_non
 
 
 @pytest.fixture
-def several(dni: Dni) -> Iterator[Several]:
-    with machines(dni) as found:
+def cluster(dni: Dni) -> Iterator[Cluster]:
+    with loopback_cluster(dni) as found:
         yield found
 
 
@@ -258,15 +258,15 @@ WORDS = ("-o", "data.path=mine.npz", "-o", "data.host=host2")
 
 @pytest.mark.slow
 def test_the_source_lives_where_the_data_are_and_all_learn_what_they_would_here(
-    dni: Dni, several: Several, elsewhere: Path
+    dni: Dni, cluster: Cluster, elsewhere: Path
 ) -> None:
     words = ("-o", "train.schedule=lockstep", "-o", "train.threads=1")
-    head = several.up(*WORDS, *words)
-    first = several.join(head, "--slots", "2")
+    head = cluster.up(*WORDS, *words)
+    first = cluster.join(head, "--slots", "2")
     dni.until(lambda: first.name == "host1", "the first is there")
-    second = several.join(head, cwd=elsewhere)
+    second = cluster.join(head, cwd=elsewhere)
     assert head.end(LATE) == 0, head.text
-    assert several.ends() == [0, 0]
+    assert cluster.exit_codes() == [0, 0]
     assert "source" in second.text.partition("working: ")[2]
     assert "source" not in first.text.partition("working: ")[2]
     here = dni(
@@ -299,11 +299,11 @@ def test_this_machine_by_its_own_name_is_the_head(dni: Dni) -> None:
 
 @pytest.mark.slow
 def test_ctrl_c_while_the_source_reads_ends_the_run_at_once(
-    dni: Dni, several: Several, elsewhere: Path
+    dni: Dni, cluster: Cluster, elsewhere: Path
 ) -> None:
     os.mkfifo(elsewhere / "never.npz")
-    head = several.up("-o", "data.path=never.npz", "-o", "data.host=host1")
-    machine = several.join(head, "--slots", "3", cwd=elsewhere)
+    head = cluster.up("-o", "data.path=never.npz", "-o", "data.host=host1")
+    machine = cluster.join(head, "--slots", "3", cwd=elsewhere)
     dni.until(lambda: "host1 reads the data" in head.text, "it reads")
     dni.until(lambda: "source" in machine.workers(), "the source is there")
     began = time.monotonic()
@@ -311,7 +311,7 @@ def test_ctrl_c_while_the_source_reads_ends_the_run_at_once(
     assert head.end(LATE) == 130
     assert time.monotonic() - began < 4.0
     assert "did not bring home" not in head.text
-    assert several.ends() == [0]
+    assert cluster.exit_codes() == [0]
     dni.nothing_left()
 
 
@@ -324,25 +324,25 @@ def test_ctrl_c_while_the_source_reads_ends_the_run_at_once(
     ],
 )
 def test_data_that_are_not_there_or_fit_no_layer_end_the_run_with_the_reason(
-    dni: Dni, several: Several, elsewhere: Path, width: int, there: bool, why: str
+    dni: Dni, cluster: Cluster, elsewhere: Path, width: int, there: bool, why: str
 ) -> None:
-    head = several.up(*WORDS, "-o", f'layer.2.modules=["linear {width}"]')
+    head = cluster.up(*WORDS, "-o", f'layer.2.modules=["linear {width}"]')
     for _ in range(3):
-        several.join(head, cwd=elsewhere if there else None)
+        cluster.join(head, cwd=elsewhere if there else None)
     assert head.end(LATE) == 2, head.text
     assert why in head.summary()["failure"]
-    assert several.ends() == [0, 0, 0]
+    assert cluster.exit_codes() == [0, 0, 0]
     dni.nothing_left()
 
 
 @pytest.mark.slow
 def test_who_has_the_data_is_waited_for_and_the_death_of_its_source_is_named(
-    dni: Dni, several: Several, elsewhere: Path
+    dni: Dni, cluster: Cluster, elsewhere: Path
 ) -> None:
-    head = several.up(*WORDS, "-o", "train.steps=1000000000")
-    several.join(head, "--slots", "3")
+    head = cluster.up(*WORDS, "-o", "train.steps=1000000000")
+    cluster.join(head, "--slots", "3")
     dni.until(lambda: "need host2 (data.host), which is none of host1" in head.text, "it is missed")
-    second = several.join(head, cwd=elsewhere)
+    second = cluster.join(head, cwd=elsewhere)
     dni.until(lambda: "source" in second.workers(), "the source has begun")
     dni.until(lambda: head.metrics(), "it trains")
     began = time.monotonic()
@@ -351,5 +351,5 @@ def test_who_has_the_data_is_waited_for_and_the_death_of_its_source_is_named(
     assert time.monotonic() - began < 2.0
     assert head.end(LATE) == 1
     assert head.summary()["failure"] == "source was killed by SIGKILL"
-    assert several.ends() == [0, 0]
+    assert cluster.exit_codes() == [0, 0]
     dni.nothing_left()

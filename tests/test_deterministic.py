@@ -11,7 +11,7 @@ from click.testing import CliRunner
 import cli
 from coordinator.commands.options import with_options
 from protocol import read_pipeline
-from tests.several_help import machines
+from tests.cluster_help import loopback_cluster
 
 if TYPE_CHECKING:
     from tests.conftest import Dni
@@ -63,9 +63,9 @@ def test_a_deterministic_comparison_and_cluster_are_in_lockstep(dni: Dni) -> Non
     words = ("--rules", "cdni", "--seeds", "1", "--engine", "inline", "--out", "out")
     compared = dni("compare", "tiny.toml", "--deterministic", *words)
     assert compared.returncode == 0, compared.stderr
-    with machines(dni) as several:
-        head = several.up("--deterministic", "--workers", "1")
-        several.join(head)
+    with loopback_cluster(dni) as cluster:
+        head = cluster.up("--deterministic", "--workers", "1")
+        cluster.join(head)
         assert head.end(40.0) == 0, head.text
     (run,) = (dni.home / "out").glob("*/pipeline.toml")
     for pipeline in (run, head.folder / "pipeline.toml"):

@@ -23,9 +23,9 @@ from protocol import RunError
 from protocol.endpoint import Endpoint, host_of, is_v6, rescoped, unspecified
 from protocol.security.token import KEY_BYTES, Token
 from protocol.transport.curve import generate_keys
+from tests.cluster_help import loopback_cluster, token_text
 from tests.conftest import wait_until
 from tests.network_hosts import network_hosts
-from tests.several_help import line, machines
 from workers.transport import buffers
 
 if TYPE_CHECKING:
@@ -332,15 +332,15 @@ def test_a_listener_with_large_buffers_is_had_for_ipv6_too() -> None:
 def test_a_run_goes_over_ipv6(
     dni: Dni, bind: str, words: tuple[str, ...], join: tuple[str, ...]
 ) -> None:
-    with machines(dni) as several:
-        head = several.up(*words, bind=bind)
-        assert Token.read(line(head)).addresses[0].startswith("tcp://[::1]:")
-        asked = dni("doctor", line(head), *join[:2], "--json")
+    with loopback_cluster(dni) as cluster:
+        head = cluster.up(*words, bind=bind)
+        assert Token.read(token_text(head)).addresses[0].startswith("tcp://[::1]:")
+        asked = dni("doctor", token_text(head), *join[:2], "--json")
         assert all(finding["well"] for finding in json.loads(asked.stdout)), asked.stdout
         for _ in range(1 if "--slots" in join else 3):
-            several.join(head, *join)
+            cluster.join(head, *join)
         assert head.end(LATE) == 0, head.text
-        assert set(several.ends()) == {0}
+        assert set(cluster.exit_codes()) == {0}
     assert " at ::1, " in head.text
     assert not (head.folder / "logs").exists()
     dni.nothing_left()

@@ -28,8 +28,8 @@ from protocol.security.keys import KeyPair
 from protocol.security.token import Token
 from protocol.transport import socket_set
 from protocol.transport.curve import generate_keys
+from tests.cluster_help import BIND, enrol_request
 from tests.conftest import wait_until
-from tests.several_help import BIND, request
 
 
 class House:
@@ -58,7 +58,7 @@ class House:
     def machine(self, *workers: str) -> tuple[str, KeyPair]:
         """One that is enrolled, with workers of a layer each."""
         keys = generate_keys()
-        answer = self.registry.enrol(request(keys), self.enrolment.public, 1e12)
+        answer = self.registry.enrol(enrol_request(keys), self.enrolment.public, 1e12)
         assert isinstance(answer, Welcome)
         self.registry.agents[answer.name].workers = {w: frozenset({w}) for w in workers}
         return answer.name, keys
@@ -144,7 +144,7 @@ def test_a_head_that_refuses_says_why_to_both_sides(house: House) -> None:
 def test_fifty_that_come_at_once_are_all_enrolled_and_none_twice(house: House) -> None:
     machines = [(house.line(house.enrolment), generate_keys()) for _ in range(50)]
     for line, keys in machines:
-        line.send(request(keys))
+        line.send(enrol_request(keys))
     answers = [house.answer(line) for line, _ in machines]
     names = {answer.name for answer in answers if isinstance(answer, Welcome)}
     assert len(names) == 50
@@ -154,14 +154,14 @@ def test_fifty_that_come_at_once_are_all_enrolled_and_none_twice(house: House) -
 
 def test_a_host_that_has_its_name_is_in_the_status(house: House) -> None:
     line = house.line(house.enrolment)
-    line.send(request(generate_keys()))
+    line.send(enrol_request(generate_keys()))
     answer = house.answer(line)
     assert isinstance(answer, Welcome)
     assert answer.name in {host.name for host in house.head.hosts()}
 
 
 def test_an_enrolment_that_is_said_again_is_refused(house: House) -> None:
-    asked = request(generate_keys())
+    asked = enrol_request(generate_keys())
     answers = []
     for _ in range(2):
         line = house.line(house.enrolment)
@@ -433,7 +433,7 @@ def test_messages_of_a_refused_peer_are_dropped(
 
 def test_what_a_machine_calls_itself_is_shown_as_it_is() -> None:
     agent = {"name": "host1", "host": "[/b][red]ada", "address": "10.0.0.2", "slots": 1}
-    rest = {"cores": 1, "workers": {}, "silent_seconds": 0.1}
+    rest = {"cpus": 1, "workers": {}, "silent_seconds": 0.1}
     head = {"name": "head", "host": "", "address": "", "slots": 0}
     busy = agent | rest | {"workers": {"layer0": []}}
     found = {"endpoint": "e", "hosts": [busy, agent | rest, head | rest]}

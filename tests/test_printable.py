@@ -107,7 +107,7 @@ def test_text_is_no_markup(text: str, capsys: pytest.CaptureFixture[str]) -> Non
 
 @pytest.mark.parametrize("host", ["ada\nnode9  forged", "\x1b[2Jada", "ada\u202e", "[red]ada"])
 def test_a_machine_has_one_line_of_text_whatever_it_calls_itself(host: str) -> None:
-    agent = {"name": "host1", "host": host, "address": host, "slots": 1, "cores": 1}
+    agent = {"name": "host1", "host": host, "address": host, "slots": 1, "cpus": 1}
     agents = [agent | {"workers": {}, "silent_seconds": 0.1}]
     found = {"endpoint": host, "state": "training", "hosts": agents}
     lines = rendered(host_table(found))

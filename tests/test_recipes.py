@@ -23,7 +23,7 @@ from tests.ssh_server import ssh_server
 pytestmark = pytest.mark.slow
 
 PROJECT: Final = Path(__file__).parents[1]
-PAGES: Final = ("README.md", "docs/several.md", "docs/engines.md")
+PAGES: Final = ("README.md", "docs/cluster.md", "docs/engines.md")
 FOUR: Final = (
     """\
 [data]
@@ -133,7 +133,7 @@ def hosts() -> Iterator[Hosts]:
         yield made
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/several.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/cluster.md"])
 def test_the_hosts_of_the_recipe_have_room_for_all_layers_and_train(
     dni: Dni, hosts: Hosts, page: str
 ) -> None:
@@ -148,7 +148,7 @@ def test_the_hosts_of_the_recipe_have_room_for_all_layers_and_train(
 
 
 def test_the_recipe_with_an_ipv6_address_trains(dni: Dni, hosts: Hosts) -> None:
-    house, (line,) = House(dni), recipe("docs/several.md", "dni up")
+    house, (line,) = House(dni), recipe("docs/cluster.md", "dni up")
     assert "[fd00::1]" in line.command
     with house.up(hosts, [Line("head", line.command), Line("host1", "dni join dni1:… --slots 4")]):
         assert house.end() == [0, 0], house.started[0][1].read_text("utf-8")
@@ -160,9 +160,9 @@ def test_what_can_be_asked_of_a_run_on_several_hosts_is_answered(
     dni: Dni, hosts: Hosts, number: int
 ) -> None:
     house = House(dni, steps=1_000_000_000)
-    asked = recipe("docs/several.md", r"head\$ +dni status")
+    asked = recipe("docs/cluster.md", r"head\$ +dni status")
     assert {line.host for line in asked} == {"head"}
-    with house.up(hosts, recipe("docs/several.md", r"head\$ +dni up")):
+    with house.up(hosts, recipe("docs/cluster.md", r"head\$ +dni up")):
         metrics = dni.home / "runs"
         dni.until(
             lambda: any("layer3" in m.read_text() for m in metrics.glob("*/metrics.jsonl")),

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster_help import Cluster, loopback_cluster
 from tests.conftest import COMMAND, Dni
 from tests.network_hosts import Hosts, network_hosts
-from tests.several_help import Several, machines
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
 
@@ -26,13 +26,13 @@ def hosts() -> Iterator[Hosts]:
 
 
 @pytest.fixture
-def cluster(dni: Dni) -> Iterator[Several]:
-    with machines(dni) as made:
+def cluster(dni: Dni) -> Iterator[Cluster]:
+    with loopback_cluster(dni) as made:
         yield made
 
 
 def test_a_head_and_two_hosts_learn_mnist_as_one_host_does(
-    dni: Dni, cluster: Several, hosts: Hosts
+    dni: Dni, cluster: Cluster, hosts: Hosts
 ) -> None:
     data = os.environ.get("DNI_DATA")
     if not data:
@@ -48,7 +48,7 @@ def test_a_head_and_two_hosts_learn_mnist_as_one_host_does(
     for number in (1, 2):
         cluster.join(head, "--slots", "2", command=(*hosts.at(number), *COMMAND))
     assert head.end(LATE) == 0, head.text
-    assert cluster.ends() == [0, 0]
+    assert cluster.exit_codes() == [0, 0]
     assert head.summary()["test_error"] <= 2.0
     for number in (1, 2):
         assert f" at {hosts.address(number)}, 2 slots" in head.text

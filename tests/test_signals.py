@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from coordinator.interrupts import SIGNALS, count_interrupts
+from tests.cluster_help import BIND
 from tests.conftest import COMMAND, ENDLESS
-from tests.several_help import BIND
 
 if TYPE_CHECKING:
     from tests.conftest import Dni

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -86,10 +87,10 @@ class Head:
         return [
             HostStatus(
                 name=agent.name,
-                host=agent.host,
+                host=platform.node() if agent.name == HEAD else agent.host,
                 address=agent.address,
                 slots=agent.slots,
-                cores=agent.cores,
+                cpus=agent.cores,
                 workers={name: sorted(cores) for name, cores in agent.workers.items()},
                 silent_seconds=0.0 if agent.name == HEAD else now - agent.seen,
             )

@@ -54,7 +54,7 @@ def _exchange(run: Path, request: StatusRequest | ControlRequest) -> dict[str, A
     """The reply of the run to `request`. Raises RunError."""
     address = ControlAddress.read(run)
     if address is None or (run / SUMMARY).exists():
-        raise RunError(f"{run}: {_why_no_address(run)}")
+        raise RunError(f"{run}: {_no_address_reason(run)}")
     line = encode_request(request, address.key)
     try:
         reply = _send(address.socket, line, time.monotonic() + REPLY_SECONDS)
@@ -68,9 +68,9 @@ def _exchange(run: Path, request: StatusRequest | ControlRequest) -> dict[str, A
             "busy or suspended"
         ) from None
     except OSError:
-        raise RunError(f"{run}: {_why_unreachable(run, address)}") from None
+        raise RunError(f"{run}: {_unreachable_reason(run, address)}") from None
     if not reply.endswith(b"\n"):  # the run ended meanwhile, or the socket is not of this run
-        raise RunError(f"{run}: {_why_unreachable(run, address)}")
+        raise RunError(f"{run}: {_unreachable_reason(run, address)}")
     return decode(reply)
 
 
@@ -97,7 +97,7 @@ def _bound(peer: socket.socket, deadline: float) -> None:
     peer.settimeout(left)
 
 
-def _why_no_address(run: Path) -> str:
+def _no_address_reason(run: Path) -> str:
     if (run / SUMMARY).exists():
         return "the run is over"
     if is_recording(run):
@@ -105,7 +105,7 @@ def _why_no_address(run: Path) -> str:
     return "the run is over; it ended without a summary"
 
 
-def _why_unreachable(run: Path, address: ControlAddress) -> str:
+def _unreachable_reason(run: Path, address: ControlAddress) -> str:
     """What is wrong with a run whose control socket does not reply."""
     if (run / SUMMARY).exists():
         return "the run is over"

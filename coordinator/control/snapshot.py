@@ -24,7 +24,7 @@ class HostStatus:
     host: str
     address: str
     slots: int
-    cores: int
+    cpus: int
     workers: Mapping[str, Sequence[str]]
     silent_seconds: float = 0.0
 
@@ -35,7 +35,7 @@ class HostStatus:
             "host": self.host,
             "address": self.address,
             "slots": self.slots,
-            "cores": self.cores,
+            "cpus": self.cpus,
             "workers": {name: list(stages) for name, stages in self.workers.items()},
             "silent_seconds": round(self.silent_seconds, 3),
         }
@@ -65,16 +65,16 @@ class LocalHost:
     endpoint = ""
     waiting_for = ""
 
-    def __init__(self, pipeline: Pipeline, cores: int) -> None:
-        """`cores` is the number of processors of this host."""
+    def __init__(self, pipeline: Pipeline, cpus: int) -> None:
+        """`cpus` is the number of CPUs of this host."""
         self._pipeline = pipeline
-        self._cores = cores
+        self._cpus = cpus
 
     def hosts(self) -> Sequence[HostStatus]:
         """This host, with all workers."""
         workers = self._pipeline.workers
         slots = len(workers) - 1
-        return (HostStatus(HEAD, platform.node(), "", slots, self._cores, workers),)
+        return (HostStatus(HEAD, platform.node(), "", slots, self._cpus, workers),)
 
     def revoke(self, name: str) -> None:
         """Nothing: the head cannot be revoked, and there is no other host."""

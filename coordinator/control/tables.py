@@ -16,7 +16,7 @@ def host_table(snapshot: dict[str, Any]) -> Table:
         Column("host", 3, left=True),
         Column("address", 6, left=True),
         Column("slots", 4),
-        Column("cores", 5),
+        Column("CPUs", 5),
         Column("workers", left=True, min_width=24),
         Column("last message", 2),
     )
@@ -26,7 +26,7 @@ def host_table(snapshot: dict[str, Any]) -> Table:
             host["host"],
             host["address"],
             str(host["slots"] or ""),
-            str(host["cores"] or ""),
+            str(host["cpus"] or ""),
             Phrases([*host["workers"]] or ["" if host["name"] == HEAD else idle]),
             "" if host["name"] == HEAD else f"{host['silent_seconds']:.1f} s ago",
         )

@@ -1,4 +1,4 @@
-"""Heads and machines as tests run them: all of them here, joined over the loopback."""
+"""A cluster on this host: a head and hosts that join it over the loopback interface."""
 
 from __future__ import annotations
 
@@ -29,104 +29,104 @@ NOWHERE = KeyPair(public="", secret="")
 
 
 @dataclass(frozen=True)
-class Machine:
-    """A `dni join` under way."""
+class JoinedHost:
+    """A `dni join` in progress."""
 
     process: Process
     output: Path
 
     @property
     def text(self) -> str:
-        """What it has printed so far."""
+        """The output so far."""
         return self.output.read_text("utf-8")
 
     @property
     def name(self) -> str:
-        """How the head calls it; empty before it has."""
+        """The name of the host in the run; empty until the head has enrolled it."""
         found = re.search(r" as (host\d+);", self.text)
         return found[1] if found else ""
 
     def workers(self) -> dict[str, psutil.Process]:
-        """The workers that it has now."""
+        """The workers that run there now."""
         return workers_of(self.process.pid)
 
 
 @contextmanager
-def machines(dni: Dni) -> Iterator[Several]:
-    """For a test; whatever a failed one leaves is killed."""
-    several = Several(dni)
+def loopback_cluster(dni: Dni) -> Iterator[Cluster]:
+    """A cluster for a test; at the end its hosts are killed."""
+    cluster = Cluster(dni)
     try:
-        yield several
+        yield cluster
     finally:
-        for machine in several.machines:
-            machine.process.kill()
-            machine.process.wait()
+        for host in cluster.hosts:
+            host.process.kill()
+            host.process.wait()
 
 
-class Several:
-    """A head of TINY and the machines that join it."""
+class Cluster:
+    """A head that runs TINY, and the hosts that join it."""
 
     def __init__(self, dni: Dni) -> None:
         self.dni = dni
-        self.machines: list[Machine] = []
+        self.hosts: list[JoinedHost] = []
 
     def up(
         self,
-        *words: str,
+        *arguments: str,
         run_dir: str = "run",
         pipeline: str = "tiny.toml",
         bind: str = BIND,
         command: Sequence[str] = (),
     ) -> Training:
-        """Start a head, and wait until one can join. `command` is for `Dni.spawn`."""
+        """Start a head, and wait until hosts can join. `command` is for `Dni.spawn`."""
         output, errors = (self.dni.home / f"{run_dir}.{part}" for part in ("out", "err"))
         with output.open("wb") as out, errors.open("wb") as err:
-            up = ("up", pipeline, "--bind", bind, "--run-dir", run_dir, *words)
+            up = ("up", pipeline, "--bind", bind, "--run-dir", run_dir, *arguments)
             process = self.dni.spawn(up, out, err, command=command)
         head = Training(process, self.dni.home / run_dir, output, errors)
         self.dni.trainings.append(head)
-        self.dni.until(lambda: "waiting for" in head.text, "one can join")
+        self.dni.until(lambda: "waiting for" in head.text, "hosts can join")
         return head
 
     def join(
         self,
         head: Training,
-        *words: str,
+        *arguments: str,
         command: Sequence[str] = (),
         cwd: Path | None = None,
-    ) -> Machine:
-        """Start a machine, in the folder `cwd`; it need not have enrolled when this returns."""
-        output = self.dni.home / f"join{len(self.machines)}.out"
+    ) -> JoinedHost:
+        """Start a host in the folder `cwd`; the host enrols later."""
+        output = self.dni.home / f"join{len(self.hosts)}.out"
         with output.open("wb") as out:
-            join = ("join", line(head), *words)
+            join = ("join", token_text(head), *arguments)
             process = self.dni.spawn(join, out, out, folder=cwd, command=command)
-        self.machines.append(Machine(process, output))
-        return self.machines[-1]
+        self.hosts.append(JoinedHost(process, output))
+        return self.hosts[-1]
 
-    def train(self, *words: str) -> tuple[Training, dict[str, Machine]]:
-        """A run that does not end by itself, a machine a layer, when all learn; by layers."""
-        head = self.up(*ENDLESS, *words)
+    def train(self, *arguments: str) -> tuple[Training, dict[str, JoinedHost]]:
+        """An endless run with one host per layer, once all layers learn; the hosts by layer."""
+        head = self.up(*ENDLESS, *arguments)
         layers = ("layer0", "layer1", "layer2")
         for number in range(len(layers)):
             self.join(head, "--layers", str(number))
-        learning(self, head)
-        at = {worker: m for m in self.machines for worker in m.workers()}
+        until_learning(self, head)
+        at = {worker: host for host in self.hosts for worker in host.workers()}
         assert set(at) == set(layers)
         return head, at
 
-    def reserve(self, head: Training) -> Machine:
-        """One more machine, of which the head knows."""
-        machine = self.join(head)
-        self.dni.until(lambda: machine.name, "it has joined")
-        self.dni.until(lambda: machine.name in standing(head), "it is in the status")
-        return machine
+    def reserve(self, head: Training) -> JoinedHost:
+        """One more host, once the head shows it in the status."""
+        host = self.join(head)
+        self.dni.until(lambda: host.name, "it has joined")
+        self.dni.until(lambda: host.name in status_hosts(head), "it is in the status")
+        return host
 
-    def ends(self, seconds: float = 20.0) -> list[int]:
-        """The exit codes of all machines, in the order of their coming."""
-        return [machine.process.wait(seconds) for machine in self.machines]
+    def exit_codes(self, seconds: float = 20.0) -> list[int]:
+        """The exit codes of all hosts, in the order in which they were started."""
+        return [host.process.wait(seconds) for host in self.hosts]
 
 
-def line(head: Training) -> str:
+def token_text(head: Training) -> str:
     """The token that the head printed."""
     found = re.findall(r"^dni join (\S+)$", head.text, re.MULTILINE)
     assert len(found) == 1, head.text
@@ -134,12 +134,12 @@ def line(head: Training) -> str:
 
 
 def token(head: Training) -> Token:
-    """The same, read."""
-    return Token.read(line(head))
+    """The token that the head printed, parsed."""
+    return Token.read(token_text(head))
 
 
-def learning(several: Several, head: Training) -> None:
-    """Wait until every layer has learnt more than it has now."""
+def until_learning(cluster: Cluster, head: Training) -> None:
+    """Wait until every layer has reported more updates."""
     before = len(head.metrics())
 
     def more() -> bool:
@@ -147,49 +147,49 @@ def learning(several: Several, head: Training) -> None:
         said = {entry["layer"] for entry in head.metrics()[before:] if entry.get("updates")}
         return {"layer0", "layer1", "layer2"} <= said
 
-    several.dni.until(more, "every layer has learnt something")
+    cluster.dni.until(more, "every layer has learnt something")
 
 
-def standing(head: Training) -> dict[str, dict[str, Any]]:
+def status_hosts(head: Training) -> dict[str, dict[str, Any]]:
     """The hosts in the status of the run, by name; empty while the run does not answer."""
     with suppress(UserError):
         return {host["name"]: host for host in status(head.folder)["hosts"]}
     return {}
 
 
-def request(keys: KeyPair, slots: int = 1) -> Enrol:
-    """What a machine asks with."""
+def enrol_request(keys: KeyPair, slots: int = 1) -> Enrol:
+    """A request to enrol `keys`."""
     return Enrol(VERSION, software(), keys.public, "stranger", "127.0.0.1", slots, 1, ())
 
 
 @contextmanager
-def speaking(head: Training, keys: KeyPair) -> Iterator[AgentTransport]:
-    """A line to the head, under a key."""
-    spoken = token(head)
-    made = AgentTransport(spoken.addresses[0], keys, spoken.head.hex())
+def agent_transport(head: Training, keys: KeyPair) -> Iterator[AgentTransport]:
+    """A connection to the head that authenticates with `keys`."""
+    parsed = token(head)
+    connection = AgentTransport(parsed.addresses[0], keys, parsed.head.hex())
     try:
-        yield made
+        yield connection
     finally:
-        made.close(0)
+        connection.close(0)
 
 
-def heard(several: Several, line: AgentTransport) -> ToAgent:
-    """The next that the head says."""
+def next_message(cluster: Cluster, connection: AgentTransport) -> ToAgent:
+    """The next message of the head."""
     found: list[ToAgent] = []
 
     def answered() -> bool:
-        found.extend(line.receive(0.1))
+        found.extend(connection.receive(0.1))
         return bool(found)
 
-    several.dni.until(answered, "the head says something")
+    cluster.dni.until(answered, "the head sends a message")
     return found[0]
 
 
-def enrolled(several: Several, head: Training, keys: KeyPair) -> str:
-    """The name under which the head knows `keys` from now on."""
-    with speaking(head, keys_from_secret(token(head).secret)) as line:
-        line.send(request(keys))
-        answer = heard(several, line)
+def enrol(cluster: Cluster, head: Training, keys: KeyPair) -> str:
+    """Enrol `keys`; the name of their host in the run."""
+    with agent_transport(head, keys_from_secret(token(head).secret)) as connection:
+        connection.send(enrol_request(keys))
+        answer = next_message(cluster, connection)
         assert isinstance(answer, Welcome), answer
         return answer.name
 
@@ -201,8 +201,8 @@ def port(endpoint: str) -> int:
     return found
 
 
-def listening(process: psutil.Process) -> list[tuple[str, int]]:
-    """Where a process waits for others over the network."""
+def listening_addresses(process: psutil.Process) -> list[tuple[str, int]]:
+    """The addresses at which a process listens on the network."""
     return [
         (connection.laddr.ip, connection.laddr.port)
         for connection in process.net_connections("inet")
@@ -210,9 +210,9 @@ def listening(process: psutil.Process) -> list[tuple[str, int]]:
     ]
 
 
-def raw(at: int, data: bytes) -> bytes:
-    """What is answered to bytes that are no ZeroMQ, until the other side leaves or waits."""
-    with closing(socket.create_connection(("127.0.0.1", at), timeout=0.2)) as peer:
+def raw_reply(number: int, data: bytes) -> bytes:
+    """The reply to `data`, until the peer closes the connection or stops sending."""
+    with closing(socket.create_connection(("127.0.0.1", number), timeout=0.2)) as peer:
         answer = b""
         with suppress(ConnectionError, TimeoutError):
             peer.sendall(data)
