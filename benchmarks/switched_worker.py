@@ -19,8 +19,8 @@ from protocol import Send, Stage
 from protocol.stage import NullTracer
 from workers import process
 from workers.recording import instrument
-from workers.recording.recorder import Tape
-from workers.recording.tracer import Trace
+from workers.recording.recorder import MessageRecorder
+from workers.recording.tracer import FileTracer
 from workers.rules.dni import Top
 
 BLOCK: Final = 160
@@ -36,8 +36,8 @@ def on(block: int) -> bool:
 class SwitchedMeter(instrument.InstrumentedStage):
     """A meter that has a trace in every other block."""
 
-    def __init__(self, core: Stage, trace: Trace | None = None, tape: Tape | None = None) -> None:
-        super().__init__(core, trace, tape)
+    def __init__(self, core: Stage, trace: FileTracer | None = None, recorder: MessageRecorder | None = None) -> None:
+        super().__init__(core, trace, recorder)
         self._kept = trace
         self._seen = -1
         self._since = 0
@@ -64,7 +64,7 @@ class SwitchedMeter(instrument.InstrumentedStage):
         if trace is None:
             return
         if self._trace is not None:
-            trace.ended()
+            trace.work_done()
         trace._waiting = [BLOCK] * len(trace._waiting)  # of what came meanwhile it knows nothing
         trace._newest = 0, 0, 0
         self._trace = trace if to else None

@@ -1,14 +1,14 @@
-"""The messages file: all that a layer was told, so that it can be told again.
+"""The recording of a layer: everything that a replay of the layer needs, in order.
 
-    [ opening | msgpack of `Origin` | entry | entry | ... ]
+    [ header | msgpack of `RecordingMetadata` | entry | entry | ... ]
 
-A core is deterministic, so its weights follow from its first ones, which the pipeline gives, and
-from what it received between its units of work and its beats. That is what the entries tell, in
-their order; where the recording came to an orderly end the last of them is the state that the
-layer was in then. docs/traces-payloads.md describes the format to the byte.
+A stage is deterministic. Its weights follow from its first weights, which the pipeline gives, and
+from the messages that it received between its operations. The entries hold both, in order. If the
+recording was closed in order, its last entry is the final state of the layer.
+docs/traces-payloads.md describes the format to the byte.
 
-The reader raises RunError and nothing else, and only after the last whole entry; it makes nothing
-of a size that the file does not hold, never unpickles and never evaluates.
+The reader raises RunError and nothing else, after the last whole entry. It allocates nothing that
+is larger than the rest of the file, and it unpickles and evaluates nothing.
 """
 
 from __future__ import annotations
@@ -31,56 +31,58 @@ from protocol.messages import Activation, Array, Credit, DataMessage, Gradient, 
 
 SUFFIX: Final = ".messages"
 MAGIC: Final = b"dnimesgs"
-FORMAT: Final = 1
-LARGEST: Final = 1 << 31
-"""Bytes of a frame; what is longer came over no wire."""
-MOST_THREADS: Final = 1 << 12
+FORMAT: Final = 2
+MAX_FRAME: Final = 1 << 31
+"""The largest size of a frame in bytes; no transport carries more."""
+MAX_THREADS: Final = 1 << 12
 
-_OPENING: Final = struct.Struct("<8sII")
-_HEAD: Final = struct.Struct("<cxHI")
-_RECEIVED, _STRETCHED, _STATE = b"R", b"L", b"S"
+_HEADER: Final = struct.Struct("<8sII")
+_ENTRY: Final = struct.Struct("<cxHI")
+_RECEIVED, _WINDOW, _STATE = b"R", b"L", b"S"
+_BAD_METADATA: Final = "has broken metadata"
 
 Piece: TypeAlias = bytes | Array
 
 
-class Call(Enum):
-    """What a core is asked to do that no message brings: a unit of work, or its beat."""
+class Operation(Enum):
+    """What a stage is made to do apart from receiving a message."""
 
     WORK = b"W"
-    BEAT = b"B"
+    RESEND_CREDITS = b"B"
 
 
-class Received(NamedTuple):
-    """`message` came from the core `sender`."""
+class ReceivedMessage(NamedTuple):
+    """`message` arrived from the stage `sender`."""
 
     sender: str
     message: DataMessage
 
 
-class Stretched(NamedTuple):
-    """From here on so many batches might be in flight to the core `neighbour`."""
+class WindowChange(NamedTuple):
+    """From here on up to `window` batches may be in flight to the stage `neighbour`."""
 
     neighbour: str
     window: int
 
 
-Entry: TypeAlias = Received | Call | Stretched | State
+RecordingEntry: TypeAlias = ReceivedMessage | Operation | WindowChange | State
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """Whose messages they are.
+class RecordingMetadata:
+    """The layer that a recording belongs to, and the conditions it ran under.
 
-    `layer` is the number of the layer `core`, `senders` are the cores that speak to it. `first` is
-    the first batch whose messages are there: where it is not 1 there are messages and nothing else.
-    `facts` are those of the data, `threads` how many the matrix `library` used.
+    `stage` is the name of layer number `layer`; `senders` are its neighbours. `first` is the first
+    batch whose messages are recorded; if it is not 1, the recording holds messages only. `dataset`
+    holds the fields of the data set's description. `threads` is the number of threads that the
+    matrix `library` used.
     """
 
-    core: str
+    stage: str
     layer: int
     senders: tuple[str, ...]
     first: int
-    facts: dict[str, object]
+    dataset: dict[str, object]
     threads: int
     library: str
 
@@ -89,167 +91,167 @@ class Origin:
         return msgpack.packb({name: getattr(self, name) for name in self.__slots__})  # type: ignore[no-any-return]
 
     @classmethod
-    def unpack(cls, data: bytes) -> Origin:
-        """Whose messages they are. Raises ValueError where `data` does not tell."""
+    def unpack(cls, data: bytes) -> RecordingMetadata:
+        """The metadata in `data`. Raises ValueError if `data` holds anything else."""
         try:
-            origin = cls(**msgpack.unpackb(data, use_list=False))
-            texts: list[Any] = [origin.core, origin.library, *origin.senders, *origin.facts]
-            numbers: list[Any] = [origin.layer, origin.first, origin.threads]
-        except Exception as error:  # foreign bytes
-            raise ValueError("does not say whose messages it holds") from error
-        known = type(origin.facts) is dict and type(origin.senders) is tuple
+            found = cls(**msgpack.unpackb(data, use_list=False))
+            texts: list[Any] = [found.stage, found.library, *found.senders, *found.dataset]
+            numbers: list[Any] = [found.layer, found.first, found.threads]
+        except Exception as error:  # untrusted bytes
+            raise ValueError(_BAD_METADATA) from error
+        known = type(found.dataset) is dict and type(found.senders) is tuple
         typed = all(type(t) is str for t in texts) and all(type(n) is int for n in numbers)
-        if not (known and typed and origin.first >= 1 and 1 <= origin.threads <= MOST_THREADS):
-            raise ValueError("does not say whose messages it holds")
-        return origin
+        if not (known and typed and found.first >= 1 and 1 <= found.threads <= MAX_THREADS):
+            raise ValueError(_BAD_METADATA)
+        return found
 
 
-# -- to bytes
+# -- writing
 
 
-def opening(origin: Origin) -> bytes:
-    """What a file begins with."""
-    packed = origin.pack()
-    return _OPENING.pack(MAGIC, FORMAT, len(packed)) + packed
+def encode_header(metadata: RecordingMetadata) -> bytes:
+    """The first bytes of a file."""
+    packed = metadata.pack()
+    return _HEADER.pack(MAGIC, FORMAT, len(packed)) + packed
 
 
-def received(edge: int, message: DataMessage) -> list[Piece]:
-    """The entry of a message from the sender with the place `edge` in `Origin.senders`."""
-    return _entry(_RECEIVED, edge, encode(message))
+def encode_message(sender: int, message: DataMessage) -> list[Piece]:
+    """The entry of a message; `sender` is an index in `RecordingMetadata.senders`."""
+    return _encode_entry(_RECEIVED, sender, encode(message))
 
 
-def called(call: Call) -> list[Piece]:
-    """The entry of a call."""
-    return _entry(call.value, 0, [])
+def encode_operation(operation: Operation) -> list[Piece]:
+    """The entry of an operation."""
+    return _encode_entry(operation.value, 0, [])
 
 
-def stretched(edge: int, window: int) -> list[Piece]:
-    """The entry of a window to the neighbour with the place `edge` in `Origin.senders`."""
-    return [_HEAD.pack(_STRETCHED, edge, window)]
+def encode_window(neighbour: int, window: int) -> list[Piece]:
+    """The entry of a window; `neighbour` is an index in `RecordingMetadata.senders`."""
+    return [_ENTRY.pack(_WINDOW, neighbour, window)]
 
 
-def ended(state: State) -> list[Piece]:
-    """The entry that ends a recording."""
-    return _entry(_STATE, 0, encode(state))
+def encode_state(state: State) -> list[Piece]:
+    """The entry that closes a recording."""
+    return _encode_entry(_STATE, 0, encode(state))
 
 
-def _entry(tag: bytes, edge: int, frames: list[Piece]) -> list[Piece]:
+def _encode_entry(tag: bytes, place: int, frames: list[Piece]) -> list[Piece]:
     sizes = [frame.nbytes if isinstance(frame, np.ndarray) else len(frame) for frame in frames]
-    return [_HEAD.pack(tag, edge, len(frames)) + struct.pack(f"<{len(sizes)}Q", *sizes), *frames]
+    return [_ENTRY.pack(tag, place, len(frames)) + struct.pack(f"<{len(sizes)}Q", *sizes), *frames]
 
 
-# -- from bytes
+# -- reading
 
 
-def read_origin(path: Path) -> Origin:
-    """Whose messages the file at `path` holds. Raises RunError."""
-    with _reading(path) as source:
-        return source.origin
+def read_metadata(path: Path) -> RecordingMetadata:
+    """The metadata of the file at `path`. Raises RunError."""
+    with _open(path) as reader:
+        return reader.metadata
 
 
-def entries(path: Path) -> Iterator[Entry]:
-    """What the file at `path` tells, in order.
+def read_entries(path: Path) -> Iterator[RecordingEntry]:
+    """The entries of the file at `path`, in order.
 
-    Raises RunError behind the last entry that can be read where there is more, or less than one.
+    If the rest of the file cannot be read, raises RunError after the last readable entry.
     """
-    with _reading(path) as source:
-        while source.left:
-            yield source.entry()
+    with _open(path) as reader:
+        while reader.left:
+            yield reader.entry()
 
 
-def payloads(path: Path) -> Iterator[Received]:
-    """The messages in the file at `path`, in the order in which they came. Raises as `entries`."""
-    return (entry for entry in entries(path) if isinstance(entry, Received))
+def read_messages(path: Path) -> Iterator[ReceivedMessage]:
+    """The messages in the file at `path`, in the order of arrival. Raises as `read_entries`."""
+    return (entry for entry in read_entries(path) if isinstance(entry, ReceivedMessage))
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[_Source]:
-    """The file at `path`, open; what is wrong with it is said with its name."""
+def _open(path: Path) -> Iterator[_Reader]:
+    """A reader of the file at `path`, whose errors become RunErrors that name the file."""
     try:
         with path.open("rb") as file:
-            yield _Source(file)
+            yield _Reader(file)
     except OSError as error:
         raise RunError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, WireError) as error:
         raise RunError(f"{path}: {error}") from None
 
 
-class _Source:
-    """An open file, read from its beginning; nothing is asked of it that it does not hold."""
+class _Reader:
+    """Reads an open file from its start, and never more than the file holds."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.left = os.fstat(file.fileno()).st_size
         self._count = 0
-        if self.left < _OPENING.size:
+        if self.left < _HEADER.size:
             raise ValueError("holds no recorded messages")
-        magic, form, size = _OPENING.unpack(self._take(_OPENING.size))
+        magic, version, size = _HEADER.unpack(self._read(_HEADER.size))
         if magic != MAGIC:
             raise ValueError("holds no recorded messages")
-        if form != FORMAT:
-            raise ValueError(f"has messages format {form}; this is format {FORMAT}")
+        if version != FORMAT:
+            raise ValueError(f"has messages format {version}; this is format {FORMAT}")
         if size > MAX_HEADER:
-            raise ValueError(f"is damaged: an opening of {size} bytes")
-        self.origin = Origin.unpack(self._take(size))
+            raise ValueError(f"is damaged: metadata of {size} bytes")
+        self.metadata = RecordingMetadata.unpack(self._read(size))
 
-    def _take(self, size: int) -> bytes:
+    def _read(self, size: int) -> bytes:
         data = self._file.read(size) if size <= self.left else b""
         if len(data) != size:
-            place = f"entry {self._count}" if self._count else "its opening"
+            place = f"entry {self._count}" if self._count else "its header"
             raise ValueError(f"is cut off in {place}")
         self.left -= size
         return data
 
-    def entry(self) -> Entry:
-        """The next entry. Raises ValueError or WireError where there is none."""
+    def entry(self) -> RecordingEntry:
+        """The next entry. Raises ValueError or WireError if it cannot be read."""
         self._count += 1
-        tag, edge, count = _HEAD.unpack(self._take(_HEAD.size))
-        frames = self._frames(count) if tag != _STRETCHED else []
+        tag, place, count = _ENTRY.unpack(self._read(_ENTRY.size))
+        frames = self._frames(count) if tag != _WINDOW else []
         try:
-            if tag == _STRETCHED:
-                return Stretched(self._neighbour(edge), count)
-            return self._told(tag, edge, frames)
+            if tag == _WINDOW:
+                return WindowChange(self._neighbour(place), count)
+            return self._decode(tag, place, frames)
         except (ValueError, WireError) as error:
             raise ValueError(f"is damaged in entry {self._count}: {error}") from None
 
     def _frames(self, count: int) -> list[bytes]:
         if count > MAX_ARRAYS + 1:
             raise ValueError(f"is damaged in entry {self._count}: {count} frames")
-        sizes = struct.unpack(f"<{count}Q", self._take(8 * count))
-        if max(sizes, default=0) > LARGEST or max(sizes[:1], default=0) > MAX_HEADER:
+        sizes = struct.unpack(f"<{count}Q", self._read(8 * count))
+        if max(sizes, default=0) > MAX_FRAME or max(sizes[:1], default=0) > MAX_HEADER:
             raise ValueError(f"is damaged in entry {self._count}: a frame of {max(sizes)} bytes")
         if sum(sizes) > self.left:
             raise ValueError(f"is cut off in entry {self._count}")
-        return [self._take(size) for size in sizes]
+        return [self._read(size) for size in sizes]
 
-    def _told(self, tag: bytes, edge: int, frames: list[bytes]) -> Entry:
+    def _decode(self, tag: bytes, place: int, frames: list[bytes]) -> RecordingEntry:
         if not frames:
-            return Call(tag)
+            return Operation(tag)
         message = decode(frames)
         if tag == _STATE and isinstance(message, State):
             return message
         if tag != _RECEIVED or not isinstance(message, Activation | Gradient | Credit | Mark):
             raise ValueError(f"{tag!r} with the message {type(message).__name__}")
-        return Received(self._neighbour(edge), message)
+        return ReceivedMessage(self._neighbour(place), message)
 
-    def _neighbour(self, edge: int) -> str:
-        if edge >= len(self.origin.senders):
-            raise ValueError(f"a core with the number {edge}")
-        return self.origin.senders[edge]
+    def _neighbour(self, place: int) -> str:
+        if place >= len(self.metadata.senders):
+            raise ValueError(f"no sender has the number {place}")
+        return self.metadata.senders[place]
 
 
-def portable(message: DataMessage) -> DataMessage:
-    """`message` with its arrays lying as a reader of the file finds them.
+def in_file_order(message: DataMessage) -> DataMessage:
+    """`message` with arrays in C order and little-endian, as a reader of the file finds them.
 
-    How an array lies decides in which order it is summed, and so the last bits.
+    The memory order of an array decides the order of a sum over it, and so the last bits.
     """
     match message:
         case Activation():
-            return message._replace(x=_plain(message.x), labels=_plain(message.labels))
+            return message._replace(x=_reordered(message.x), labels=_reordered(message.labels))
         case Gradient():
-            return message._replace(gradient=_plain(message.gradient))
+            return message._replace(gradient=_reordered(message.gradient))
     return message
 
 
-def _plain(array: Array) -> Array:
+def _reordered(array: Array) -> Array:
     return array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)

@@ -35,7 +35,7 @@ class Tracer(Protocol):
     def resumed(self, sender: str, batch: int) -> None:
         """The core goes on with the activation of `batch` that it had taken up before."""
 
-    def dropped(self, sender: str, message: DataMessage, why: DropReason) -> None:
+    def dropped(self, sender: str, message: DataMessage, reason: DropReason) -> None:
         """The core will not use `message`."""
 
     def unsent(self, to: str, kind: MessageKind, batch: int) -> None:
@@ -51,7 +51,7 @@ class NullTracer:
     def resumed(self, sender: str, batch: int) -> None:
         """Nothing."""
 
-    def dropped(self, sender: str, message: DataMessage, why: DropReason) -> None:
+    def dropped(self, sender: str, message: DataMessage, reason: DropReason) -> None:
         """Nothing."""
 
     def unsent(self, to: str, kind: MessageKind, batch: int) -> None:

@@ -14,7 +14,7 @@ from coordinator.traces.run import Traces
 from protocol import Data, Layer, Pipeline, Pong, Train
 from protocol.clock import estimate
 from protocol.pipeline import SOURCE
-from workers.recording.clock import EACH_NS, Clock
+from workers.recording.clock import INTERVAL_NS, ClockSync
 
 ns = st.integers(0, 10**12)
 
@@ -26,21 +26,21 @@ def test_the_time_there_is_within_the_bound(asked: int, to: int, back: int, offs
 
 
 def test_only_the_answer_to_the_newest_question_counts() -> None:
-    clock = Clock("layer0", "elsewhere")
-    clock.ask(100)
-    clock.ask(200)
-    assert clock.answered(Pong(100, 5000), 210) is None
-    found = clock.answered(Pong(200, 5000), 210)
+    clock = ClockSync("layer0", "elsewhere")
+    clock.ping(100)
+    clock.ping(200)
+    assert clock.on_pong(Pong(100, 5000), 210) is None
+    found = clock.on_pong(Pong(200, 5000), 210)
     assert found is not None
     assert (found.here, found.there, found.bound) == (205, 5000, 5)
-    assert clock.answered(Pong(200, 5000), 220) is None
+    assert clock.on_pong(Pong(200, 5000), 220) is None
 
 
 def test_the_answer_that_came_soonest_is_kept_of_each_while() -> None:
-    clock = Clock("layer0", "elsewhere")
-    assert clock.kept(estimate(0, 7, 50), EACH_NS) == estimate(0, 7, 50)
-    assert clock.kept(estimate(60, 7, 64), EACH_NS + 1) is None
-    assert clock.kept(estimate(70, 9, 90), 2 * EACH_NS) == estimate(60, 7, 64)
+    clock = ClockSync("layer0", "elsewhere")
+    assert clock.best_of_interval(estimate(0, 7, 50), INTERVAL_NS) == estimate(0, 7, 50)
+    assert clock.best_of_interval(estimate(60, 7, 64), INTERVAL_NS + 1) is None
+    assert clock.best_of_interval(estimate(70, 9, 90), 2 * INTERVAL_NS) == estimate(60, 7, 64)
 
 
 @pytest.mark.slow

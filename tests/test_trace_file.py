@@ -43,7 +43,7 @@ from tests.traced import (
 )
 from workers.recording import trace_writer as writer
 from workers.recording.instrument import InstrumentedStage
-from workers.recording.trace_writer import Log
+from workers.recording.trace_writer import TraceWriter
 
 PAGE = (Path(__file__).parents[1] / "docs" / "traces.md").read_text("utf-8")
 EDGES = ("a>b", "b>c")
@@ -106,10 +106,10 @@ def test_a_log_lies_as_the_page_says_and_its_totals_are_those_of_all_that_was_wr
     own_file.unlink(missing_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(writer, "CHUNK", 256)  # three pages
-        log = Log(own_file, ORIGIN, capacity)
+        log = TraceWriter(own_file, ORIGIN, capacity)
         for number, row in enumerate(written):
             if number in settles:
-                log.settle()
+                log.update_totals()
             log.write(*row)
     if closes:
         log.close()
@@ -147,7 +147,7 @@ def test_a_log_that_grows_goes_on_in_new_room(
 ) -> None:
     monkeypatch.setattr(writer, "CHUNK", 256)  # three pages
     path = tmp_path / "b.trace"
-    log = Log(path, ORIGIN, 0)
+    log = TraceWriter(path, ORIGIN, 0)
     written = [Row(number, batch=number) for number in range(700)]
     for row in written:
         log.write(*row)
@@ -171,7 +171,7 @@ def test_an_end_is_written_where_its_record_lies_also_after_the_log_grew(
         traced.received("layer0", Activation(batch, batch, True, X, LABELS))
     for batch in range(1, 257):
         traced.used("layer0", Activation(batch, batch, True, X, LABELS))
-        traced.sends("layer2", Activation(batch, batch, True, X, LABELS))
+        traced.sending("layer2", Activation(batch, batch, True, X, LABELS))
     traced.close()
     uses = [row for row in decoded(tmp_path / "layer1.trace").rows if row.event == USED]
     assert [row.batch for row in uses] == [*range(1, 257)]
@@ -191,12 +191,12 @@ def test_what_is_resumed_at_once_is_one_record_that_ends_with_the_second_half(
     first, gradient = Activation(5, 5, True, X, LABELS), Gradient(5, 5, X)
     trace.received("layer0", first)
     trace.used("layer0", first)
-    trace.sends("layer2", first)
-    trace.ended()
+    trace.sending("layer2", first)
+    trace.work_done()
     trace.resumed("layer0", 5)
-    trace.sends("layer0", gradient)
-    trace.ended()
-    trace.sends("layer0", Credit(5))
+    trace.sending("layer0", gradient)
+    trace.work_done()
+    trace.sending("layer0", Credit(5))
     trace.close()
     rows = decoded(tmp_path / "layer1.trace").rows
     assert [row.event for row in rows] == [RECEIVED, USED, SENT, SENT, SENT]
@@ -211,10 +211,10 @@ def test_what_another_core_of_the_process_interrupted_is_two_records(tmp_path: P
     for traced in (trace, other):
         traced.received("layer0", first)
         traced.used("layer0", first)
-        traced.ended()
+        traced.work_done()
     for traced in (trace, other):
         traced.resumed("layer0", 5)
-        traced.ended()
+        traced.work_done()
         traced.close()
     rows = decoded(tmp_path / "layer1.trace").rows
     assert [row.event for row in rows] == [RECEIVED, USED, RESUMED]
@@ -228,18 +228,18 @@ def test_every_word_becomes_the_record_that_the_page_describes(tmp_path: Path) -
     trace.received("layer0", first)
     trace.received("layer0", test)
     trace.used("layer0", first)
-    trace.sends("layer2", first)
-    trace.ended()
+    trace.sending("layer2", first)
+    trace.work_done()
     trace.received("layer2", gradient)
     trace.used("layer2", gradient, 7)
     trace.resumed("layer0", 5)
     trace.unsent("layer0", "gradient", 5)
-    trace.sends("layer0", credit)
+    trace.sending("layer0", credit)
     trace.dropped("layer0", test, "late")
     trace.received("layer2", mark)
     trace.used("layer2", mark)
-    trace.ended()
-    trace.sends("layer0", Credit(4))
+    trace.work_done()
+    trace.sending("layer0", Credit(4))
     trace.received("layer0", first)
     trace.close()
     found = decoded(tmp_path / "layer1.trace")

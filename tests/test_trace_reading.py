@@ -40,7 +40,7 @@ from tests.traced import (
     ran,
     tiny,
 )
-from workers.recording.trace_writer import Log
+from workers.recording.trace_writer import TraceWriter
 
 CORES = ("source", "layer0", "layer1", "layer2")
 ORIGIN = form.TraceMetadata("b", 7, "here", 0, 0, 11, 13, ("a>b", "b>c"))
@@ -228,11 +228,11 @@ def test_of_a_ring_whose_writer_is_dead_no_message_is_miscounted(
     tmp_path: Path, written: int, settled: bool
 ) -> None:
     path = tmp_path / "b.trace"
-    log = Log(path, ORIGIN, 16)
+    log = TraceWriter(path, ORIGIN, 16)
     for number in range(written):
         log.write(*Row(number, batch=number))
     if settled:
-        log.settle()
+        log.update_totals()
     read = TraceFile.read(path)
     assert read.counted().sum() == written
     held = [n for block in read.blocks() for n in block["batch"].tolist()]
@@ -247,7 +247,7 @@ def test_a_ring_that_is_written_while_it_is_read_gives_only_what_was_there(
 ) -> None:
     monkeypatch.setattr(files, "BLOCK", 3)
     path = tmp_path / "b.trace"
-    log = Log(path, ORIGIN, 16)
+    log = TraceWriter(path, ORIGIN, 16)
     numbers = itertools.count(1)
 
     def write(count: int) -> None:
@@ -271,7 +271,7 @@ def test_a_ring_that_is_written_while_it_is_read_gives_only_what_was_there(
 @pytest.mark.parametrize("later", [0, 1, 4])
 def test_a_record_that_is_half_written_anew_is_not_read(tmp_path: Path, later: int) -> None:
     path = tmp_path / "b.trace"
-    log = Log(path, ORIGIN, 16)
+    log = TraceWriter(path, ORIGIN, 16)
     for number in range(20):
         log.write(*Row(number, batch=number))
     read = TraceFile.read(path)

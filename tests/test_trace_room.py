@@ -12,7 +12,7 @@ from coordinator.traces.files import TraceFile
 from protocol import Activation
 from tests.traced import LABELS, X, opened, ran, tiny
 from workers.recording import trace_writer as writer
-from workers.recording.tracer import Trace
+from workers.recording.tracer import FileTracer
 
 
 @pytest.fixture
@@ -28,13 +28,13 @@ def small_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "posix_fallocate", small)
 
 
-def use(traced: Trace, times: int) -> None:
+def use(traced: FileTracer, times: int) -> None:
     message = Activation(1, 1, True, X, LABELS)
     for _ in range(times):
         traced.received("layer0", message)
         traced.used("layer0", message)
-        traced.sends("layer2", message)
-        traced.ended()
+        traced.sending("layer2", message)
+        traced.work_done()
     traced.close()
 
 

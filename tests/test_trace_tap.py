@@ -14,7 +14,7 @@ from coordinator.traces.find import Choice
 from coordinator.traces.follow import Heard, Missed, tap
 from protocol import RunError, trace_format
 from tests.traced import RECEIVED, SECOND, SENT, USED, Row, by_hand, described, laid_out
-from workers.recording.trace_writer import Log
+from workers.recording.trace_writer import TraceWriter
 
 BELOW = ("source>layer0", "layer0>source", "layer0>layer1", "layer1>layer0")
 ABOVE = ("layer0>layer1", "layer1>layer0")
@@ -28,13 +28,13 @@ class Pipeline:
         by_hand(folder, {"layer0": laid_out(described("layer0", BELOW), [])})
         (folder / "trace" / "layer0.trace").unlink()
         (folder / "summary.json").unlink()
-        self.logs: dict[str, Log] = {}
+        self.logs: dict[str, TraceWriter] = {}
         self.time = SECOND
 
     def opens(self, core: str, edges: tuple[str, ...], capacity: int = 16) -> None:
         times = (0, 0, SECOND, SECOND)
         origin = trace_format.TraceMetadata(core, os.getpid(), socket.gethostname(), *times, edges)
-        self.logs[core] = Log(self.folder / "trace" / f"{core}.trace", origin, capacity)
+        self.logs[core] = TraceWriter(self.folder / "trace" / f"{core}.trace", origin, capacity)
 
     def writes(self, core: str, count: int, event: int = SENT, **fields: int) -> None:
         for _ in range(count):

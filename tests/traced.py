@@ -18,8 +18,8 @@ from protocol import Data, Layer, Pipeline, Train
 from protocol.pipeline import Trace
 from tests import network
 from workers.assembly.build import build_cores
-from workers.recording.tracer import Trace as WorkerTrace
-from workers.recording.tracer import open_trace
+from workers.recording.tracer import FileTracer
+from workers.recording.tracer import open_tracer
 
 OPENING: Final = struct.Struct("<8sIIQQQQQI")
 RECORD: Final = struct.Struct("<QQQQIIHHBBBB")
@@ -127,10 +127,10 @@ def by_hand(folder: Path, files: dict[str, bytes], pipeline: Pipeline | None = N
     return Traces(folder)
 
 
-def opened(folder: Path, mode: str) -> WorkerTrace:
+def opened(folder: Path, mode: str) -> FileTracer:
     """The trace of layer1 in `folder`."""
     pipeline = replace(network.tiny("cdni"), trace=Trace(mode=mode))
     cores = {core.name: core for core in build_cores(pipeline, network.DATA)}
-    made = open_trace(cores["layer1"], pipeline, folder)
+    made = open_tracer(cores["layer1"], pipeline, folder)
     assert made is not None
     return made

@@ -56,7 +56,7 @@ from protocol.pipeline import SOURCE
 from protocol.transport.warn import warn
 from workers.assembly.build import build_layer, dataset_info
 from workers.data import Dataset, load
-from workers.recording.clock import FIRST, Clock
+from workers.recording.clock import INITIAL_PINGS, ClockSync
 from workers.recording.instrument import InstrumentedStage, instrument
 from workers.stages.driver import Outlet, StageGroup
 from workers.stages.source import Source
@@ -148,7 +148,7 @@ class Worker:
         self._channel = channel
         self._load = load
         self._on_built = on_built
-        self._clock = Clock(config.name, config.clock)
+        self._clock = ClockSync(config.name, config.clock)
         self._stages: list[InstrumentedStage] = []
         self._group: StageGroup | None = None
         self._stopped = False
@@ -218,10 +218,10 @@ class Worker:
         if self._clock.shared:
             return Estimate(now, now, 0)
         found: list[Estimate] = []
-        while len(found) < FIRST:
+        while len(found) < INITIAL_PINGS:
             self._ping()
             pong = yield from self._wait(Pong)
-            answer = self._clock.answered(pong, time.monotonic_ns())
+            answer = self._clock.on_pong(pong, time.monotonic_ns())
             found += [answer] if answer else []
         return min(found, key=lambda answer: answer.bound)
 
@@ -287,7 +287,7 @@ class Worker:
             self._ping()
 
     def _ping(self) -> None:
-        self._channel.report(self._clock.ask(time.monotonic_ns()))
+        self._channel.report(self._clock.ping(time.monotonic_ns()))
 
     # -- training
 
@@ -329,8 +329,8 @@ class Worker:
 
     def _note_time(self, pong: Pong) -> None:
         now = time.monotonic_ns()
-        answer = self._clock.answered(pong, now)
-        if answer and (best := self._clock.kept(answer, now)):
+        answer = self._clock.on_pong(pong, now)
+        if answer and (best := self._clock.best_of_interval(answer, now)):
             for stage in self._stages:
                 stage.compared(best)
 

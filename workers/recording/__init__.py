@@ -1,1 +1,1 @@
-"""Traces, message recordings, and the instruments around a stage."""
+"""What a worker records: the trace of each stage, and the messages of layers for a replay."""

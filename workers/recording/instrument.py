@@ -12,10 +12,10 @@ from pathlib import Path
 from protocol import Activation, Credit, DataMessage, Gradient, Pipeline, Report, Send, Stage, State
 from protocol.clock import Estimate
 from protocol.codec.quantization import FULL
-from protocol.recording_format import Call
+from protocol.recording_format import Operation
 from protocol.trace_format import array_bytes
-from workers.recording.recorder import Tape, open_tape
-from workers.recording.tracer import Trace, open_trace
+from workers.recording.recorder import MessageRecorder, open_recorder
+from workers.recording.tracer import FileTracer, open_tracer
 from workers.transport.window import Way
 
 _MIB = 1 << 20
@@ -24,15 +24,15 @@ _MIB = 1 << 20
 class InstrumentedStage:
     """Runs a core and takes the time.
 
-    Where there is a `trace` it says what becomes of the core's messages; where there is a `tape`,
+    Where there is a `trace` it says what becomes of the core's messages; where there is a `recorder`,
     what the core is told.
     """
 
-    def __init__(self, core: Stage, trace: Trace | None = None, tape: Tape | None = None) -> None:
+    def __init__(self, core: Stage, trace: FileTracer | None = None, recorder: MessageRecorder | None = None) -> None:
         self.core = core
         self.name = core.name
         self._trace = trace
-        self._tape = tape
+        self._recorder = recorder
         self._ways: dict[str, Way] = {}
         if trace is not None:
             core.tracer = trace
@@ -46,10 +46,10 @@ class InstrumentedStage:
         step = self.core.step
         if self._began is None:
             self._began = start
-        yield from self._recorded(Call.WORK, self.core.work())
+        yield from self._recorded(Operation.WORK, self.core.work())
         end = time.perf_counter()
         if self._trace is not None:
-            self._trace.ended()
+            self._trace.work_done()
         self._busy += end - start
         if self.core.step != step:
             self._trained = end - self._began
@@ -58,7 +58,7 @@ class InstrumentedStage:
         """`core.resend_credits`, after a look at the long ways."""
         for neighbour in self._ways:
             self._look(neighbour)
-        yield from self._recorded(Call.BEAT, self.core.resend_credits())
+        yield from self._recorded(Operation.RESEND_CREDITS, self.core.resend_credits())
 
     def _look(self, neighbour: str) -> None:
         """Let the window to `neighbour` be what the way there needs now."""
@@ -66,14 +66,14 @@ class InstrumentedStage:
         window = self._ways[neighbour].look(time.monotonic_ns())
         if window == before:
             return
-        if self._tape is not None:
-            self._tape.stretched(neighbour, window)
+        if self._recorder is not None:
+            self._recorder.record_window(neighbour, window)
         self.core.set_window(neighbour, window)
 
-    def _recorded(self, call: Call, sends: Iterator[Send]) -> Iterator[Send]:
-        if self._tape is None:
+    def _recorded(self, operation: Operation, sends: Iterator[Send]) -> Iterator[Send]:
+        if self._recorder is None:
             return sends
-        return self._tape.through(call, sends)
+        return self._recorder.record_operation(operation, sends)
 
     def far(self, neighbour: str, way: Way) -> None:
         """The `way` to `neighbour` is long: its window changes as it needs."""
@@ -84,7 +84,7 @@ class InstrumentedStage:
         if to in self._ways and isinstance(message, Activation | Gradient):
             self._ways[to].sends(message.batch, time.monotonic_ns(), array_bytes(message, wire))
         if self._trace is not None:
-            self._trace.sends(to, message, wire)
+            self._trace.sending(to, message, wire)
 
     def receive(self, sender: str, message: DataMessage) -> None:
         """Hand `message` to the core."""
@@ -94,26 +94,26 @@ class InstrumentedStage:
                 self._look(sender)
         if self._trace is not None:
             self._trace.received(sender, message)
-        if self._tape is not None:
-            message = self._tape.received(sender, message)
+        if self._recorder is not None:
+            message = self._recorder.record_message(sender, message)
         self.core.receive(sender, message)
 
     def compared(self, estimate: Estimate) -> None:
         """It was compared what time it is here and at the coordinator."""
         if self._trace is not None:
-            self._trace.compared(estimate)
+            self._trace.clock_sample(estimate)
 
     def state(self) -> State | None:
         """`core.state`, in which all ends that it was told."""
         state = self.core.state()
-        if self._tape is not None:
-            self._tape.ended(state)
+        if self._recorder is not None:
+            self._recorder.finish(state)
         return state
 
     def close(self) -> None:
         """The core does nothing more."""
-        if self._tape is not None:
-            self._tape.close()
+        if self._recorder is not None:
+            self._recorder.close()
         if self._trace is not None:
             self._trace.close()
 
@@ -142,10 +142,10 @@ def instrument(
 ) -> InstrumentedStage:
     """The meter of `core`, which leaves in `folder` what the pipeline wants of its messages.
 
-    `info` are those of the data, as a dict; `clock` is as for `open_trace`.
+    `info` are those of the data, as a dict; `clock` is as for `open_tracer`.
     """
-    trace = open_trace(core, pipeline, folder, clock)
-    return InstrumentedStage(core, trace, open_tape(core, pipeline, info, folder))
+    trace = open_tracer(core, pipeline, folder, clock)
+    return InstrumentedStage(core, trace, open_recorder(core, pipeline, info, folder))
 
 
 def _memory() -> tuple[float, float]:
