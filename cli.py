@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from workers.data import Dataset
     from workers.nn import Judgement
     from workers.tools.check import LayerPlan
-    from workers.tools.replay import Replayed
+    from workers.tools.replay import ReplayResult
 
 # -- in Python
 
@@ -146,10 +146,10 @@ def check(pipeline: Pipeline, tell: Callable[[str], None] = lambda _: None) -> l
     `tell` gets lines about the data: what they are, and what is odd about them.
     """
     from workers.assembly.build import dataset_info
-    from workers.tools.check import check as plan
+    from workers.tools.check import plan_layers
 
     data = _load(pipeline)
-    plans = plan(pipeline, dataset_info(data))
+    plans = plan_layers(pipeline, dataset_info(data))
     _describe(pipeline, data, tell)
     return plans
 
@@ -169,7 +169,7 @@ def evaluate(
     from coordinator.engines import blas
     from coordinator.run_folder.read import read_run
     from protocol import SpecError
-    from workers.tools.evaluate import evaluate as judge
+    from workers.tools.evaluate import evaluate_weights
 
     for override in overrides:
         if not override.strip().startswith("data."):
@@ -179,16 +179,16 @@ def evaluate(
     for note in data.notes:
         tell(f"note: {note}")
     with threadpool_limits(blas.asked()[0] or blas.cores()):
-        return judge(pipeline, data, saved, lambda note: tell(f"note: {note}"))
+        return evaluate_weights(pipeline, data, saved, lambda note: tell(f"note: {note}"))
 
 
-def replay(run_dir: str | Path, layer: int) -> Replayed:
+def replay(run_dir: str | Path, layer: int) -> ReplayResult:
     """A layer that is told its recorded messages again, as `dni trace replay`. Raises UserError."""
     from coordinator.run_folder.layout import TRACE
     from coordinator.run_folder.read import read_run_pipeline
-    from workers.tools.replay import replay as again
+    from workers.tools.replay import replay_layer
 
-    return again(read_run_pipeline(Path(run_dir)), Path(run_dir) / TRACE, layer)
+    return replay_layer(read_run_pipeline(Path(run_dir)), Path(run_dir) / TRACE, layer)
 
 
 def _load(pipeline: Pipeline, tests_only: bool = False) -> Dataset:
@@ -245,7 +245,7 @@ def _plan(
     from coordinator.run_folder.create import RunFolder
     from protocol import located
     from workers.assembly.build import dataset_info, spelled
-    from workers.tools.check import check as plan
+    from workers.tools.check import plan_layers
 
     pipeline = located(pipeline)
     folder = RunFolder(pipeline.name, run_dir or None, force)
@@ -255,7 +255,7 @@ def _plan(
     else:
         data = _load(pipeline)
         info = dataset_info(data)
-        known, costs = (data, info.as_dict()), {p.name: p.work for p in plan(pipeline, info)}
+        known, costs = (data, info.as_dict()), {p.name: p.work for p in plan_layers(pipeline, info)}
     pipeline = divided(pipeline, workers, costs)
     _describe(pipeline, known[0] if known else None, tell)
     return _Plan(pipeline, known, costs, folder)

@@ -36,7 +36,9 @@ def on(block: int) -> bool:
 class SwitchedMeter(instrument.InstrumentedStage):
     """A meter that has a trace in every other block."""
 
-    def __init__(self, core: Stage, trace: FileTracer | None = None, recorder: MessageRecorder | None = None) -> None:
+    def __init__(
+        self, core: Stage, trace: FileTracer | None = None, recorder: MessageRecorder | None = None
+    ) -> None:
         super().__init__(core, trace, recorder)
         self._kept = trace
         self._seen = -1

@@ -41,7 +41,7 @@ from protocol.dataset_info import DatasetInfo
 from protocol.trace_format import array_bytes
 from tests.examples import examples
 from workers.nn import Floats
-from workers.tools.check import check
+from workers.tools.check import plan_layers
 from workers.transport.edge_formats import Widths
 from workers.transport.shared_memory import Incoming, Outgoing
 
@@ -367,8 +367,8 @@ def test_an_override_adds_to_the_edges_of_the_file(tmp_path: Path) -> None:
 @every("rule", ["cdni", "unlocked-cdni"])
 def test_check_shows_the_bytes_that_travel(rule: str) -> None:
     info = DatasetInfo((8, 8), "|u1", 1 / 16, 10, True, 1437, 360)
-    wide = check(pipeline(rule=rule), info)
-    plans = check(
+    wide = plan_layers(pipeline(rule=rule), info)
+    plans = plan_layers(
         pipeline(rule=rule, edge_dtype="int8", edge_dtypes={"layer2>layer1": "float16"}), info
     )
     labels, row = 32 * 8, 32 * 4

@@ -19,7 +19,7 @@ from workers.assembly.build import build_synthetic
 from workers.nn import Conv, Floats, Labels, Module, Shape, convolution, module
 from workers.nn.optim import Adam, Sgd
 from workers.rules.synthetic import SyntheticGradient, model_modules
-from workers.tools.check import LayerPlan, check
+from workers.tools.check import LayerPlan, plan_layers
 
 PICTURE = (9, 8, 3)
 FACTS = DatasetInfo(PICTURE, "|u1", 1 / 255, 10, labelled=True, examples=64, tests=8)
@@ -212,7 +212,7 @@ LAYERS = (
 
 
 def plans(*layers: Layer, rule: str = "cdni") -> list[LayerPlan]:
-    return check(Pipeline(rule=rule, data=Data(name="digits", batch=32), layer=layers), FACTS)
+    return plan_layers(Pipeline(rule=rule, data=Data(name="digits", batch=32), layer=layers), FACTS)
 
 
 def test_check_counts_the_work_of_convolutions_at_every_place() -> None:

@@ -24,17 +24,17 @@ from protocol import (
     State,
     Train,
     read_pipeline,
+    recording_format,
 )
-from protocol import recording_format as form
 from protocol.pipeline import RULES, Trace
 from protocol.recording_format import (
     SUFFIX,
-    Call,
-    Received,
-    Stretched,
-    entries,
-    payloads,
-    read_origin,
+    Operation,
+    ReceivedMessage,
+    WindowChange,
+    read_entries,
+    read_messages,
+    read_metadata,
 )
 from workers.assembly.build import build_layer
 from workers.data import EXAMPLE
@@ -92,7 +92,7 @@ def test_a_thousand_messages_give_the_same_weights(tmp_path: Path, rule: str, en
 def test_what_is_compared_is_what_the_run_left(tmp_path: Path) -> None:
     run(example("train.steps=20"), engine="inline", run_dir=tmp_path / "run")
     for layer in range(3):
-        *_, state = entries(recording(tmp_path / "run", layer))
+        *_, state = read_entries(recording(tmp_path / "run", layer))
         assert isinstance(state, State)
         left = load_file(tmp_path / "run" / "weights" / f"layer{layer}.safetensors")
         assert set(left) == set(state.names)
@@ -145,7 +145,7 @@ def test_an_interrupted_run_can_be_replayed(dni: Dni) -> None:
 def test_a_flipped_bit_in_a_message_is_seen(tmp_path: Path) -> None:
     run(example("train.steps=20"), engine="inline", run_dir=tmp_path / "run")
     path = recording(tmp_path / "run", 1)
-    batch = next(r.message for r in payloads(path) if isinstance(r.message, Activation))
+    batch = next(r.message for r in read_messages(path) if isinstance(r.message, Activation))
     flip(path, batch.x)
     again = replay(tmp_path / "run", 1)
     assert not again.equal
@@ -156,7 +156,7 @@ def test_a_flipped_bit_in_a_message_is_seen(tmp_path: Path) -> None:
 def test_a_flipped_bit_in_the_weights_is_seen_and_named(tmp_path: Path) -> None:
     run(example("train.steps=20"), engine="inline", run_dir=tmp_path / "run")
     path = recording(tmp_path / "run", 2)
-    *_, state = entries(path)
+    *_, state = read_entries(path)
     assert isinstance(state, State)
     flip(path, state.arrays[0])
     again = replay(tmp_path / "run", 2)
@@ -166,20 +166,24 @@ def test_a_flipped_bit_in_the_weights_is_seen_and_named(tmp_path: Path) -> None:
     assert again.note == ""
 
 
-def rewritten(path: Path, told: list[form.Entry], **changes: Any) -> None:
+def rewritten(path: Path, told: list[recording_format.RecordingEntry], **changes: Any) -> None:
     """Put the entries `told` into the file at `path`, and `changes` into its opening."""
-    origin = replace(read_origin(path), **changes)
-    parts: list[form.Piece] = [form.opening(origin)]
+    metadata = replace(read_metadata(path), **changes)
+    parts: list[recording_format.Piece] = [recording_format.encode_header(metadata)]
     for entry in told:
         match entry:
-            case Call():
-                parts += form.called(entry)
-            case Received():
-                parts += form.received(origin.senders.index(entry.sender), entry.message)
-            case Stretched():
-                parts += form.stretched(origin.senders.index(entry.neighbour), entry.window)
+            case Operation():
+                parts += recording_format.encode_operation(entry)
+            case ReceivedMessage():
+                parts += recording_format.encode_message(
+                    metadata.senders.index(entry.sender), entry.message
+                )
+            case WindowChange():
+                parts += recording_format.encode_window(
+                    metadata.senders.index(entry.neighbour), entry.window
+                )
             case _:
-                parts += form.ended(entry)
+                parts += recording_format.encode_state(entry)
     path.write_bytes(
         b"".join(part if isinstance(part, bytes) else part.tobytes() for part in parts)
     )
@@ -188,13 +192,13 @@ def rewritten(path: Path, told: list[form.Entry], **changes: Any) -> None:
 def test_a_message_that_is_missing_is_seen(tmp_path: Path) -> None:
     run(example("train.steps=20"), engine="inline", run_dir=tmp_path / "run")
     path = recording(tmp_path / "run", 0)
-    told = list(entries(path))
+    told = list(read_entries(path))
     rewritten(path, told)
     assert replay(tmp_path / "run", 0).equal
     gradients = [
         i
         for i, entry in enumerate(told)
-        if isinstance(entry, Received) and isinstance(entry.message, Gradient)
+        if isinstance(entry, ReceivedMessage) and isinstance(entry.message, Gradient)
     ]
     del told[gradients[5]]
     rewritten(path, told)
@@ -204,9 +208,9 @@ def test_a_message_that_is_missing_is_seen(tmp_path: Path) -> None:
 def test_a_unit_of_work_at_another_time_is_seen(tmp_path: Path) -> None:
     run(example("train.steps=20"), engine="inline", run_dir=tmp_path / "run")
     path = recording(tmp_path / "run", 0)
-    told = list(entries(path))
-    calls = [entry for entry in told if entry is Call.WORK]
-    received = [entry for entry in told if isinstance(entry, Received)]
+    told = list(read_entries(path))
+    calls = [entry for entry in told if entry is Operation.WORK]
+    received = [entry for entry in told if isinstance(entry, ReceivedMessage)]
     rewritten(path, [*received, *calls, told[-1]])
     assert not replay(tmp_path / "run", 0).equal
 
@@ -214,7 +218,7 @@ def test_a_unit_of_work_at_another_time_is_seen(tmp_path: Path) -> None:
 def test_another_library_is_named_where_the_weights_differ(tmp_path: Path) -> None:
     run(example("train.steps=20"), engine="inline", run_dir=tmp_path / "run")
     path = recording(tmp_path / "run", 2)
-    told = list(entries(path))
+    told = list(read_entries(path))
     rewritten(path, told, library="numpy 0.1, abacus")
     assert replay(tmp_path / "run", 2).note == ""
     flip(path, told[-1].arrays[0])  # type: ignore[union-attr]
@@ -230,7 +234,7 @@ def test_products_use_as_many_threads_as_in_the_run(
 ) -> None:
     pipeline = example("train.steps=4", f"train.threads={count}")
     run(pipeline, engine=engine, run_dir=tmp_path / "run")
-    assert read_origin(recording(tmp_path / "run", 1)).threads == count
+    assert read_metadata(recording(tmp_path / "run", 1)).threads == count
     used: list[int] = []
 
     def build(*arguments: Any) -> Any:
@@ -276,8 +280,8 @@ def test_a_recording_of_the_first_batches_ends_with_the_weights_of_then(
     run(example(*words), engine="inline", run_dir=tmp_path / "run")
     for layer in range(3):
         path = recording(tmp_path / "run", layer)
-        *told, state = entries(path)
-        batches = [getattr(e.message, "batch", 1) for e in told if isinstance(e, Received)]
+        *told, state = read_entries(path)
+        batches = [getattr(e.message, "batch", 1) for e in told if isinstance(e, ReceivedMessage)]
         assert max(batches) == 10
         assert isinstance(state, State)
         assert state.step <= 10
@@ -288,8 +292,8 @@ def test_messages_of_later_batches_can_be_read_and_not_replayed(tmp_path: Path) 
     words = ("train.steps=30", "trace.batches=[5, 8]")
     run(example(*words), engine="inline", run_dir=tmp_path / "run")
     path = recording(tmp_path / "run", 0)
-    told = list(payloads(path))
-    assert len(list(entries(path))) == len(told)  # nothing else is there
+    told = list(read_messages(path))
+    assert len(list(read_entries(path))) == len(told)  # nothing else is there
     activations = [e.message.batch for e in told if isinstance(e.message, Activation)]
     gradients = [e.message.batch for e in told if isinstance(e.message, Gradient)]
     assert activations == gradients == [5, 6, 7, 8]
@@ -306,7 +310,9 @@ def test_a_layer_that_failed_fails_again_in_the_same_place(tmp_path: Path) -> No
     layer, step, what = found.groups()
     with pytest.raises(RunError, match=f"layer{layer} fails at step {step}: .*{what}"):
         replay(tmp_path / "run", int(layer))
-    assert not any(isinstance(e, State) for e in entries(recording(tmp_path / "run", int(layer))))
+    assert not any(
+        isinstance(e, State) for e in read_entries(recording(tmp_path / "run", int(layer)))
+    )
     assert all(replay(tmp_path / "run", i).equal for i in range(3) if i != int(layer))
 
 
@@ -319,7 +325,7 @@ def test_a_layer_that_was_killed_leaves_all_that_it_was_told_and_no_weights(
     training = dni.train("-o", RECORDED[0], *words, workers=workers)
     training.family[workers[1]].send_signal(signal.SIGKILL)
     assert training.end(LATE) == 1
-    told = list(entries(recording(training.folder, 0)))
+    told = list(read_entries(recording(training.folder, 0)))
     assert len(told) > 10
     assert not any(isinstance(entry, State) for entry in told)
     with pytest.raises(RunError, match=r"\d+ messages and \d+ units .* no weights to compare with"):
@@ -348,7 +354,7 @@ def test_the_messages_of_another_pipeline_are_refused(tmp_path: Path) -> None:
     paths[0].replace(paths[1])
     with pytest.raises(RunError, match="holds the messages of layer0"):
         replay(tmp_path / "run", 1)
-    info = {**read_origin(paths[1]).facts, "classes": 99}
-    rewritten(paths[1], list(entries(paths[1])), layer=1, facts=info)
+    info = {**read_metadata(paths[1]).facts, "classes": 99}
+    rewritten(paths[1], list(read_entries(paths[1])), layer=1, facts=info)
     with pytest.raises(RunError, match="is not of this pipeline: layer"):
         replay(tmp_path / "run", 1)

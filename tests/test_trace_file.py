@@ -278,14 +278,16 @@ def test_every_word_becomes_the_record_that_the_page_describes(tmp_path: Path) -
 
 def test_work_ends_when_it_is_done_and_not_when_other_work_begins(tmp_path: Path) -> None:
     trace = opened(tmp_path, "ring")
-    meter = InstrumentedStage(trace._core, trace)
-    meter.receive(
+    pipeline = replace(network.tiny("cdni"), trace=Trace(mode="ring"))
+    layer1 = build_cores(pipeline, network.DATA)[2]
+    stage = instrument(layer1, pipeline, {}, tmp_path)
+    stage.receive(
         "layer0", Activation(1, 1, True, np.zeros((8, 5), np.float32), np.zeros(8, np.int64))
     )
-    assert len(list(meter.work())) == 1
+    assert len(list(stage.work())) == 1
     (use,) = (row for row in decoded(tmp_path / "layer1.trace").rows if row.event == USED)
     assert use.time <= use.end <= time.monotonic_ns()
-    meter.close()
+    stage.close()
 
 
 # -- the page

@@ -15,7 +15,7 @@ from tests.network import DATA, Network, tiny
 from workers.assembly.build import build_cores
 from workers.rules.unlocked import REMEMBERED, Unlocked, UnlockedHidden, UnlockedTop
 from workers.stages.source import Source
-from workers.tools.evaluate import evaluate
+from workers.tools.evaluate import evaluate_weights
 
 LABELS = np.zeros(8, np.int64)
 RAW, REAL = np.ones((8, 6), np.float32), np.full((8, 5), 2, np.float32)
@@ -269,15 +269,15 @@ def test_evaluation_goes_through_the_real_layers(rule: str) -> None:
     network = Network(pipeline)
     network.drain()
     weights = saved(network)
-    judgement = evaluate(pipeline, DATA, weights)
+    judgement = evaluate_weights(pipeline, DATA, weights)
     last = network.evaluations[-1]
     assert (last.errors, last.judged) == (judgement.errors, judgement.judged)
     assert last.loss == pytest.approx(judgement.loss, rel=1e-6)
     locked = replace(pipeline, rule="backprop")
-    assert evaluate(locked, DATA, weights).loss == judgement.loss
+    assert evaluate_weights(locked, DATA, weights).loss == judgement.loss
     for layer in network.layers():
         assert isinstance(layer, Unlocked)
         if layer.inputs is not None:
             layer.inputs.stack.parameters.fill(np.nan)  # nobody asks the models
-    again = evaluate(pipeline, DATA, saved(network))
+    again = evaluate_weights(pipeline, DATA, saved(network))
     assert again.loss == judgement.loss

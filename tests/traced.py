@@ -18,8 +18,7 @@ from protocol import Data, Layer, Pipeline, Train
 from protocol.pipeline import Trace
 from tests import network
 from workers.assembly.build import build_cores
-from workers.recording.tracer import FileTracer
-from workers.recording.tracer import open_tracer
+from workers.recording.tracer import FileTracer, open_tracer
 
 OPENING: Final = struct.Struct("<8sIIQQQQQI")
 RECORD: Final = struct.Struct("<QQQQIIHHBBBB")

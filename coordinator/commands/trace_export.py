@@ -90,7 +90,7 @@ class Replayed(Protocol):
     """What came of a replay; see `workers.tools.replay`."""
 
     @property
-    def core(self) -> str:
+    def layer(self) -> str:
         """The layer's name."""
 
     @property
@@ -128,11 +128,11 @@ def replay_command(replay: Callable[[Path, int], Replayed]) -> click.Command:
 
         done = replay(run, layer)
         if as_json:
-            facts = {name: getattr(done, name) for name in ("core", "messages", "equal", "note")}
+            facts = {name: getattr(done, name) for name in ("layer", "messages", "equal", "note")}
             print_json(facts | {"differing": dict(done.differing)})
         else:
             same = "the same weights, bit for bit" if done.equal else "NOT the same weights"
-            said = [f"{done.core}: {done.messages:,} messages, {same}"]
+            said = [f"{done.layer}: {done.messages:,} messages, {same}"]
             said += [f"  {name}: off by up to {off:g}" for name, off in done.differing]
             console = Terminal()
             for text in (*said, *([done.note] if done.note else [])):

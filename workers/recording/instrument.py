@@ -24,11 +24,12 @@ _MIB = 1 << 20
 class InstrumentedStage:
     """Runs a core and takes the time.
 
-    Where there is a `trace` it says what becomes of the core's messages; where there is a `recorder`,
-    what the core is told.
+    `trace` traces the stage's messages, `recorder` records those that the stage receives.
     """
 
-    def __init__(self, core: Stage, trace: FileTracer | None = None, recorder: MessageRecorder | None = None) -> None:
+    def __init__(
+        self, core: Stage, trace: FileTracer | None = None, recorder: MessageRecorder | None = None
+    ) -> None:
         self.core = core
         self.name = core.name
         self._trace = trace

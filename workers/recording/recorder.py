@@ -17,7 +17,7 @@ from typing import Final
 
 import numpy as np
 
-from protocol import Activation, Stage, Credit, DataMessage, Gradient, Pipeline, Send, State
+from protocol import Activation, Credit, DataMessage, Gradient, Pipeline, Send, Stage, State
 from protocol import recording_format as recording
 from protocol.pipeline import SOURCE
 from protocol.recording_format import Operation, Piece, RecordingMetadata
@@ -43,11 +43,9 @@ class MessageRecorder:
         pipeline: Pipeline,
         dataset: Mapping[str, object],
         folder: Path,
-        reserve: int = RESERVE,
     ) -> None:
         """`dataset` holds the fields of the data set's description; `folder` is that of traces."""
         self._stage = stage
-        self._reserve = reserve
         self._first, self._last = pipeline.trace.batches or (1, sys.maxsize)
         self._whole = self._first == 1
         self._at_work = False
@@ -112,7 +110,7 @@ class MessageRecorder:
         if self._file is None:
             return
         try:
-            _require_space(self._file, self._reserve)
+            _require_space(self._file)
             self._size += _write_all(self._file, pieces)
         except OSError as error:
             with contextlib.suppress(OSError):
@@ -124,11 +122,11 @@ class MessageRecorder:
         self.close()
 
 
-def _require_space(file: int, reserve: int) -> None:
-    """Raise OSError if the disk of `file` has less than `reserve` bytes left."""
+def _require_space(file: int) -> None:
+    """Raise OSError if the disk of `file` has less than `RESERVE` bytes left."""
     disk = os.fstatvfs(file)
-    if disk.f_blocks and disk.f_bavail * disk.f_frsize < reserve:  # some disks report no blocks
-        raise OSError(errno.ENOSPC, f"less than {reserve >> 20} MiB of the disk are left")
+    if disk.f_blocks and disk.f_bavail * disk.f_frsize < RESERVE:  # some disks report no blocks
+        raise OSError(errno.ENOSPC, f"less than {RESERVE >> 20} MiB of the disk are left")
 
 
 def _write_all(file: int, pieces: Sequence[Piece]) -> int:

@@ -62,7 +62,8 @@ class TraceWriter:
             head[: len(first)] = first
             shape = trace_format.totals_shape(metadata.edges)
             self._totals = np.frombuffer(head, "<i8", int(np.prod(shape)), totals).reshape(shape)
-            self._numbers = memoryview(head)[trace_format.COUNT_AT : trace_format.COUNT_AT + 24].cast("Q")
+            at = trace_format.COUNT_AT
+            self._numbers = memoryview(head)[at : at + 24].cast("Q")
             self._count = self._counted = 0
             self._map_from(0)
             self._span, self._open = (self._map, 0), False
@@ -72,7 +73,7 @@ class TraceWriter:
             raise
 
     def _allocate(self, start: int, size: int) -> None:
-        """Reserve the space on the disk now, because a later write to the map cannot report errors."""
+        """Reserve the space on the disk now, because a write to the map reports no error."""
         try:
             os.posix_fallocate(self._file.fileno(), start, size)
         except OSError as error:
@@ -95,7 +96,7 @@ class TraceWriter:
         batch: int,
         version: int,
         size: int,
-        staleness: int,
+        age: int,
         queue: int,
         edge: int,
         event: int,
@@ -103,14 +104,17 @@ class TraceWriter:
         reason: int,
         cause: int,
     ) -> None:
-        """Append a record with the fields of `trace_format.RECORD`, unless the disk is full."""
+        """Append a record with the fields of `trace_format.RECORD`, unless the disk is full.
+
+        `age` is its staleness.
+        """
         at = self._at
         if at == self._full:
             if not self._advance():
                 return
             at = self._at
         m = self._map
-        _pack(m, at, now, end, batch, version, size, staleness, queue, edge, event, kind, reason, cause)
+        _pack(m, at, now, end, batch, version, size, age, queue, edge, event, kind, reason, cause)
         self._at = at + _SIZE
         self._count = count = self._count + 1
         self._numbers[0] = count

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from protocol import Stage, DataMessage, Edge, Pipeline
-from protocol import trace_format
+from protocol import DataMessage, Edge, Pipeline, Stage, trace_format
 from protocol.clock import Estimate
 from protocol.codec.quantization import FULL
 from protocol.trace_format import (
@@ -65,7 +64,8 @@ class FileTracer:
         ring = pipeline.trace.mode != "full"
         capacity = (pipeline.trace.megabytes << 20) // trace_format.RECORD.itemsize if ring else 0
         try:
-            self._writer = TraceWriter(path, _metadata(stage.name, edges, clock), capacity, self._disk_full)
+            metadata = _metadata(stage.name, edges, clock)
+            self._writer = TraceWriter(path, metadata, capacity, self._disk_full)
         except OSError as error:
             _report_stop(path, error)
 

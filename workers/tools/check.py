@@ -40,7 +40,7 @@ class LayerPlan:
     memory_mb: float
 
 
-def check(pipeline: Pipeline, info: DatasetInfo) -> list[LayerPlan]:
+def plan_layers(pipeline: Pipeline, info: DatasetInfo) -> list[LayerPlan]:
     """The plan of every layer. Raises SpecError where pipeline and data do not fit together."""
     plans = []
     shape, dtype = info.shape, np.dtype(info.dtype)

@@ -28,7 +28,7 @@ _UNUSED: Final = ("optimizer.", "synthetic.", "inputs.")
 _VARIANCE: Final = "running_var"
 
 
-def evaluate(
+def evaluate_weights(
     pipeline: Pipeline,
     data: Dataset,
     saved: Sequence[Saved],

@@ -1,4 +1,4 @@
-"""A layer told again what it was told in a run: it must come to the same weights, bit for bit."""
+"""Runs one layer again on its recorded messages; the weights must be the same, bit for bit."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from protocol import Array, Pipeline, RunError, State, UserError, build
 from protocol.dataset_info import DatasetInfo
 from protocol.recording_format import (
     SUFFIX,
-    Call,
-    Origin,
-    Received,
-    Stretched,
-    entries,
-    read_origin,
+    Operation,
+    ReceivedMessage,
+    RecordingMetadata,
+    WindowChange,
+    read_entries,
+    read_metadata,
 )
 from workers.assembly.build import build_layer
 from workers.recording.recorder import matrix_library
@@ -26,128 +26,133 @@ from workers.stages.layer import Layer
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
-    """What came of a replay.
+class ReplayResult:
+    """The outcome of a replay of `layer`.
 
-    `messages` were received and `units` of work done, beats not counted. `differing` are the arrays
-    that are not the same, bit for bit, with the largest difference of a number in them; infinity
-    where that is no number. `note` says what else there is to say, in one line; "" for nothing.
+    `messages` counts the messages, `units` the units of work. `differing` names the arrays that
+    differ in any bit, each with the largest difference of two numbers; infinity if a number is NaN
+    or the shapes differ. `note` is a line about anything else that differs, or "". `threads` is the
+    number of threads that the matrix products had.
     """
 
-    core: str
+    layer: str
     messages: int
     units: int
     equal: bool
     differing: tuple[tuple[str, float], ...]
     note: str
+    threads: int
 
 
-def replay(pipeline: Pipeline, folder: Path, layer: int) -> Replayed:
-    """Tell the layer with the number `layer` what `folder` holds of what it was told in a run.
+def replay_layer(pipeline: Pipeline, folder: Path, layer: int) -> ReplayResult:
+    """Replay layer number `layer` from its recording in `folder`, the trace folder of a run.
 
-    `folder` is where the run of `pipeline` left its traces. Raises RunError where it does not hold
-    all that the replay needs.
+    Raises RunError if the recording is missing, damaged, incomplete or of another pipeline.
     """
     path = _recording(pipeline, folder, layer)
-    origin = _checked(path, layer)
-    with threadpool_limits(origin.threads), np.errstate(all="ignore"):
+    metadata = _checked_metadata(path, layer)
+    with threadpool_limits(metadata.threads), np.errstate(all="ignore"):
         try:
-            core = build_layer(pipeline, build(DatasetInfo, origin.facts), layer)
+            stage = build_layer(pipeline, build(DatasetInfo, metadata.dataset), layer)
         except UserError as error:
             raise RunError(f"{path}: is not of this pipeline: {error}") from None
-        again = _Again(path, core)
-        recorded = again.run()
-        return _compared(origin, again, recorded, core.state())
+        rerun = _Rerun(path, stage)
+        recorded = rerun.run()
+        return _compared(metadata, rerun, recorded, stage.state())
 
 
 def _recording(pipeline: Pipeline, folder: Path, layer: int) -> Path:
-    """Where the messages of the layer are. Raises RunError where they were not recorded."""
+    """The path of the layer's recording. Raises RunError if there is none."""
     if not 0 <= layer < len(pipeline.layer):
         last = len(pipeline.layer) - 1
         raise RunError(f"there is no layer {layer}; the run's layers are 0 … {last}")
     path = folder / f"{pipeline.stages[layer + 1]}{SUFFIX}"
     if not path.is_file():
         raise RunError(
-            f"{path}: is not there; messages are recorded with trace.mode = 'messages', of the "
-            "layers in trace.layers or, where that is not given, of all"
+            f"{path}: no such file; trace.mode = 'messages' records the messages of the layers in "
+            "trace.layers (default: all layers)"
         )
     return path
 
 
-def _checked(path: Path, layer: int) -> Origin:
-    origin = read_origin(path)
-    if origin.layer != layer:
-        raise RunError(f"{path}: holds the messages of {origin.core}")
-    if origin.first != 1:
+def _checked_metadata(path: Path, layer: int) -> RecordingMetadata:
+    metadata = read_metadata(path)
+    if metadata.layer != layer:
+        raise RunError(f"{path}: holds the messages of {metadata.stage}")
+    if metadata.first != 1:
         raise RunError(
-            f"{path}: begins with batch {origin.first}, and a layer's weights follow from all that "
-            f"it was told; for a replay let trace.batches begin at 1"
+            f"{path}: begins with batch {metadata.first}, but a replay needs all batches from the "
+            "first; let trace.batches begin at 1"
         )
-    return origin
+    return metadata
 
 
-class _Again:
-    """A fresh core on its way through a recording."""
+class _Rerun:
+    """Feeds a recording to a new stage, and counts its messages and units of work."""
 
-    def __init__(self, path: Path, core: Layer) -> None:
+    def __init__(self, path: Path, stage: Layer) -> None:
         self.messages = self.units = 0
         self._path = path
-        self._core = core
+        self._stage = stage
 
     def run(self) -> State:
-        """The state that the recording ends with. Raises RunError where it does not."""
-        why = f"{self._path}: the run did not come to an orderly end, or is still going on"
+        """The state at the end of the recording. Raises RunError if there is none."""
+        reason = f"{self._path}: the run did not end in order, or is still running"
         try:
-            for entry in entries(self._path):
+            for entry in read_entries(self._path):
                 if isinstance(entry, State):
                     return entry
-                self._tell(entry)
+                self._apply(entry)
         except RunError as error:
-            why = str(error)
+            reason = str(error)
         raise RunError(
-            f"{why}; {self.messages} messages and {self.units} units of work could be replayed, "
+            f"{reason}; {self.messages} messages and {self.units} units of work were replayed, "
             "and there are no weights to compare with"
         )
 
-    def _tell(self, entry: Received | Call | Stretched) -> None:
-        """Raises RunError where the layer fails of it, as it may well have done in the run."""
+    def _apply(self, entry: ReceivedMessage | Operation | WindowChange) -> None:
+        """Raises RunError if the layer fails, as it may have failed in the run."""
         try:
-            self._follow(entry)
+            self._run_entry(entry)
         except Exception as error:
             raise RunError(
-                f"{self._path}: {self._core.name} fails at step {self._core.step}: "
+                f"{self._path}: {self._stage.name} fails at step {self._stage.step}: "
                 f"{type(error).__name__}: {error}"
             ) from error
 
-    def _follow(self, entry: Received | Call | Stretched) -> None:
+    def _run_entry(self, entry: ReceivedMessage | Operation | WindowChange) -> None:
         match entry:
-            case Received():
-                self._core.receive(entry.sender, entry.message)
+            case ReceivedMessage():
+                self._stage.receive(entry.sender, entry.message)
                 self.messages += 1
-            case Stretched():
-                self._core.set_window(entry.neighbour, entry.window)
-            case Call.WORK:
-                deque(self._core.work(), maxlen=0)
+            case WindowChange():
+                self._stage.set_window(entry.neighbour, entry.window)
+            case Operation.WORK:
+                deque(self._stage.work(), maxlen=0)
                 self.units += 1
-            case Call.BEAT:
-                deque(self._core.resend_credits(), maxlen=0)
+            case Operation.RESEND_CREDITS:
+                deque(self._stage.resend_credits(), maxlen=0)
 
 
-def _compared(origin: Origin, again: _Again, recorded: State, state: State) -> Replayed:
-    differing = _differing(_arrays(recorded), _arrays(state))
-    counted = recorded.step == state.step and recorded.facts == state.facts
+def _compared(
+    metadata: RecordingMetadata, rerun: _Rerun, recorded: State, replayed: State
+) -> ReplayResult:
+    differing = _differing(_arrays(recorded), _arrays(replayed))
+    counted = recorded.step == replayed.step and recorded.facts == replayed.facts
     equal = counted and not differing
     notes = []
     if not counted:
         notes.append(
             f"recorded at step {recorded.step} with {recorded.facts}, "
-            f"replayed to step {state.step} with {state.facts}"
+            f"replayed to step {replayed.step} with {replayed.facts}"
         )
-    here = matrix_library()[1]
-    if not equal and here != origin.library:
-        notes.append(f"recorded with {origin.library}, replayed with {here}")
+    threads, library = matrix_library()
+    if not equal and library != metadata.library:
+        notes.append(f"recorded with {metadata.library}, replayed with {library}")
     note = "; ".join(notes)
-    return Replayed(origin.core, again.messages, again.units, equal, differing, note)
+    return ReplayResult(
+        metadata.stage, rerun.messages, rerun.units, equal, differing, note, threads
+    )
 
 
 def _arrays(state: State) -> dict[str, Array]:
@@ -157,19 +162,19 @@ def _arrays(state: State) -> dict[str, Array]:
 def _differing(
     recorded: dict[str, Array], replayed: dict[str, Array]
 ) -> tuple[tuple[str, float], ...]:
-    """The names of the arrays that are not the same, with their largest difference."""
+    """The names of the arrays that differ, with their largest difference."""
     found = []
     for name in {**recorded, **replayed}:
         a, b = recorded.get(name), replayed.get(name)
         if a is None or b is None or a.shape != b.shape or a.dtype != b.dtype:
             found.append((name, float("inf")))
         elif a.tobytes() != b.tobytes():
-            found.append((name, _distance(a, b)))
+            found.append((name, _largest_difference(a, b)))
     return tuple(found)
 
 
-def _distance(a: Array, b: Array) -> float:
-    """The largest difference of two numbers in the same place; infinity where it is no number."""
+def _largest_difference(a: Array, b: Array) -> float:
+    """The largest difference of two numbers at the same place; infinity if one is not finite."""
     x, y = a.astype(np.float64), b.astype(np.float64)
     same = (x == y) | (np.isnan(x) & np.isnan(y))
     apart = np.where(same, 0.0, np.abs(x - y))
