@@ -1,4 +1,4 @@
-"""Recordings of messages for tests: entries of every kind, a writer, and a reader that compares."""
+"""Recordings of messages for tests: entries of every kind, a writer, and a reader to compare."""
 
 from __future__ import annotations
 
@@ -8,9 +8,20 @@ from typing import Final
 
 import numpy as np
 
-from protocol import Activation, Credit, Gradient, Mark, RunError, State
-from protocol import recording_format as recording
+from protocol import (
+    Activation,
+    Array,
+    Credit,
+    Gradient,
+    Mark,
+    Pipeline,
+    RunError,
+    State,
+    read_pipeline,
+    recording_format,
+)
 from protocol.recording_format import (
+    SUFFIX,
     Operation,
     ReceivedMessage,
     RecordingEntry,
@@ -20,6 +31,7 @@ from protocol.recording_format import (
 )
 from tests.network import DATA
 from workers.assembly.build import dataset_info
+from workers.data import EXAMPLE
 
 DATASET: Final = dataset_info(DATA).as_dict()
 METADATA: Final = RecordingMetadata(
@@ -46,17 +58,17 @@ def encode(
 ) -> bytes:
     """A file of `entries`."""
     place = metadata.senders.index
-    pieces: list[recording.Piece] = [recording.encode_header(metadata)]
+    pieces: list[recording_format.Piece] = [recording_format.encode_header(metadata)]
     for entry in entries:
         match entry:
             case Operation():
-                pieces += recording.encode_operation(entry)
+                pieces += recording_format.encode_operation(entry)
             case ReceivedMessage():
-                pieces += recording.encode_message(place(entry.sender), entry.message)
+                pieces += recording_format.encode_message(place(entry.sender), entry.message)
             case WindowChange():
-                pieces += recording.encode_window(place(entry.neighbour), entry.window)
+                pieces += recording_format.encode_window(place(entry.neighbour), entry.window)
             case _:
-                pieces += recording.encode_state(entry)
+                pieces += recording_format.encode_state(entry)
     return b"".join(piece if isinstance(piece, bytes) else piece.tobytes() for piece in pieces)
 
 
@@ -78,3 +90,21 @@ def readable(path: Path) -> tuple[list[object], str]:
     except RunError as error:
         return found, str(error)
     return found, ""
+
+
+def example(*overrides: str) -> Pipeline:
+    """The pipeline of the embedded digits, whose layers record their messages."""
+    return read_pipeline(EXAMPLE, ("trace.mode=messages", *overrides))
+
+
+def recording(folder: Path, layer: int) -> Path:
+    """The path of the recording of a layer in the run folder `folder`."""
+    return folder / "trace" / f"layer{layer}{SUFFIX}"
+
+
+def flip(path: Path, array: Array) -> None:
+    """Flip one bit in the largest number of `array`, where it is stored in the file at `path`."""
+    data = bytearray(path.read_bytes())
+    place = 4 * int(np.abs(array).argmax())
+    data[data.index(array.tobytes()) + place + 2] ^= 0x40
+    path.write_bytes(data)

@@ -32,8 +32,8 @@ from protocol.trace_format import (
     array_bytes,
     kind_and_number,
 )
-from workers.recording.trace_writer import TraceWriter
 from protocol.transport.warn import warn
+from workers.recording.trace_writer import TraceWriter
 
 _MAX_U32: Final = (1 << 32) - 1
 _MAX_U16: Final = (1 << 16) - 1
