@@ -13,7 +13,7 @@ from typing import cast
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol import Credit, Gradient, RunError, State
@@ -25,6 +25,7 @@ from protocol.recording_format import (
     read_messages,
     read_metadata,
 )
+from tests.examples import examples
 from tests.network import DATA
 from tests.recordings import (
     DATASET,
@@ -71,7 +72,7 @@ def test_a_truncated_file_is_read_up_to_its_last_whole_entry(tmp_path: Path) -> 
             assert error == f"{path}: is cut off in {place}"
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(data=st.data())
 def test_any_bytes_are_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -64,8 +64,8 @@ def recorded(recorded_once: Path, tmp_path: Path) -> Path:
 def test_a_replay_of_hundreds_of_messages_gives_the_same_weights(
     tmp_path: Path, rule: str, engine: str, steps: int
 ) -> None:
-    options = (GROUPED, "train.threads=1") if engine == "grouped" else ()
-    pipeline = example(f"rule={rule}", f"train.steps={steps}", "train.eval_every=0", *options)
+    options = (f"rule={rule}", f"train.steps={steps}", "train.eval_every=0", "train.threads=1")
+    pipeline = example(*options, *([GROUPED] if engine == "grouped" else []))
     result = run(pipeline, engine=engine.replace("grouped", "local"), run_dir=tmp_path / "run")
     assert result.end.outcome == "completed"
     for layer in range(len(pipeline.layer)):

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from coordinator.traces.files import TraceFile
 from protocol import trace_format
+from tests.examples import examples
 from tests.traced import (
     DROPPED,
     KINDS,
@@ -76,7 +77,7 @@ def own_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("trace") / "b.trace"
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     written=st.lists(rows, max_size=40),
     capacity=st.sampled_from([0, 5, 16, 64]),
