@@ -1,10 +1,18 @@
-# Two commands set everything up: `make run` and `make test`.
+# `make run` trains the embedded example; `make test` checks the code and runs the tests.
+#
+#   make test           what every change must pass
+#   make test-services  tests with PyTorch, Ray, Slurm, sshd, network namespaces and, in the folder
+#                       DNI_DATA, MNIST and CIFAR-10; a service that is missing is an error
+#   make test-all       every test; those whose service is missing skip
+#
+# PYTHON is the interpreter of the virtual environment; TORCH is the requirement for PyTorch.
 
 PYTHON ?= python3
+TORCH ?= torch
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test clean
+.PHONY: run test test-services test-all clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/installed
@@ -15,6 +23,12 @@ test: $(VENV)/tested
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/pytest -m 'not service'
+
+test-services: $(VENV)/services
+	$(BIN)/pytest -m service --no-skips
+
+test-all: $(VENV)/tested
 	$(BIN)/pytest
 
 $(VENV)/installed: pyproject.toml
@@ -25,6 +39,10 @@ $(VENV)/installed: pyproject.toml
 
 $(VENV)/tested: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+$(VENV)/services: $(VENV)/tested
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[ray,test,torch]' '$(TORCH)'
 	touch $@
 
 clean:

@@ -11,6 +11,7 @@ from typing import Final
 import pytest
 
 ALLOWED: Final = {
+    "DNI_DATA is not set": "the data sets are not part of the project",
     "needs a GPU": "the machines that run the tests of every change have none",
 }
 """The beginning of the reason with which a test may skip, and why it may."""

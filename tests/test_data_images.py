@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import shutil
 import struct
@@ -18,11 +17,10 @@ from PIL import Image
 
 from tests.data_help import refusal
 from tests.data_pictures import NAMES, Files, in_folder, in_tar, picture, pixels, tree
+from tests.real_data import real_data
 from workers.data import Dataset, images, load
 
 pytestmark = pytest.mark.usefixtures("own_folders")
-
-REAL = Path(os.environ.get("DNI_DATA", "")) / "cifar10-jpeg.tar.xz"
 
 
 def is_tree(data: Dataset, shape: tuple[int, ...] = (5, 4, 3)) -> bool:
@@ -264,17 +262,17 @@ def test_a_full_disk_is_done_without(tmp_path: Path) -> None:
 
 @pytest.mark.service
 @pytest.mark.slow
-@pytest.mark.skipif(not REAL.is_file(), reason="DNI_DATA names no folder with cifar10-jpeg.tar.xz")
 def test_the_jpeg_copy_of_cifar10_is_decoded_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = load(path=REAL)
+    archive = real_data("cifar10-jpeg.tar.xz") / "cifar10-jpeg.tar.xz"
+    data = load(path=archive)
     assert (data.name, data.shape, data.classes) == ("cifar10-jpeg", (32, 32, 3), 10)
     assert np.bincount(data.y_train.astype(int)).tolist() == [5000] * 10
     assert np.bincount(data.y_test.astype(int)).tolist() == [1000] * 10
     assert 110 < data.x_train[::100].mean() < 130
     monkeypatch.setattr(Image, "open", None)
-    again = load(path=REAL)
+    again = load(path=archive)
     np.testing.assert_array_equal(again.x_train, data.x_train)
     np.testing.assert_array_equal(again.y_test, data.y_test)
     shutil.rmtree(tmp_path / "cache")  # 180 MB

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import os
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from tests.data_help import (
     put,
     refusal,
 )
+from tests.real_data import real_data
 from workers.data import catalogue, get, load, mnist
 
 pytestmark = pytest.mark.usefixtures("own_folders")
@@ -23,14 +23,9 @@ pytestmark = pytest.mark.usefixtures("own_folders")
 
 @pytest.fixture
 def real(monkeypatch: pytest.MonkeyPatch) -> Path:
-    root = REAL
-    if root is None:
-        pytest.skip("DNI_DATA is not set: it names a folder in which mnist/*.gz lies")
-    monkeypatch.setenv("DNI_DATA", root)
-    return Path(root) / "mnist"
-
-
-REAL = os.environ.get("DNI_DATA")
+    folder = real_data("mnist")
+    monkeypatch.setenv("DNI_DATA", str(folder))
+    return folder / "mnist"
 
 
 @pytest.mark.service

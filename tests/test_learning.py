@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from cli import evaluate, run
 from protocol import Pipeline, read_pipeline
+from tests.real_data import real_data
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 ON_DIGITS = ("data.name=digits", "data.batch=64", "train.eval_every=0", "train.lr_drops=[]")
@@ -76,7 +76,6 @@ def test_addition_is_learnt(tmp_path: Path) -> None:
 @pytest.mark.service
 @pytest.mark.parametrize(("rule", "bar"), [("cdni", 3.0), ("unlocked-cdni", 9.0)])
 def test_mnist_is_learnt(tmp_path: Path, rule: str, bar: float) -> None:
-    if "DNI_DATA" not in os.environ:
-        pytest.skip("DNI_DATA does not say where MNIST is")
+    real_data("mnist")
     settings = ("train.steps=1000", "train.lr_drops=[700]", "train.eval_every=0", f"rule={rule}")
     assert error(example("mnist-fcn4.toml", *settings), tmp_path / "run") <= bar

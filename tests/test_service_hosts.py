@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from tests.cluster_help import Cluster, loopback_cluster
 from tests.conftest import COMMAND, Dni
 from tests.network_hosts import Hosts, network_hosts
+from tests.real_data import real_data
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
 
@@ -34,10 +34,7 @@ def cluster(dni: Dni) -> Iterator[Cluster]:
 def test_a_head_and_two_hosts_learn_mnist_as_one_host_does(
     dni: Dni, cluster: Cluster, hosts: Hosts
 ) -> None:
-    data = os.environ.get("DNI_DATA")
-    if not data:
-        pytest.skip("DNI_DATA names no folder with MNIST in it")
-    dni.environment["DNI_DATA"] = data
+    dni.environment["DNI_DATA"] = str(real_data("mnist"))
     options = ("-o", "train.steps=3000", "-o", "train.lr_drops=[1800,2550]", "--workers", "4")
     head = cluster.up(
         *options,

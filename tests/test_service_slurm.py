@@ -112,7 +112,7 @@ def test_the_agents_of_a_job_leave_when_the_head_is_killed(dni: Dni) -> None:
     ("options", "error"),
     [
         (("--remote-command", "/nowhere/dni"), ": FAILED: "),
-        (("--sbatch-args", "--cpus-per-task=4096"), "configuration is not available"),
+        (("--sbatch-args", "--cpus-per-task=4096"), "will not start: "),
         (("--sbatch-args", "--partition=nowhere"), "Invalid partition"),
     ],
 )
