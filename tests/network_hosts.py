@@ -26,7 +26,7 @@ def try_ip(*arguments: str) -> None:
     subprocess.run(["ip", *arguments], check=False, capture_output=True)
 
 
-class Hosts:
+class NetworkHosts:
     """Network namespaces on a bridge in a namespace of its own; they reach nothing else."""
 
     def __init__(self, stack: ExitStack, count: int, network: str) -> None:
@@ -63,7 +63,7 @@ class Hosts:
 
 
 @contextmanager
-def network_hosts(count: int, network: str) -> Iterator[Hosts]:
+def network_hosts(count: int, network: str) -> Iterator[NetworkHosts]:
     """`count` hosts in `network`, such as 10.0.0; skips where namespaces cannot be made."""
     if sys.platform != "linux" or shutil.which("ip") is None:
         pytest.skip("needs Linux and iproute2")
@@ -71,7 +71,7 @@ def network_hosts(count: int, network: str) -> Iterator[Hosts]:
         pytest.skip("needs root, to make network namespaces")
     with ExitStack() as stack:
         try:
-            made = Hosts(stack, count, network)
+            made = NetworkHosts(stack, count, network)
         except subprocess.CalledProcessError as error:
             if not any(part in error.stderr for part in FORBIDDEN):
                 raise AssertionError(error.stderr) from error

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 import pytest
 
 from tests.conftest import COMMAND, Dni
-from tests.network_hosts import Hosts, network_hosts
+from tests.network_hosts import NetworkHosts, network_hosts
 from tests.ssh_server import ssh_server
 
 pytestmark = pytest.mark.slow
@@ -106,7 +106,7 @@ class House:
         )
 
     @contextmanager
-    def up(self, hosts: Hosts, lines: Sequence[Line]) -> Iterator[None]:
+    def up(self, hosts: NetworkHosts, lines: Sequence[Line]) -> Iterator[None]:
         """Start a head and the hosts that join it."""
         names = list(dict.fromkeys(line.host for line in lines))
         head, *joins = lines
@@ -128,14 +128,14 @@ class House:
 
 
 @pytest.fixture
-def hosts() -> Iterator[Hosts]:
+def hosts() -> Iterator[NetworkHosts]:
     with network_hosts(3, "10.0.0") as made:
         yield made
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/cluster.md"])
 def test_the_hosts_of_the_recipe_have_room_for_all_layers_and_train(
-    dni: Dni, hosts: Hosts, page: str
+    dni: Dni, hosts: NetworkHosts, page: str
 ) -> None:
     house, lines = House(dni), recipe(page, r"head\$ +dni up")
     assert [line.host for line in lines] == ["head", "host1", "host2"]
@@ -147,7 +147,7 @@ def test_the_hosts_of_the_recipe_have_room_for_all_layers_and_train(
     dni.nothing_left()
 
 
-def test_the_recipe_with_an_ipv6_address_trains(dni: Dni, hosts: Hosts) -> None:
+def test_the_recipe_with_an_ipv6_address_trains(dni: Dni, hosts: NetworkHosts) -> None:
     house, (line,) = House(dni), recipe("docs/cluster.md", "dni up")
     assert "[fd00::1]" in line.command
     with house.up(hosts, [Line("head", line.command), Line("host1", "dni join dni1:… --slots 4")]):
@@ -157,7 +157,7 @@ def test_the_recipe_with_an_ipv6_address_trains(dni: Dni, hosts: Hosts) -> None:
 
 @pytest.mark.parametrize("number", range(3))
 def test_what_can_be_asked_of_a_run_on_several_hosts_is_answered(
-    dni: Dni, hosts: Hosts, number: int
+    dni: Dni, hosts: NetworkHosts, number: int
 ) -> None:
     house = House(dni, steps=1_000_000_000)
     asked = recipe("docs/cluster.md", r"head\$ +dni status")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.cluster_help import Cluster, loopback_cluster
 from tests.conftest import COMMAND, Dni
-from tests.network_hosts import Hosts, network_hosts
+from tests.network_hosts import NetworkHosts, network_hosts
 from tests.real_data import real_data
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
@@ -20,7 +20,7 @@ LATE = 240.0
 
 
 @pytest.fixture
-def hosts() -> Iterator[Hosts]:
+def hosts() -> Iterator[NetworkHosts]:
     with network_hosts(HOSTS, "10.78.0") as made:
         yield made
 
@@ -32,7 +32,7 @@ def cluster(dni: Dni) -> Iterator[Cluster]:
 
 
 def test_a_head_and_two_hosts_learn_mnist_as_one_host_does(
-    dni: Dni, cluster: Cluster, hosts: Hosts
+    dni: Dni, cluster: Cluster, hosts: NetworkHosts
 ) -> None:
     dni.environment["DNI_DATA"] = str(real_data("mnist"))
     options = ("-o", "train.steps=3000", "-o", "train.lr_drops=[1800,2550]", "--workers", "4")
