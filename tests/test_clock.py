@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import cli
-from coordinator.engines import local
+from coordinator.cluster import assembly
 from coordinator.traces.run import Traces
 from protocol import Data, Layer, Pipeline, Pong, Train
 from protocol.clock import estimate
@@ -47,7 +47,7 @@ def test_the_answer_that_came_soonest_is_kept_of_each_while() -> None:
 def test_workers_that_have_another_clock_trace_in_the_coordinators_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "clock_name", lambda: "another machine's")
+    monkeypatch.setattr(assembly, "clock_name", lambda: "another machine's")
     pipeline = Pipeline(
         data=Data(name="digits", batch=32),
         train=Train(steps=200),

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from safetensors.numpy import load_file
 
 import cli
-from coordinator.commands import options
+from coordinator.cluster.select import ENGINES as ENGINE_NAMES
 from coordinator.run_folder.create import RunFolder
 from protocol import read_pipeline
 
@@ -311,7 +311,7 @@ def test_python_gives_the_numbers_of_the_command_line(
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(dni.base))
     told = run(dni, "-o", "train.schedule=lockstep")
     pipeline = read_pipeline(dni.home / "tiny.toml", ["train.schedule=lockstep"])
-    for engine in options.ENGINES:
+    for engine in ENGINE_NAMES:
         result = cli.run(pipeline, engine=engine, run_dir=dni.home / engine)
         keys = ("steps", "outcome", "test_error", "test_loss")
         assert [result.summary[key] for key in keys] == [told[key] for key in keys]

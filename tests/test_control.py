@@ -212,7 +212,7 @@ def test_a_stop_request_counts_as_ctrl_c_and_a_revoked_host_is_the_hosts_to_hand
     interrupts, stats = InterruptCounter(), RunStats(tiny())
     control = RunControl(sockets, run, stats, interrupts, cluster=True)
     states = [control.snapshot().state]
-    control.hosts = TwoHosts(tiny(), 2)
+    control.hosts = TwoHosts(2, tiny())
     stats.add(Report("layer0", 3))
     states.append(control.snapshot().state)
 
@@ -233,7 +233,7 @@ def test_a_stop_request_counts_as_ctrl_c_and_a_revoked_host_is_the_hosts_to_hand
 
 
 def test_a_local_run_has_one_host_with_all_workers() -> None:
-    (found,) = LocalHost(tiny(), 2).hosts()
+    (found,) = LocalHost(2, tiny()).hosts()
     assert (found.name, found.slots, found.cpus) == (HEAD, 3, 2)
     assert set(found.workers) == {"source", "layer0", "layer1", "layer2"}
 

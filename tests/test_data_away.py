@@ -17,14 +17,13 @@ import numpy as np
 import pytest
 
 import cli
-from coordinator.cluster.gather import LaunchedHosts, PastedHosts, gather
-from coordinator.cluster.head import Head
-from coordinator.cluster.placement import Offer, place
-from coordinator.cluster.registry import Registry
-from coordinator.cluster.run import Pasted
-from coordinator.interrupts import InterruptCounter
-from coordinator.lifecycle.events import RunEffect, RunEnd, RunEvent, SendTo, SetDeadline
+from coordinator.cluster.gather import Gathering, LaunchedHosts, PastedHosts
+from coordinator.cluster.launchers.manual import Manual
+from coordinator.cluster.placement import place_workers
+from coordinator.cluster.registry import Host, Registry
+from coordinator.lifecycle.events import RunEffect, RunEvent, SendTo, SetDeadline
 from coordinator.lifecycle.run import ENLIST_SECONDS, RunStateMachine
+from coordinator.observers.run_end import RunEnd
 from protocol import (
     VERSION,
     Data,
@@ -41,7 +40,6 @@ from protocol import (
 )
 from protocol.dataset_info import DatasetInfo
 from protocol.messages import Enrol
-from protocol.transport.curve import generate_keys
 from tests.cluster_help import BIND, Cluster, loopback_cluster
 from tests.conftest import Dni
 from tests.test_cluster import balanced, weights
@@ -85,7 +83,7 @@ def test_a_path_on_another_machine_is_not_touched_here(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("engine", ["local", "inline"])
 def test_where_no_machine_joins_the_data_are_here(tmp_path: Path, engine: str) -> None:
-    with pytest.raises(SpecError, match=r"data\.host: 'ada' is not this host; engine " + engine):
+    with pytest.raises(SpecError, match=r"data\.host: 'ada' is not this host"):
         cli.run(AWAY, engine=engine, run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -166,14 +164,17 @@ def test_words_that_no_data_would_fit_are_refused_before_anybody_is_waited_for()
         replace(AWAY, data=replace(AWAY.data, augment=("flap",))),
     ):
         with pytest.raises(SpecError, match=r"(layer\[0\]\.modules\[\d\]|data\.augment\[0\]): "):
-            cli.up(changed, BIND, tell=print)
+            cli.up(changed, BIND, report=print)
 
 
 def test_layers_are_divided_as_if_all_cost_the_same_where_nothing_is_known() -> None:
-    offers = [Offer("a", 6, 2, ()), Offer("b", 3, 2, ())]
+    hosts = [
+        Host(name, name, "10.0.0.1", name, slots, 2, (), 0.0, present=True)
+        for name, slots in (("a", 6), ("b", 3))
+    ]
     layers = tuple(Layer(("linear 10",)) for _ in range(6))
-    placed = place(replace(AWAY, layer=layers), offers, {})
-    assert sorted(placed.values()) == ["a"] * 3 + ["b"] * 3
+    placed = place_workers(replace(AWAY, layer=layers), hosts, {})
+    assert sorted(host.name for host in placed.values()) == ["a"] * 3 + ["b"] * 3
 
 
 # -- who has them
@@ -183,21 +184,21 @@ def there(registry: Registry, number: int, host: str) -> None:
     """A machine joins."""
     key = f"{number:064x}"
     registry.enrol(Enrol(VERSION, "1", key, host, "127.0.0.1", 1, 1, ()), "e" * 64, 1e12)
-    agent = registry.of(key)
+    agent = registry.by_key(key)
     assert agent is not None
-    agent.here = True
+    agent.present = True
 
 
 def names(registry: Registry) -> dict[str, str]:
     """Which machine is meant by what, where one is."""
     asked = ("head", "ada", "eve", "host1", "host2", "host3")
-    found = {name: registry.called(name) for name in asked}
+    found = {name: registry.find(name) for name in asked}
     return {name: agent.name for name, agent in found.items() if agent}
 
 
 def test_a_machine_is_known_by_its_host_and_else_by_its_name_in_the_run() -> None:
     registry = Registry(NAMES[1:], "e" * 64, 9, "1", "clock")
-    registry.at_home("f" * 64, "127.0.0.1", 0.0)
+    registry.add_head(Host("head", "", "127.0.0.1", "f" * 64, 0, 1, (), 0.0, present=True))
     assert names(registry) == {"head": "head"}
     for number, host in enumerate(("head", "ada", "ada"), 1):
         there(registry, number, host)
@@ -209,28 +210,22 @@ def test_a_machine_is_known_by_its_host_and_else_by_its_name_in_the_run() -> Non
     assert names(registry) == {"head": "head", "ada": "host2", "host2": "host5"}
 
 
-def test_who_has_the_data_is_waited_for_where_more_can_come_and_missed_where_none_can() -> None:
+def test_the_wait_for_the_host_with_the_data_ends_when_it_joins_or_cannot() -> None:
     registry = Registry(NAMES[1:], "e" * 64, 9, "1", "clock")
     lines: list[str] = []
-    head = Head(BIND, registry, generate_keys(), generate_keys(), lines.append)
-    try:
-        there(registry, 1, "eve")
-        launched = LaunchedHosts(Pasted(lines.append), None, lines.append)
-        with pytest.raises(RunError, match=r"which is none of host1 \(eve\)"):
-            gather(head, 1, "ada", InterruptCounter(), launched)
-        assert lines == []
-
-        def comes(text: str) -> None:
-            lines.append(text)
-            there(registry, 2, "ada")
-
-        assert gather(head, 1, "ada", InterruptCounter(), PastedHosts(comes)) == 1
-        assert lines == [
-            "1 of 1 slots joined: host1 (1); need ada (data.host), which is none of host1 (eve)"
-        ]
-        assert gather(head, 1, "ada", InterruptCounter(), launched) == 1
-    finally:
-        head.close()
+    there(registry, 1, "eve")
+    launched = LaunchedHosts(Manual(lines.append), None, lines.append)
+    with pytest.raises(RunError, match=r"which is none of host1 \(eve\)"):
+        Gathering(registry, 1, "ada", launched).workers()
+    assert lines == []
+    waiting = Gathering(registry, 1, "ada", PastedHosts(lines.append))
+    assert waiting.workers() is None
+    there(registry, 2, "ada")
+    assert waiting.workers() == 1
+    assert lines == [
+        "1 of 1 slots joined: host1 (1); need ada (data.host), which is none of host1 (eve)"
+    ]
+    assert Gathering(registry, 1, "ada", launched).workers() == 1
 
 
 # -- on machines

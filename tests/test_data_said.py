@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from safetensors.numpy import load_file, save_file
 
 import cli
-from coordinator.commands.options import ENGINES
+from coordinator.cluster.select import ENGINES
 from protocol import read_pipeline
 from tests.data_help import arrays, saved
 
@@ -79,7 +79,7 @@ def test_in_python_the_callback_gets_the_lines_and_nothing_is_printed(
     pipeline = read_pipeline(folder / "net.toml")
     for number, engine in enumerate(ENGINES):
         told: list[str] = []
-        cli.run(pipeline, engine=engine, run_dir=folder / str(number), tell=told.append)
+        cli.run(pipeline, engine=engine, run_dir=folder / str(number), report=told.append)
         assert told[0] == SUMMARY
         assert told[1].startswith(NOTE)
         assert len(told) == 2

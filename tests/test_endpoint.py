@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from coordinator.cluster import addresses
 from coordinator.cluster.addresses import address_towards, bindable, listening, own, reachable
-from coordinator.cluster.listen import Door
+from coordinator.cluster.listen import ListenConfig
 from protocol import RunError
 from protocol.endpoint import Endpoint, host_of, is_v6, rescoped, unspecified
 from protocol.security.token import KEY_BYTES, Token
@@ -109,9 +109,9 @@ def test_every_spelling_of_every_address_is_refused(host: str) -> None:
     assert unspecified(host)
     everywhere = str(Endpoint(host, "5701"))
     with pytest.raises(RunError, match=r"^--bind: .*every address"):
-        Door(everywhere).check()
+        ListenConfig(everywhere).checked()
     with pytest.raises(RunError, match=r"^--advertise: .*every address"):
-        Door("tcp://127.0.0.1:*", everywhere).check()
+        ListenConfig("tcp://127.0.0.1:*", everywhere).checked()
     with pytest.raises(RunError, match=r"^--address: .*every address"):
         own(host, "--address")
 

@@ -176,7 +176,7 @@ def test_the_status_of_a_run_is_json_and_is_shown(tmp_path: Path, samples: float
     run.mkdir()
     (run / "pipeline.toml").touch()
     row = RunStats(tiny()).add(Report("layer0", 1)) | {"samples_per_second": samples}
-    snapshot = Snapshot("training", hosts=LocalHost(tiny(), 2).hosts(), stages=[row])
+    snapshot = Snapshot("training", hosts=LocalHost(2, tiny()).hosts(), stages=[row])
     with serving(ControlServer(sockets, run, lambda: snapshot)):
         (stage,) = strict(printed("status", str(run), "--json"))["stages"]
         assert stage["samples_per_second"] == (1000 if samples == 1000 else None)

@@ -1,4 +1,4 @@
-"""Which worker goes to which machine."""
+"""The placement of layers in workers and of workers on hosts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.cluster.placement import Offer, divided, grouped, place
+from coordinator.cluster.placement import limit_workers, place_workers, set_workers
+from coordinator.cluster.registry import Host
 from coordinator.commands.cluster_parsing import preferred_layers
 from protocol import Data, Layer, Pipeline, SpecError
 from protocol.pipeline import SOURCE
@@ -19,108 +20,117 @@ def deep(layers: int, placement: tuple[tuple[int, ...], ...] = ()) -> Pipeline:
     return Pipeline(data=Data(name="digits"), layer=tuple(modules), placement=placement)
 
 
-def dearest(pipeline: Pipeline, costs: dict[str, float]) -> float:
-    return max(sum(costs.get(core, 0.0) for core in w) for w in pipeline.workers.values())
+def host(name: str, slots: int, cores: int, preferred: tuple[str, ...] = ()) -> Host:
+    return Host(name, name, "10.0.0.1", name, slots, cores, preferred, 0.0, present=True)
+
+
+def placed(pipeline: Pipeline, hosts: list[Host], work: dict[str, float]) -> dict[str, str]:
+    """The names of the hosts, by worker."""
+    return {worker: at.name for worker, at in place_workers(pipeline, hosts, work).items()}
+
+
+def largest_work(pipeline: Pipeline, work: dict[str, float]) -> float:
+    return max(sum(work.get(stage, 0.0) for stage in w) for w in pipeline.workers.values())
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=8), st.integers(1, 9))
-def test_layers_are_grouped_so_that_the_dearest_worker_is_as_cheap_as_can_be(
+def test_layers_are_divided_so_that_the_largest_work_of_a_worker_is_least(
     each: list[int], count: int
 ) -> None:
     pipeline = deep(len(each))
-    costs = {f"layer{i}": float(cost) for i, cost in enumerate(each)}
-    made = grouped(pipeline, count, costs)
-    hidden = [cores for name, cores in made.workers.items() if name != SOURCE]
-    assert [core for cores in hidden for core in cores] == list(pipeline.stages[1:])
+    work = {f"layer{i}": float(value) for i, value in enumerate(each)}
+    made = limit_workers(pipeline, count, work)
+    hidden = [stages for name, stages in made.workers.items() if name != SOURCE]
+    assert [stage for stages in hidden for stage in stages] == list(pipeline.stages[1:])
     assert len(hidden) <= count
     best = min(
         max(sum(each[a:b]) for a, b in zip((0, *cuts), (*cuts, len(each)), strict=True))
         for n in range(min(count, len(each)))
         for cuts in combinations(range(1, len(each)), n)
     )
-    assert dearest(made, costs) == best
+    assert largest_work(made, work) == best
 
 
-def test_a_pipeline_that_divides_its_layers_itself_is_not_divided_otherwise() -> None:
+def test_the_division_in_the_pipeline_file_is_kept() -> None:
     pipeline = deep(3, ((0, 2), (1,)))
-    assert divided(pipeline, None, {}) is pipeline
-    assert divided(pipeline, 2, {}) is pipeline
+    assert set_workers(pipeline, None, {}) is pipeline
+    assert set_workers(pipeline, 2, {}) is pipeline
     for count in (1, 3):
         with pytest.raises(SpecError, match=f"--workers: {count} contradicts the pipeline"):
-            divided(pipeline, count, {})
+            set_workers(pipeline, count, {})
 
 
 @pytest.mark.parametrize(("layers", "count"), [(1, 2), (3, 4), (4, 4096)])
 def test_more_workers_than_layers_are_refused(layers: int, count: int) -> None:
     with pytest.raises(SpecError, match=f"--workers: {count} is more than the {layers} layers"):
-        divided(deep(layers), count, {})
+        set_workers(deep(layers), count, {})
 
 
-def test_layers_of_unknown_cost_are_grouped_evenly() -> None:
-    made = grouped(deep(6), 3, dict.fromkeys(("layer0", "layer1"), 0.0))
-    assert [len(cores) for name, cores in made.workers.items() if name != SOURCE] == [2, 2, 2]
+def test_layers_of_unknown_work_are_divided_evenly() -> None:
+    made = limit_workers(deep(6), 3, dict.fromkeys(("layer0", "layer1"), 0.0))
+    assert [len(stages) for name, stages in made.workers.items() if name != SOURCE] == [2, 2, 2]
 
 
-offers = st.lists(
+offered_hosts = st.lists(
     st.tuples(st.integers(1, 3), st.sets(st.integers(0, 5), max_size=3)), min_size=1, max_size=5
 )
 
 
-@given(st.integers(1, 6), offers)
-def test_every_worker_has_a_place_and_no_machine_more_than_its_slots(
+@given(st.integers(1, 6), offered_hosts)
+def test_every_worker_is_placed_and_no_host_has_more_than_its_slots(
     layers: int, offered: list[tuple[int, set[int]]]
 ) -> None:
     made = [
-        Offer(f"host{i}", slots, 1, tuple(f"layer{n}" for n in sorted(wish)))
-        for i, (slots, wish) in enumerate(offered)
+        host(f"host{i}", slots, 1, tuple(f"layer{n}" for n in sorted(layers_here)))
+        for i, (slots, layers_here) in enumerate(offered)
     ]
     pipeline = deep(layers)
-    if sum(offer.slots for offer in made) < layers:
+    if sum(one.slots for one in made) < layers:
         with pytest.raises(SpecError, match=f"{layers} workers do not fit in"):
-            place(pipeline, made, {})
+            placed(pipeline, made, {})
         return
-    placed = place(pipeline, made, {})
-    assert set(placed) == set(pipeline.stages[1:])
-    for offer in made:
-        assert list(placed.values()).count(offer.name) <= offer.slots
+    found = placed(pipeline, made, {})
+    assert set(found) == set(pipeline.stages[1:])
+    for one in made:
+        assert list(found.values()).count(one.name) <= one.slots
 
 
-def test_a_worker_goes_where_it_is_wished_for() -> None:
-    here = [Offer("a", 2, 1, ()), Offer("b", 1, 1, ("layer1",)), Offer("c", 2, 1, ("layer0",))]
-    assert place(deep(2), here, {"layer0": 9.0, "layer1": 1.0}) == {"layer0": "c", "layer1": "b"}
+def test_a_worker_is_placed_on_a_host_that_prefers_it() -> None:
+    hosts = [host("a", 2, 1), host("b", 1, 1, ("layer1",)), host("c", 2, 1, ("layer0",))]
+    assert placed(deep(2), hosts, {"layer0": 9.0, "layer1": 1.0}) == {"layer0": "c", "layer1": "b"}
 
 
-def test_of_two_that_wish_for_the_same_the_first_has_it_and_no_one_more_than_its_slots() -> None:
-    here = [Offer("a", 1, 1, ("layer0", "layer1")), Offer("b", 2, 1, ("layer0", "layer1"))]
-    assert place(deep(3), here, {}) == {"layer0": "a", "layer1": "b", "layer2": "b"}
+def test_of_two_hosts_with_the_same_preference_the_first_gets_the_worker() -> None:
+    hosts = [host("a", 1, 1, ("layer0", "layer1")), host("b", 2, 1, ("layer0", "layer1"))]
+    assert placed(deep(3), hosts, {}) == {"layer0": "a", "layer1": "b", "layer2": "b"}
 
 
-def test_a_worker_of_several_layers_goes_only_where_all_of_them_are_wished_for() -> None:
+def test_a_worker_of_several_layers_is_placed_where_all_of_them_are_preferred() -> None:
     pipeline = deep(3, ((0, 1), (2,)))
-    here = [Offer("a", 1, 1, ("layer0",)), Offer("b", 1, 1, ("layer0", "layer1"))]
-    assert place(pipeline, here, {}) == {"layer0-1": "b", "layer2": "a"}
+    hosts = [host("a", 1, 1, ("layer0",)), host("b", 1, 1, ("layer0", "layer1"))]
+    assert placed(pipeline, hosts, {}) == {"layer0-1": "b", "layer2": "a"}
 
 
-def test_the_dearest_layers_are_kept_apart_also_from_those_that_were_wished_for() -> None:
-    here = [Offer("a", 3, 1, ("layer0",)), Offer("b", 2, 1, ())]
-    costs = {"layer0": 9.0, "layer1": 8.0, "layer2": 1.0}
-    assert place(deep(3), here, costs) == {"layer0": "a", "layer1": "b", "layer2": "b"}
+def test_the_largest_layers_are_placed_apart_also_from_preferred_ones() -> None:
+    hosts = [host("a", 3, 1, ("layer0",)), host("b", 2, 1)]
+    work = {"layer0": 9.0, "layer1": 8.0, "layer2": 1.0}
+    assert placed(deep(3), hosts, work) == {"layer0": "a", "layer1": "b", "layer2": "b"}
 
 
 @pytest.mark.parametrize("text", ["", "two", "1,,2", "-1", "1.5", "٣"])
-def test_what_is_no_list_of_layers_is_refused(text: str) -> None:
+def test_an_invalid_list_of_layers_is_refused(text: str) -> None:
     with pytest.raises(SpecError, match="--layers"):
         preferred_layers(text)
 
 
-def test_layers_are_wished_for_by_their_numbers() -> None:
+def test_preferred_layers_are_given_by_number() -> None:
     assert preferred_layers(None) == ()
     assert preferred_layers("2, 3") == ("layer2", "layer3")
 
 
-def test_who_has_more_cores_has_more_to_do() -> None:
-    here = [Offer("small", 6, 2, ()), Offer("large", 6, 4, ())]
-    placed = place(deep(6), here, {})
-    assert sorted(placed.values()) == ["large"] * 4 + ["small"] * 2
-    dear = place(deep(3), here, {"layer0": 6.0, "layer1": 1.0, "layer2": 1.0})
-    assert dear == {"layer0": "large", "layer1": "small", "layer2": "small"}
+def test_a_host_with_more_processors_gets_more_work() -> None:
+    hosts = [host("small", 6, 2), host("large", 6, 4)]
+    found = placed(deep(6), hosts, {})
+    assert sorted(found.values()) == ["large"] * 4 + ["small"] * 2
+    uneven = placed(deep(3), hosts, {"layer0": 6.0, "layer1": 1.0, "layer2": 1.0})
+    assert uneven == {"layer0": "large", "layer1": "small", "layer2": "small"}

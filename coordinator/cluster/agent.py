@@ -1,10 +1,10 @@
-"""What `dni join` does: enrol a machine, start workers there when told, bring files home."""
+"""The agent of a host, `dni join`: it enrols the host, starts workers, and sends their files."""
 
 from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 import numpy as np
 
 from coordinator.cluster.addresses import address_towards, own, reachable
+from coordinator.cluster.assembly import complete_config
 from coordinator.engines import blas
 from coordinator.engines.descriptors import ensure, of_head, of_worker
 from coordinator.engines.processes import Processes
@@ -24,24 +25,26 @@ from protocol import VERSION, Leave, Ping, RunError
 from protocol.errors import DISTRIBUTION, LostError
 from protocol.messages import Died, Enrol, Goodbye, Launch, Refused, ToAgent, Upload, Welcome
 from protocol.pipeline import SOURCE
-from protocol.security.keys import KeyPair
 from protocol.security.token import INSECURE, Token
 from protocol.transport.curve import generate_keys, keys_from_secret
 
 ENROL_SECONDS: Final = 10.0
+"""How long the head may take to answer a request to join."""
 PING_SECONDS: Final = 0.5
 LOST_SECONDS: Final = 10.0
+"""Silence after which the head is lost."""
 TICK_SECONDS: Final = 0.1
-PART: Final = 1 << 20
-"""Bytes of a file that travel in one message."""
+PART_BYTES: Final = 1 << 20
+"""Bytes of a file in one message."""
 FLUSH_SECONDS: Final = 5.0
-HAND_IN_SECONDS: Final = 30.0
-"""How long an interrupted agent waits for its workers to hand in their weights."""
-BYE_SECONDS: Final = 2.0
-"""The same of one without workers."""
-DESERTED_SECONDS: Final = 1.5
-"""Silence after which a head is taken for dead once the line to who started the agent is closed."""
-DESERTED: Final = "the line over which this was started has closed"
+"""How long the last messages may take to be delivered."""
+STOP_SECONDS: Final = 30.0
+"""How long an interrupted agent waits for its workers to send their weights."""
+GOODBYE_SECONDS: Final = 2.0
+"""How long an interrupted agent without workers waits for the head's permission to leave."""
+LIFELINE_SECONDS: Final = 1.5
+"""Silence after which the head is lost once the lifeline is closed."""
+LIFELINE_CLOSED: Final = "the process that started this agent has ended"
 
 
 def software() -> str:
@@ -49,22 +52,12 @@ def software() -> str:
     return version(DISTRIBUTION)
 
 
-def at_home(
-    config: Mapping[str, object], control: str, trace: str, keys: KeyPair, head: str
-) -> dict[str, object]:
-    """The configuration of a worker, as the head gives it, with what only its machine knows.
-
-    `control` is where it reaches the head, whose public key is `head`, `trace` where it leaves its
-    trace, and `keys` are those of the machine.
-    """
-    own = {key: value for key, value in config.items() if key != "peers"}
-    return {**own, "control": control, "trace": trace, "keys": [*keys, head, config["peers"]]}
-
-
 class Agent:
-    """One machine of a run, which gives it so many `cores`, or all that it has.
+    """The agent of this host, which runs `slots` workers on `cores` processors, by default all.
 
-    `tell` is called with a line for people, `deserted` asked whether to leave before it is over.
+    `layers` are the layers to run here if possible, `address` is how other hosts reach this one,
+    by default found out. `report` takes lines for a person. `lifeline_closed` says whether the
+    process that started this one has ended.
     """
 
     def __init__(
@@ -73,44 +66,49 @@ class Agent:
         slots: int,
         layers: tuple[str, ...],
         address: str | None,
-        tell: Callable[[str], None],
+        report: Callable[[str], None],
         cores: int | None = None,
-        deserted: Callable[[], bool] = lambda: False,
+        lifeline_closed: Callable[[], bool] = lambda: False,
+        *,
+        enrol_seconds: float = ENROL_SECONDS,
+        lost_seconds: float = LOST_SECONDS,
     ) -> None:
-        self._token = token
-        self.tell = tell
+        self.report = report
         self.cores = cores or blas.cores()
-        self.deserted = deserted
-        self._keys = generate_keys()
-        self._endpoint = reachable(token.addresses)
-        self._address = own(address, "--address") if address else address_towards(self._endpoint)
+        self.lifeline_closed = lifeline_closed
+        self.lost_seconds = lost_seconds
+        self.keys = generate_keys()
+        self.endpoint = reachable(token.addresses)
+        self.head_key = token.head.hex()
+        self._enrol_seconds = enrol_seconds
+        self._token = token
+        self._address = own(address, "--address") if address else address_towards(self.endpoint)
         self._slots = slots
         self._layers = layers
-        self._head = token.head.hex()
 
     def join(self) -> int:
-        """Belong to the run until it is over. The exit status is 0 after an orderly end.
+        """Take part in the run until it is over; the exit status, 0 after an orderly end.
 
         Raises RunError where the head refuses, or does not answer.
         """
         if not self._token.secure:
-            self.tell(INSECURE)
+            self.report(INSECURE)
         welcome = self.enrol()
-        self.tell(f"joined {self._endpoint} as {welcome.name}; waiting for work")
-        line = AgentTransport(self._endpoint, self._keys, self._head)
+        self.report(f"joined {self.endpoint} as {welcome.name}; waiting for work")
+        line = AgentTransport(self.endpoint, self.keys, self.head_key)
         try:
-            with count_interrupts() as seen:
-                return _Member(self, welcome.name, line, seen).live()
+            with count_interrupts() as interrupts:
+                return _Membership(self, welcome.name, line, interrupts).serve()
         finally:
             line.close(FLUSH_SECONDS)
 
     def enrol(self) -> Welcome:
-        """Ask the head to be one of the run. Raises RunError where it refuses or is silent."""
+        """Ask the head to join. Raises RunError where it refuses or does not answer."""
         ensure((of_head(0),))
-        line = AgentTransport(self._endpoint, keys_from_secret(self._token.secret), self._head)
+        line = AgentTransport(self.endpoint, keys_from_secret(self._token.secret), self.head_key)
         try:
             line.send(self._request())
-            deadline = time.monotonic() + ENROL_SECONDS
+            deadline = time.monotonic() + self._enrol_seconds
             while time.monotonic() < deadline:
                 for answer in line.receive(TICK_SECONDS):
                     match answer:
@@ -121,8 +119,8 @@ class Agent:
                         case _:
                             pass
             raise RunError(
-                f"{self._endpoint}: no answer within {ENROL_SECONDS:.0f} s; is the head there, is "
-                "the token of this run, and not used up?"
+                f"{self.endpoint}: no answer within {self._enrol_seconds:.0f} s; check that the "
+                "head runs, and that the token is of this run and not used up"
             )
         finally:
             line.close(0)
@@ -131,7 +129,7 @@ class Agent:
         return Enrol(
             version=VERSION,
             software=software(),
-            key=self._keys.public,
+            key=self.keys.public,
             host=platform.node(),
             address=self._address,
             slots=self._slots,
@@ -139,73 +137,72 @@ class Agent:
             layers=self._layers,
         )
 
-    def completed(self, config: Mapping[str, object], trace: Path) -> dict[str, object]:
-        """The configuration of a worker with what only its own machine knows."""
-        return at_home(config, self._endpoint, str(trace), self._keys, self._head)
 
-
-class _Member:
-    """An agent that belongs to the run."""
+class _Membership:
+    """The part of an agent in one run, from its enrolment to its end."""
 
     def __init__(
-        self, agent: Agent, name: str, line: AgentTransport, seen: InterruptCounter
+        self, agent: Agent, name: str, line: AgentTransport, interrupts: InterruptCounter
     ) -> None:
         self._agent = agent
         self._name = name
         self._line = line
-        self._interrupts = seen
+        self._interrupts = interrupts
         self._folder = Path()
-        self._left_behind = ExitStack()
+        self._opened = ExitStack()
         self._processes: Processes | None = None
         self._working: set[str] = set()
         self._over = False
-        self._answered = time.monotonic()
-        self._deserted = False
-        self._until: float | None = None
+        self._last_answer = time.monotonic()
+        self._lifeline_closed = False
+        self._leave_at: float | None = None
 
-    def live(self) -> int:
-        """Do what the head says until all is over; the exit status.
+    def serve(self) -> int:
+        """Do what the head says until the run is over; the exit status.
 
-        Raises LostError where the head, or who started this process, is gone.
+        Raises LostError where the head, or the process that started this one, is gone.
         """
         due = time.monotonic()
         try:
-            while not self._over and not self._must_go():
+            while not self._over and not self._must_leave():
                 now = time.monotonic()
                 if now >= due:
                     due = now + PING_SECONDS
                     self._line.send(Ping(self._name, time.monotonic_ns()))
                 for message in self._line.receive(TICK_SECONDS):
-                    self._answered = time.monotonic()
-                    self._obey(message)
-                self._bury()
+                    self._last_answer = time.monotonic()
+                    self._handle(message)
+                self._reap()
         finally:
-            self._left_behind.close()
-        if self._deserted:
-            raise LostError(DESERTED)
+            self._opened.close()
+        if self._lifeline_closed:
+            raise LostError(LIFELINE_CLOSED)
         return 128 + self._interrupts.signal if self._interrupts.count else 0
 
-    def _must_go(self) -> bool:
+    def _must_leave(self) -> bool:
         """Whether this process leaves at once. Raises LostError where the head is gone."""
-        silent = time.monotonic() - self._answered
-        if self._deserted and silent > DESERTED_SECONDS:
-            raise LostError(DESERTED)
-        if silent > LOST_SECONDS:
-            raise LostError(f"nothing was heard of the head for {LOST_SECONDS:.0f} s")
-        self._deserted = self._deserted or self._agent.deserted()
-        if self._until is None and (self._interrupts.count or self._deserted):
-            self._until = time.monotonic() + (HAND_IN_SECONDS if self._working else BYE_SECONDS)
-            self._say_goodbye()
-        late = self._until is not None and time.monotonic() > self._until
+        silent = time.monotonic() - self._last_answer
+        if self._lifeline_closed and silent > LIFELINE_SECONDS:
+            raise LostError(LIFELINE_CLOSED)
+        if silent > self._agent.lost_seconds:
+            raise LostError(f"no message from the head for {self._agent.lost_seconds:g} s")
+        self._lifeline_closed = self._lifeline_closed or self._agent.lifeline_closed()
+        if self._leave_at is None and (self._interrupts.count or self._lifeline_closed):
+            seconds = STOP_SECONDS if self._working else GOODBYE_SECONDS
+            self._leave_at = time.monotonic() + seconds
+            self._send_goodbye()
+        late = self._leave_at is not None and time.monotonic() > self._leave_at
         return late or self._interrupts.count > 1
 
-    def _say_goodbye(self) -> None:
+    def _send_goodbye(self) -> None:
         self._line.send(Goodbye(self._name))
         if self._working:
             held = ", ".join(sorted(self._working))
-            self._agent.tell(f"interrupted: handing in {held}; Ctrl-C again leaves at once")
+            self._agent.report(
+                f"interrupted: sending the weights of {held}; Ctrl-C again leaves at once"
+            )
 
-    def _obey(self, message: ToAgent) -> None:
+    def _handle(self, message: ToAgent) -> None:
         match message:
             case Launch(workers=workers, threads=threads) if self._processes is None:
                 self._launch(cast(dict[str, dict[str, Any]], workers), threads)
@@ -219,23 +216,24 @@ class _Member:
     def _launch(self, workers: dict[str, dict[str, Any]], threads: int) -> None:
         needs = [of_worker(len(config["inboxes"]), 1) for config in workers.values()]
         ensure((of_head(len(workers)), *needs))
-        left = self._left_behind
-        sockets = left.enter_context(closing(socket_folder()))
-        self._folder = left.enter_context(closing(file_folder())).path
+        sockets = self._opened.enter_context(closing(socket_folder()))
+        self._folder = self._opened.enter_context(closing(file_folder())).path
         logs, trace = self._folder / LOGS, self._folder / TRACE
         logs.mkdir()
         trace.mkdir()
         layers = len(workers) - (SOURCE in workers)
         count = threads or blas.asked()[0] or max(1, self._agent.cores // max(1, layers))
         self._processes = Processes(logs, count, sockets.path, self._folder)
-        left.callback(self._processes.close)
+        self._opened.callback(self._processes.close)
+        agent = self._agent
         for name, config in workers.items():
             self._working.add(name)
-            self._processes.start(name, self._agent.completed(config, trace))
-        self._agent.tell(f"working: {', '.join(workers)}")
+            own = complete_config(config, agent.endpoint, str(trace), agent.keys, agent.head_key)
+            self._processes.start(name, own)
+        agent.report(f"working: {', '.join(workers)}")
 
-    def _bury(self) -> None:
-        """Tell of workers that ended and, when the last one has, bring home what they left."""
+    def _reap(self) -> None:
+        """Report workers that ended; after the last one, send the files that they left."""
         if self._processes is None or not self._working:
             return
         for exited in self._processes.exits():
@@ -243,20 +241,20 @@ class _Member:
             status, killed = max(0, exited.status), max(0, -exited.status)
             self._line.send(Died(self._name, exited.name, status, killed, exited.log_tail))
         if not self._working:
-            for path in self._left():
-                self._bring(path)
+            for path in self._artifacts():
+                self._upload(path)
             self._line.send(Upload(self._name, "", 0, True, np.empty(0, np.uint8)))
 
-    def _left(self) -> Iterator[Path]:
-        for place in (TRACE, LOGS):
-            for path in sorted((self._folder / place).iterdir()):
+    def _artifacts(self) -> Iterator[Path]:
+        for folder in (TRACE, LOGS):
+            for path in sorted((self._folder / folder).iterdir()):
                 if path.stat().st_size:
                     yield path
 
-    def _bring(self, path: Path) -> None:
+    def _upload(self, path: Path) -> None:
         size = path.stat().st_size
         with suppress(OSError), path.open("rb") as file:
-            for offset in range(0, size, PART):
-                data = np.frombuffer(file.read(PART), np.uint8)
-                last = offset + PART >= size
+            for offset in range(0, size, PART_BYTES):
+                data = np.frombuffer(file.read(PART_BYTES), np.uint8)
+                last = offset + PART_BYTES >= size
                 self._line.send(Upload(self._name, path.name, offset, last, data))

@@ -1,4 +1,4 @@
-"""What agents bring home: files, part by part, into the folder of the run."""
+"""Artifacts: the traces and logs that agents send, part by part, into the folder of the run."""
 
 from __future__ import annotations
 
@@ -10,54 +10,63 @@ from typing import Final
 from coordinator.run_folder.layout import LOGS, TRACE, partial_path
 from protocol.messages import Upload
 
-PLACES: Final = {"trace": TRACE, "messages": TRACE, "log": LOGS}
+FOLDERS: Final = {"trace": TRACE, "messages": TRACE, "log": LOGS}
+"""Where a file belongs, by its suffix."""
 
 
-class Uploads:
-    """Parts are written as they come, so nothing large is held; `tell` hears of what cannot be.
+class ArtifactCollector:
+    """Writes parts of files as they arrive, so that memory does not grow with a file.
 
-    `done` are the agents that have brought home all, `at` is when the last wanted part came.
+    `report` takes lines about files that cannot be written. `complete` holds the agents that have
+    sent all, `last_part` is the time at which the last valid part arrived.
     """
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self.done: set[str] = set()
-        self.at = time.monotonic()
-        self._tell = tell
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self.complete: set[str] = set()
+        self.last_part = time.monotonic()
+        self._report = report
         self._next: dict[Path, int] = {}
 
-    def take(self, folder: Path | None, message: Upload, own: Collection[str]) -> None:
-        """A part of a file named after one of `own`; an empty name says that there are no more."""
+    def silent(self, seconds: float) -> bool:
+        """Whether no part has arrived for `seconds`."""
+        return time.monotonic() - self.last_part >= seconds
+
+    def add(self, folder: Path | None, message: Upload, own: Collection[str]) -> None:
+        """Write a part of a file that is named after one of `own`; an empty path ends the list.
+
+        A part of any other file, and one that does not continue its file, is ignored.
+        """
         if not message.path:
-            self.done.add(message.name)
+            self.complete.add(message.name)
             return
         name, _, kind = message.path.partition(".")
-        if folder is None or kind not in PLACES or name not in own:
+        if folder is None or kind not in FOLDERS or name not in own:
             return
-        place = folder / PLACES[kind] / message.path
-        if message.offset != self._next.get(place, 0):
+        path = folder / FOLDERS[kind] / message.path
+        if message.offset != self._next.get(path, 0):
             return
-        self.at = time.monotonic()
+        self.last_part = time.monotonic()
         try:
-            self._write(place, message)
+            self._write(path, message)
         except OSError as error:
-            self._give_up(place)
-            self._tell(f"{place}: {error.strerror}; the rest of it is lost")
+            self._discard(path)
+            self._report(f"{path}: {error.strerror}; the rest of the file is lost")
 
-    def _write(self, place: Path, message: Upload) -> None:
+    def _write(self, path: Path, message: Upload) -> None:
         data = message.data.tobytes()
-        with partial_path(place).open("ab" if message.offset else "wb") as file:
+        with partial_path(path).open("ab" if message.offset else "wb") as file:
             file.write(data)
-        self._next[place] = message.offset + len(data)
+        self._next[path] = message.offset + len(data)
         if message.last:
-            partial_path(place).replace(place)
-            self._next[place] = -1
+            partial_path(path).replace(path)
+            self._next[path] = -1
 
-    def _give_up(self, place: Path) -> None:
-        self._next[place] = -1
-        partial_path(place).unlink(missing_ok=True)
+    def _discard(self, path: Path) -> None:
+        self._next[path] = -1
+        partial_path(path).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """What did not come whole is not kept."""
-        for place, size in list(self._next.items()):
+        """Discard files that did not arrive completely."""
+        for path, size in list(self._next.items()):
             if size >= 0:
-                self._give_up(place)
+                self._discard(path)

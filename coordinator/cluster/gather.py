@@ -10,14 +10,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple, Protocol
 
-from coordinator.cluster.head import Head
 from coordinator.cluster.launchers.launcher import Launcher
-from coordinator.interrupts import InterruptCounter
+from coordinator.cluster.registry import Registry
 from protocol import RunError
 
 ASK_SECONDS: Final = 30.0
 """Seconds without a new host after which a person is asked, or layers are spread."""
-POLL_SECONDS: Final = 0.1
 FIRST_NEWS_SECONDS: Final = 5.0
 SLOWEST_NEWS_SECONDS: Final = 60.0
 
@@ -76,39 +74,34 @@ class Policy(Protocol):
         """
 
 
-def gather(
-    head: Head,
-    wanted: int,
-    at: str,
-    interrupts: InterruptCounter,
-    policy: Policy,
-    poll_control: Callable[[], None] = lambda: None,
-) -> int | None:
-    """Wait for hosts with `wanted` slots and for the host `at`; how many workers training has.
+class Gathering:
+    """One wait: for hosts with `wanted` slots, and for the host `data_host`, by a `policy`."""
 
-    None where a person interrupted the wait. `poll_control` serves the control socket meanwhile.
-    Raises RunError where `policy` gives up.
-    """
-    before = Roster(wanted)
-    while not interrupts.count:
-        roster = _roster(head, wanted, at)
-        if roster != before:
-            before = roster
-            head.waiting_for = roster.text
-            policy.changed(roster)
-        if workers := wanted if roster.complete else policy.workers(roster):
-            head.waiting_for = ""
-            return workers
-        for _ in head.poll(POLL_SECONDS):
-            pass
-        poll_control()
-    return None
+    def __init__(self, registry: Registry, wanted: int, data_host: str, policy: Policy) -> None:
+        self._registry = registry
+        self._wanted = wanted
+        self._data_host = data_host
+        self._policy = policy
+        self._roster = Roster(wanted)
 
+    @property
+    def text(self) -> str:
+        """What is missing, for a person."""
+        return self._roster.text
 
-def _roster(head: Head, wanted: int, at: str) -> Roster:
-    registry = head.registry
-    joined = tuple((agent.name, agent.host, agent.slots) for agent in registry.joined)
-    return Roster(wanted, joined, "" if registry.called(at) else at, registry.closed)
+    def workers(self) -> int | None:
+        """With how many workers training starts now; None to wait. Raises RunError to give up."""
+        roster = self._current_roster()
+        if roster != self._roster:
+            self._roster = roster
+            self._policy.changed(roster)
+        return self._wanted if roster.complete else self._policy.workers(roster)
+
+    def _current_roster(self) -> Roster:
+        registry = self._registry
+        joined = tuple((host.name, host.host, host.slots) for host in registry.joined)
+        missing = "" if registry.find(self._data_host) else self._data_host
+        return Roster(self._wanted, joined, missing, registry.closed)
 
 
 class LaunchedHosts:

@@ -1,229 +1,161 @@
-"""The head of a run on several machines: the one socket, who is there, and what they bring home."""
+"""The head of a run: its connections to workers and agents, its hosts, and the files they send."""
 
 from __future__ import annotations
 
-import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from coordinator.cluster.artifacts import Uploads
-from coordinator.cluster.registry import Agent, Registry
-from coordinator.control.snapshot import HostStatus
+from coordinator.cluster.artifacts import ArtifactCollector
+from coordinator.cluster.host_monitor import LOST_SECONDS, HostMonitor
+from coordinator.cluster.registry import Host, Registry
 from coordinator.lifecycle.events import RunBroken, WorkerExited
 from coordinator.transport import CoordinatorTransport, Received
 from protocol import Described, Hello, Leave, Ping, SpecError, ToCoordinator, ToWorker, build
 from protocol.dataset_info import DatasetInfo
 from protocol.endpoint import host_of
-from protocol.messages import Died, Enrol, Goodbye, Refused, ToAgent, Upload
+from protocol.messages import Died, Enrol, Goodbye, ToAgent, Upload
 from protocol.pipeline import HEAD
 from protocol.security.keys import PLAIN, KeyPair
 
-LOST_SECONDS: Final = 5.0
-"""Without a word from an agent for so long, it is taken for dead."""
-HOME_SECONDS: Final = 10.0
-"""How long a file may take that an agent brings home, after the last part of it came."""
-LOOK_SECONDS: Final = 0.1
-DEAF_SECONDS: Final = 1.0
-"""Where the head did not look for so long, it was the head that was held up, and not the agents."""
+UPLOAD_SECONDS: Final = 10.0
+"""How long the next part of a file may take that an agent sends at the end of a run."""
 
 
 class Head:
-    """Agents enrol here, and their workers speak. See `coordinator.lifecycle.loop.Wires`.
+    """Connects the coordinator with workers and agents.
 
-    `tell` is called with a line for people about who came, went, or was refused.
+    Without `keys` the run is one of this host alone: only the head's own workers may connect, over
+    a Unix socket. With `keys` all connections are authenticated, and encrypted unless `plain`;
+    `worker_keys` belong to the workers that the head itself starts. `report` takes lines for a
+    person about hosts that join, leave or are refused.
     """
 
     def __init__(
         self,
         endpoint: str,
         registry: Registry,
-        keys: KeyPair,
-        home: KeyPair,
-        tell: Callable[[str], None],
+        report: Callable[[str], None],
+        keys: KeyPair | None = None,
+        worker_keys: KeyPair | None = None,
         plain: bool = False,
+        *,
+        lost_seconds: float = LOST_SECONDS,
+        upload_seconds: float = UPLOAD_SECONDS,
     ) -> None:
-        """`keys` are the head's, `home` those of the workers that it starts itself.
-
-        Nothing is encrypted where all is to be `plain`.
-        """
         self.registry = registry
-        self.public = PLAIN if plain else keys.public
-        self.home = home
-        self._tell = tell
-        self._links = CoordinatorTransport(
-            endpoint, registry.may_speak, keys, registry.allowed, plain
+        self.public = PLAIN if plain or keys is None else keys.public
+        self.worker_keys = worker_keys
+        self._report = report
+        self._upload_seconds = upload_seconds
+        self._transport = CoordinatorTransport(
+            endpoint, registry.may_send_as, keys, registry.may_connect, plain
         )
-        own = host_of(self.endpoint)
-        registry.at_home(home.public, own, time.monotonic())
+        self._monitor = HostMonitor(registry, self.send, report, lost_seconds)
+        self._artifacts = ArtifactCollector(report)
         self._folder: Path | None = None
-        self.waiting_for = ""
-        self._poll_control: Callable[[], None] = lambda: None
-        self._died: list[WorkerExited | RunBroken] = []
-        self._uploads = Uploads(tell)
-        self._looked = time.monotonic()
+        self._while_waiting: Callable[[], None] = lambda: None
         self._closed = False
 
     @property
     def endpoint(self) -> str:
-        """Where agents come to."""
-        return self._links.endpoint
+        """Where workers and agents connect."""
+        return self._transport.endpoint
 
-    def begin(self, folder: Path, poll_control: Callable[[], None] = lambda: None) -> None:
-        """Record the run in `folder`; `poll_control` serves its control socket.
+    def add_own_host(self, host: str, slots: int, cores: int) -> None:
+        """Register the head's own host, named `host`, which runs workers without an agent."""
+        key = self.worker_keys.public if self.worker_keys else ""
+        address = host_of(self.endpoint) if key else ""
+        now = time.monotonic()
+        own = Host(HEAD, host, address, key, slots, cores, (), now, present=True)
+        self.registry.add_head(own)
 
-        `poll_control` is called while `close` waits for files of the hosts.
+    def record_in(self, folder: Path, while_waiting: Callable[[], None] = lambda: None) -> None:
+        """Write the files that agents send into `folder`, the folder of the run.
+
+        `while_waiting` is called while `close` waits for these files.
         """
         self._folder = folder
-        self._poll_control = poll_control
-
-    # -- for the control socket
-
-    def hosts(self) -> Sequence[HostStatus]:
-        """The hosts that have enrolled. See `coordinator.control.snapshot.Hosts`."""
-        now = time.monotonic()
-        return [
-            HostStatus(
-                name=agent.name,
-                host=platform.node() if agent.name == HEAD else agent.host,
-                address=agent.address,
-                slots=agent.slots,
-                cpus=agent.cores,
-                workers={name: sorted(cores) for name, cores in agent.workers.items()},
-                silent_seconds=0.0 if agent.name == HEAD else now - agent.seen,
-            )
-            for agent in self.registry.agents.values()
-        ]
-
-    def revoke(self, name: str) -> None:
-        """Refuse the key of the host `name` from now on; a run that needs the host ends."""
-        if agent := self.registry.revoke(name):
-            self._drop(agent, "its key was revoked")
-
-    # -- as the line to the workers
+        self._while_waiting = while_waiting
 
     def send(self, name: str, message: ToWorker | ToAgent) -> None:
-        """Hand `message` over for a worker or an agent."""
-        self._links.send(name, message)
+        """Send `message` to a worker or an agent; never blocks."""
+        self._transport.send(name, message)
 
     def poll(self, seconds: float) -> Iterator[ToCoordinator]:
-        """What the workers say; what agents say is dealt with here."""
-        for heard in self._links.receive(seconds):
-            if agent := self.registry.of(heard.key):
-                agent.seen = time.monotonic()
-            match heard.message:
-                case Enrol() as message:
-                    self._enrol(heard, message)
-                case Died(name=name) as message:
-                    self._bury(name, message)
-                case Upload() as message:
-                    own = self.registry.living_on(message.name)
-                    self._uploads.take(self._folder, message, own)
-                case Ping(name=name):
-                    self._arrived(name)
-                case Goodbye(name=name):
-                    self._let_go(name)
+        """Messages of workers; those of agents are handled here."""
+        for received in self._transport.receive(seconds):
+            if host := self.registry.by_key(received.key):
+                host.last_seen = time.monotonic()
+            match received.message:
+                case Enrol() | Died() | Upload() | Ping() | Goodbye():
+                    self._on_agent_message(received)
                 case Described() as message:
-                    self._say_data(message)
+                    self._report_dataset(message)
                     yield message
                 case message:
                     yield message
-        self._look_after()
+        self._monitor.check()
 
-    def _say_data(self, message: Described) -> None:
-        """Of facts that make no sense the run itself says what is wrong."""
+    def _on_agent_message(self, received: Received) -> None:
+        match received.message:
+            case Enrol() as message:
+                answer = self._monitor.on_enrol(message, received.key)
+                self._transport.answer(received.connection, answer)
+            case Died() as message:
+                self._monitor.on_died(message)
+            case Upload() as message:
+                own = self.registry.names_on(message.name)
+                self._artifacts.add(self._folder, message, own)
+            case Ping(name=name):
+                self._monitor.on_ping(name)
+            case Goodbye(name=name):
+                self._monitor.on_goodbye(name)
+            case _:
+                pass
+
+    def _report_dataset(self, message: Described) -> None:
+        """Invalid dataset information is not reported: the state machine fails the run for it."""
         with suppress(SpecError):
-            self._tell(f"data: {build(DatasetInfo, message.facts).summary}")
+            self._report(f"data: {build(DatasetInfo, message.facts).summary}")
 
     def exits(self) -> Iterator[WorkerExited | RunBroken]:
-        """The workers that ended since the last call, and the hosts that have to leave."""
-        died, self._died = self._died, []
-        yield from died
+        """Workers on other hosts that ended since the last call, and hosts that have to leave."""
+        return self._monitor.exits()
+
+    def revoke(self, name: str) -> None:
+        """Take back the key of the host `name`; nothing happens if there is none."""
+        self._monitor.revoke(name)
 
     def close(self) -> None:
-        """Let the agents bring home what they have, and go. To close again does nothing."""
+        """Collect what agents still send, and let them leave. A second call does nothing."""
         if self._closed:
             return
         self._closed = True
         try:
-            self._see_home()
+            self._collect_artifacts()
         finally:
-            for name in self.registry.agents:
+            for name in self.registry.hosts:
                 self.send(name, Leave())
-            self._links.close()
-            self._uploads.close()
+            self._transport.close()
+            self._artifacts.close()
 
-    def _see_home(self) -> None:
-        """Wait for what agents bring. A worker that comes only now was not there to be told."""
-        waiting = {name for name, agent in self.registry.agents.items() if agent.workers} - {HEAD}
-        done = self._uploads.done
-        self._uploads.at = time.monotonic()
-        while waiting - done and time.monotonic() - self._uploads.at < HOME_SECONDS:
+    def _collect_artifacts(self) -> None:
+        """Wait until every agent has sent its files, or sends nothing for too long.
+
+        A worker that says Hello only now was not connected when the others were told to leave.
+        """
+        hosts = self.registry.hosts
+        waiting = {name for name, host in hosts.items() if host.workers} - {HEAD}
+        done = self._artifacts.complete
+        self._artifacts.last_part = time.monotonic()
+        while waiting - done and not self._artifacts.silent(self._upload_seconds):
             for message in self.poll(0.1):
                 if isinstance(message, Hello):
                     self.send(message.name, Leave())
-            self._poll_control()
-            waiting &= set(self.registry.agents)
+            self._while_waiting()
+            waiting &= set(hosts)
         for name in sorted(waiting - done):
-            self._tell(f"{name} did not bring home all of its traces")
-
-    # -- agents
-
-    def _enrol(self, heard: Received, message: Enrol) -> None:
-        """Enrol a host, or refuse it."""
-        answer = self.registry.enrol(message, heard.key, time.monotonic())
-        self._links.answer(heard.connection, answer)
-        if isinstance(answer, Refused):
-            self._tell(f"refused {message.host} at {message.address}: {answer.text}")
-
-    def _arrived(self, name: str) -> None:
-        """The first word of an agent under its own name."""
-        agent = self.registry.agents.get(name)
-        if agent is not None and not agent.here:
-            agent.here = True
-            slots = f"{agent.slots} {'slot' if agent.slots == 1 else 'slots'}"
-            begun = any(other.workers for other in self.registry.agents.values())
-            reserve = ", in reserve" if begun else ""
-            self._tell(f"{name}: {agent.host} at {agent.address}, {slots}{reserve}")
-
-    def _bury(self, name: str, message: Died) -> None:
-        agent = self.registry.agents.get(name)
-        if agent is not None and message.worker in agent.workers:
-            status = -message.signal if message.signal else message.status
-            self._died.append(WorkerExited(message.worker, status, message.words))
-
-    def _let_go(self, name: str) -> None:
-        """An agent was interrupted. If it has workers the run ends, so that all hand in weights."""
-        agent = self.registry.agents.get(name)
-        if agent is None or name == HEAD:
-            return
-        if agent.workers:
-            held = ", ".join(agent.workers)
-            text = f"{name} ({agent.host}) was interrupted and leaves with {held}"
-            self._tell(f"{text}: the run ends")
-            self._died.append(RunBroken(text))
-        else:
-            self.registry.revoke(name)
-            self._tell(f"{name} ({agent.host}) has left")
-            self.send(name, Leave())
-
-    def _look_after(self) -> None:
-        """Now and then: drop the hosts that have been silent for too long."""
-        now = time.monotonic()
-        if now - self._looked < LOOK_SECONDS:
-            return
-        deaf, self._looked = now - self._looked > DEAF_SECONDS, now
-        for agent in list(self.registry.agents.values()):
-            if deaf:
-                agent.seen = now
-            if agent.name != HEAD and now - agent.seen > LOST_SECONDS:
-                self.registry.revoke(agent.name)
-                self._drop(agent, f"nothing was heard of it for {LOST_SECONDS:.0f} s")
-
-    def _drop(self, agent: Agent, why: str) -> None:
-        self._tell(f"{agent.name} ({agent.host}) is out: {why}")
-        self.send(agent.name, Refused(why))
-        how = f"is gone: {agent.name}, {why}"
-        self._died += [WorkerExited(worker, 0, reason=how) for worker in agent.workers]
+            self._report(f"{name} did not send all of its traces and logs")

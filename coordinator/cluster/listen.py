@@ -1,26 +1,50 @@
-"""Where the machines of a run come to, and the token that lets them in."""
+"""Where a head listens: a Unix socket for a run on this host, or an address for a cluster."""
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from coordinator.cluster.addresses import bindable, why
 from coordinator.cluster.agent import software
 from coordinator.cluster.head import Head
 from coordinator.cluster.registry import Registry
-from protocol import Pipeline, RunError
+from coordinator.engines import blas
+from coordinator.lifecycle.engine import Job
+from protocol import RunError
 from protocol.clock import clock_name
 from protocol.endpoint import ANY_PORT, Endpoint, unspecified
-from protocol.security.token import Token
+from protocol.security.token import INSECURE, Token
 from protocol.transport.curve import generate_keys
 
 
-class Door(NamedTuple):
-    """Where a head listens, and for how many machines; they come to `advertise`, if it is given.
+class Listen(Protocol):
+    """Opens a head."""
 
-    With no `joins` there may be twice as many as workers. Behind an `insecure` one all that they
-    and their workers say is in plain text.
+    def open(self, job: Job) -> tuple[Head, str]:
+        """A head that listens, and the token for agents, "" where none can join.
+
+        Raises OSError or RunError where the address cannot be bound.
+        """
+
+
+class ListenLocal:
+    """A Unix socket in the private folder of the run: only this user's processes connect."""
+
+    def open(self, job: Job) -> tuple[Head, str]:
+        """See `Listen`; all workers run on this host."""
+        registry = Registry(job.pipeline.stages[1:], "", 0, software(), clock_name())
+        head = Head(f"ipc://{job.sockets}/head", registry, job.report)
+        head.add_own_host(platform.node(), len(job.pipeline.workers) - 1, blas.cores())
+        return head, ""
+
+
+class ListenConfig(NamedTuple):
+    """An address for the hosts of a cluster, which connect to `advertise` if it is not `bind`.
+
+    `joins` hosts may join, by default twice as many as there are workers. With `insecure` nothing
+    is encrypted.
     """
 
     bind: str
@@ -28,10 +52,10 @@ class Door(NamedTuple):
     joins: int | None = None
     insecure: bool = False
 
-    def check(self) -> Door:
-        """The same with the address by number and as it is written, so that all is known early.
+    def checked(self) -> ListenConfig:
+        """The same with numeric addresses, so that mistakes are found early.
 
-        Raises RunError for what is no single address, or cannot be had.
+        Raises RunError for an address that is not one, or is not of this host.
         """
         bind = bindable(Endpoint.read(self.bind, "--bind"), "--bind")
         if self.advertise is None:
@@ -40,22 +64,34 @@ class Door(NamedTuple):
         if known.port == ANY_PORT:
             raise RunError(f"--advertise: {self.advertise!r} names no port")
         if unspecified(known.host):
-            raise RunError(f"--advertise: {known.host} is every address; name one")
+            raise RunError(f"--advertise: {known.host} stands for every address; name one")
         return self._replace(bind=str(bind), advertise=str(known))
 
-    def opened(self, pipeline: Pipeline, tell: Callable[[str], None]) -> tuple[Head, Token]:
-        """A head that listens, and the token for those who join.
-
-        Raises RunError for addresses that are none, or cannot be had.
-        """
-        bind, advertise, *_ = self.check()
-        keys, enrolment, home = (generate_keys() for _ in range(3))
-        uses = self.joins or 2 * (len(pipeline.workers) - 1)
-        cores = pipeline.stages[1:]
-        registry = Registry(cores, enrolment.public, uses, software(), clock_name())
+    def open(self, job: Job) -> tuple[Head, str]:
+        """See `Listen`."""
+        bind, advertise, *_ = self.checked()
+        keys, enrolment, worker_keys = (generate_keys() for _ in range(3))
+        uses = self.joins or 2 * (len(job.pipeline.workers) - 1)
+        stages = job.pipeline.stages[1:]
+        registry = Registry(stages, enrolment.public, uses, software(), clock_name())
         try:
-            head = Head(bind, registry, keys, home, tell, self.insecure)
+            head = Head(bind, registry, job.report, keys, worker_keys, self.insecure)
         except OSError as error:
             raise RunError(f"--bind: {self.bind}: {why(error)}") from None
+        head.add_own_host(platform.node(), 0, blas.cores())
         addresses = (advertise or head.endpoint,)
-        return head, Token(addresses, bytes.fromhex(head.public), bytes.fromhex(enrolment.secret))
+        token = Token(addresses, bytes.fromhex(head.public), bytes.fromhex(enrolment.secret))
+        if not token.secure:
+            job.report(INSECURE)
+        return head, str(token)
+
+
+class ListenForAgents:
+    """Any port of the address at which agents reach this host, as `address` finds it."""
+
+    def __init__(self, address: Callable[[], str]) -> None:
+        self._address = address
+
+    def open(self, job: Job) -> tuple[Head, str]:
+        """See `Listen`."""
+        return ListenConfig(str(Endpoint(self._address(), ANY_PORT))).open(job)

@@ -1,40 +1,20 @@
-"""Which worker goes to which machine: wishes first, then an even share of the work."""
+"""The placement of a pipeline: which layers share a worker, and which host runs each worker."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from coordinator.cluster.registry import Host
 from protocol import Pipeline, SpecError
 from protocol.pipeline import SOURCE
 
 
-class Offer(NamedTuple):
-    """A machine that runs so many workers on so many cores, and the layers that it wishes for."""
+def set_workers(pipeline: Pipeline, count: int | None, work: Mapping[str, float]) -> Pipeline:
+    """`pipeline` divided into exactly `count` workers, as --workers says; None changes nothing.
 
-    name: str
-    slots: int
-    cores: int
-    wishes: tuple[str, ...]
-
-
-def grouped(pipeline: Pipeline, count: int, costs: Mapping[str, float]) -> Pipeline:
-    """`pipeline` in at most `count` workers, neighbours together, the dearest as cheap as can be.
-
-    One that is in no more workers already stays as it is.
-    """
-    layers = pipeline.stages[1:]
-    if count >= len(pipeline.workers) - 1:
-        return pipeline
-    each = [_cost((name,), costs) or 1.0 for name in layers]
-    return replace(pipeline, placement=tuple(map(tuple, _parts(each, max(1, count)))))
-
-
-def divided(pipeline: Pipeline, count: int | None, costs: Mapping[str, float]) -> Pipeline:
-    """`pipeline` in exactly `count` workers, as --workers asks for; None leaves it as it is.
-
-    Raises SpecError where there are fewer layers, or the pipeline says itself which layers share.
+    Raises SpecError where there are fewer layers, or the pipeline's own division is another one.
     """
     if count is None:
         return pipeline
@@ -46,74 +26,96 @@ def divided(pipeline: Pipeline, count: int | None, costs: Mapping[str, float]) -
             f"--workers: {count} contradicts the pipeline's placement, which has "
             f"{len(pipeline.placement)} workers; leave out --workers or the key placement"
         )
-    return grouped(pipeline, count, costs)
+    return limit_workers(pipeline, count, work)
 
 
-def _parts(costs: Sequence[float], count: int) -> list[list[int]]:
-    """The numbers of `costs` in `count` runs, the dearest of which is as cheap as can be."""
+def limit_workers(pipeline: Pipeline, count: int, work: Mapping[str, float]) -> Pipeline:
+    """`pipeline` in at most `count` workers of neighbouring layers, with the least largest work.
+
+    `work` holds the multiply-adds per batch of each layer. A pipeline in no more workers is
+    returned as it is.
+    """
+    if count >= len(pipeline.workers) - 1:
+        return pipeline
+    each = [_total((name,), work) or 1.0 for name in pipeline.stages[1:]]
+    return replace(pipeline, placement=tuple(map(tuple, _partition(each, max(1, count)))))
+
+
+def _partition(work: Sequence[float], count: int) -> list[list[int]]:
+    """The indices of `work` in at most `count` runs, so that the largest sum is least."""
     sums = [0.0]
-    for cost in costs:
-        sums.append(sums[-1] + cost)
-    best = [sums[1:]]  # of so many parts, what the dearest of the first n costs
-    cuts: list[list[int]] = [[0] * len(costs)]
+    for value in work:
+        sums.append(sums[-1] + value)
+    best = [sums[1:]]  # best[p][n]: the largest sum of the first n + 1 values in p + 1 runs
+    cuts: list[list[int]] = [[0] * len(work)]
     for parts in range(1, count):
         row, cut = [], []
-        for n in range(len(costs)):
+        for n in range(len(work)):
             options = [
                 (max(best[-1][k - 1] if k else 0.0, sums[n + 1] - sums[k]), k)
                 for k in range(min(parts, n), n + 1)
             ]
-            cheapest, at = min(options)
-            row.append(cheapest)
+            least, at = min(options)
+            row.append(least)
             cut.append(at)
         best.append(row)
         cuts.append(cut)
+    return [part for part in _runs(cuts, len(work)) if part]
+
+
+def _runs(cuts: Sequence[Sequence[int]], end: int) -> list[list[int]]:
+    """The runs that `cuts` describe, from the last to the first."""
     found: list[list[int]] = []
-    end = len(costs)
-    for parts in range(count - 1, -1, -1):
+    for parts in range(len(cuts) - 1, -1, -1):
         begin = cuts[parts][end - 1] if parts else 0
         found.insert(0, list(range(begin, end)))
         end = begin
-    return [part for part in found if part]
+    return found
 
 
-def place(
-    pipeline: Pipeline, offers: Sequence[Offer], costs: Mapping[str, float]
-) -> dict[str, str]:
-    """The machine of every worker but the source, by the workers' names.
+class _Room(NamedTuple):
+    """What is left of a host while workers are placed: free slots, and work per core so far."""
 
-    A worker goes where all of its layers are wished for, else, the dearest first, to the machine
-    whose cores have then the least to do each, then with the most room. Raises SpecError where
-    there is not room for all.
+    host: Host
+    free: int
+    load: float
+
+    def with_worker(self, work: float) -> _Room:
+        return _Room(self.host, self.free - 1, self.load + work / self.host.cores)
+
+
+def place_workers(
+    pipeline: Pipeline, hosts: Iterable[Host], work: Mapping[str, float]
+) -> dict[str, Host]:
+    """The host of every worker but that of the source, by the workers' names.
+
+    A worker is placed on a host that prefers all of its layers. Other workers follow, the largest
+    first, each on the host with the least work per core, then with the most free slots. Raises
+    SpecError where the slots are too few.
     """
-    left = {offer.name: offer.slots for offer in offers}
-    cores = {offer.name: offer.cores for offer in offers}
-    placed: dict[str, str] = {}
-    loads = dict.fromkeys(left, 0.0)
-    workers = {name: held for name, held in pipeline.workers.items() if name != SOURCE}
-    for worker, held in workers.items():
-        for offer in offers:
-            if left[offer.name] and set(held) <= set(offer.wishes):
-                placed[worker] = offer.name
-                left[offer.name] -= 1
-                loads[offer.name] += _cost(held, costs)
+    workers = {name: stages for name, stages in pipeline.workers.items() if name != SOURCE}
+    rooms = {host.name: _Room(host, host.slots, 0.0) for host in hosts}
+    slots = sum(room.free for room in rooms.values())
+    placed: dict[str, Host] = {}
+
+    def put_on(room: _Room, worker: str, size: float) -> None:
+        placed[worker] = room.host
+        rooms[room.host.name] = room.with_worker(size)
+
+    for worker, stages in workers.items():
+        for room in rooms.values():
+            if room.free and set(stages) <= set(room.host.preferred_layers):
+                put_on(room, worker, _total(stages, work))
                 break
-    rest = [worker for worker in workers if worker not in placed]
-    for worker in sorted(rest, key=lambda w: -_cost(workers[w], costs)):
-        free = [name for name, slots in left.items() if slots]
-        cost = _cost(workers[worker], costs)
+    sizes = {name: _total(workers[name], work) for name in workers if name not in placed}
+    for worker, size in sorted(sizes.items(), key=lambda pair: -pair[1]):
+        free = [room for room in rooms.values() if room.free]
         if not free:
-            raise SpecError(
-                f"{len(workers)} workers do not fit in {sum(o.slots for o in offers)} slots"
-            )
-        shares = {name: (loads[name] + cost) / cores[name] for name in free}
-        chosen = min(free, key=lambda name: (shares[name], -left[name]))
-        placed[worker] = chosen
-        left[chosen] -= 1
-        loads[chosen] += cost
+            raise SpecError(f"{len(workers)} workers do not fit in {slots} slots")
+        put_on(min(free, key=lambda r: (r.with_worker(size).load, -r.free)), worker, size)
     return placed
 
 
-def _cost(cores: Sequence[str], costs: Mapping[str, float]) -> float:
-    """What the `cores` cost together; where nothing is known, as much as there are."""
-    return sum(costs.get(core, 1.0) for core in cores)
+def _total(stages: Sequence[str], work: Mapping[str, float]) -> float:
+    """The work of `stages`; that of an unknown one counts as 1."""
+    return sum(work.get(stage, 1.0) for stage in stages)

@@ -1,7 +1,7 @@
-"""Who belongs to a run that others may join: keys, names, and what each agent offers.
+"""The hosts of a run: their keys, their names, and what each offers.
 
-An agent is what starts workers on a machine. It comes with the token's secret key, which is good
-for nothing but to enrol a key of its own, and so many times; from then on it is known by that.
+The agent of a host enrols with the token's secret key. That key admits an agent for one thing, to
+enrol a key of its own, and only so many times; from then on the agent is known by its own key.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ from protocol import VERSION
 from protocol.messages import Enrol, Refused, Welcome
 from protocol.pipeline import HEAD
 
-MOST_SLOTS: Final = 4096
-_OURS: Final = re.compile(r"host\d+(\..*)?")
+MAX_SLOTS: Final = 4096
+_OUR_NAMES: Final = re.compile(r"host\d+(\..*)?")
 
 
 @dataclass(slots=True)
-class Agent:
-    """A machine that joined. `seen` is when it last said anything; `workers` live there.
+class Host:
+    """A host of the run. `workers` holds the stages of each worker on it.
 
-    It is `here` from its first word under its own key and name; before, nothing reaches it.
+    `name` is its name in the run, `host` its own host name, `key` the public key of its agent, and
+    `last_seen` the time of the last message of its agent. A host is `present` from its agent's
+    first message under its own key; before that no message reaches it.
     """
 
     name: str
@@ -32,25 +34,26 @@ class Agent:
     key: str
     slots: int
     cores: int
-    wishes: tuple[str, ...]
-    seen: float
-    here: bool = False
+    preferred_layers: tuple[str, ...]
+    last_seen: float
+    present: bool = False
     workers: dict[str, frozenset[str]] = field(default_factory=dict)
 
 
 class Registry:
-    """The keys of a run. `cores` are those that may be wished for.
+    """The keys and hosts of a run.
 
-    `enrolment` is the public key that belongs to the token's secret, `uses` how often one may
-    enrol, `clock` the head's clock.
+    `stages` are the layers that a host may prefer, `enrolment` is the public key that belongs to
+    the token's secret ("" where no host may join), `uses` how often a host may enrol, `software`
+    the version that all must run, and `clock` the name of the head's clock.
     """
 
     def __init__(
-        self, cores: Iterable[str], enrolment: str, uses: int, software: str, clock: str
+        self, stages: Iterable[str], enrolment: str, uses: int, software: str, clock: str
     ) -> None:
-        self.agents: dict[str, Agent] = {}
+        self.hosts: dict[str, Host] = {}
         self.revoked: set[str] = set()
-        self._cores = tuple(cores)
+        self._stages = tuple(stages)
         self._enrolment = enrolment
         self._uses = uses
         self._software = software
@@ -58,95 +61,101 @@ class Registry:
         self._count = 0
         self._keys: dict[str, str] = {}
 
-    def allowed(self, key: str) -> bool:
-        """Whether who has `key` may connect."""
+    def may_connect(self, key: str) -> bool:
+        """Whether a peer with `key` may connect."""
         return key in self._keys or (key == self._enrolment and self._uses > 0)
 
     def enrol(self, message: Enrol, key: str, now: float) -> Welcome | Refused:
-        """The answer to who asks under `key` to be one of us."""
-        if key != self._enrolment or self._uses <= 0:
-            return Refused("the token is used up; `dni up --joins` says how often it can be")
-        if message.version != VERSION or message.software != self._software:
-            mine = f"dni {self._software}, protocol {VERSION}"
-            yours = f"dni {message.software}, protocol {message.version}"
-            return Refused(f"the head runs {mine}, this machine {yours}; install the same")
-        used = message.key in self._keys or message.key in self.revoked or message.key == key
-        if used or not _is_key(message.key):
-            return Refused("this key was enrolled before; join anew")
-        strange = [name for name in message.layers if name not in self._cores]
-        if strange or message.slots > MOST_SLOTS:
-            return Refused(f"there is no {strange[0]}" if strange else "so many slots cannot be")
+        """The answer to a request, made under `key`, to join the run."""
+        refusal = self._refusal(message, key)
+        if refusal:
+            return Refused(refusal)
         if not message.slots:
             return Welcome("", self._clock)
         self._uses -= 1
         self._count += 1
-        name = f"host{self._count}"
-        return self._admit(name, message, now)
+        return self._admit(f"host{self._count}", message, now)
+
+    def _refusal(self, message: Enrol, key: str) -> str:
+        """Why `message` is refused; empty where it is not."""
+        if key != self._enrolment or self._uses <= 0:
+            return "the token is used up; set how often it can be used with `dni up --joins`"
+        if message.version != VERSION or message.software != self._software:
+            head = f"dni {self._software}, protocol {VERSION}"
+            host = f"dni {message.software}, protocol {message.version}"
+            return f"the head runs {head}, this host {host}; install the same version"
+        used = message.key in self._keys or message.key in self.revoked or message.key == key
+        if used or not _is_key(message.key):
+            return "this key was enrolled before; join again"
+        unknown = [name for name in message.layers if name not in self._stages]
+        if unknown:
+            return f"there is no {unknown[0]}"
+        too_many = message.slots > MAX_SLOTS
+        return f"{message.slots} slots are more than {MAX_SLOTS}" if too_many else ""
 
     def _admit(self, name: str, message: Enrol, now: float) -> Welcome:
-        agent = Agent(
+        self.hosts[name] = Host(
             name=name,
             host=message.host,
             address=message.address,
             key=message.key,
             slots=message.slots,
             cores=max(1, message.cores),
-            wishes=message.layers,
-            seen=now,
+            preferred_layers=message.layers,
+            last_seen=now,
         )
-        self.agents[name] = agent
         self._keys[message.key] = name
         return Welcome(name, self._clock)
 
-    def at_home(self, key: str, address: str, now: float) -> None:
-        """The head itself starts workers too."""
-        self.agents[HEAD] = Agent(HEAD, "", address, key, 0, 0, (), now, here=True)
-        self._keys[key] = HEAD
+    def add_head(self, head: Host) -> None:
+        """Add the head's own host, which needs no agent."""
+        self.hosts[HEAD] = head
+        self._keys[head.key] = HEAD
 
-    def revoke(self, name: str) -> Agent | None:
-        """Take back the key of the agent `name`; None where there is no such, or it is the head."""
-        agent = self.agents.pop(name, None) if name != HEAD else None
-        if agent is not None:
-            del self._keys[agent.key]
-            self.revoked.add(agent.key)
-        return agent
+    def revoke(self, name: str) -> Host | None:
+        """Take back the key of the host `name`; None for an unknown name and for the head."""
+        host = self.hosts.pop(name, None) if name != HEAD else None
+        if host is not None:
+            del self._keys[host.key]
+            self.revoked.add(host.key)
+        return host
 
-    def of(self, key: str) -> Agent | None:
-        """The agent that has `key`."""
-        return self.agents.get(self._keys.get(key, ""))
+    def by_key(self, key: str) -> Host | None:
+        """The host whose agent has `key`."""
+        return self.hosts.get(self._keys.get(key, ""))
 
-    def called(self, name: str) -> Agent | None:
-        """The machine that is here and has this host name, else this name in the run, or None.
+    def find(self, name: str) -> Host | None:
+        """The present host with this host name, else with this name in the run, else None.
 
-        Where machines have hosts that are called like ours, such as host1, only these names count.
+        If a host's own name looks like a name in the run, such as host1, only host names count.
         """
         if name == HEAD:
-            return self.agents.get(HEAD)
-        here = [agent for agent in self.agents.values() if agent.here]
-        if found := [agent for agent in here if agent.host == name]:
+            return self.hosts.get(HEAD)
+        present = [host for host in self.hosts.values() if host.present]
+        if found := [host for host in present if host.host == name]:
             return found[0]
-        alike = any(_OURS.fullmatch(agent.host) for agent in here)
-        return None if alike else next((agent for agent in here if agent.name == name), None)
+        ambiguous = any(_OUR_NAMES.fullmatch(host.host) for host in present)
+        return None if ambiguous else next((host for host in present if host.name == name), None)
 
     @property
-    def joined(self) -> list[Agent]:
-        """The hosts that are here, in the order in which they came; the head is none of them."""
-        return [agent for agent in self.agents.values() if agent.name != HEAD and agent.here]
+    def joined(self) -> list[Host]:
+        """The hosts that are present, in the order in which they joined, without the head."""
+        return [host for host in self.hosts.values() if host.name != HEAD and host.present]
 
     @property
     def closed(self) -> bool:
-        """Whether no further host may enrol, and all that did are here."""
-        return self._uses <= 0 and all(agent.here for agent in self.agents.values())
+        """Whether no further host may enrol, and all that did are present."""
+        return self._uses <= 0 and all(host.present for host in self.hosts.values())
 
-    def may_speak(self, name: str, key: str) -> bool:
-        """Whether who has `key` may speak in the name of `name`: its own, or what lives there."""
-        agent = self.of(key)
-        return agent is not None and name in {agent.name, *self.living_on(agent.name)}
+    def may_send_as(self, name: str, key: str) -> bool:
+        """Whether a peer with `key` may send as `name`: as its host, or as what runs on it."""
+        host = self.by_key(key)
+        return host is not None and name in {host.name, *self.names_on(host.name)}
 
-    def living_on(self, name: str) -> set[str]:
-        """The workers on the machine `name`, and what lives in them."""
-        agent = self.agents.get(name)
-        workers = agent.workers if agent else {}
+    def names_on(self, name: str) -> set[str]:
+        """The workers on the host `name`, and the stages in them."""
+        host = self.hosts.get(name)
+        workers = host.workers if host else {}
         return set(workers).union(*workers.values())
 
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
 from coordinator.commands import options
-
-if TYPE_CHECKING:
-    from coordinator.lifecycle.train import Result
-    from protocol import Pipeline
+from coordinator.commands.functions import Functions
 
 _address = click.option(
     "--address", help="Address at which other hosts reach this host (default: detected)."
@@ -153,10 +150,8 @@ def _cluster_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def cluster_commands(
-    read: Callable[[Path | None, tuple[str, ...]], Pipeline], up: Callable[..., Result]
-) -> tuple[click.Command, ...]:
-    """The commands; `read` makes a pipeline of a file and overrides, and `up` trains it."""
+def cluster_commands(functions: Functions) -> tuple[click.Command, ...]:
+    """`dni up`, `dni join` and `dni doctor`."""
 
     @click.command("up")
     @options.pipeline_argument
@@ -165,6 +160,7 @@ def cluster_commands(
     @options.run_dir
     @options.force
     @options.deterministic
+    @options.trace
     @options.as_json
     @click.pass_context
     def up_command(
@@ -173,6 +169,7 @@ def cluster_commands(
         pipeline: Path | None,
         overrides: tuple[str, ...],
         deterministic: bool,
+        trace: str | None,
         as_json: bool,
         **cluster: object,
     ) -> None:
@@ -183,12 +180,12 @@ def cluster_commands(
         from coordinator.observers.terminal import choose_display
 
         console = Terminal(stderr=as_json)
-        made = read(pipeline, options.with_options(overrides, deterministic))
+        made = functions.read(pipeline, options.with_options(overrides, deterministic, trace))
         question = terminal_question(console.print_text) if console.is_terminal else None
         with options.about(pipeline, overrides):
             observers = [choose_display(console)]
-            result = up(
-                made, tell=console.try_print, observers=observers, question=question, **cluster
+            result = functions.up(
+                made, report=console.try_print, observers=observers, question=question, **cluster
             )
         ctx.exit(end_of_run(console, result, as_json))
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from coordinator.commands import options
+from coordinator.commands.engine_options import EngineCommand
+from coordinator.commands.functions import Functions
 from coordinator.commands.parameters import UserPath
 
 if TYPE_CHECKING:
@@ -92,3 +95,76 @@ def wishes(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(_OPTIONS):
         wished = option(wished)
     return wished
+
+
+def compare_command(functions: Functions) -> click.Command:
+    """`dni compare`."""
+
+    @click.command("compare", cls=EngineCommand)
+    @options.pipeline_argument
+    @options.overrides
+    @wishes
+    @options.engine
+    @options.workers
+    @options.deterministic
+    @options.trace
+    @options.as_json
+    @click.pass_context
+    def compare(
+        ctx: click.Context,
+        pipeline: Path | None,
+        overrides: tuple[str, ...],
+        wish: Wishes,
+        engine: str,
+        engine_options: Mapping[str, str],
+        workers: int | None,
+        deterministic: bool,
+        trace: str | None,
+        as_json: bool,
+    ) -> None:
+        """Run the PIPELINE file with several rules and seeds, and compare the results.
+
+        Runs that exist already are not repeated, so an interrupted comparison continues.
+        """
+        from coordinator.compare.report import end_of_comparison
+        from coordinator.compare.runner import compare as run_all
+        from coordinator.console.terminal import Terminal
+        from coordinator.observers.terminal import choose_display
+        from protocol import SpecError, located
+
+        overrides = options.with_options(overrides, deterministic, trace)
+        if wish.table1 and (pipeline or overrides):
+            raise SpecError(
+                "--table1: has its own pipelines; give no file, no -o, --deterministic or --trace"
+            )
+        console = Terminal(stderr=as_json)
+        read = None if wish.table1 else located(functions.read(pipeline, overrides))
+        cells, out = wish.cells(read, engine)
+        report = _once(console.try_print)
+        if read:
+            functions.describe(read, None, report)
+        with options.about(pipeline, overrides):
+            train = partial(
+                functions.run,
+                engine_options=engine_options,
+                workers=workers,
+                force=True,
+                observers=[choose_display(console)] if console.interactive else [],
+                report=report,
+            )
+            result = run_all(cells, out, train, console.try_print, wish.goal)
+        ctx.exit(end_of_comparison(console, result, out, as_json))
+
+    return compare
+
+
+def _once(report: Callable[[str], None]) -> Callable[[str], None]:
+    """`report` without lines that were reported before: several runs have the same data."""
+    seen: set[str] = set()
+
+    def report_new(line: str) -> None:
+        if line not in seen:
+            seen.add(line)
+            report(line)
+
+    return report_new

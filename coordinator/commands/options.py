@@ -14,7 +14,6 @@ import click
 from coordinator.commands.parameters import UserPath
 from coordinator.console import standard_streams
 
-ENGINES: Final = ("local", "inline")
 EXAMPLE: Final = "the embedded example"
 """What the pipeline is called that is run where no file is given."""
 
@@ -28,16 +27,16 @@ overrides = click.option(
 )
 engine = click.option(
     "--engine",
-    type=click.Choice(ENGINES),
     default="local",
     show_default=True,
-    help="A process a layer, or all in one process.",
+    metavar="NAME",
+    help="What runs the workers: local (one process per layer), inline (all in this process), or "
+    "a launcher that starts agents on other hosts: ssh, slurm, ray or another installed one.",
 )
-any_engine = click.option(
-    "--engine",
-    default="local",
-    show_default=True,
-    help="A process a layer, or inline: all in one; ssh, slurm, ray, and what else is installed.",
+workers = click.option(
+    "--workers",
+    type=click.IntRange(1),
+    help="Number of worker processes that the layers share.  [default: one per layer]",
 )
 run_dir = click.option(
     "--run-dir",

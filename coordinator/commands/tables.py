@@ -17,8 +17,8 @@ from coordinator.console.json_output import print_json
 from coordinator.console.standard_streams import discard_closed_outputs
 from coordinator.console.terminal import Terminal
 from coordinator.engines.blas import threads
-from coordinator.lifecycle.events import RunEnd
 from coordinator.lifecycle.train import Result
+from coordinator.observers.run_end import RunEnd
 from coordinator.observers.terminal import blas_threads, layer_table
 from protocol import Pipeline
 from protocol.printable import printable

@@ -7,7 +7,7 @@ import json
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -60,7 +60,8 @@ def read(cell: Cell, out: Path) -> Ran | None:
             for line in lines
             if "test_error" in line
         ]
-        same = read_pipeline(folder / PIPELINE) == cell.pipeline
+        saved = read_pipeline(folder / PIPELINE)
+        same = replace(saved, placement=cell.pipeline.placement) == cell.pipeline
         if summary["outcome"] != "completed" or summary["engine"] != cell.engine or not same:
             return None
         return Ran(

@@ -10,8 +10,8 @@ from typing import Protocol, TypeAlias
 from coordinator.compare.cells import Cell
 from coordinator.compare.plot import draw
 from coordinator.compare.results import Group, goals, grouped, read, write
-from coordinator.lifecycle.events import RunEnd
 from coordinator.lifecycle.train import Result
+from coordinator.observers.run_end import RunEnd
 from coordinator.run_folder.create import output_folder
 from protocol import DataError, Pipeline, RunError, SpecError, UserError
 

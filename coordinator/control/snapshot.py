@@ -42,7 +42,7 @@ class HostStatus:
 
 
 class Hosts(Protocol):
-    """The hosts of a run; see `LocalHost` and `coordinator.cluster.head.Head`."""
+    """The hosts of a run; every engine describes its own (`coordinator.lifecycle.engine`)."""
 
     @property
     def endpoint(self) -> str:
@@ -65,15 +65,15 @@ class LocalHost:
     endpoint = ""
     waiting_for = ""
 
-    def __init__(self, pipeline: Pipeline, cpus: int) -> None:
+    def __init__(self, cpus: int, pipeline: Pipeline | None = None) -> None:
         """`cpus` is the number of CPUs of this host."""
-        self._pipeline = pipeline
+        self.pipeline = pipeline
         self._cpus = cpus
 
     def hosts(self) -> Sequence[HostStatus]:
         """This host, with all workers."""
-        workers = self._pipeline.workers
-        slots = len(workers) - 1
+        workers = self.pipeline.workers if self.pipeline else {}
+        slots = max(0, len(workers) - 1)
         return (HostStatus(HEAD, platform.node(), "", slots, self._cpus, workers),)
 
     def revoke(self, name: str) -> None:

@@ -1,112 +1,144 @@
-"""All cores in this process, one after the other: for debugging, and as the measure of truth."""
+"""The inline engine: all workers take turns in this process, for debugging and for comparisons.
+
+The workers speak the same dialogue with the same state machine as processes do; only their messages
+are passed on by calls.
+"""
 
 from __future__ import annotations
 
 import time
-import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, Protocol
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from typing import Final, TypeAlias, cast
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from coordinator.control.run_control import RunControl
-from coordinator.lifecycle.events import RunEnd
-from coordinator.observers.observer import Observers
-from protocol import DataMessage, Evaluated, NonFiniteError, Report, Send, Stage, State
+from coordinator.control.snapshot import LocalHost
+from coordinator.engines import blas
+from coordinator.lifecycle.engine import ENGINE_API, Job, require_local_data
+from coordinator.lifecycle.events import RunBroken, WorkerExited
+from coordinator.run_folder.layout import TRACE
+from protocol import DataMessage, Edge, Message, Pipeline, ToCoordinator, ToWorker
 
-REPORT_SECONDS: Final = 0.5
+IDLE_SECONDS: Final = 0.005
+"""The pause when no worker has anything to do, because data are being read."""
 
 
-class Metered(Protocol):
-    """A core and the clock around it."""
+Life: TypeAlias = Iterator[bool]
+"""A worker at work: each step does at most one unit, and says whether more can be done at once."""
+MakeWorker: TypeAlias = "Callable[[str, InlineChannel, str], Life]"
+"""Makes the worker of a name with its channel; the text is the folder for traces."""
 
-    core: Stage
 
-    def receive(self, sender: str, message: DataMessage) -> None:
-        """Hand `message` to the core."""
+class InlineChannel:
+    """The transport of one worker; implements `workers.worker.WorkerChannel`."""
 
-    def sends(self, to: str, message: DataMessage) -> None:
-        """What the core sends is about to go."""
+    def __init__(self, channels: Mapping[str, InlineChannel], out: deque[ToCoordinator]) -> None:
+        """`channels` holds those of all workers, by the stages in them; `out` takes reports."""
+        self._channels = channels
+        self._out = out
+        self.inbox: deque[tuple[Edge | None, Message]] = deque()
+
+    @property
+    def remote_edges(self) -> Iterator[Edge]:
+        """None."""
+        return iter(())
+
+    def bind(self, edge: Edge, endpoint: str) -> str:  # noqa: ARG002
+        """Nothing: workers here have no addresses."""
+        return ""
+
+    def connect(self, edge: Edge, endpoint: str, window: int) -> None:
+        """Nothing: every worker here is reached."""
+
+    def send(self, edge: Edge, message: DataMessage, wire: str = "") -> None:  # noqa: ARG002
+        """Hand `message` to the worker at the end of `edge`."""
+        self._channels[edge.receiver].inbox.append((edge, message))
+
+    def report(self, message: Message, copy: bool = False) -> None:  # noqa: ARG002
+        """Hand `message` to the coordinator, which records it before the worker's next step."""
+        self._out.append(cast(ToCoordinator, message))
+
+    def poll(self, seconds: float) -> Iterator[tuple[Edge | None, Message]]:  # noqa: ARG002
+        """The messages that have arrived; never waits."""
+        while self.inbox:
+            yield self.inbox.popleft()
+
+
+class InlineEngine(LocalHost):
+    """Runs the workers that `make` makes. Implements `coordinator.lifecycle.engine.Engine`."""
+
+    api_version = ENGINE_API
+    one_host = True
+    stop_seconds = 1.5
+
+    def __init__(self, make: MakeWorker) -> None:
+        super().__init__(blas.cores())
+        self._make = make
+        self._settings = ExitStack()
+        self._out: deque[ToCoordinator] = deque()
+        self._channels: dict[str, InlineChannel] = {}
+        self._lives: dict[str, Life] = {}
+        self._job: Job
+
+    def threads(self, pipeline: Pipeline) -> int:
+        """Threads of the matrix library, as each worker would have."""
+        return blas.threads(pipeline)
+
+    def check(self, pipeline: Pipeline) -> None:
+        """Raise SpecError where the data are on another host."""
+        require_local_data(pipeline)
+
+    def open(self, job: Job) -> None:
+        """Set the threads of the matrix library; numbers that overflow are found by the layers."""
+        self._job = job
+        self.pipeline = job.pipeline
+        self._settings.enter_context(threadpool_limits(self.threads(job.pipeline)))
+        self._settings.enter_context(np.errstate(all="ignore"))
+
+    def placed(self) -> Pipeline | None:
+        """The pipeline as it is."""
+        return self._job.pipeline
+
+    def start(self, pipeline: Pipeline) -> None:
+        """Make the workers."""
+        trace = str((self._job.folder / TRACE).resolve())
+        by_stage: dict[str, InlineChannel] = {}
+        for name, stages in pipeline.workers.items():
+            channel = self._channels[name] = InlineChannel(by_stage, self._out)
+            by_stage.update(dict.fromkeys(stages, channel))
+        for name, channel in self._channels.items():
+            self._lives[name] = self._make(name, channel, trace)
+
+    def send(self, name: str, message: ToWorker) -> None:
+        """Hand `message` to the worker `name`."""
+        self._channels[name].inbox.append((None, message))
+
+    def poll(self, seconds: float) -> Iterator[ToCoordinator]:
+        """Give each worker one step after the other, until one of them reports, or time is up."""
+        until = time.monotonic() + seconds
+        while not self._out and self._lives:
+            busy = False
+            for name, life in list(self._lives.items()):
+                ready = next(life, None)
+                busy = busy or bool(ready)
+                if ready is None:
+                    del self._lives[name]
+            if time.monotonic() >= until:
+                break
+            if not (busy or any(channel.inbox for channel in self._channels.values())):
+                time.sleep(IDLE_SECONDS)
+        while self._out:
+            yield self._out.popleft()
+
+    def exits(self) -> Iterator[WorkerExited | RunBroken]:
+        """None: a worker that fails says so itself."""
+        return iter(())
 
     def close(self) -> None:
-        """The core does nothing more."""
-
-    def work(self) -> Iterator[Send]:
-        """`core.work`, timed."""
-
-    def state(self) -> State | None:
-        """`core.state`."""
-
-    def report(self, finished: bool = False) -> Report:
-        """`core.report` with times and memory."""
-
-
-def run_inline(
-    made: Iterable[Metered], threads: int, observers: Observers, control: RunControl
-) -> RunEnd:
-    """Train with the workers that are `made`, in the order of the pipeline, the source first.
-
-    They are taken from `made`, and there may be made, when the matrix library has its `threads`.
-    """
-    with threadpool_limits(threads), np.errstate(all="ignore"):
-        workers = list(made)
-        observers.workers_started()
-        try:
-            end = _turns(workers, observers, control)
-        except OSError as error:
-            end = _broken(error)
-        for worker in workers:
-            state = worker.state()
-            worker.close()
-            for message in (state, worker.report(finished=True)):
-                try:
-                    if message is not None:
-                        observers.record(message)
-                except OSError as error:
-                    end = _broken(error)
-    return end
-
-
-def _broken(error: OSError) -> RunEnd:
-    return RunEnd("failed", f"{error.filename}: {error.strerror}")
-
-
-def _turns(workers: Sequence[Metered], observers: Observers, control: RunControl) -> RunEnd:
-    """Give each core one turn after the other until all have finished."""
-    by_name = {worker.core.name: worker for worker in workers}
-    due = time.monotonic() + REPORT_SECONDS
-    while not all(worker.core.finished for worker in workers):
-        if observers.interrupts.count:
-            return RunEnd("interrupted")
-        for worker in workers:
-            failure, told = _turn(worker, by_name)
-            if failure:
-                core = worker.core
-                return RunEnd("failed", f"{core.name} failed at step {core.step}: {failure}")
-            for message in told:
-                observers.record(message)
-        if time.monotonic() >= due:
-            due = time.monotonic() + REPORT_SECONDS
-            for worker in workers:
-                observers.record(worker.report())
-        observers.tick()
-        control.poll()
-    return RunEnd("completed")
-
-
-def _turn(worker: Metered, workers: Mapping[str, Metered]) -> tuple[str, list[Evaluated | State]]:
-    """One turn of `worker`: what went wrong, "" for nothing, and its words for the user."""
-    told: list[Evaluated | State] = []
-    try:
-        for to, message in worker.work() if worker.core.ready else ():
-            if isinstance(message, Evaluated | State):
-                told.append(message)
-            else:
-                worker.sends(to, message)
-                workers[to].receive(worker.core.name, message)
-    except NonFiniteError as error:
-        return str(error), told
-    except Exception:
-        return traceback.format_exc(), told
-    return "", told
+        """End the workers that are left, and restore the settings."""
+        for life in self._lives.values():
+            life.close()  # type: ignore[attr-defined]  # a generator
+        self._settings.close()

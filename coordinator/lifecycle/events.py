@@ -1,14 +1,12 @@
-"""What happens to a run, beside what its workers say, and what is to be done about it."""
+"""Events that the state machine of a run handles, and the effects that it returns."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
+from coordinator.observers.run_end import RunEnd
 from protocol import Evaluated, Report, State, ToCoordinator, ToWorker
-
-Outcome: TypeAlias = Literal["completed", "interrupted", "failed"]
-
 
 # -- events
 
@@ -28,17 +26,17 @@ class WorkerExited:
 
 @dataclass(frozen=True, slots=True)
 class StopRequested:
-    """The user wants an end."""
+    """A person asked for the end of the run."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadlineExpired:
-    """The deadline that was set last has passed."""
+    """The last deadline that was set has passed."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunBroken:
-    """The run cannot go on, though all workers are there; `text` says why."""
+    """The run cannot go on, although all workers are alive; `text` is the reason."""
 
     text: str
 
@@ -58,25 +56,16 @@ class SendTo:
 
 @dataclass(frozen=True, slots=True)
 class RecordMessage:
-    """Keep what a worker said."""
+    """Record a message of a worker."""
 
     message: Report | Evaluated | State
 
 
 @dataclass(frozen=True, slots=True)
 class SetDeadline:
-    """Let `DeadlineExpired` happen in so many seconds; None takes the deadline back."""
+    """Let `DeadlineExpired` happen in `seconds`; None cancels the deadline."""
 
     seconds: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class RunEnd:
-    """The run is over. `text` explains a failure; `user` says that the user can mend it."""
-
-    outcome: Outcome
-    text: str = ""
-    user: bool = False
 
 
 RunEffect: TypeAlias = SendTo | RecordMessage | SetDeadline | RunEnd

@@ -1,142 +1,135 @@
-"""The coordinator's process: sockets, timers and children become events, effects become acts."""
+"""The event loop of a run: messages, exits, deadlines and requests become events of the state
+machine, and its effects are carried out."""
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator
-from typing import Final, Protocol
+from contextlib import contextmanager
+from typing import Final
 
 from coordinator.control.run_control import RunControl
+from coordinator.lifecycle.engine import Engine, Job
 from coordinator.lifecycle.events import (
     DeadlineExpired,
     RecordMessage,
     RunBroken,
-    RunEnd,
+    RunEffect,
     RunEvent,
     SendTo,
     SetDeadline,
     StopRequested,
     WorkerExited,
 )
-from coordinator.lifecycle.run import STOP_SECONDS, RunStateMachine
+from coordinator.lifecycle.run import RunStateMachine
 from coordinator.observers.observer import Observers
-from protocol import Pipeline, ToCoordinator, ToWorker
+from coordinator.observers.run_end import RunEnd
+from protocol import Pipeline, RunError
 
 TICK_SECONDS: Final = 0.1
-LAST_WORDS_SECONDS: Final = 0.1
-"""How long after its end a worker's last messages may still be under way: they come on another
-line than the word of its end, which an agent gives."""
+EXIT_DELAY_SECONDS: Final = 0.1
+"""How long a worker's last messages may arrive after its exit is known: exits of workers on other
+hosts come over the connection of their agent."""
 
 
-class Wires(Protocol):
-    """The line to all workers; see `coordinator.transport.CoordinatorTransport`."""
+def run_workers(job: Job, engine: Engine, observers: Observers, control: RunControl) -> RunEnd:
+    """Run `job` on `engine` from its first socket to its last; `control` is served meanwhile.
 
-    def send(self, name: str, message: ToWorker) -> None:
-        """Hand `message` over for the worker `name`."""
-
-    def poll(self, seconds: float) -> Iterator[ToCoordinator]:
-        """What has arrived."""
-
-    def close(self) -> None:
-        """Nothing more is said."""
-
-
-class Engine(Protocol):
-    """Where workers live. Another engine needs these words and nothing else."""
-
-    def links(self, pipeline: Pipeline) -> Wires:
-        """The line to all workers. Raises OSError where there can be none."""
-
-    def start(self, pipeline: Pipeline) -> None:
-        """Start the workers of `pipeline.workers`, each with an inbox for every edge into it."""
-
-    def exits(self) -> Iterator[WorkerExited | RunBroken]:
-        """The workers that ended since the last call, and why else the run cannot go on."""
-
-    def close(self) -> None:
-        """See to it that nothing is left of any worker."""
-
-
-def run_processes(
-    pipeline: Pipeline,
-    info: dict[str, object] | None,
-    engine: Engine,
-    observers: Observers,
-    control: RunControl,
-    stop_seconds: float = STOP_SECONDS,
-) -> RunEnd:
-    """Train with the source and the layers in the processes that `pipeline` divides them into.
-
-    Who is asked to stop has `stop_seconds` to send its weights. `control` is served meanwhile.
+    Raises OSError or UserError.
     """
+    with _opened(engine, job):
+        control.hosts = engine
+        return EventLoop(engine, observers, control).run(job)
+
+
+@contextmanager
+def _opened(engine: Engine, job: Job) -> Iterator[None]:
+    """Open `engine`, and close it at the end; of two errors both texts are kept."""
     try:
-        links = engine.links(pipeline)
+        engine.open(job)
+        yield
+    except RunError as error:
         try:
-            engine.start(pipeline)
-            observers.workers_started()
-            run = RunStateMachine(pipeline, info, stop_seconds)
-            return _Conductor(run, engine, links, observers, control).conduct()
-        finally:
-            links.close()
-    finally:
+            engine.close()
+        except RunError as left:
+            raise RunError(f"{error}; {left}") from None
+        raise
+    except BaseException:
         engine.close()
+        raise
+    engine.close()
 
 
-class _Conductor:
-    def __init__(
-        self,
-        run: RunStateMachine,
-        engine: Engine,
-        links: Wires,
-        observers: Observers,
-        control: RunControl,
-    ) -> None:
-        self._run = run
+class EventLoop:
+    """Feeds the state machine of one run.
+
+    Events wait in a queue, and all effects of one are carried out before the next is handled.
+    """
+
+    def __init__(self, engine: Engine, observers: Observers, control: RunControl) -> None:
         self._engine = engine
-        self._links = links
-        self._observers = observers
         self._control = control
+        self._observers = observers
+        self._events: deque[RunEvent] = deque()
+        self._exits: deque[tuple[float, WorkerExited | RunBroken]] = deque()
+        self._interrupts = 0
         self._deadline: float | None = None
         self._end: RunEnd | None = None
 
-    def conduct(self) -> RunEnd:
-        """Handle events until the run is over."""
-        self._act(self._run.begin())
-        interrupts = 0
-        exited: list[tuple[float, WorkerExited | RunBroken]] = []
+    def run(self, job: Job) -> RunEnd:
+        """Wait for hosts, start the workers, and handle events until the run is over."""
+        pipeline = self._wait_for_hosts()
+        if pipeline is None:
+            return RunEnd("interrupted")
+        self._observers.place(pipeline)
+        self._engine.start(pipeline)
+        self._observers.workers_started()
+        machine = RunStateMachine(pipeline, job.dataset, self._engine.stop_seconds)
+        self._carry_out(machine.begin())
         while self._end is None:
-            for message in self._links.poll(TICK_SECONDS):
-                self._handle(message)
-            now = time.monotonic()
-            while exited and now - exited[0][0] >= LAST_WORDS_SECONDS:
-                self._handle(exited.pop(0)[1])
-            exited += [(now, event) for event in self._engine.exits()]
-            if self._observers.interrupts.count > interrupts:
-                interrupts = self._observers.interrupts.count
-                self._handle(StopRequested())
-            if self._deadline is not None and time.monotonic() >= self._deadline:
-                self._deadline = None
-                self._handle(DeadlineExpired())
+            self._collect()
+            while self._events and self._end is None:
+                self._carry_out(machine.handle(self._events.popleft()))
             self._observers.tick()
-            self._control.poll()
         return self._end
 
-    def _handle(self, event: RunEvent) -> None:
-        self._act(self._run.handle(event))
+    def _wait_for_hosts(self) -> Pipeline | None:
+        """The pipeline as it is placed on hosts; None where a person ended the wait."""
+        while (pipeline := self._engine.placed()) is None:
+            for _ in self._engine.poll(TICK_SECONDS):
+                pass
+            self._control.poll()
+            if self._observers.interrupts.count:
+                return None
+        return pipeline
 
-    def _act(self, effects: Iterator[object]) -> None:
+    def _collect(self) -> None:
+        """Queue what has happened, after waiting for at most a tick."""
+        self._events.extend(self._engine.poll(TICK_SECONDS))
+        self._control.poll()
+        now = time.monotonic()
+        while self._exits and now - self._exits[0][0] >= EXIT_DELAY_SECONDS:
+            self._events.append(self._exits.popleft()[1])
+        self._exits.extend((now, event) for event in self._engine.exits())
+        if self._observers.interrupts.count > self._interrupts:
+            self._interrupts = self._observers.interrupts.count
+            self._events.append(StopRequested())
+        if self._deadline is not None and now >= self._deadline:
+            self._deadline = None
+            self._events.append(DeadlineExpired())
+
+    def _carry_out(self, effects: Iterator[RunEffect]) -> None:
         for effect in effects:
             match effect:
                 case SendTo(name=name, message=message):
-                    self._links.send(name, message)
+                    self._engine.send(name, message)
                 case RecordMessage(message=message):
                     try:
                         self._observers.record(message)
                     except OSError as error:
-                        self._handle(RunBroken(f"{error.filename}: {error.strerror}"))
-                case SetDeadline(seconds=None):
-                    self._deadline = None
-                case SetDeadline(seconds=float(seconds)):
-                    self._deadline = time.monotonic() + seconds
+                        self._events.append(RunBroken(f"{error.filename}: {error.strerror}"))
+                case SetDeadline(seconds=seconds):
+                    self._deadline = None if seconds is None else time.monotonic() + seconds
                 case RunEnd():
                     self._end = effect

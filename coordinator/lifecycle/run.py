@@ -21,13 +21,13 @@ from coordinator.lifecycle.events import (
     RecordMessage,
     RunBroken,
     RunEffect,
-    RunEnd,
     RunEvent,
     SendTo,
     SetDeadline,
     StopRequested,
     WorkerExited,
 )
+from coordinator.observers.run_end import RunEnd
 from protocol import (
     VERSION,
     Described,

@@ -1,35 +1,46 @@
-"""One run from its folder to its summary, on whatever engine."""
+"""One run from its folder to its summary, on any engine."""
 
 from __future__ import annotations
 
 import resource
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
 
 from coordinator.control.run_control import RunControl
 from coordinator.interrupts import InterruptCounter, count_interrupts
-from coordinator.lifecycle.events import RunEnd
+from coordinator.lifecycle.engine import Engine, Job
+from coordinator.lifecycle.loop import run_workers
 from coordinator.observers.observer import Observer, Observers
 from coordinator.observers.recorder import Recorder
+from coordinator.observers.run_end import RunEnd
 from coordinator.observers.run_stats import RunStats
 from coordinator.run_folder.create import RunFolder
 from coordinator.socket_folder import socket_folder
 from protocol import Pipeline, RunError, UserError
 
-ON_THIS_HOST: Final = ("local", "inline")
-"""The engines that run all workers on this host."""
-Drive: TypeAlias = Callable[[Observers, RunControl], RunEnd]
-"""Trains on an engine, reports all events to the observers, and serves the control socket."""
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run that has been checked and not started.
+
+    `dataset` and `work` are those of `coordinator.lifecycle.engine.Job`, `engine` is the name that
+    the summary has for the engine.
+    """
+
+    pipeline: Pipeline
+    dataset: dict[str, object] | None
+    work: Mapping[str, float]
+    folder: RunFolder
+    engine: str
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a run ended. `signal` is what interrupted it, 0 for nothing.
+    """How a run ended. `signal` is the signal that interrupted it, 0 for none.
 
-    It is `kept` in `folder` unless it was interrupted before its workers had started.
+    The run is `kept` in `folder` unless it was interrupted before its workers had started.
     """
 
     folder: Path
@@ -41,41 +52,52 @@ class Result:
 
 
 def train(
-    pipeline: Pipeline,
-    folder: RunFolder,
-    engine: str,
-    threads: int,
-    drive: Drive,
-    others: Sequence[Observer] = (),
+    plan: Plan, engine: Engine, report: Callable[[str], None], others: Sequence[Observer] = ()
 ) -> Result:
-    """Run `pipeline` with `drive`, which belongs to `engine`, and record the run in `folder`.
+    """Run `plan` on `engine` and record it; `report` takes lines for a person.
 
     The observers `others` receive the events of the run too. A run that fails is a Result. Raises
     UserError if the workers cannot be started; then the folder is as it was before.
     """
+    folder = plan.folder
     with count_interrupts() as interrupts, closing(socket_folder()) as sockets:
-        recorder = _recorder(folder, pipeline)
-        observers = Observers(pipeline, folder, recorder, others, interrupts)
-        control = _control(sockets.path, folder, observers, engine)
+        recorder = _recorder(folder, plan.pipeline)
+        observers = Observers(plan.pipeline, folder, recorder, others, interrupts)
+        threads = engine.threads(plan.pipeline)
         observers.begin(threads)
         began = _processor_seconds()
         try:
-            end = drive(observers, control)
+            end = _run(plan, engine, report, observers, sockets.path)
         except (OSError, UserError) as error:
             if not folder.committed:
                 recorder.close()
                 folder.rollback()
-                raise _mistake(error, folder.path) from error
-            end = RunEnd("failed", _words(error, folder.path), user=isinstance(error, UserError))
+                raise _user_error(error, folder.path) from error
+            end = RunEnd("failed", _text(error, folder.path), user=isinstance(error, UserError))
         finally:
             observers.end()
-            control.close()
         seconds = _processor_seconds() - began
-        extra = {"engine": engine, "threads": threads, "coordinator_cpu_seconds": seconds}
+        extra = {"engine": plan.engine, "threads": threads, "coordinator_cpu_seconds": seconds}
         result = _finish(folder, recorder, observers.stats, end, extra, interrupts)
         if not folder.committed:  # the run was interrupted before its workers started
             folder.rollback()
     return result
+
+
+def _run(
+    plan: Plan,
+    engine: Engine,
+    report: Callable[[str], None],
+    observers: Observers,
+    sockets: Path,
+) -> RunEnd:
+    folder, stats, interrupts = observers.folder, observers.stats, observers.interrupts
+    control = RunControl(sockets, folder, stats, interrupts, cluster=not engine.one_host)
+    try:
+        job = Job(plan.pipeline, plan.dataset, plan.work, folder, sockets, report, control.poll)
+        return run_workers(job, engine, observers, control)
+    finally:
+        control.close()
 
 
 def _finish(
@@ -86,12 +108,13 @@ def _finish(
     extra: dict[str, object],
     interrupts: InterruptCounter,
 ) -> Result:
+    """Write the summary; if the disk refuses it, the run has failed."""
     summary = stats.summary(end.outcome, recorder.seconds)
     summary |= {**extra, "failure": end.text or None}
     try:
         recorder.finish(summary)
     except OSError as error:
-        end = RunEnd("failed", _words(error, folder.path))
+        end = RunEnd("failed", _text(error, folder.path))
         summary = stats.summary(end.outcome, recorder.seconds)
     return Result(folder.path, summary, end, interrupts.signal, stats, folder.committed)
 
@@ -101,26 +124,14 @@ def _recorder(folder: RunFolder, pipeline: Pipeline) -> Recorder:
         return Recorder(folder.create(), pipeline)
     except OSError as error:
         folder.rollback()
-        raise _mistake(error, folder.path) from error
+        raise _user_error(error, folder.path) from error
 
 
-def _control(sockets: Path, folder: RunFolder, observers: Observers, engine: str) -> RunControl:
-    cluster = engine not in ON_THIS_HOST
-    try:
-        return RunControl(
-            sockets, folder.path, observers.stats, observers.interrupts, cluster=cluster
-        )
-    except OSError as error:
-        observers.end()
-        folder.rollback()
-        raise _mistake(error, folder.path) from error
+def _user_error(error: OSError | UserError, folder: Path) -> UserError:
+    return error if isinstance(error, UserError) else RunError(_text(error, folder))
 
 
-def _mistake(error: OSError | UserError, folder: Path) -> UserError:
-    return error if isinstance(error, UserError) else RunError(_words(error, folder))
-
-
-def _words(error: OSError | UserError, folder: Path) -> str:
+def _text(error: OSError | UserError, folder: Path) -> str:
     if isinstance(error, OSError):
         return f"{error.filename or folder}: {error.strerror}"
     return str(error)

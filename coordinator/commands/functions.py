@@ -1,0 +1,27 @@
+"""What the commands call: functions that the composition root puts together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from coordinator.lifecycle.train import Result
+    from protocol import Pipeline
+
+
+class Functions(NamedTuple):
+    """The functions of `cli`; see there."""
+
+    read: Callable[[Path | None, tuple[str, ...]], Pipeline]
+    run: Callable[..., Result]
+    up: Callable[..., Result]
+    check: Callable[..., list[Any]]
+    evaluate: Callable[..., Any]
+    replay: Callable[[Path, int], Any]
+    describe: Callable[..., None]
+    catalogue: Callable[[], list[Any]]
+    get_data: Callable[..., Path | None]
+    work_as_worker: Callable[[], int]

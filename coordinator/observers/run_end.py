@@ -1,0 +1,17 @@
+"""How a run ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Outcome: TypeAlias = Literal["completed", "interrupted", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """The end of a run. `text` explains a failure; `user` says that the user can mend it."""
+
+    outcome: Outcome
+    text: str = ""
+    user: bool = False
