@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.machines import ROOT, Head
 from coordinator.control.client import status
-from coordinator.traces.messages import messages
+from coordinator.traces.messages import match_messages
 from coordinator.traces.run import Traces
 from protocol import Edge, RunError
 from protocol.pipeline import HEAD
@@ -34,7 +34,7 @@ def first_batch(folder: Path) -> float:
     began = time.monotonic_ns()
     head.join("--slots", "3")
     head.end()
-    found = messages(Traces(folder).ends(FIRST), FIRST, ACTIVATION)
+    found = match_messages(Traces(folder).edge_records(FIRST), FIRST, ACTIVATION)
     return (int(found.used[0]) - began) / 1e9
 
 

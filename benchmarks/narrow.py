@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 
 from benchmarks.whole import figure, whole
-from coordinator.traces.message_accounting import books
+from coordinator.traces.message_accounting import edge_counts
 from coordinator.traces.run import Traces
 from protocol import Activation, decode, encode, read_pipeline
 from protocol.codec.quantization import WIRES
@@ -50,7 +50,7 @@ def trained(wire: str, steps: int, seed: int, folder: Path) -> tuple[float, floa
     ]
     settings += [f"train.seed={seed}", "train.eval_every=0"]
     result = whole(read_pipeline(EXAMPLE, settings), folder)
-    accounts = [a for a in books(Traces(folder)) if "source" not in a.edge]
+    accounts = [a for a in edge_counts(Traces(folder)) if "source" not in a.edge]
     sent = sum(a.bytes for a in accounts if a.kind in ("activation", "gradient"))
     error, rate = (figure(result, key) for key in ("test_error", "samples_per_second"))
     return error, rate, sent / steps / 1000

@@ -19,18 +19,18 @@ from coordinator.console.columns import Column, Phrases, Table
 from coordinator.control.tables import host_table, link_table, stage_table
 from coordinator.observers.run_stats import RunStats
 from coordinator.observers.terminal import layer_table
-from coordinator.traces.causality import Chapter
-from coordinator.traces.difference import Difference
-from coordinator.traces.find import Entry, Loss
-from coordinator.traces.message_accounting import Account
+from coordinator.traces.causality import CausalNode
+from coordinator.traces.difference import MeasureDifference
+from coordinator.traces.find import MessageRow, UnusedMessages
+from coordinator.traces.message_accounting import EdgeCounts
 from coordinator.traces.show import (
-    StoryTree,
     difference_table,
     lost_table,
     messages_table,
     stats_table,
 )
-from coordinator.traces.stats import EdgeStats, Spread
+from coordinator.traces.show_causes import CausalTree
+from coordinator.traces.stats import Distribution, EdgeStats
 from protocol import Data, Edge, Evaluated, Layer, Pipeline, Report
 from tests.terminal_help import WIDTHS, rendered
 from tests.test_compare import ran
@@ -44,25 +44,25 @@ PIPELINE = Pipeline(
 EDGES = [str(edge) for edge in PIPELINE.edges]
 
 
-def entry(edge: str, number: int) -> Entry:
+def entry(edge: str, number: int) -> MessageRow:
     """A message with large numbers in all its fields."""
     at = 1_234_567_890_000 + number * 98_765_432
-    return Entry(
+    return MessageRow(
         edge, "activation", 10_000_000 + number, 128 << 20, at, at + 456, at + 98_765_432,
         at + 198_765_432, 65_535, 4_095, 10_000_000, 9_999_999, "dropped", "overtaken", "",
     )  # fmt: skip
 
 
-def chain(edges: Sequence[str]) -> list[Chapter]:
-    """A story in which each message led to the next."""
+def chain(edges: Sequence[str]) -> list[CausalNode]:
+    """A causal_tree in which each message led to the next."""
     following = chain(edges[1:]) if len(edges) > 1 else []
-    return [Chapter(entry(edges[0], len(EDGES) - len(edges)), following)]
+    return [CausalNode(entry(edges[0], len(EDGES) - len(edges)), following)]
 
 
 def edge_stats(edge: Edge) -> EdgeStats:
-    account = Account(edge, "activation", 10_000_000, 9 << 40, 9_000_000, {}, 1_000_000, 7, 7, 0)
-    spread = Spread(10_000_000, 123_456_789.0, 987_654_321.0, 99_876_543_210.0)
-    return EdgeStats(edge, (account,), 8.3, 10_000_000, spread, spread, spread, spread, 123_456)
+    count = EdgeCounts(edge, "activation", 10_000_000, 9 << 40, 9_000_000, {}, 1_000_000, 7, 7, 0)
+    spread = Distribution(10_000_000, 123_456_789.0, 987_654_321.0, 99_876_543_210.0)
+    return EdgeStats(edge, (count,), 8.3, 10_000_000, spread, spread, spread, spread, 123_456)
 
 
 def stats() -> RunStats:
@@ -134,9 +134,12 @@ def plans() -> list[dict[str, object]]:
 
 
 GROUPS = grouped([ran("unlocked-cdni", 0, 12.34), ran("cdni", 0, 1.2), ran("cdni", 1, 2.3)])
-LOSSES = [Loss(edge, "activation", "missing", "its worker died", 10**7, 1, 10**7) for edge in EDGES]
+LOSSES = [
+    UnusedMessages(edge, "activation", "missing", "its worker died", 10**7, 1, 10**7)
+    for edge in EDGES
+]
 DIFFERENCES = [
-    Difference(edge, measure, 123_456_789.0, 98_765_432.1)
+    MeasureDifference(edge, measure, 123_456_789.0, 98_765_432.1)
     for edge in EDGES
     for measure in ("rate", "bytes_per_second", "delay_p50")
 ]
@@ -145,7 +148,7 @@ SHOWN: dict[str, RenderableType] = {
     "trace messages": messages_table([entry(edge, n) for n, edge in enumerate(EDGES)]),
     "trace lost": lost_table(LOSSES),
     "trace diff": difference_table(DIFFERENCES),
-    "trace batch": StoryTree(7, chain(EDGES[:LAYERS])),
+    "trace batch": CausalTree(7, chain(EDGES[:LAYERS])),
     "check": plan_table(PIPELINE, plans()),
     "status": host_table(machines()),
     "status, stages": stage_table(machines()),
@@ -159,7 +162,7 @@ NUMBERS = {
     "trace messages": ["10000003", "+98.8 ms", "dropped: overtaken"],
     "trace lost": ["10,000,000", "its worker died"],
     "trace diff": ["123 ms", "117.7 MiB", "123,456,789"],
-    "trace batch": ["128.0 MiB", "sent +0 µs", "for 100 ms"],
+    "trace batch": ["128.0 MiB", "sent +0 µs", "work 100 ms"],
     "check": ["123,456,789", "224x224x128", "12346"],
     "status": ["123.5 s ago", "layer8-11"],
     "status, stages": ["10,000,000", "1,200,000", "1234 (max 4096)"],
@@ -205,9 +208,9 @@ def test_a_pipe_gets_everything(name: str) -> None:
 @pytest.mark.parametrize("depth", [1, 12, 40])
 def test_a_story_as_deep_as_can_be_loses_nothing(depth: int) -> None:
     edges = [f"layer{number}>layer{number + 1}" for number in range(depth)]
-    text = "\n".join(rendered(StoryTree(1, chain(edges)), 60))
+    text = "\n".join(rendered(CausalTree(1, chain(edges)), 60))
     assert all(edge in text for edge in edges)
-    assert text.count("for 100 ms") == depth
+    assert text.count("work 100 ms") == depth
 
 
 # -- the table
@@ -302,14 +305,14 @@ def test_cells_that_say_nothing_are_empty() -> None:
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("count", [12, 45, 200])
 def test_a_deep_story_is_no_wider_than_its_terminal(width: int, count: int) -> None:
-    lines = rendered(StoryTree(7, chain([EDGES[n % len(EDGES)] for n in range(count)])), width)
+    lines = rendered(CausalTree(7, chain([EDGES[n % len(EDGES)] for n in range(count)])), width)
     assert max(map(len, lines)) <= width
     assert sum("activation" in line for line in lines) == count
 
 
 @pytest.mark.parametrize("width", [40, 60, 80])
 def test_of_a_comparison_the_ratio_stays(width: int) -> None:
-    rows = [Difference("layer10>layer11" * 2, "bytes_per_second", 1e9, 2e9)]
+    rows = [MeasureDifference("layer10>layer11" * 2, "bytes_per_second", 1e9, 2e9)]
     lines = rendered(difference_table(rows), width)
     assert "2.00" in lines[2] or width == 40
     assert max(map(len, lines[:3])) <= max(width, 48)

@@ -23,7 +23,7 @@ from perfetto.protos.perfetto.trace import perfetto_trace_pb2
 import cli
 from coordinator.traces.events import NEVER
 from coordinator.traces.export import FORMS, export
-from coordinator.traces.messages import DROPPED, FATES, UNSENT, USED, Messages
+from coordinator.traces.messages import DROPPED, OUTCOMES, UNSENT, USED, Messages
 from coordinator.traces.run import Traces
 from protocol import RunError, read_pipeline
 from protocol import trace_format as form
@@ -55,8 +55,8 @@ def spells(traces: Traces) -> int:
     return sum(len(work) for work in map(traces.work, traces.pipeline.stages) if work)
 
 
-def count(seen: Seen, *fates: int) -> int:
-    return sum(int(np.isin(messages.fate, fates).sum()) for messages in seen)
+def count(seen: Seen, *outcomes: int) -> int:
+    return sum(int(np.isin(messages.outcome, outcomes).sum()) for messages in seen)
 
 
 def renamed(traces: Traces, folder: Path) -> Traces:
@@ -85,20 +85,20 @@ def expected(traces: Traces, messages: Messages) -> Iterator[dict[str, Any]]:
     unix = traces.files["source"].metadata
     real = unix.unix_ns - unix.monotonic_ns
     for i in range(len(messages)):
-        fate, sent = int(messages.fate[i]), messages.sent[i] != NEVER
+        outcome, sent = int(messages.outcome[i]), messages.sent[i] != NEVER
         cause = int(messages.cause[i])
         row: dict[str, Any] = {
             "edge": str(messages.edge),
             "kind": form.KINDS[messages.kind],
             "batch": int(messages.batch[i]),
-            "fate": FATES[fate],
-            "why": form.DROP_REASONS[messages.why[i]] or None,
+            "outcome": OUTCOMES[outcome],
+            "reason": form.DROP_REASONS[messages.reason[i]] or None,
             "cause": messages.edges[cause - 1] if cause else None,
             "bytes": int(messages.bytes[i]) if sent else None,
             "queue": int(messages.queue[i]) if messages.received[i] != NEVER else None,
-            "staleness": int(messages.staleness[i]) if fate == USED else None,
-            "version": int(messages.version[i]) if sent or fate == UNSENT else None,
-            "used_version": int(messages.used_version[i]) if fate in (USED, DROPPED) else None,
+            "staleness": int(messages.staleness[i]) if outcome == USED else None,
+            "version": int(messages.version[i]) if sent or outcome == UNSENT else None,
+            "used_version": int(messages.used_version[i]) if outcome in (USED, DROPPED) else None,
             "bound_ns": traces.bound(messages.edge),
         }
         for name in ("sent", "received", "used", "end"):
@@ -144,8 +144,8 @@ join thread_track k on a.track_id = k.id join thread t on k.utid = t.utid
 join thread_track l on b.track_id = l.id join thread u on l.utid = u.utid
 join process p on t.upid = p.upid join process q on u.upid = q.upid"""
 DROPS = """
-select extract_arg(arg_set_id, 'args.why') a, extract_arg(arg_set_id, 'debug.why') b from slice
-where name glob 'dropped*' or name glob 'unsent*'"""
+select extract_arg(arg_set_id, 'args.reason') a, extract_arg(arg_set_id, 'debug.reason') b
+from slice where name glob 'dropped*' or name glob 'unsent*'"""
 
 
 @pytest.mark.slow
@@ -160,7 +160,7 @@ def test_the_trace_processor_finds_spells_arrows_and_drops(
     assert nested == [{"n": 0}]
     offset = traces.start if viewer == "chrome" else 0
     known = [traces.work(core) for core in traces.pipeline.stages]
-    times = [(w.core, b, e) for w in known if w for b, e in zip(w.begin, w.end, strict=True)]
+    times = [(w.stage, b, e) for w in known if w for b, e in zip(w.begin, w.end, strict=True)]
     assert sorted((s["process"], s["ts"] + offset, s["ts"] + s["dur"] + offset) for s in work) == (
         sorted(times)
     )
@@ -171,8 +171,8 @@ def test_the_trace_processor_finds_spells_arrows_and_drops(
     assert Counter((flow["one"], flow["two"]) for flow in flows) == arrows
     assert all(flow["begin"] <= flow["end"] for flow in flows)
     whys = Counter(drop["a"] or drop["b"] for drop in drops)
-    gone = [m.why[np.isin(m.fate, (DROPPED, UNSENT))] for m in seen]
-    assert whys == Counter(form.DROP_REASONS[why] for why in np.concatenate(gone))
+    gone = [m.reason[np.isin(m.outcome, (DROPPED, UNSENT))] for m in seen]
+    assert whys == Counter(form.DROP_REASONS[reason] for reason in np.concatenate(gone))
 
 
 def test_perfetto_is_whole_and_counts_what_it_wrote(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cli import replay, run
-from coordinator.traces.message_accounting import books
+from coordinator.traces.message_accounting import edge_counts
 from coordinator.traces.run import Traces
 from protocol import Data, Layer, Pipeline, Trace, Train
 from protocol.codec import quantization
@@ -66,7 +66,7 @@ def test_the_trace_says_what_travels(tmp_path: Path) -> None:
     pipeline = replace(digits("float32", steps=20), edge_dtypes=edge_dtypes)
     result = run(pipeline, run_dir=tmp_path / "run")
     labels, width = 8 * EXAMPLES, 48 * EXAMPLES
-    accounts = books(Traces(result.folder))
+    accounts = edge_counts(Traces(result.folder))
     found = {(str(a.edge), a.kind): a.bytes for a in accounts if a.sent}
     assert found["layer0>layer1", "activation"] == 20 * (width + 4 * EXAMPLES + labels)
     assert found["layer1>layer2", "activation"] == 20 * (4 * width + labels)

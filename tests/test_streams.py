@@ -18,7 +18,7 @@ from coordinator.console.terminal import Terminal
 from coordinator.observers.observer import Observer
 from coordinator.observers.run_stats import RunStats
 from coordinator.observers.terminal import LiveDisplay, PlainDisplay
-from coordinator.traces.timeline.style import ARROWS, LOOKS
+from coordinator.traces.timeline.style import ACTION_STYLES, KIND_STYLES
 from protocol import read_pipeline
 from tests.conftest import COMMAND
 from tests.terminal_help import on_terminal
@@ -62,10 +62,12 @@ def test_figures_keep_their_units_in_ascii(text: str, ascii: str) -> None:  # no
 
 
 def test_marks_of_a_timeline_stay_one_column_wide_and_differ() -> None:
-    boxes = [transliterate(look.mark, "ascii") for look in LOOKS.values()]
+    boxes = [transliterate(style.character, "ascii") for style in ACTION_STYLES.values()]
     assert len(set(boxes)) == len(boxes)
     assert all(len(mark) == 1 for mark in (*boxes, *(transliterate("·↕│├└─━", "ascii"))))
-    assert [transliterate(ARROWS[kind].mark, "ascii") for kind in ("activation", "gradient")] == [
+    assert [
+        transliterate(KIND_STYLES[kind].character, "ascii") for kind in ("activation", "gradient")
+    ] == [
         "^",
         "v",
     ]

@@ -17,12 +17,12 @@ from cli import run
 from coordinator.traces.events import NEVER
 from coordinator.traces.run import Traces
 from coordinator.traces.timeline import svg as drawing
-from coordinator.traces.timeline.html import html
-from coordinator.traces.timeline.layout import Arrow, Box, Lane, Timeline, read
+from coordinator.traces.timeline.html import draw_html
+from coordinator.traces.timeline.layout import Arrow, Box, Lane, Timeline, read_timeline
 from coordinator.traces.timeline.style import ticks
-from coordinator.traces.timeline.svg import svg
-from coordinator.traces.timeline.text import text
-from coordinator.traces.timeline.window import BATCHES, Window
+from coordinator.traces.timeline.svg import draw_svg
+from coordinator.traces.timeline.text import draw_text
+from coordinator.traces.timeline.window import BATCHES, TimeWindow
 from protocol import Data, Layer, Pipeline, RunError, Train
 from protocol import trace_format as form
 
@@ -55,7 +55,7 @@ def folder(request: pytest.FixtureRequest, folders: dict[str, Path]) -> Path:
     return folders[request.param]
 
 
-def spells(traces: Traces, window: Window) -> Iterator[tuple[str, int, int, int]]:
+def spells(traces: Traces, window: TimeWindow) -> Iterator[tuple[str, int, int, int]]:
     """Core, batch, begin and end of every spell that was recorded in `window`."""
     for core in traces.pipeline.stages:
         work = traces.work(core)
@@ -67,7 +67,7 @@ def spells(traces: Traces, window: Window) -> Iterator[tuple[str, int, int, int]
                 yield core, int(batch), since, until
 
 
-def sendings(traces: Traces, window: Window) -> Iterator[tuple[str, str, int, int, int]]:
+def sendings(traces: Traces, window: TimeWindow) -> Iterator[tuple[str, str, int, int, int]]:
     """Edge, kind, batch, sending and use of every message used that was about in `window`."""
     for edge in traces.edges:
         for found in traces.messages(edge):
@@ -89,7 +89,7 @@ def edge(timeline: Timeline, arrow: Arrow) -> str:
 
 
 def test_every_recorded_spell_of_the_window_is_a_box_and_nothing_else_is(folder: Path) -> None:
-    timeline = read(folder)
+    timeline = read_timeline(folder)
     names = [lane.name for lane in timeline.lanes]
     shown = [(names[box.lane], box.batch, box.begin, box.end) for box in timeline.boxes]
     assert sorted(shown) == sorted(spells(Traces(folder), timeline.window))
@@ -97,7 +97,7 @@ def test_every_recorded_spell_of_the_window_is_a_box_and_nothing_else_is(folder:
 
 
 def test_every_message_of_the_window_is_an_arrow_from_its_sending_to_its_use(folder: Path) -> None:
-    timeline = read(folder)
+    timeline = read_timeline(folder)
     shown = [
         (edge(timeline, arrow), arrow.kind, arrow.batch, arrow.sent, arrow.used)
         for arrow in timeline.arrows
@@ -108,7 +108,7 @@ def test_every_message_of_the_window_is_an_arrow_from_its_sending_to_its_use(fol
 
 
 def test_the_whole_run_can_be_shown(folder: Path) -> None:
-    timeline = read(folder, 0, 10**12)
+    timeline = read_timeline(folder, 0, 10**12)
     traces = Traces(folder)
     assert len(timeline.boxes) == len(list(spells(traces, timeline.window)))
     of_layers = [traces.work(core) for core in traces.pipeline.stages]
@@ -118,16 +118,16 @@ def test_the_whole_run_can_be_shown(folder: Path) -> None:
 
 def test_what_is_done_in_a_box_follows_from_the_rule(folders: dict[str, Path]) -> None:
     done = {
-        rule: {box.action for box in read(folder, 0, 10**12).boxes}
+        rule: {box.action for box in read_timeline(folder, 0, 10**12).boxes}
         for rule, folder in folders.items()
     }
     assert done["backprop"] == {"forward", "step", "gradient", "test"}
-    assert done["cdni"] == done["backprop"] | {"guess"}
+    assert done["cdni"] == done["backprop"] | {"predict"}
     assert done["unlocked-cdni"] == done["cdni"] | {"input"}
 
 
 def test_the_top_layer_is_on_top_and_the_source_has_no_work(folder: Path) -> None:
-    lanes = read(folder).lanes
+    lanes = read_timeline(folder).lanes
     assert [lane.name for lane in lanes] == ["layer2", "layer1", "layer0", "source"]
     assert lanes[-1].busy is None
     assert all(lane.busy is not None and 0 <= lane.busy <= 1 for lane in lanes[:-1])
@@ -143,51 +143,51 @@ def taken(timeline: Timeline, lane: int) -> list[int]:
 
 
 def test_left_alone_it_shows_some_batches_in_the_middle(folder: Path) -> None:
-    timeline = read(folder)
+    timeline = read_timeline(folder)
     shown = [taken(timeline, lane) for lane in range(3)]
     assert any(BATCHES - 1 <= len(batches) <= BATCHES + 2 for batches in shown)
-    every = taken(read(folder, 0, 10**12), 0)
+    every = taken(read_timeline(folder, 0, 10**12), 0)
     assert every[len(every) // 4] < max(map(max, filter(None, shown))) < every[-len(every) // 8]
 
 
 def test_the_stretch_that_is_asked_for_is_shown(folder: Path) -> None:
-    some = read(folder).boxes[3]
+    some = read_timeline(folder).boxes[3]
     assert some.end is not None
-    timeline = read(folder, some.begin, some.end - some.begin)
-    assert timeline.window == Window(some.begin, some.end - some.begin)
+    timeline = read_timeline(folder, some.begin, some.end - some.begin)
+    assert timeline.window == TimeWindow(some.begin, some.end - some.begin)
     assert some in timeline.boxes
     assert timeline.lanes[some.lane].busy == 1
-    assert read(folder, some.begin).window.start == some.begin
-    assert read(folder, None, 12345).window.length == 12345
+    assert read_timeline(folder, some.begin).window.start == some.begin
+    assert read_timeline(folder, None, 12345).window.length == 12345
 
 
 def test_a_spell_that_is_longer_than_the_window_is_shown(folder: Path) -> None:
-    longest = max(read(folder).boxes, key=lambda box: (box.end or 0) - box.begin)
+    longest = max(read_timeline(folder).boxes, key=lambda box: (box.end or 0) - box.begin)
     assert longest.end is not None
     third = (longest.end - longest.begin) // 3
-    assert longest in read(folder, longest.begin + third, third // 4).boxes
+    assert longest in read_timeline(folder, longest.begin + third, third // 4).boxes
 
 
 def test_a_stretch_without_work_is_a_mistake(folder: Path) -> None:
     with pytest.raises(RunError, match=r"no work was recorded from 1000 s to 1001 s"):
-        read(folder, 10**12, 10**9)
+        read_timeline(folder, 10**12, 10**9)
 
 
 def test_more_than_can_be_drawn_is_a_mistake(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drawing, "MOST", 10)
+    monkeypatch.setattr(drawing, "MAX_SHAPES", 10)
     with pytest.raises(RunError, match=r"more than the 10 .* shorter time with --for"):
-        svg(read(folder))
+        draw_svg(read_timeline(folder))
 
 
 # -- SVG
 
 
 def drawn(timeline: Timeline) -> ElementTree.Element:
-    return ElementTree.fromstring(svg(timeline))
+    return ElementTree.fromstring(draw_svg(timeline))
 
 
 def test_the_svg_has_a_box_a_spell_and_a_line_a_message(folder: Path) -> None:
-    timeline = read(folder)
+    timeline = read_timeline(folder)
     root = drawn(timeline)
     boxes = [r for r in root.iter(f"{SVG}rect") if r.get("class") == "box"]
     titled = [g for g in root.iter(f"{SVG}g") if g.find(f"{SVG}title") is not None]
@@ -196,35 +196,37 @@ def test_the_svg_has_a_box_a_spell_and_a_line_a_message(folder: Path) -> None:
 
 
 def test_nothing_in_the_svg_is_outside_of_the_lanes(folder: Path) -> None:
-    root = drawn(read(folder))
+    root = drawn(read_timeline(folder))
     left, right = drawing.LEFT, drawing.WIDTH - drawing.RIGHT
     for box in (r for r in root.iter(f"{SVG}rect") if r.get("class") == "box"):
         begin = float(box.get("x", "nan"))
         assert left <= begin
         assert begin + float(box.get("width", "nan")) <= right + 0.7
-    ends = re.findall(r'class="arrow[^"]*" d="M([\d.]+) [\d.]+L([\d.]+) ', svg(read(folder)))
+    ends = re.findall(
+        r'class="arrow[^"]*" d="M([\d.]+) [\d.]+L([\d.]+) ', draw_svg(read_timeline(folder))
+    )
     assert ends
     assert all(left <= float(x) <= right for pair in ends for x in pair)
 
 
 def test_a_name_is_text_and_nothing_else(folder: Path) -> None:
-    timeline = read(folder)
+    timeline = read_timeline(folder)
     title = drawn(timeline).find(f"{SVG}title")
     assert title is not None
     assert title.text == f"{NAME} with {timeline.rule}"
-    assert "<script" not in svg(timeline)
+    assert "<script" not in draw_svg(timeline)
     odd = replace(timeline, name="bell\x07")
     assert drawn(odd).find(f"{SVG}title") is not None
 
 
 # -- a timeline of which everything is known
 
-WINDOW = Window(100 * MS, 10 * MS)
+WINDOW = TimeWindow(100 * MS, 10 * MS)
 
 
 def message(sender: int, receiver: int, kind: str, **facts: Any) -> Arrow:
     common = {"bytes": 8, "queue": 1, "staleness": 0, "version": 1, "used_version": 1}
-    told = {"batch": 7, "received": None, "fate": "used", "why": "", "cause": "", **common}
+    told = {"batch": 7, "received": None, "outcome": "used", "reason": "", "cause": "", **common}
     return Arrow(sender, receiver, kind, **{**told, **facts})
 
 
@@ -240,9 +242,9 @@ KNOWN = Timeline(
     ),
     (
         message(0, 1, "gradient", sent=102 * MS, used=105 * MS),
-        message(1, 0, "activation", sent=None, used=104 * MS, fate="unsent", why="behind"),
+        message(1, 0, "activation", sent=None, used=104 * MS, outcome="unsent", reason="behind"),
         message(1, 0, "activation", sent=90 * MS, used=110 * MS),
-        message(0, 1, "gradient", sent=107 * MS, used=108 * MS, fate="dropped", why="late"),
+        message(0, 1, "gradient", sent=107 * MS, used=108 * MS, outcome="dropped", reason="late"),
     ),
 )
 
@@ -258,7 +260,7 @@ def test_a_box_that_began_before_or_goes_on_is_cut_off() -> None:
 
 
 def test_a_line_is_cut_off_where_it_crosses_the_end_of_the_lanes() -> None:
-    long = re.findall(r'd="M([\d.]+) ([\d.]+)L([\d.]+) ([\d.]+)"', svg(KNOWN))[2]
+    long = re.findall(r'd="M([\d.]+) ([\d.]+)L([\d.]+) ([\d.]+)"', draw_svg(KNOWN))[2]
     x1, y1, x2, y2 = map(float, long)
     leaves = drawing.TOP + drawing.HEIGHT + drawing.GAP
     arrives = drawing.TOP + drawing.HEIGHT
@@ -268,15 +270,17 @@ def test_a_line_is_cut_off_where_it_crosses_the_end_of_the_lanes() -> None:
 
 
 def test_what_was_dropped_is_dashed_and_ends_in_a_cross() -> None:
-    dashed = re.findall(r'class="arrow dropped" d="[^"]*" stroke="[^"]*"/>(<path)?', svg(KNOWN))
+    dashed = re.findall(
+        r'class="arrow dropped" d="[^"]*" stroke="[^"]*"/>(<path)?', draw_svg(KNOWN)
+    )
     assert dashed == ["<path"] * 3  # and once in the legend
-    used = svg(replace(KNOWN, arrows=KNOWN.arrows[:1]))
+    used = draw_svg(replace(KNOWN, arrows=KNOWN.arrows[:1]))
     assert 'class="arrow dropped"' not in used
-    assert "unsent, behind" in svg(KNOWN)
+    assert "unsent, behind" in draw_svg(KNOWN)
 
 
 def test_in_a_terminal_blocks_stand_where_the_work_was() -> None:
-    lines = text(KNOWN, 52).plain.splitlines()  # 40 columns for the lanes, 4 a millisecond
+    lines = draw_text(KNOWN, 52).plain.splitlines()  # 40 columns for the lanes, 4 a millisecond
     assert lines[0] == "known, cdni: 10 ms from 0.100 s on"
     assert lines[1] == "layer1 " + "■" * 20 + "·" * 20 + "  50%"
     assert lines[2] == " " * 7 + f"{'↓':>9}{'×':>8}{'×':>16}".ljust(40)  # noqa: RUF001
@@ -285,16 +289,16 @@ def test_in_a_terminal_blocks_stand_where_the_work_was() -> None:
     assert lines[6].startswith("       |0 ")
     assert lines[6].endswith("10 ms|")
     assert max(map(len, lines)) <= 52
-    assert "■ top layer" in lines[8]
+    assert "■ output layer" in lines[8]
     assert "dropped" in lines[-1]
 
 
 def test_a_terminal_shows_even_the_shortest_spell(folder: Path) -> None:
-    timeline = read(folder, 0, 10**9)
-    rows = text(timeline, 100).plain.splitlines()
+    timeline = read_timeline(folder, 0, 10**9)
+    rows = draw_text(timeline, 100).plain.splitlines()
     assert all(len(row) == 100 for row in rows[1:7:2] if row.endswith("%"))
     short = Box(0, 108 * MS, 108 * MS + 1, 9, "test", "layer0>layer1")
-    row = text(replace(KNOWN, boxes=(short,)), 52).plain.splitlines()[1]
+    row = draw_text(replace(KNOWN, boxes=(short,)), 52).plain.splitlines()[1]
     assert row.count("░") == 1
     assert row[7 + 32] == "░"
 
@@ -321,19 +325,19 @@ def embedded(page: str) -> dict[str, Any]:
 
 
 def test_the_page_holds_every_shape(folder: Path) -> None:
-    timeline = read(folder)
-    data = embedded(html(timeline))
+    timeline = read_timeline(folder)
+    data = embedded(draw_html(timeline))
     assert [Box(*values) for values in data["boxes"]] == list(timeline.boxes)
     assert [Arrow(*values) for values in data["arrows"]] == list(timeline.arrows)
     assert data["boxFields"] == list(Box._fields)
     assert data["arrowFields"] == list(Arrow._fields)
-    assert {box.action for box in timeline.boxes} == data["looks"].keys()
+    assert {box.action for box in timeline.boxes} == data["actionStyles"].keys()
     assert (data["start"], data["length"]) == timeline.window
 
 
 def test_the_page_takes_nothing_from_the_run_but_data(folder: Path) -> None:
-    timeline = replace(read(folder), name="</script><script>alert(1)</script><!--@SCRIPT@")
-    page = html(timeline)
+    timeline = replace(read_timeline(folder), name="</script><script>alert(1)</script><!--@SCRIPT@")
+    page = draw_html(timeline)
     assert embedded(page)["title"].startswith(timeline.name)
     assert "alert(1)</script>" not in page
     assert page.count("<script") == 2
@@ -341,6 +345,6 @@ def test_the_page_takes_nothing_from_the_run_but_data(folder: Path) -> None:
 
 
 def test_the_page_needs_no_network(folder: Path) -> None:
-    page = html(read(folder))
+    page = draw_html(read_timeline(folder))
     assert not re.search(r"https?:|//\w+\.\w|\bfetch\(|\bimport\b|\bsrc=", page)
     assert "default-src 'none'" in page

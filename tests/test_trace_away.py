@@ -13,10 +13,10 @@ from click.testing import CliRunner
 
 import cli
 from coordinator.control.address import ControlAddress
-from coordinator.traces.difference import difference
-from coordinator.traces.find import Choice, find, lost
+from coordinator.traces.difference import differences
+from coordinator.traces.find import MessageFilter, find_messages, unused_messages
 from coordinator.traces.run import Traces
-from coordinator.traces.stats import stats
+from coordinator.traces.stats import edge_stats
 from protocol import RunError
 from tests.traced import ran, tiny
 
@@ -86,8 +86,8 @@ def test_what_a_missing_trace_would_tell_is_a_dash(
         assert (row["messages"] is None) == (sender in away)
         assert (row["lost"] is None) == (row["dropped"] is None)
         assert (row["lost"] is None) == bool({sender, receiver} & {*away})
-        for account in row["accounts"]:
-            assert (account["missing"] is None) == (row["lost"] is None)
+        for count in row["counts"]:
+            assert (count["missing"] is None) == (row["lost"] is None)
 
 
 @pytest.mark.parametrize(("away", "said"), AWAY)
@@ -95,8 +95,12 @@ def test_nothing_counts_as_lost_on_the_way_to_another_host(
     run: Path, away: tuple[str, ...], said: str
 ) -> None:
     traces = Traces(without(run, away))
-    assert all(row.edge.partition(">")[2] not in away for row in lost(traces)), said
-    whys = {e.why for e in find(traces, Choice())[0] if e.edge.endswith(">layer2") and e.why}
+    assert all(row.edge.partition(">")[2] not in away for row in unused_messages(traces)), said
+    whys = {
+        e.reason
+        for e in find_messages(traces, MessageFilter())[0]
+        if e.edge.endswith(">layer2") and e.reason
+    }
     assert whys == (
         {"the trace of layer2 is on another host until the run ends"}
         if "layer2" in away and "layer1" not in away
@@ -105,7 +109,7 @@ def test_nothing_counts_as_lost_on_the_way_to_another_host(
 
 
 def test_a_comparison_has_no_losses_of_an_edge_that_is_half_known(run: Path, over: Path) -> None:
-    rows = difference(Traces(without(run, ("layer1",))), Traces(over))
+    rows = differences(Traces(without(run, ("layer1",))), Traces(over))
     unknown = {row.edge for row in rows if row.measure == "lost" and row.a is None}
     assert unknown == {"layer0>layer1", "layer1>layer0", "layer1>layer2", "layer2>layer1"}
     assert {row.edge for row in rows if row.measure == "rate" and row.a is None} == {
@@ -124,9 +128,9 @@ def test_no_trace_at_all_is_said_in_the_same_words(run: Path) -> None:
 def test_a_trace_that_is_missing_otherwise_is_still_a_problem(run: Path, gone: str) -> None:
     (run / gone).unlink()
     traces = Traces(without(run, ("layer1",)))
-    assert not traces.away
+    assert not traces.remote_stages
     assert "layer1.trace: No such file" in traces.all_problems()[0]
-    assert [str(row.edge) for row in stats(traces) if not row.heard] == [
+    assert [str(row.edge) for row in edge_stats(traces) if not row.receiver_known] == [
         "layer0>layer1",
         "layer2>layer1",
     ]

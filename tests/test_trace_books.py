@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from coordinator.traces.find import lost
-from coordinator.traces.message_accounting import Account, account, books, why_lost
+from coordinator.traces.find import unused_messages
+from coordinator.traces.message_accounting import (
+    EdgeCounts,
+    count_messages,
+    edge_counts,
+    loss_reason,
+)
 from coordinator.traces.run import Traces
-from coordinator.traces.stats import stats
+from coordinator.traces.stats import edge_stats
 from protocol import Layer
 from protocol.pipeline import RULES, Trace
 from tests.traced import ran, tiny
@@ -25,28 +30,28 @@ LATE = 20.0
 BOTH = pytest.mark.parametrize("engine", [pytest.param("local", marks=pytest.mark.slow), "inline"])
 
 
-def balanced(traces: Traces) -> dict[tuple[str, str], Account]:
+def balanced(traces: Traces) -> dict[tuple[str, str], EdgeCounts]:
     """The books, which balance and say what all single messages say."""
-    found = {(str(a.edge), a.kind): a for a in books(traces)}
+    found = {(str(a.edge), a.kind): a for a in edge_counts(traces)}
     assert found
     assert traces.all_problems() == []
     for entry in found.values():
         assert entry.balanced, entry
-        assert entry.strangers == 0
+        assert entry.unmatched == 0
     if not any(file.first for file in traces.files.values()):
-        single = [account(m) for edge in traces.edges for m in traces.messages(edge)]
+        single = [count_messages(m) for edge in traces.edges for m in traces.messages(edge)]
         assert {(str(a.edge), a.kind): a for a in single} == found
     return found
 
 
-def nothing_lost(found: dict[tuple[str, str], Account]) -> None:
+def nothing_lost(found: dict[tuple[str, str], EdgeCounts]) -> None:
     """But credits, which nobody needs at the end."""
     for (edge, kind), entry in found.items():
         assert entry.waiting == 0, edge
         assert kind == "credit" or entry.missing == 0, (edge, kind)
 
 
-def as_summary(traces: Traces, summary: dict[str, Any], found: dict[Any, Account]) -> None:
+def as_summary(traces: Traces, summary: dict[str, Any], found: dict[Any, EdgeCounts]) -> None:
     """The counters of every layer are the books' counts."""
     for number, layer in enumerate(summary["layers"]):
         name = layer["name"]
@@ -78,9 +83,9 @@ def test_the_books_of_a_run_balance_and_say_what_its_summary_says(
     found = balanced(traces)
     nothing_lost(found)
     as_summary(traces, summary, found)
-    for row in stats(traces):
-        assert row.accounts == tuple(a for a in found.values() if a.edge == row.edge)
-        for spread in (row.transit, row.waited, row.delay):
+    for row in edge_stats(traces):
+        assert row.counts == tuple(a for a in found.values() if a.edge == row.edge)
+        for spread in (row.transit, row.wait, row.delay):
             assert spread is None or 0 <= spread.p50 <= spread.p95 <= spread.max
     tests = sum(a.used for (edge, kind), a in found.items() if kind == "test")
     assert tests == 3 * 3 * -(-360 // 32)  # passes, layers, batches of the test examples
@@ -120,8 +125,8 @@ def test_the_books_of_a_run_far_longer_than_its_rings_balance_exactly(
     nothing_lost(found)
     as_summary(traces, summary, found)
     assert found["source>layer0", "activation"].sent > 10_000
-    assert {row.fate for row in lost(traces)} <= {"missing", "dropped", "unsent"}
-    assert all(row.kind == "credit" for row in lost(traces) if row.fate == "missing")
+    assert {row.outcome for row in unused_messages(traces)} <= {"missing", "dropped", "unsent"}
+    assert all(row.kind == "credit" for row in unused_messages(traces) if row.outcome == "missing")
 
 
 @pytest.mark.parametrize("mode", ["ring", "full", "messages"])
@@ -149,12 +154,12 @@ def test_the_traces_of_a_run_in_which_a_layer_was_killed_read_and_balance(
     assert {core for core, file in traces.files.items() if not file.closed} == {"layer1"}
     balanced(traces)
     into = [edge for edge in traces.edges if edge.receiver == "layer1"]
-    assert {why_lost(traces, edge) for edge in into} == {"layer1 died"}
-    reasons = {row.why for row in lost(traces) if row.edge.endswith(">layer1")}
+    assert {loss_reason(traces, edge) for edge in into} == {"layer1 died"}
+    reasons = {row.reason for row in unused_messages(traces) if row.edge.endswith(">layer1")}
     assert reasons <= {"layer1 died", "late", "behind", "overtaken"}
     if rule == "cdni":
         assert "layer1 died" in reasons
-    others = {row.why for row in lost(traces) if not row.edge.endswith(">layer1")}
+    others = {row.reason for row in unused_messages(traces) if not row.edge.endswith(">layer1")}
     assert "layer1 died" not in others
     dni.nothing_left()
 
@@ -170,7 +175,7 @@ def test_the_traces_of_an_interrupted_run_read_and_balance(dni: Dni, engine: str
     assert not traces.running
     assert all(file.closed for file in traces.files.values())
     found = balanced(traces)
-    assert {why_lost(traces, edge) for edge in traces.edges} == {"the end"}
+    assert {loss_reason(traces, edge) for edge in traces.edges} == {"the run ended"}
     as_summary(traces, training.summary(), found)
     dni.nothing_left()
 
@@ -219,6 +224,6 @@ def test_a_disk_that_is_full_for_traces_leaves_training_undisturbed(dni: Dni, ro
     traces = Traces(training.folder)
     assert not traces.running
     assert ("layer1" in traces.files) == (room > 4096)
-    found = {(str(a.edge), a.kind): a for a in books(traces)}
+    found = {(str(a.edge), a.kind): a for a in edge_counts(traces)}
     assert found["source>layer0", "activation"].used == 300
     dni.nothing_left()

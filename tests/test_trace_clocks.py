@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import cli
-from coordinator.commands.trace_parsing import time_text
-from coordinator.traces.clocks import clock
+from coordinator.console.units import time_text
+from coordinator.traces.clocks import clock_correction
 from coordinator.traces.files import TraceFile
-from coordinator.traces.find import Choice, find
+from coordinator.traces.find import MessageFilter, find_messages
 from coordinator.traces.run import Traces
-from coordinator.traces.stats import stats
+from coordinator.traces.stats import edge_stats
 from protocol import Edge
 from tests.examples import examples
 from tests.traced import (
@@ -99,11 +99,11 @@ def test_times_of_another_machine_are_right_within_the_bound(
         wrong = np.abs(column - np.array(moments) - late * BETWEEN)
         assert wrong.max() <= slack
     assert traces.bound(edge) == bound
-    (row,) = (row for row in stats(traces) if row.edge == edge)
+    (row,) = (row for row in edge_stats(traces) if row.edge == edge)
     assert row.bound == bound
-    entries, _ = find(traces, Choice())
+    entries, _ = find_messages(traces, MessageFilter())
     assert all(entry.delay is not None and entry.delay >= 0 for entry in entries)
-    for spread in (row.transit, row.waited, row.delay):
+    for spread in (row.transit, row.wait, row.delay):
         assert spread is not None
         assert 0 <= spread.p50 <= spread.p95 <= spread.max <= 3 * BETWEEN + 2 * slack
 
@@ -119,7 +119,7 @@ def test_the_largest_bound_of_all_estimates_holds(tmp_path: Path) -> None:
     rows = [Row(SECOND * n, batch=SECOND * n, bytes=n, event=CLOCK) for n in (1, 9, 5)]
     path = tmp_path / "layer1.trace"
     path.write_bytes(laid_out(described("layer1", ABOVE, bound_ns=7), rows))
-    assert clock(TraceFile.read(path)).bound == 9
+    assert clock_correction(TraceFile.read(path)).bound == 9
 
 
 def test_stats_print_the_bound(tmp_path: Path) -> None:
@@ -139,6 +139,6 @@ def test_work_and_the_story_are_told_on_the_coordinators_clock(tmp_path: Path) -
     assert work is not None
     assert work.begin.tolist() == [moment + 2 * BETWEEN for moment in moments]
     assert work.end.tolist() == [moment + 3 * BETWEEN for moment in moments]
-    choice = Choice(batches=(1, 1))
-    entries, _ = find(Traces(tmp_path, choice.keep), choice)
+    choice = MessageFilter(batches=(1, 1))
+    entries, _ = find_messages(Traces(tmp_path, choice.record_filter), choice)
     assert [entry.sent for entry in entries] == [APART]

@@ -64,10 +64,10 @@ def test_stats_has_a_line_an_edge(traced: Dni) -> None:
     found = {row["edge"]: row for row in rows(traced, "stats", "run")}
     assert found.keys() == EDGES
     for row in found.values():
-        assert all(entry["balanced"] for entry in row["accounts"])
-        assert row["messages"] == sum(entry["sent"] for entry in row["accounts"])
+        assert all(entry["balanced"] for entry in row["counts"])
+        assert row["messages"] == sum(entry["sent"] for entry in row["counts"])
         assert row["bound"] == 0
-    (up,) = (a for a in found["source>layer0"]["accounts"] if a["kind"] == "activation")
+    (up,) = (a for a in found["source>layer0"]["counts"] if a["kind"] == "activation")
     assert (up["sent"], up["used"]) == (40, 40)
     assert up["bytes"] == 40 * 32 * (64 + 8)  # pictures, and labels of 64 bits
     assert found["source>layer0"]["delay"]["count"] == 40 + 12
@@ -91,8 +91,8 @@ def test_messages_are_chosen_by_every_option(traced: Dni) -> None:
         (("--kind", "test"), lambda row: row["kind"] == "test"),
         (("--batch", "7"), lambda row: row["batch"] == 7),
         (("--batch", "7-9", "--kind", "activation"), None),
-        (("--fate", "used"), lambda row: row["fate"] == "used"),
-        (("--fate", "missing"), lambda row: row["fate"] == "missing"),
+        (("--outcome", "used"), lambda row: row["outcome"] == "used"),
+        (("--outcome", "missing"), lambda row: row["outcome"] == "missing"),
     ]
     for words, keep in chosen:
         found = rows(traced, "messages", "run", "--limit", "100000", *words)
@@ -127,7 +127,7 @@ def test_batch_tells_a_story_as_a_tree(traced: Dni) -> None:
 
 def test_lost_says_what_was_not_used(traced: Dni) -> None:
     found = rows(traced, "lost", "run")
-    assert {(row["kind"], row["why"]) for row in found} <= {("credit", "the end")}
+    assert {(row["kind"], row["reason"]) for row in found} <= {("credit", "the end")}
     assert len(text(traced, "lost", "run").splitlines()) >= max(1, len(found))
 
 
@@ -149,7 +149,7 @@ WRONG: list[tuple[tuple[str, ...], list[str]]] = [
     (("messages", "run", "--edge", "layer0>layer2"), ["--edge", "'layer0>layer2'"]),
     (("messages", "run", "--kind", "gradeint"), ["--kind", "did you mean 'gradient'?"]),
     (("messages", "run", "--kind", ""), ["--kind"]),
-    (("messages", "run", "--fate", "sued"), ["--fate", "did you mean 'used'?"]),
+    (("messages", "run", "--outcome", "sued"), ["--outcome", "did you mean 'used'?"]),
     (("messages", "run", "--batch", "9-7"), ["--batch", "ends before it begins"]),
     (("messages", "run", "--batch", "seven"), ["--batch", "first-last"]),
     (("batch", "run", "99999"), ["99999", "nothing is on record"]),

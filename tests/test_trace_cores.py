@@ -64,9 +64,9 @@ class Ledger:
         assert self.taken[self.cause] == 1, "resumed without having been taken up, or twice"
         self.taken[self.cause] += 1
 
-    def dropped(self, sender: str, message: DataMessage, why: DropReason) -> None:
+    def dropped(self, sender: str, message: DataMessage, reason: DropReason) -> None:
         self._leaves(message)
-        self.drops[sender, type(message).__name__, why] += 1
+        self.drops[sender, type(message).__name__, reason] += 1
 
     def unsent(self, to: str, kind: MessageKind, batch: int) -> None:
         assert self.cause is not None
@@ -136,7 +136,7 @@ def counted(network: Watched, layer: Layer, in_order: bool) -> None:
     assert stats.gradients == ledger.uses[layer.above, "Gradient", True]
     assert stats.staleness == ledger.staleness
     assert stats.unsent == ledger.holds_back.total()
-    assert not any(why == "ignored" for _, _, why in ledger.drops)
+    assert not any(reason == "ignored" for _, _, reason in ledger.drops)
     late, overtaken = (ledger.drops[layer.above, "Gradient", w] for w in ("late", "overtaken"))
     if network.pipeline.rule == "no-bprop" or not layer.above:
         assert stats.gradients == late + overtaken == stats.dropped_gradients == 0

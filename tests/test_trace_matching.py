@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coordinator.traces.events import NEVER
-from coordinator.traces.message_accounting import account, books, why_lost
-from coordinator.traces.messages import FATES, match
+from coordinator.traces.matching import match_numbers
+from coordinator.traces.message_accounting import count_messages, edge_counts, loss_reason
+from coordinator.traces.messages import OUTCOMES
 from protocol import Edge
 from tests.examples import examples
 from tests.traced import (
@@ -64,7 +65,7 @@ def arrays(*lists: list[int]) -> list[np.typing.NDArray[np.uint64]]:
 def test_numbers_in_any_order_are_matched_as_by_a_dictionary(
     known: list[int], wanted: list[int]
 ) -> None:
-    assert match(*arrays(known, wanted)).tolist() == naive(known, wanted)
+    assert match_numbers(*arrays(known, wanted)).tolist() == naive(known, wanted)
 
 
 @examples(300)
@@ -80,7 +81,7 @@ def test_numbers_that_miss_some_at_either_end_are_matched_as_by_a_dictionary(
     whole = sorted([*range(length), *(n for n in repeats if n < length)])
     known = whole[cut[0] : len(whole) - cut[1]]
     wanted = [n for n in whole[cut[2] : len(whole) - cut[3]] if n not in gaps]
-    assert match(*arrays(known, wanted)).tolist() == naive(known, wanted)
+    assert match_numbers(*arrays(known, wanted)).tolist() == naive(known, wanted)
 
 
 # -- whole messages
@@ -101,32 +102,36 @@ class Told:
         return self.time
 
 
-fates = st.lists(st.sampled_from(["used", "dropped", "unsent", "waiting", "missing"]), max_size=25)
+outcomes = st.lists(
+    st.sampled_from(["used", "dropped", "unsent", "waiting", "missing"]), max_size=25
+)
 
 
 @examples(200)
-@given(fates=fates, order=st.randoms(use_true_random=False), closed=st.booleans())
+@given(outcomes=outcomes, order=st.randoms(use_true_random=False), closed=st.booleans())
 def test_every_message_has_the_fate_that_its_ends_recorded(
-    tmp_path_factory: pytest.TempPathFactory, fates: list[str], order: object, closed: bool
+    tmp_path_factory: pytest.TempPathFactory, outcomes: list[str], order: object, closed: bool
 ) -> None:
     told = Told()
     expected: dict[int, tuple[object, ...]] = {}
     arrived: list[tuple[int, str]] = []
     sent, used, received = {}, {}, {}
-    for batch, fate in enumerate(fates, 1):
-        if fate == "unsent":
-            used[batch] = told.say("layer0", DROPPED, ACTIVATION, batch, why=BEHIND, version=batch)
+    for batch, outcome in enumerate(outcomes, 1):
+        if outcome == "unsent":
+            used[batch] = told.say(
+                "layer0", DROPPED, ACTIVATION, batch, reason=BEHIND, version=batch
+            )
             continue
         sent[batch] = told.say("layer0", SENT, ACTIVATION, batch, bytes=100 + batch, version=batch)
-        if fate != "missing":
-            arrived.append((batch, fate))
+        if outcome != "missing":
+            arrived.append((batch, outcome))
             received[batch] = told.say("layer1", RECEIVED, ACTIVATION, batch, queue=batch % 7)
     order.shuffle(arrived)  # type: ignore[attr-defined]
-    for batch, fate in arrived:
-        if fate == "used":
+    for batch, outcome in arrived:
+        if outcome == "used":
             used[batch] = told.say("layer1", USED, ACTIVATION, batch, staleness=batch % 5)
-        elif fate == "dropped":
-            used[batch] = told.say("layer1", DROPPED, ACTIVATION, batch, why=LATE)
+        elif outcome == "dropped":
+            used[batch] = told.say("layer1", DROPPED, ACTIVATION, batch, reason=LATE)
     folder = tmp_path_factory.mktemp("run")
     files = {
         core: laid_out(described(core, EDGES[core]), rows, closed=core == "layer0" or closed)
@@ -134,33 +139,35 @@ def test_every_message_has_the_fate_that_its_ends_recorded(
     }
     traces = by_hand(folder, files)
     found = list(traces.messages(UP))
-    if not fates:
+    if not outcomes:
         assert found == []
         return
     (messages,) = found
     for place, batch in enumerate(messages.batch.tolist()):
-        fate = fates[batch - 1]
-        expected[batch] = (fate, sent.get(batch, NEVER), received.get(batch, NEVER))
-        assert (FATES[messages.fate[place]], messages.sent[place], messages.received[place]) == (
-            expected[batch]
-        )
+        outcome = outcomes[batch - 1]
+        expected[batch] = (outcome, sent.get(batch, NEVER), received.get(batch, NEVER))
+        assert (
+            OUTCOMES[messages.outcome[place]],
+            messages.sent[place],
+            messages.received[place],
+        ) == (expected[batch])
         assert messages.used[place] == used.get(batch, NEVER)
         assert messages.bytes[place] == (100 + batch if batch in sent else 0)
         assert messages.version[place] == batch
         assert messages.queue[place] == (batch % 7 if batch in received else 0)
-        assert messages.staleness[place] == (batch % 5 if fate == "used" else 0)
-        assert messages.why[place] == {"dropped": LATE, "unsent": BEHIND}.get(fate, 0)
-    assert expected.keys() == set(range(1, len(fates) + 1))
-    ledger = Counter(fates)
-    (totals,) = books(traces)
-    assert totals == account(messages)
+        assert messages.staleness[place] == (batch % 5 if outcome == "used" else 0)
+        assert messages.reason[place] == {"dropped": LATE, "unsent": BEHIND}.get(outcome, 0)
+    assert expected.keys() == set(range(1, len(outcomes) + 1))
+    ledger = Counter(outcomes)
+    (totals,) = edge_counts(traces)
+    assert totals == count_messages(messages)
     assert totals.balanced
     assert totals.sent == len(sent)
     assert totals.bytes == sum(100 + batch for batch in sent)
     assert (totals.used, totals.unsent) == (ledger["used"], ledger["unsent"])
     assert (totals.waiting, totals.missing) == (ledger["waiting"], ledger["missing"])
     assert totals.dropped == ({"late": ledger["dropped"]} if ledger["dropped"] else {})
-    assert why_lost(traces, UP) == ("the end" if closed else "layer1 died")
+    assert loss_reason(traces, UP) == ("the run ended" if closed else "the worker of layer1 died")
 
 
 def test_repeated_credits_are_told_apart_by_which_time_they_come(tmp_path: Path) -> None:
@@ -171,7 +178,7 @@ def test_repeated_credits_are_told_apart_by_which_time_they_come(tmp_path: Path)
     (messages,) = by_hand(tmp_path, files).messages(UP)
     assert messages.sent.tolist() == times
     assert messages.received.tolist() == [came[0], came[2], NEVER]
-    assert [FATES[fate] for fate in messages.fate] == ["used", "waiting", "missing"]
+    assert [OUTCOMES[outcome] for outcome in messages.outcome] == ["used", "waiting", "missing"]
 
 
 def test_books_that_do_not_balance_say_so(tmp_path: Path) -> None:
@@ -183,6 +190,6 @@ def test_books_that_do_not_balance_say_so(tmp_path: Path) -> None:
     files = {core: laid_out(described(core, EDGES[core]), rows) for core, rows in told.rows.items()}
     traces = by_hand(tmp_path, files)
     (messages,) = traces.messages(UP)
-    for found in (*books(traces), account(messages)):
-        assert found.strangers == 1
+    for found in (*edge_counts(traces), count_messages(messages)):
+        assert found.unmatched == 1
         assert not found.balanced

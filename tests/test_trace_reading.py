@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coordinator.traces import files
-from coordinator.traces.clocks import clock
+from coordinator.traces.clocks import clock_correction
 from coordinator.traces.files import TraceFile
-from coordinator.traces.find import Choice, find, lost
-from coordinator.traces.message_accounting import books
+from coordinator.traces.find import MessageFilter, find_messages, unused_messages
+from coordinator.traces.message_accounting import edge_counts
 from coordinator.traces.run import Traces
-from coordinator.traces.stats import stats
+from coordinator.traces.stats import edge_stats
 from protocol import RunError
 from protocol import trace_format as form
 from tests.examples import examples
@@ -57,10 +57,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def everything(folder: Path) -> Traces:
     """Ask all there is to ask; whatever of it can be read is read."""
     traces = Traces(folder)
-    books(traces)
-    stats(traces)
-    lost(traces)
-    find(traces, Choice(), 10)
+    edge_counts(traces)
+    edge_stats(traces)
+    unused_messages(traces)
+    find_messages(traces, MessageFilter(), 10)
     for core in CORES:
         traces.work(core)
     assert isinstance(traces.running, bool)
@@ -165,7 +165,7 @@ def test_nothing_is_allocated_for_what_is_only_claimed(
     tracemalloc.start()
     try:
         read = TraceFile.read(path)
-        read.counted()
+        read.all_totals()
         assert list(read.blocks()) or read.problems or field == 6
     except RunError:
         pass
@@ -205,7 +205,7 @@ def test_records_that_cannot_be_ones_are_left_out_and_counted(tmp_path: Path) ->
         good[0]._replace(kind=0),
         good[0]._replace(kind=KINDS),
         good[0]._replace(edge=2),
-        good[0]._replace(why=5),
+        good[0]._replace(reason=5),
         good[0]._replace(cause=3),
     ]
     rows = [*good[:5], *bad, *good[5:], good[0]._replace(event=CLOCK, edge=999, kind=0)]
@@ -215,8 +215,8 @@ def test_records_that_cannot_be_ones_are_left_out_and_counted(tmp_path: Path) ->
     (block,) = read.blocks()
     assert block["batch"].tolist() == [*range(10), 0]
     (problem,) = read.problems
-    assert "7 broken records were left out, the first is number 5" in problem
-    assert read.counted().sum() == 10
+    assert "7 broken records were left out; the first is number 5" in problem
+    assert read.all_totals().sum() == 10
 
 
 # -- while it is written, or its writer is dead
@@ -234,7 +234,7 @@ def test_of_a_ring_whose_writer_is_dead_no_message_is_miscounted(
     if settled:
         log.update_totals()
     read = TraceFile.read(path)
-    assert read.counted().sum() == written
+    assert read.all_totals().sum() == written
     held = [n for block in read.blocks() for n in block["batch"].tolist()]
     assert held in ([*range(max(0, written - k), written)] for k in (15, 16))
     assert not read.closed
@@ -290,7 +290,7 @@ def test_a_file_that_goes_away_while_it_is_read_is_told_in_a_line(tmp_path: Path
     traces = by_hand(tmp_path, {"layer0": data})
     (tmp_path / "trace" / "layer0.trace").unlink()
     with pytest.raises(RunError, match=r"layer0\.trace: No such file"):
-        stats(traces)
+        edge_stats(traces)
 
 
 def test_a_run_without_traces_says_so(tmp_path: Path) -> None:
@@ -305,5 +305,5 @@ def test_clocks_of_a_broken_file_are_numbers(tmp_path: Path) -> None:
     rows = [Row(2**64 - 1, batch=2**63, bytes=5, event=CLOCK)]
     path = tmp_path / "b.trace"
     path.write_bytes(laid_out(described("b", ["a>b"], bound_ns=1), rows))
-    now = clock(TraceFile.read(path))
+    now = clock_correction(TraceFile.read(path))
     assert now(np.array([1, 2], np.uint64)).dtype == np.int64

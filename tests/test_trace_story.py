@@ -1,4 +1,4 @@
-"""The story of a batch has every message about it once, under the one that led to it."""
+"""The causal tree of a batch holds every message about it once, under the one that caused it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.traces.causality import Chapter, story
-from coordinator.traces.find import Choice, Entry, find
+from coordinator.traces.causality import CausalNode, causal_tree
+from coordinator.traces.find import MessageFilter, MessageRow, find_messages
 from coordinator.traces.run import Traces
 from protocol import RunError
 from protocol.pipeline import RULES
@@ -22,62 +22,62 @@ CHAIN = ["source>layer0", "layer0>layer1", "layer1>layer2"]
 BACK = ["layer2>layer1", "layer1>layer0"]
 
 
-def nodes(chapters: Sequence[Chapter]) -> Iterator[Entry]:
-    for chapter in chapters:
-        yield chapter.entry
-        yield from nodes(chapter.next)
+def messages_in(nodes: Sequence[CausalNode]) -> Iterator[MessageRow]:
+    for node in nodes:
+        yield node.message
+        yield from messages_in(node.effects)
 
 
-def pairs(chapters: Sequence[Chapter]) -> Iterator[tuple[Entry, Entry]]:
-    """Each message with each that it led to."""
-    for chapter in chapters:
-        for following in chapter.next:
-            yield chapter.entry, following.entry
-        yield from pairs(chapter.next)
+def pairs(nodes: Sequence[CausalNode]) -> Iterator[tuple[MessageRow, MessageRow]]:
+    """Each message with each message that it caused."""
+    for node in nodes:
+        for effect in node.effects:
+            yield node.message, effect.message
+        yield from pairs(node.effects)
 
 
-def sound(folder: Path, batch: int) -> list[Chapter]:
-    """The story of the batch, which tells of every message about it exactly once."""
-    _, chapters = story(folder, batch)
-    told = list(nodes(chapters))
-    choice = Choice(kinds=(ACTIVATION, GRADIENT, TEST), batches=(batch, batch))
-    entries, count = find(Traces(folder, choice.keep), choice)
-    assert count == len(told)
-    assert sorted(told, key=str) == sorted(entries, key=str)
-    for before, after in pairs(chapters):
+def checked_tree(folder: Path, batch: int) -> list[CausalNode]:
+    """The causal tree of the batch, which must hold every message about it exactly once."""
+    _, nodes = causal_tree(folder, batch)
+    found = list(messages_in(nodes))
+    choice = MessageFilter(kinds=(ACTIVATION, GRADIENT, TEST), batches=(batch, batch))
+    rows, count = find_messages(Traces(folder, choice.record_filter), choice)
+    assert count == len(found)
+    assert sorted(found, key=str) == sorted(rows, key=str)
+    for before, after in pairs(nodes):
         sender, _, _ = after.edge.partition(">")
         assert before.edge.endswith(f">{sender}")
         assert before.used is not None
         assert before.used <= after.first
-    return chapters
+    return nodes
 
 
 @ENGINES
 @pytest.mark.parametrize("rule", RULES)
-def test_the_story_of_every_batch_is_a_tree_of_all_its_messages(
+def test_causal_tree_of_every_batch_holds_all_its_messages(
     tmp_path: Path, rule: str, engine: str
 ) -> None:
     ran(tiny(rule, steps=20, eval_every=10), tmp_path / "run", engine)
     unlocked = rule.startswith("unlocked")
     kinds = set()
     for batch in (1, 7, 10, 11, 22, 23, 44):
-        chapters = sound(tmp_path / "run", batch)
-        told = list(nodes(chapters))
-        kinds |= {entry.kind for entry in told}
-        test = told[0].kind == "test"
+        nodes = checked_tree(tmp_path / "run", batch)
+        found = list(messages_in(nodes))
+        kinds |= {row.kind for row in found}
+        test = found[0].kind == "test"
         if test:
-            assert [entry.edge for entry in told] == CHAIN
-            assert len(chapters) == 1
+            assert [row.edge for row in found] == CHAIN
+            assert len(nodes) == 1
         elif unlocked:
-            roots = {chapter.entry.edge for chapter in chapters}
+            roots = {node.message.edge for node in nodes}
             assert roots <= {"source>layer0", "source>layer1", "source>layer2"}
-            assert len(roots) == len(chapters) >= 2
-            told_up = {entry.edge for entry in told if entry.fate != "unsent"} & set(CHAIN[1:])
-            assert all(not chapter.entry.cause for chapter in chapters)
-            assert told_up <= set(CHAIN[1:])
+            assert len(roots) == len(nodes) >= 2
+            sent_up = {row.edge for row in found if row.outcome != "unsent"} & set(CHAIN[1:])
+            assert all(not node.message.cause for node in nodes)
+            assert sent_up <= set(CHAIN[1:])
         else:
-            assert [chapter.entry.edge for chapter in chapters] == [CHAIN[0]]
-            assert {entry.edge for entry in told} == {
+            assert [node.message.edge for node in nodes] == [CHAIN[0]]
+            assert {row.edge for row in found} == {
                 *CHAIN,
                 *(() if rule == "no-bprop" else BACK),
             }
@@ -85,22 +85,20 @@ def test_the_story_of_every_batch_is_a_tree_of_all_its_messages(
 
 
 @ENGINES
-def test_with_backprop_a_batch_goes_up_and_comes_back_in_one_line(
-    tmp_path: Path, engine: str
-) -> None:
+def test_causal_tree_with_backprop_is_one_path_up_and_back(tmp_path: Path, engine: str) -> None:
     ran(tiny("backprop"), tmp_path / "run", engine)
-    chapters = sound(tmp_path / "run", 5)
+    nodes = checked_tree(tmp_path / "run", 5)
     for edge in (*CHAIN, *BACK):
-        (chapter,) = chapters
-        assert chapter.entry.edge == edge
-        assert chapter.entry.fate == "used"
-        chapters = chapter.next
-    assert chapters == []
+        (node,) = nodes
+        assert node.message.edge == edge
+        assert node.message.outcome == "used"
+        nodes = node.effects
+    assert nodes == []
 
 
-def test_decoupled_layers_answer_what_came_from_below(tmp_path: Path) -> None:
+def test_cause_with_cdni_is_the_message_from_below(tmp_path: Path) -> None:
     ran(tiny("cdni"), tmp_path / "run")
-    causes = {entry.edge: entry.cause for entry in nodes(sound(tmp_path / "run", 5))}
+    causes = {row.edge: row.cause for row in messages_in(checked_tree(tmp_path / "run", 5))}
     assert causes == {
         "source>layer0": "",
         "layer0>layer1": "source>layer0",
@@ -110,27 +108,27 @@ def test_decoupled_layers_answer_what_came_from_below(tmp_path: Path) -> None:
     }
 
 
-def test_with_unlocked_layers_each_that_was_fed_is_a_root(tmp_path: Path) -> None:
+def test_message_of_the_source_is_a_root_with_unlocked_layers(tmp_path: Path) -> None:
     ran(tiny("unlocked-cdni", schedule="lockstep"), tmp_path / "run")
-    chapters = sound(tmp_path / "run", 5)
-    assert {chapter.entry.edge: [c.entry.edge for c in chapter.next] for chapter in chapters} == {
+    nodes = checked_tree(tmp_path / "run", 5)
+    assert {node.message.edge: [c.message.edge for c in node.effects] for node in nodes} == {
         "source>layer0": ["layer0>layer1"],
         "source>layer1": ["layer1>layer2", "layer1>layer0"],
         "source>layer2": ["layer2>layer1"],
     }
 
 
-def test_of_an_unknown_batch_there_is_no_story(tmp_path: Path) -> None:
+def test_unknown_batch_is_refused(tmp_path: Path) -> None:
     ran(tiny(steps=3), tmp_path / "run")
     for batch in (0, 1000, 2**64, 10**30):
-        with pytest.raises(RunError, match=f"nothing is on record of batch {batch}"):
-            story(tmp_path / "run", batch)
+        with pytest.raises(RunError, match=f"no message of batch {batch} is recorded"):
+            causal_tree(tmp_path / "run", batch)
 
 
-def test_what_is_led_to_by_what_is_not_on_record_begins_a_story(tmp_path: Path) -> None:
+def test_message_whose_cause_is_not_recorded_is_a_root(tmp_path: Path) -> None:
     edges = ["source>layer0", "layer0>source", "layer0>layer1", "layer1>layer0"]
     row = Row(2 * SECOND, batch=4, edge=2, cause=1)
     by_hand(tmp_path, {"layer0": laid_out(described("layer0", edges), [row])})
-    (chapter,) = sound(tmp_path, 4)
-    assert (chapter.entry.edge, chapter.entry.cause) == ("layer0>layer1", "source>layer0")
-    assert chapter.entry.why == "there is no trace of layer1"
+    (node,) = checked_tree(tmp_path, 4)
+    assert (node.message.edge, node.message.cause) == ("layer0>layer1", "source>layer0")
+    assert node.message.reason == "there is no trace of layer1"

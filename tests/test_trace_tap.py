@@ -1,4 +1,4 @@
-"""Listening hears everything that happens from then on, once, and says what it missed."""
+"""Following a run yields every event from then on once, and counts overwritten records."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.traces.find import Choice
-from coordinator.traces.follow import Heard, Missed, tap
+from coordinator.traces.find import MessageFilter
+from coordinator.traces.follow import FollowedEvent, OverwrittenRecords, follow
 from protocol import RunError, trace_format
 from tests.traced import RECEIVED, SECOND, SENT, USED, Row, by_hand, described, laid_out
 from workers.recording.trace_writer import TraceWriter
@@ -20,8 +20,8 @@ BELOW = ("source>layer0", "layer0>source", "layer0>layer1", "layer1>layer0")
 ABOVE = ("layer0>layer1", "layer1>layer0")
 
 
-class Pipeline:
-    """A run whose workers write when the tap waits."""
+class RunInProgress:
+    """A run whose workers write while the follower waits."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -31,16 +31,18 @@ class Pipeline:
         self.logs: dict[str, TraceWriter] = {}
         self.time = SECOND
 
-    def opens(self, core: str, edges: tuple[str, ...], capacity: int = 16) -> None:
+    def opens(self, stage: str, edges: tuple[str, ...], capacity: int = 16) -> None:
         times = (0, 0, SECOND, SECOND)
-        origin = trace_format.TraceMetadata(core, os.getpid(), socket.gethostname(), *times, edges)
-        self.logs[core] = TraceWriter(self.folder / "trace" / f"{core}.trace", origin, capacity)
+        metadata = trace_format.TraceMetadata(
+            stage, os.getpid(), socket.gethostname(), *times, edges
+        )
+        self.logs[stage] = TraceWriter(self.folder / "trace" / f"{stage}.trace", metadata, capacity)
 
-    def writes(self, core: str, count: int, event: int = SENT, **fields: int) -> None:
+    def writes(self, stage: str, count: int, event: int = SENT, **fields: int) -> None:
         for _ in range(count):
             self.time += 1
             row = Row(self.time, batch=self.time - SECOND, event=event, **fields)
-            self.logs[core].write(*row)
+            self.logs[stage].write(*row)
 
     def ends(self) -> None:
         for log in self.logs.values():
@@ -49,33 +51,30 @@ class Pipeline:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Pipeline]:
-    made = Pipeline(tmp_path / "run")
+def run(tmp_path: Path) -> Iterator[RunInProgress]:
+    made = RunInProgress(tmp_path / "run")
     made.opens("layer0", BELOW)
     yield made
     made.ends()
 
 
-def heard(
-    run: Pipeline, monkeypatch: pytest.MonkeyPatch, *between: object, choice: Choice | None = None
-) -> list[Heard | Missed]:
-    """What is heard when each of `between` happens while the tap waits; then the run ends."""
-    acts = iter([*between, run.ends])
+def followed(
+    run: RunInProgress, *between: object, choice: MessageFilter | None = None
+) -> list[FollowedEvent | OverwrittenRecords]:
+    """The events if each of `between` happens while the follower waits; then the run ends."""
+    actions = iter([*between, run.ends])
 
-    def sleep(seconds: float) -> None:
+    def wait(seconds: float) -> None:
         assert seconds > 0
-        act = next(acts)
-        assert callable(act)
-        act()
-        run.logs = {} if act == run.ends else run.logs
+        action = next(actions)
+        assert callable(action)
+        action()
+        run.logs = {} if action == run.ends else run.logs
 
-    monkeypatch.setattr("coordinator.traces.follow.time.sleep", sleep)
-    return list(tap(run.folder, choice or Choice()))
+    return list(follow(run.folder, choice or MessageFilter(), wait))
 
 
-def test_what_happens_from_now_on_is_heard_once_and_in_order(
-    run: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_event_from_now_on_is_yielded_once_in_order(run: RunInProgress) -> None:
     run.opens("layer1", ABOVE)
     run.writes("layer0", 5, edge=2)
 
@@ -85,34 +84,36 @@ def test_what_happens_from_now_on_is_heard_once_and_in_order(
             run.writes("layer1", 1, RECEIVED, edge=0, queue=1)
             run.writes("layer1", 1, USED, edge=0)
 
-    found = heard(run, monkeypatch, both, lambda: None, both)
-    assert [h.time for h in found if isinstance(h, Heard)] == [*range(6, 24)]
-    assert all(isinstance(h, Heard) and h.edge == "layer0>layer1" for h in found)
-    told = [(h.core, h.event) for h in found[:3] if isinstance(h, Heard)]
-    assert told == [("layer0", "sent"), ("layer1", "received"), ("layer1", "used")]
+    found = followed(run, both, lambda: None, both)
+    assert [event.time for event in found if isinstance(event, FollowedEvent)] == [*range(6, 24)]
+    assert all(
+        isinstance(event, FollowedEvent) and event.edge == "layer0>layer1" for event in found
+    )
+    first = [(event.stage, event.event) for event in found[:3] if isinstance(event, FollowedEvent)]
+    assert first == [("layer0", "sent"), ("layer1", "received"), ("layer1", "used")]
 
 
-def test_a_worker_that_comes_later_is_heard_from_its_beginning(
-    run: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_worker_that_starts_later_is_followed_from_its_first_record(run: RunInProgress) -> None:
     def comes() -> None:
         run.opens("layer1", ABOVE)
         run.writes("layer1", 2, RECEIVED)
 
-    found = heard(run, monkeypatch, comes, lambda: run.writes("layer1", 1, USED))
-    assert [h.event for h in found if isinstance(h, Heard)] == ["received", "received", "used"]
+    found = followed(run, comes, lambda: run.writes("layer1", 1, USED))
+    assert [event.event for event in found if isinstance(event, FollowedEvent)] == [
+        "received",
+        "received",
+        "used",
+    ]
 
 
-def test_what_was_overwritten_unread_is_counted(
-    run: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = heard(run, monkeypatch, lambda: run.writes("layer0", 40, edge=2))
+def test_overwritten_records_are_counted(run: RunInProgress) -> None:
+    found = followed(run, lambda: run.writes("layer0", 40, edge=2))
     missed, *rest = found
-    assert missed == Missed("layer0", 40 - 15)
-    assert [h.time for h in rest if isinstance(h, Heard)] == [*range(26, 41)]
+    assert missed == OverwrittenRecords("layer0", 40 - 15)
+    assert [event.time for event in rest if isinstance(event, FollowedEvent)] == [*range(26, 41)]
 
 
-def test_only_what_was_chosen_is_heard(run: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_selected_events_are_yielded(run: RunInProgress) -> None:
     def various() -> None:
         for kind in range(1, 6):
             for edge in range(4):
@@ -121,14 +122,14 @@ def test_only_what_was_chosen_is_heard(run: Pipeline, monkeypatch: pytest.Monkey
     run.logs.pop("layer0").close()
     (run.folder / "trace" / "layer0.trace").unlink()
     run.opens("layer0", BELOW, 64)
-    choice = Choice(edge="layer0>layer1", kinds=(2,), batches=(1, 10))
-    (only,) = heard(run, monkeypatch, various, choice=choice)
-    assert isinstance(only, Heard)
+    choice = MessageFilter(edge="layer0>layer1", kinds=(2,), batches=(1, 10))
+    (only,) = followed(run, various, choice=choice)
+    assert isinstance(only, FollowedEvent)
     assert (only.edge, only.kind, only.batch) == ("layer0>layer1", "gradient", 7)
 
 
-def test_a_run_that_has_ended_cannot_be_listened_to(run: Pipeline) -> None:
+def test_run_that_has_ended_cannot_be_followed(run: RunInProgress) -> None:
     run.ends()
     run.logs = {}
-    with pytest.raises(RunError, match="does not run any more"):
-        list(tap(run.folder, Choice()))
+    with pytest.raises(RunError, match="the run has ended"):
+        list(follow(run.folder, MessageFilter()))

@@ -48,7 +48,7 @@ class Row(NamedTuple):
     edge: int = 0
     event: int = SENT
     kind: int = ACTIVATION
-    why: int = 0
+    reason: int = 0
     cause: int = 0
 
 

@@ -1,8 +1,12 @@
-"""The words of `dni trace`. Imports happen inside, so that the command line answers at once."""
+"""The commands of `dni trace`.
+
+The imports are inside the functions, so that the command line starts fast.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -10,21 +14,22 @@ from coordinator.commands import options
 from coordinator.commands.parameters import run_argument
 from coordinator.commands.trace_export import export_command, timeline_command
 from coordinator.commands.trace_options import (
-    choice,
+    batch_option,
     console,
     edge_option,
     kind_option,
     layer_option,
+    message_filter,
 )
 from coordinator.console.json_output import print_json, print_json_list
 
-SHOWN = 100
-"""Messages that a person is shown where no number is asked for."""
+DEFAULT_LIMIT: Final = 100
+"""The number of messages that `dni trace messages` shows without --limit."""
 
 
 @click.group("trace")
 def trace_group() -> None:
-    """Inspect what became of every message of RUN, which may still be going on.
+    """Show what became of every message of RUN, which may be in progress.
 
     RUN is a run folder, the end of a name in runs/, or newest.
     """
@@ -34,21 +39,21 @@ def trace_group() -> None:
 @run_argument()
 @options.as_json
 def stats_command(run: Path, as_json: bool) -> None:
-    """Show an edge a line: messages, delays, staleness, what was dropped and lost."""
+    """Show one row per edge: messages, delays, staleness, dropped and lost messages."""
     from coordinator.traces.run import Traces
     from coordinator.traces.show import stats_json, stats_table
-    from coordinator.traces.stats import stats
+    from coordinator.traces.stats import edge_stats
 
     traces = Traces(run)
-    rows = stats(traces)
+    rows = edge_stats(traces)
     with console(traces) as screen:
         if as_json:
             print_json_list(map(stats_json, rows))
             return
         screen.show(stats_table(rows))
-        odd = [f"{a.edge} {a.kind}" for row in rows for a in row.accounts if not a.balanced]
-        if odd and not traces.running:
-            screen.print_text(f"the books do not balance: {', '.join(odd)}")
+        wrong = [f"{c.edge} {c.kind}" for row in rows for c in row.counts if not c.balanced]
+        if wrong and not traces.running:
+            screen.print_text(f"sent messages are unaccounted for: {', '.join(wrong)}")
 
 
 @trace_group.command("messages")
@@ -56,9 +61,16 @@ def stats_command(run: Path, as_json: bool) -> None:
 @layer_option
 @edge_option
 @kind_option
-@click.option("--batch", help="Only these batches: a number, or first-last.")
-@click.option("--fate", help="Only used, dropped, unsent, waiting, missing or forgotten ones.")
-@click.option("--limit", type=click.IntRange(1), help=f"At most so many.  [default: {SHOWN}]")
+@batch_option
+@click.option(
+    "--outcome",
+    help="Show only this outcome: used, dropped, unsent, waiting, missing or overwritten.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    help=f"Largest number of messages to show.  [default: {DEFAULT_LIMIT}]",
+)
 @options.as_json
 def messages_command(
     run: Path,
@@ -66,30 +78,30 @@ def messages_command(
     edge: str | None,
     kind: str | None,
     batch: str | None,
-    fate: str | None,
+    outcome: str | None,
     limit: int | None,
     as_json: bool,
 ) -> None:
-    """Show single messages, from their sending to their use."""
+    """Show single messages from sending to use, in order of time."""
     from dataclasses import replace
 
-    from coordinator.commands.trace_parsing import one_of
-    from coordinator.traces.find import find
-    from coordinator.traces.messages import FATES
+    from coordinator.commands.trace_parsing import parse_choice
+    from coordinator.traces.find import find_messages
+    from coordinator.traces.messages import OUTCOMES
     from coordinator.traces.run import Traces
     from coordinator.traces.show import messages_table
 
-    chosen = choice(run, layer, edge, kind, batch)
-    chosen = replace(chosen, fates=one_of(fate, FATES, "--fate"))
-    traces = Traces(run, chosen.keep)
-    entries, count = find(traces, chosen, limit or SHOWN)
+    choice = message_filter(run, layer, edge, kind, batch)
+    choice = replace(choice, outcomes=parse_choice(outcome, OUTCOMES, "--outcome"))
+    traces = Traces(run, choice.record_filter)
+    rows, count = find_messages(traces, choice, limit or DEFAULT_LIMIT)
     with console(traces) as screen:
         if as_json:
-            print_json_list(entry._asdict() for entry in entries)
+            print_json_list(row._asdict() for row in rows)
         else:
-            screen.show(messages_table(entries))
-        if count > len(entries):
-            more = f"the first {len(entries):,} of {count:,} messages; --limit shows more"
+            screen.show(messages_table(rows))
+        if count > len(rows):
+            more = f"the first {len(rows):,} of {count:,} messages; --limit shows more"
             click.echo(more, err=as_json)
 
 
@@ -98,46 +110,47 @@ def messages_command(
 @click.argument("batch", type=click.IntRange(1))
 @options.as_json
 def batch_command(run: Path, batch: int, as_json: bool) -> None:
-    """Tell the story of the batch with the number BATCH through all layers and back."""
-    from coordinator.traces.causality import story
-    from coordinator.traces.show import StoryTree
+    """Show all messages about the batch number BATCH, each under the one that caused it."""
+    from coordinator.traces.causality import causal_tree
+    from coordinator.traces.show_causes import CausalTree
 
-    traces, chapters = story(run, batch)
+    traces, roots = causal_tree(run, batch)
     with console(traces) as screen:
         if as_json:
-            print_json_list(chapter.as_dict() for chapter in chapters)
+            print_json_list(node.as_dict() for node in roots)
         else:
-            screen.show(StoryTree(batch, chapters))
+            screen.show(CausalTree(batch, roots))
 
 
 @trace_group.command("lost")
 @run_argument()
 @options.as_json
 def lost_command(run: Path, as_json: bool) -> None:
-    """Show what was sent, or was to be, and never used, and why."""
-    from coordinator.traces.find import lost
+    """Show the messages that were not used, and the reason."""
+    from coordinator.traces.find import unused_messages
     from coordinator.traces.run import Traces
     from coordinator.traces.show import lost_table
 
     traces = Traces(run)
-    rows = lost(traces)
+    rows = unused_messages(traces)
     with console(traces) as screen:
         if as_json:
             print_json_list(row._asdict() for row in rows)
         elif rows:
             screen.show(lost_table(rows))
         else:
-            screen.print_text("so far nothing is lost" if traces.away else "every message was used")
+            all_used = "every message was used"
+            screen.print_text("no lost message so far" if traces.remote_stages else all_used)
 
 
-@trace_group.command("tap")
+@trace_group.command("follow")
 @run_argument()
 @layer_option
 @edge_option
 @kind_option
-@click.option("--batch", help="Only these batches: a number, or first-last.")
+@batch_option
 @options.as_json
-def tap_command(
+def follow_command(
     run: Path,
     layer: str | None,
     edge: str | None,
@@ -145,22 +158,22 @@ def tap_command(
     batch: str | None,
     as_json: bool,
 ) -> None:
-    """Listen to a pipeline that runs, until it ends or Ctrl-C; with --json, a line each."""
+    """Show the events of a run in progress until it ends or Ctrl-C; --json prints one per line."""
     from coordinator.console.terminal import Terminal
-    from coordinator.traces.follow import Missed, tap
-    from coordinator.traces.show import heard_words
+    from coordinator.traces.follow import OverwrittenRecords, follow
+    from coordinator.traces.show import event_phrases
 
-    chosen = choice(run, layer, edge, kind, batch)
+    choice = message_filter(run, layer, edge, kind, batch)
     screen = Terminal()
-    for heard in tap(run, chosen):
-        if isinstance(heard, Missed):
-            click.echo(f"{heard.core}: {heard.records:,} records were overwritten unread", err=True)
+    for event in follow(run, choice):
+        if isinstance(event, OverwrittenRecords):
+            missed = f"{event.stage}: {event.records:,} records were overwritten before being read"
+            click.echo(missed, err=True)
         elif as_json:
-            print_json(heard._asdict())
-        else:  # thousands a second: rich would be slow
-            click.echo(
-                "\n".join(heard_words(heard).for_encoding(screen.encoding).lines(screen.width))
-            )
+            print_json(event._asdict())
+        else:  # rich is too slow for thousands of lines per second
+            phrases = event_phrases(event).for_encoding(screen.encoding)
+            click.echo("\n".join(phrases.lines(screen.width)))
 
 
 @trace_group.command("diff")
@@ -168,13 +181,13 @@ def tap_command(
 @run_argument("run_b")
 @options.as_json
 def diff_command(run_a: Path, run_b: Path, as_json: bool) -> None:
-    """Show where two runs differ: rates, delays, staleness, losses, edge by edge."""
-    from coordinator.traces.difference import difference
+    """Compare two runs edge by edge: rates, delays, staleness, dropped and lost messages."""
+    from coordinator.traces.difference import differences
     from coordinator.traces.run import Traces
     from coordinator.traces.show import difference_table
 
     a, b = (Traces(run) for run in (run_a, run_b))
-    rows = difference(a, b)
+    rows = differences(a, b)
     with console(a, b) as screen:
         if as_json:
             print_json_list(

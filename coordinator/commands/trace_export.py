@@ -1,4 +1,4 @@
-"""The words of `dni trace` that make files of a trace, or run a layer again."""
+"""The commands of `dni trace` that draw or export a trace, or replay a layer."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def _write_text(file: Path, text: str) -> None:
     write_output_text(file, lambda out: out.write(text))
 
 
-def _tell_written(file: Path, text: str) -> None:
-    """Print `text` about the `file` that was written: on standard error if that is the output."""
+def _confirm(file: Path, text: str) -> None:
+    """Print `text` about the written `file`; on standard error if standard output is the file."""
     from coordinator.console.terminal import Terminal
     from coordinator.traces.output import is_stdout
 
@@ -30,39 +30,39 @@ def _tell_written(file: Path, text: str) -> None:
 
 @click.command("timeline")
 @run_argument()
-@click.option("--from", "begin", metavar="TIME", help="Begin so long after the start, such as 10s.")
-@click.option("--for", "length", metavar="TIME", help="Show so long a time, such as 200ms.")
-@click.option("--svg", type=OutputPath(), help="Draw it into this file; - is standard output.")
-@click.option("--html", type=OutputPath(), help="Make a page of it, with zoom, pan and click.")
+@click.option("--from", "begin", metavar="TIME", help="Time after the start, such as 10s.")
+@click.option("--for", "length", metavar="TIME", help="Length of the window, such as 200ms.")
+@click.option("--svg", type=OutputPath(), help="Write an SVG image to this file; - is stdout.")
+@click.option("--html", type=OutputPath(), help="Write an interactive page to this file.")
 def timeline_command(
     run: Path, begin: str | None, length: str | None, svg: Path | None, html: Path | None
 ) -> None:
-    """Draw what each core did when, and the messages between them; here or into a file.
+    """Draw the work of every stage and the messages between them, here or into a file.
 
-    Without --from and --for a stretch in the middle of training is shown.
+    The default window shows some batches in the middle of training.
     """
-    from coordinator.commands.trace_parsing import nanoseconds
+    from coordinator.commands.trace_parsing import parse_time
     from coordinator.traces.export.suffix import check
-    from coordinator.traces.timeline.html import html as page
-    from coordinator.traces.timeline.layout import read
-    from coordinator.traces.timeline.svg import svg as picture
-    from coordinator.traces.timeline.text import text
+    from coordinator.traces.timeline.html import draw_html
+    from coordinator.traces.timeline.layout import read_timeline
+    from coordinator.traces.timeline.svg import draw_svg
+    from coordinator.traces.timeline.text import draw_text
 
     for form, file in (("svg", svg), ("html", html)):
         if file is not None:
             check(f"--{form}", form, file)
     times = (
-        None if word is None else nanoseconds(word, option)
-        for word, option in ((begin, "--from"), (length, "--for"))
+        None if text is None else parse_time(text, option)
+        for text, option in ((begin, "--from"), (length, "--for"))
     )
-    made = read(run, *times)
+    timeline = read_timeline(run, *times)
     with console() as screen:
         if svg is None and html is None:
-            screen.show(text(made, screen.image_width))
-        for file, draw in ((svg, picture), (html, page)):
+            screen.show(draw_text(timeline, screen.image_width))
+        for file, draw in ((svg, draw_svg), (html, draw_html)):
             if file is not None:
-                _write_text(file, draw(made))
-                _tell_written(file, f"picture: {file}")
+                _write_text(file, draw(timeline))
+                _confirm(file, f"image: {file}")
 
 
 @click.command("export")
@@ -72,7 +72,7 @@ def timeline_command(
     "form",
     required=True,
     metavar="FORMAT",
-    help="perfetto, chrome, csv, jsonl or otlp (OpenTelemetry, JSON lines).",
+    help="Format: perfetto, chrome, csv, jsonl or otlp (OpenTelemetry, JSON Lines).",
 )
 @click.argument("file", type=OutputPath())
 def export_command(run: Path, form: str, file: Path) -> None:
@@ -83,35 +83,35 @@ def export_command(run: Path, form: str, file: Path) -> None:
     traces = Traces(run)
     count = export(traces, form, file)
     with console(traces):
-        _tell_written(file, f"{file}: {count:,} entries")
+        _confirm(file, f"{file}: {count:,} entries")
 
 
-class Replayed(Protocol):
-    """What came of a replay; see `workers.tools.replay`."""
+class ReplayResult(Protocol):
+    """The result of a replay; `workers.tools.replay` returns it."""
 
     @property
     def layer(self) -> str:
-        """The layer's name."""
+        """The name of the layer."""
 
     @property
     def messages(self) -> int:
-        """How many it was told again."""
+        """The number of messages that the layer received again."""
 
     @property
     def equal(self) -> bool:
-        """Whether it came to the same, bit for bit."""
+        """Whether the weights are equal bit for bit."""
 
     @property
     def differing(self) -> tuple[tuple[str, float], ...]:
-        """The arrays that are not the same, and by how much."""
+        """The arrays that differ, each with the largest difference."""
 
     @property
     def note(self) -> str:
-        """What else there is to say."""
+        """A remark on the result, or ""."""
 
 
-def replay_command(replay: Callable[[Path, int], Replayed]) -> click.Command:
-    """`dni trace replay`, given what replays a layer of a run."""
+def replay_command(replay: Callable[[Path, int], ReplayResult]) -> click.Command:
+    """The command `dni trace replay`, given the function that replays a layer of a run."""
 
     @click.command("replay")
     @run_argument()
@@ -119,24 +119,30 @@ def replay_command(replay: Callable[[Path, int], Replayed]) -> click.Command:
     @options.as_json
     @click.pass_context
     def command(ctx: click.Context, run: Path, layer: int, as_json: bool) -> None:
-        """Tell a layer again what it was told in RUN, and compare its weights bit for bit.
+        """Send a layer the messages of RUN again, and compare its weights bit for bit.
 
-        The run must have been recorded with --trace messages. The exit status is 1 where the
-        weights are not the same.
+        The run must have been recorded with --trace messages. The exit status is 1 if the weights
+        differ.
         """
         from coordinator.console.terminal import Terminal
 
-        done = replay(run, layer)
+        result = replay(run, layer)
         if as_json:
-            facts = {name: getattr(done, name) for name in ("layer", "messages", "equal", "note")}
-            print_json(facts | {"differing": dict(done.differing)})
+            values = {name: getattr(result, name) for name in _JSON_FIELDS}
+            print_json(values | {"differing": dict(result.differing)})
         else:
-            same = "the same weights, bit for bit" if done.equal else "NOT the same weights"
-            said = [f"{done.layer}: {done.messages:,} messages, {same}"]
-            said += [f"  {name}: off by up to {off:g}" for name, off in done.differing]
-            console = Terminal()
-            for text in (*said, *([done.note] if done.note else [])):
-                console.print_text(text)
-        ctx.exit(0 if done.equal else 1)
+            for text in _replay_lines(result):
+                Terminal().print_text(text)
+        ctx.exit(0 if result.equal else 1)
 
     return command
+
+
+_JSON_FIELDS = ("layer", "messages", "equal", "note")
+
+
+def _replay_lines(result: ReplayResult) -> list[str]:
+    same = "the same weights, bit for bit" if result.equal else "DIFFERENT weights"
+    lines = [f"{result.layer}: {result.messages:,} messages, {same}"]
+    lines += [f"  {name}: differs by up to {off:g}" for name, off in result.differing]
+    return [*lines, result.note] if result.note else lines

@@ -1,4 +1,4 @@
-"""What the words of `dni trace` have in common: what they ask for, and where they print."""
+"""The options that several commands of `dni trace` share, and their output."""
 
 from __future__ import annotations
 
@@ -11,43 +11,46 @@ import click
 
 if TYPE_CHECKING:
     from coordinator.console.terminal import Terminal
-    from coordinator.traces.find import Choice
+    from coordinator.traces.find import MessageFilter
     from coordinator.traces.run import Traces
 
 layer_option = click.option(
-    "--layer", help="Only what this layer (a number), or the source, has to do with."
+    "--layer", help="Show only messages from and to this layer (a number) or the source."
 )
-edge_option = click.option("--edge", help="Only this edge, such as layer0>layer1.")
-kind_option = click.option("--kind", help="Only activation, gradient, credit, marker or test.")
+edge_option = click.option("--edge", help="Show only this edge, such as layer0>layer1.")
+kind_option = click.option(
+    "--kind", help="Show only this kind: activation, gradient, credit, marker or test."
+)
+batch_option = click.option("--batch", help="Show only these batches: a number, or first-last.")
 
 
 @contextmanager
 def console(*traces: Traces) -> Iterator[Terminal]:
-    """Where to print; then, on standard error, what could not be read of the traces."""
+    """Yield the terminal for the output; then print the problems of `traces` on standard error."""
     from coordinator.console.terminal import Terminal
 
     yield Terminal()
-    complaints = Terminal(stderr=True)
+    warnings = Terminal(stderr=True)
     for found in traces:
         for problem in found.all_problems():
-            complaints.print_text(f"warning: {problem}")
+            warnings.print_text(f"warning: {problem}")
 
 
-def choice(
+def message_filter(
     folder: Path, layer: str | None, edge: str | None, kind: str | None, batch: str | None
-) -> Choice:
-    """What the options choose. Raises UserError where there is no such thing in the run."""
-    from coordinator.commands.trace_parsing import batches, core_name, one_of
+) -> MessageFilter:
+    """The filter that the options describe. Raises UserError if the run has no such messages."""
+    from coordinator.commands.trace_parsing import parse_batches, parse_choice, parse_stage
     from coordinator.run_folder.read import read_run_pipeline
-    from coordinator.traces.find import Choice
+    from coordinator.traces.find import MessageFilter
     from protocol.trace_format import KINDS
 
     pipeline = read_run_pipeline(folder)
     if edge is not None:
-        one_of(edge, [str(e) for e in pipeline.edges], "--edge")
-    return Choice(
-        core=None if layer is None else core_name(layer, pipeline.stages),
+        parse_choice(edge, [str(e) for e in pipeline.edges], "--edge")
+    return MessageFilter(
+        stage=None if layer is None else parse_stage(layer, pipeline.stages),
         edge=edge,
-        kinds=one_of(kind, KINDS, "--kind"),
-        batches=None if batch is None else batches(batch),
+        kinds=parse_choice(kind, KINDS, "--kind"),
+        batches=None if batch is None else parse_batches(batch),
     )

@@ -1,1 +1,1 @@
-"""What became of each message of a run: read, put together, and shown."""
+"""Read the traces of a run, match the records of the two ends of each edge, and show the result."""

@@ -1,7 +1,8 @@
-"""The story of one batch: every message about it, under the one that led to it.
+"""The messages about one batch as a tree: each message under the one that caused it.
 
-A gradient names the activation that it answers, and each message was recorded with the edge whose
-message of the same batch its sender was at work on; so the story is a tree and no guess by time.
+A gradient carries the number of the activation that it answers, and the sender of every message
+records the edge of the message of the same batch that caused it. The tree follows these records,
+not the times.
 """
 
 from __future__ import annotations
@@ -10,39 +11,41 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from coordinator.traces.find import DATA, Choice, Entry, find
+from coordinator.traces.find import MessageFilter, MessageRow, find_messages
 from coordinator.traces.run import Traces
 from protocol import RunError
+from protocol import trace_format as form
 
 
 @dataclass(frozen=True, slots=True)
-class Chapter:
-    """A message, and what its receiver sent when it had taken it up."""
+class CausalNode:
+    """A message, and the messages that its receiver sent because of it."""
 
-    entry: Entry
-    next: list[Chapter] = field(default_factory=list)
+    message: MessageRow
+    effects: list[CausalNode] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, object]:
-        """Plain dicts and lists."""
-        return {**self.entry._asdict(), "next": [chapter.as_dict() for chapter in self.next]}
+        """The node and its subtree as built-in types."""
+        effects = [node.as_dict() for node in self.effects]
+        return {**self.message._asdict(), "effects": effects}
 
 
-def story(folder: Path, batch: int) -> tuple[Traces, list[Chapter]]:
-    """The chapters that nothing on record led to: in general what the source sent.
+def causal_tree(folder: Path, batch: int) -> tuple[Traces, list[CausalNode]]:
+    """The roots of the tree of `batch`: messages without a recorded cause, usually the source's.
 
-    Raises RunError where nothing is known of the batch.
+    Raises RunError if no message of the batch is recorded.
     """
-    choice = Choice(kinds=DATA, batches=(batch, batch))
-    traces = Traces(folder, choice.keep)
-    found, count = find(traces, choice)
+    choice = MessageFilter(kinds=form.WORK, batches=(batch, batch))
+    traces = Traces(folder, choice.record_filter)
+    rows, count = find_messages(traces, choice)
     if not count:
-        raise RunError(f"{folder}: nothing is on record of batch {batch}")
-    chapters = [Chapter(entry) for entry in found]
-    by_edge = {chapter.entry.edge: chapter for chapter in chapters}
-    led: dict[str, list[Chapter]] = defaultdict(list)
-    for chapter in chapters:
-        led[chapter.entry.cause if chapter.entry.cause in by_edge else ""].append(chapter)
-    for cause, followers in led.items():
+        raise RunError(f"{folder}: no message of batch {batch} is recorded")
+    nodes = [CausalNode(row) for row in rows]
+    by_edge = {node.message.edge: node for node in nodes}
+    effects: dict[str, list[CausalNode]] = defaultdict(list)
+    for node in nodes:
+        effects[node.message.cause if node.message.cause in by_edge else ""].append(node)
+    for cause, caused in effects.items():
         if cause:
-            by_edge[cause].next.extend(followers)
-    return traces, led[""]
+            by_edge[cause].effects.extend(caused)
+    return traces, effects[""]

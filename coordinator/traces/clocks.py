@@ -1,8 +1,8 @@
-"""One time for all machines: that of the coordinator.
+"""Convert the times of all hosts to the coordinator's clock.
 
-A worker on another machine estimates now and then, from a round trip, what time it is at the
-coordinator, and how far that may be wrong. Between two estimates the difference is taken to change
-evenly; before the first and after the last it stays.
+A worker on another host estimates now and then, from a round trip, the coordinator's time and the
+error of that estimate. Between two estimates the offset is interpolated linearly; before the first
+and after the last it is constant.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ Times: TypeAlias = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Clock:
-    """How one core's times become the coordinator's. `bound` is how far they may be wrong, ns.
+class ClockCorrection:
+    """Converts the times of one stage to the coordinator's clock, with an error of `bound` ns.
 
-    `local` and `offset` are the moments of the estimates, and what was to be added to the time
-    then. Where both clocks are the same all offsets are 0.
+    `local` and `offset` are the times of the estimates and the offsets to add then. If the stage
+    shares the coordinator's clock, all offsets are 0.
     """
 
     local: Times
@@ -32,20 +32,20 @@ class Clock:
     bound: int
 
     def __call__(self, times: npt.NDArray[Any]) -> Times:
-        """`times` on the coordinator's clock."""
+        """Return `times` on the coordinator's clock."""
         own = times.astype(np.int64)
         if not self.offset.any():
             return own
         return own + np.interp(own, self.local, self.offset).round().astype(np.int64)
 
 
-def clock(file: TraceFile) -> Clock:
-    """The clock of the core that `file` is the trace of."""
-    origin = file.metadata
-    local, offset, bound = [[origin.monotonic_ns]], [[origin.offset_ns]], origin.bound_ns
+def clock_correction(file: TraceFile) -> ClockCorrection:
+    """The correction for the stage whose trace `file` is."""
+    metadata = file.metadata
+    local, offset, bound = [[metadata.monotonic_ns]], [[metadata.offset_ns]], metadata.bound_ns
     for block in file.blocks() if bound else ():
         found = block[block["event"] == form.CLOCK]
         local.append(found["time"].astype(np.int64))
         offset.append(found["batch"].astype(np.int64) - local[-1])
         bound = max(bound, int(found["bytes"].max(initial=0)))
-    return Clock(np.concatenate(local), np.concatenate(offset), bound)
+    return ClockCorrection(np.concatenate(local), np.concatenate(offset), bound)

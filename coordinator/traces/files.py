@@ -1,4 +1,4 @@
-"""Reading trace files: in blocks, in order of time, and as much of a broken one as can be read."""
+"""Read trace files in blocks, in order of time, including the readable part of a broken file."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from protocol import trace_format as form
 from protocol.trace_format import Records, TraceHeader, TraceMetadata
 
 BLOCK: Final = 1 << 18
-"""Records that are in memory at once."""
+"""The number of records that are in memory at once."""
 
 
 @dataclass(slots=True)
 class TraceFile:
-    """One core's trace. `problems` says what of it could not be read, and grows with reading.
+    """The trace of one stage.
 
-    `records` counts those ever written, of which the newest lie in the file. `closed` is whether
-    the writer ended in order; while it runs, and after it was killed, it is not.
+    `records` is the number of records ever written; the file of a ring holds the newest of them,
+    from number `first` on. `closed` is true once the writer has closed the file; a writer that
+    still runs, or was killed, has not. `problems` lists what could not be read so far.
     """
 
     path: Path
@@ -40,7 +41,7 @@ class TraceFile:
 
     @classmethod
     def read(cls, path: Path) -> TraceFile:
-        """Look into the trace at `path`. Raises RunError where there is nothing to be read."""
+        """Style into the trace at `path`. Raises RunError where there is nothing to be read."""
         try:
             with path.open("rb") as file:
                 header = TraceHeader.unpack(file.read(form.METADATA_AT))
@@ -87,9 +88,9 @@ class TraceFile:
         )
 
     def blocks(self, first: int = 0) -> Iterator[Records]:
-        """The records from number `first` on that are still there, in blocks, the oldest first.
+        """The records from number `first` on that are still in the file, the oldest first.
 
-        What cannot be a record is left out. Raises RunError where the file is not there any more.
+        Broken records are left out. Raises RunError if the file has been removed.
         """
         try:
             yield from self._blocks(first)
@@ -102,21 +103,21 @@ class TraceFile:
         number = max(first, self.first)
         with self.path.open("rb") as file:
             while number < self.records:
-                place = number % self._capacity if self._capacity else number
+                slot = number % self._capacity if self._capacity else number
                 count = min(BLOCK, self.records - number)
                 if self._capacity:
-                    count = min(count, self._capacity - place)
-                file.seek(self._start + place * form.RECORD.itemsize)
+                    count = min(count, self._capacity - slot)
+                file.seek(self._start + slot * form.RECORD.itemsize)
                 block = np.frombuffer(file.read(count * form.RECORD.itemsize), form.RECORD)
                 if len(block) < count:
                     self.problems.append(f"{self.path}: was cut off while it was read")
                     return
-                gone = self._overwritten(number)
-                yield self._sound(block[gone:], number + gone)
+                overwritten = self._overwritten(number)
+                yield self._valid(block[overwritten:], number + overwritten)
                 number += count
 
     def _overwritten(self, number: int) -> int:
-        """Of the records from `number` on that were just read, how many may be newer ones."""
+        """How many of the records just read from `number` on may be overwritten by now."""
         if self.closed or not self._capacity:
             return 0
         with self.path.open("rb") as file:
@@ -125,26 +126,27 @@ class TraceFile:
 
     @property
     def horizon(self) -> int:
-        """The time of the oldest record where older ones have been overwritten, else 0."""
+        """The time of the oldest record if older ones have been overwritten, else 0."""
         if not self.first:
             return 0
         oldest = next(self.blocks(), None)
         return int(oldest["time"][0]) if oldest is not None and len(oldest) else 0
 
-    def _sound(self, block: Records, number: int) -> Records:
+    def _valid(self, block: Records, number: int) -> Records:
+        """Leave out the broken records of `block`, whose first record is number `number`."""
         good = form.valid(block, self.metadata.edges)
         if good.all():
             return block
         bad = np.flatnonzero(~good)
         self.problems.append(
-            f"{self.path}: {len(bad):,} broken records were left out, the first is number "
+            f"{self.path}: {len(bad):,} broken records were left out; the first is number "
             f"{number + int(bad[0]):,}"
         )
         return block[good]
 
-    def counted(self) -> npt.NDArray[np.int64]:
-        """Totals of all records ever written, by edge, kind and part (`protocol.trace_format`)."""
+    def all_totals(self) -> npt.NDArray[np.int64]:
+        """The totals of all records ever written, by edge, kind and counter."""
         edges = self.metadata.edges
-        counted_records = self.counted_records if self._capacity else 0
-        start = self.totals if counted_records else np.zeros_like(self.totals)
-        return sum((form.totals_of(block, edges) for block in self.blocks(counted_records)), start)
+        counted = self.counted_records if self._capacity else 0
+        start = self.totals if counted else np.zeros_like(self.totals)
+        return sum((form.totals_of(block, edges) for block in self.blocks(counted)), start)

@@ -1,29 +1,27 @@
-"""Single messages: which of them, and what is known of each."""
+"""Find single messages, and collect what is recorded about each."""
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from coordinator.traces.events import NEVER, Keep, Numbers
-from coordinator.traces.message_accounting import why_lost
-from coordinator.traces.messages import FATES, MISSING, UNSENT, WAITING, Messages
+from coordinator.traces.events import NEVER, Numbers, RecordFilter
+from coordinator.traces.message_accounting import loss_reason
+from coordinator.traces.messages import DROPPED, MISSING, OUTCOMES, UNSENT, WAITING, Messages
 from coordinator.traces.run import Traces
 from protocol import Edge
 from protocol import trace_format as form
 
-DATA: Final = (form.ACTIVATION, form.GRADIENT, form.TEST)
 
+class MessageRow(NamedTuple):
+    """One message. Times are ns since the start of the run; None if the event did not occur.
 
-class Entry(NamedTuple):
-    """One message. Times are ns since the run's start, None where there is none.
-
-    Of a dropped message `used` is the moment of that, and `why` the reason; of one that was lost,
-    why it was.
+    For a dropped message `used` is the time of the drop. `reason` explains why the message was
+    dropped or lost; it is empty for other messages.
     """
 
     edge: str
@@ -38,102 +36,106 @@ class Entry(NamedTuple):
     staleness: int
     version: int
     used_version: int
-    fate: str
-    why: str
+    outcome: str
+    reason: str
     cause: str
 
     @property
     def first(self) -> int:
-        """The first moment that is known of it."""
+        """The time of the first recorded event."""
         return next(t for t in (self.sent, self.received, self.used, 0) if t is not None)
 
     @property
     def delay(self) -> int | None:
-        """From sending to use, ns; never less than nothing."""
+        """The ns from sending to use, at least 0; None if one of the two did not occur."""
         if self.sent is None or self.used is None:
             return None
         return max(0, self.used - self.sent)
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """Which messages: those that touch the core, of the edge, the kinds, the batches, the fates.
+class MessageFilter:
+    """Selects messages by stage, edge, kinds, first and last batch, and outcomes.
 
-    None leaves everything open. `batches` are the first and the last.
+    A field that is None or empty selects all messages. `stage` selects messages from and to it.
     """
 
-    core: str | None = None
+    stage: str | None = None
     edge: str | None = None
     kinds: tuple[int, ...] = ()
     batches: tuple[int, int] | None = None
-    fates: tuple[int, ...] = ()
+    outcomes: tuple[int, ...] = ()
 
     @property
-    def keep(self) -> Keep | None:
-        """Which records have to be looked at."""
+    def record_filter(self) -> RecordFilter | None:
+        """The filter for trace records; None if all records are needed."""
         if not self.kinds and self.batches is None:
             return None
-        return self._kept
+        return self._accepts
 
-    def _kept(self, records: form.Records) -> Numbers:
-        kept: Numbers = np.ones(len(records), bool)
+    def _accepts(self, records: form.Records) -> Numbers:
+        accepted: Numbers = np.ones(len(records), bool)
         if self.kinds:
-            kept &= np.isin(records["kind"], self.kinds)
+            accepted &= np.isin(records["kind"], self.kinds)
         if self.batches is not None:
-            kept &= (records["batch"] >= self.batches[0]) & (records["batch"] <= self.batches[1])
-        return kept
+            first, last = self.batches
+            accepted &= (records["batch"] >= first) & (records["batch"] <= last)
+        return accepted
 
-    def touches(self, edge: Edge) -> bool:
-        """Whether messages on `edge` may be among them."""
-        return self.core in (None, *edge) and self.edge in (None, str(edge))
+    def accepts_edge(self, edge: Edge) -> bool:
+        """Whether messages on `edge` may be selected."""
+        return self.stage in (None, *edge) and self.edge in (None, str(edge))
 
-    def of(self, messages: Messages) -> Numbers:
-        """The places of those chosen."""
-        if not self.fates:
+    def indices(self, messages: Messages) -> Numbers:
+        """The indices of the messages with a selected outcome."""
+        if not self.outcomes:
             return np.arange(len(messages))
-        return np.flatnonzero(np.isin(messages.fate, self.fates))
+        return np.flatnonzero(np.isin(messages.outcome, self.outcomes))
 
 
-def find(traces: Traces, choice: Choice, most: int | None = None) -> tuple[list[Entry], int]:
-    """The chosen messages in order of time, at most the first `most`; and how many there are.
+def find_messages(
+    traces: Traces, choice: MessageFilter, limit: int | None = None
+) -> tuple[list[MessageRow], int]:
+    """The first `limit` selected messages in order of time, and the number of selected messages.
 
-    `traces` must have been opened with `choice.keep`.
+    `traces` must have been opened with `choice.record_filter`.
     """
-    found: list[list[Entry]] = []
+    found: list[list[MessageRow]] = []
     count = 0
-    for edge in filter(choice.touches, traces.edges):
+    for edge in filter(choice.accepts_edge, traces.edges):
         for messages in traces.messages(edge):
-            places = choice.of(messages)
-            count += len(places)
-            first = np.argsort(_begins(messages)[places], kind="stable")[:most]
-            found.append(list(entries(traces, messages, places[first])))
-    ordered = heapq.merge(*found, key=lambda entry: entry.first)
-    return [entry for entry, _ in zip(ordered, range(most or count), strict=False)], count
+            indices = choice.indices(messages)
+            count += len(indices)
+            first = np.argsort(_first_times(messages)[indices], kind="stable")[:limit]
+            found.append(list(message_rows(traces, messages, indices[first])))
+    ordered = heapq.merge(*found, key=lambda row: row.first)
+    return [row for row, _ in zip(ordered, range(limit or count), strict=False)], count
 
 
-def _begins(messages: Messages) -> Numbers:
-    """The first moment that is known of each."""
+def _first_times(messages: Messages) -> Numbers:
+    """The time of the first recorded event of each message."""
     known = np.where(messages.received < 0, messages.used, messages.received)
     return np.where(messages.sent < 0, known, messages.sent)
 
 
-def entries(traces: Traces, messages: Messages, places: Numbers) -> Iterator[Entry]:
-    """What is known of the messages at these places."""
+_TIMES = ("sent", "received", "used", "end")
+_FIELDS = ("batch", "bytes", "queue", "staleness", "version", "used_version")
+
+
+def message_rows(traces: Traces, messages: Messages, indices: Numbers) -> Iterator[MessageRow]:
+    """The messages at `indices` as rows."""
     edge, kind = str(messages.edge), form.KINDS[messages.kind]
-    lost = why_lost(traces, messages.edge)
+    lost = loss_reason(traces, messages.edge)
     causes = ("", *messages.edges)
-    columns = [
-        _since(messages.sent[places], traces.start),
-        _since(messages.received[places], traces.start),
-        _since(messages.used[places], traces.start),
-        _since(messages.end[places], traces.start),
-    ]
-    names = ("batch", "bytes", "queue", "staleness", "version", "used_version", "fate", "why")
-    rest = [getattr(messages, name)[places].tolist() for name in (*names, "cause")]
-    for times, row in zip(zip(*columns, strict=True), zip(*rest, strict=True), strict=True):
-        sent, received, used, end = times
-        batch, size, queue, staleness, version, used_version, fate, why, cause = row
-        yield Entry(
+    times = [_since(getattr(messages, name)[indices], traces.start) for name in _TIMES]
+    numbers = [getattr(messages, name)[indices].tolist() for name in _FIELDS]
+    codes = [getattr(messages, name)[indices].tolist() for name in ("outcome", "reason", "cause")]
+    rows = (zip(*columns, strict=True) for columns in (times, numbers, codes))
+    for time, number, code in zip(*rows, strict=True):
+        sent, received, used, end = time
+        batch, size, queue, staleness, version, used_version = number
+        outcome, reason, cause = code
+        yield MessageRow(
             edge=edge,
             kind=kind,
             batch=batch,
@@ -146,8 +148,8 @@ def entries(traces: Traces, messages: Messages, places: Numbers) -> Iterator[Ent
             staleness=staleness,
             version=version,
             used_version=used_version,
-            fate=FATES[fate],
-            why=lost if fate in (WAITING, MISSING) else form.DROP_REASONS[why],
+            outcome=OUTCOMES[outcome],
+            reason=lost if outcome in (WAITING, MISSING) else form.DROP_REASONS[reason],
             cause=causes[cause],
         )
 
@@ -156,32 +158,46 @@ def _since(times: Numbers, start: int) -> list[int | None]:
     return [None if time == NEVER else time - start for time in times.tolist()]
 
 
-class Loss(NamedTuple):
-    """Messages of one kind on an edge that were never used, for one reason."""
+class UnusedMessages(NamedTuple):
+    """Messages of one kind on an edge that were not used, for one reason.
+
+    `first` and `last` are batches.
+    """
 
     edge: str
     kind: str
-    fate: str
-    why: str
+    outcome: str
+    reason: str
     messages: int
     first: int
     last: int
 
 
-def lost(traces: Traces) -> list[Loss]:
-    """What was never used, and why; `first` and `last` are batches.
+def unused_messages(traces: Traces) -> list[UnusedMessages]:
+    """All messages that were not used, by edge, kind, outcome and reason.
 
-    Nothing is known yet of the edges to the cores whose traces are away.
+    Edges to stages whose traces are still on other hosts are left out.
     """
-    found = []
-    for edge in (edge for edge in traces.edges if edge.receiver not in traces.away):
-        for messages in traces.messages(edge):
-            reason = why_lost(traces, edge)
-            for fate in (FATES.index("dropped"), UNSENT, WAITING, MISSING):
-                for why in np.unique(messages.why[messages.fate == fate]).tolist():
-                    batches = messages.batch[(messages.fate == fate) & (messages.why == why)]
-                    text = form.DROP_REASONS[why] or reason
-                    ends = int(batches.min()), int(batches.max())
-                    kind = form.KINDS[messages.kind]
-                    found.append(Loss(str(edge), kind, FATES[fate], text, len(batches), *ends))
-    return found
+    edges = [edge for edge in traces.edges if edge.receiver not in traces.remote_stages]
+    return [
+        row
+        for edge in edges
+        for messages in traces.messages(edge)
+        for outcome in (DROPPED, UNSENT, WAITING, MISSING)
+        for row in _unused(messages, outcome, loss_reason(traces, edge))
+    ]
+
+
+def _unused(messages: Messages, outcome: int, lost: str) -> Iterator[UnusedMessages]:
+    chosen = messages.outcome == outcome
+    for reason in np.unique(messages.reason[chosen]).tolist():
+        batches = messages.batch[chosen & (messages.reason == reason)]
+        yield UnusedMessages(
+            str(messages.edge),
+            form.KINDS[messages.kind],
+            OUTCOMES[outcome],
+            form.DROP_REASONS[reason] or lost,
+            len(batches),
+            int(batches.min()),
+            int(batches.max()),
+        )

@@ -1,17 +1,17 @@
-"""Listening to a pipeline while it runs: its workers' files are read as they are written."""
+"""Follow a run in progress: read the trace files of its stages while they are written."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from coordinator.traces.clocks import clock
+from coordinator.traces.clocks import clock_correction
 from coordinator.traces.files import TraceFile
-from coordinator.traces.find import Choice
+from coordinator.traces.find import MessageFilter
 from coordinator.traces.run import Traces
 from protocol import Edge, RunError
 from protocol import trace_format as form
@@ -19,11 +19,11 @@ from protocol import trace_format as form
 POLL_SECONDS: Final = 0.2
 
 
-class Heard(NamedTuple):
-    """What a core did with a message; `time` is ns since the run's start."""
+class FollowedEvent(NamedTuple):
+    """What a stage did with a message; `time` is ns since the start of the run."""
 
     time: int
-    core: str
+    stage: str
     event: str
     edge: str
     kind: str
@@ -32,59 +32,62 @@ class Heard(NamedTuple):
     queue: int
     staleness: int
     version: int
-    why: str
+    reason: str
 
 
-class Missed(NamedTuple):
-    """So many records of a core were overwritten before they could be read."""
+class OverwrittenRecords(NamedTuple):
+    """A number of records of a stage that were overwritten before they could be read."""
 
-    core: str
+    stage: str
     records: int
 
 
-def tap(folder: Path, choice: Choice) -> Iterator[Heard | Missed]:
-    """What happens from now on, in order of time; it ends with the run.
+def follow(
+    folder: Path, choice: MessageFilter, wait: Callable[[float], None] = time.sleep
+) -> Iterator[FollowedEvent | OverwrittenRecords]:
+    """Yield the selected events from now on until the run ends, roughly in order of time.
 
-    Raises RunError where it has ended already.
+    `wait` is called between two looks at the files. Raises RunError if the run has ended already.
     """
     traces = Traces(folder)
     if not traces.running:
-        raise RunError(
-            f"{folder}: does not run any more; `dni trace messages` shows what there was"
-        )
-    seen = {core: file.records for core, file in traces.files.items()}
+        raise RunError(f"{folder}: the run has ended; `dni trace messages` shows its messages")
+    read = {stage: file.records for stage, file in traces.files.items()}
     while True:
-        traces = Traces(folder)  # also of workers that have only begun meanwhile
+        traces = Traces(folder)  # includes the files of workers that have started meanwhile
         running = traces.running
-        found: list[Heard] = []
-        for core in traces.files:
-            file, begin = TraceFile.read(traces.files[core].path), seen.get(core, 0)
+        found: list[FollowedEvent] = []
+        for stage in traces.files:
+            file, begin = TraceFile.read(traces.files[stage].path), read.get(stage, 0)
             if file.first > begin:
-                yield Missed(core, file.first - begin)
-            seen[core] = file.records
-            found += _heard(file, max(begin, file.first), choice, traces.start)
+                yield OverwrittenRecords(stage, file.first - begin)
+            read[stage] = file.records
+            found += _events(file, max(begin, file.first), choice, traces.start)
         yield from sorted(found)
         if not running:
             return
-        time.sleep(POLL_SECONDS)
+        wait(POLL_SECONDS)
 
 
-def _heard(file: TraceFile, begin: int, choice: Choice, start: int) -> Iterator[Heard]:
-    """The chosen records of `file` from number `begin` on."""
-    now, edges, core = clock(file), file.metadata.edges, file.metadata.stage
-    if choice.core not in (None, core):
+def _events(
+    file: TraceFile, begin: int, choice: MessageFilter, start: int
+) -> Iterator[FollowedEvent]:
+    """The selected records of `file` from number `begin` on."""
+    correct, edges, stage = clock_correction(file), file.metadata.edges, file.metadata.stage
+    if choice.stage not in (None, stage):
         return
-    touched = np.array([choice.touches(Edge.named(edge)) for edge in edges])
+    accepted = np.array([choice.accepts_edge(Edge.named(edge)) for edge in edges])
+    accepts = choice.record_filter
     for block in file.blocks(begin):
-        told = block[block["event"] != form.CLOCK]
-        told = told[touched[told["edge"]]]
-        kept = told if choice.keep is None else told[choice.keep(told)]
-        moments = (now(kept["time"]) - start).tolist()
-        for moment, record in zip(moments, kept.tolist(), strict=True):
-            _, _, batch, version, size, staleness, queue, edge, event, kind, why, _ = record
-            yield Heard(
+        records = block[block["event"] != form.CLOCK]
+        records = records[accepted[records["edge"]]]
+        chosen = records if accepts is None else records[accepts(records)]
+        times = (correct(chosen["time"]) - start).tolist()
+        for moment, record in zip(times, chosen.tolist(), strict=True):
+            _, _, batch, version, size, staleness, queue, edge, event, kind, reason, _ = record
+            yield FollowedEvent(
                 moment,
-                core,
+                stage,
                 form.EVENTS[event],
                 edges[edge],
                 form.KINDS[kind],
@@ -93,5 +96,5 @@ def _heard(file: TraceFile, begin: int, choice: Choice, start: int) -> Iterator[
                 queue,
                 staleness,
                 version,
-                form.DROP_REASONS[why],
+                form.DROP_REASONS[reason],
             )

@@ -1,4 +1,4 @@
-"""A file that a user names for output: a regular one appears whole, any other is written to."""
+"""Write output to a file that the user names: a regular file appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from protocol import RunError
 
 
 def is_stdout(path: Path) -> bool:
-    """Whether `path` names what standard output leads to, as /dev/stdout does."""
+    """Whether `path` is the same file as standard output, as /dev/stdout is."""
     with suppress(OSError):
         return os.path.samestat(path.stat(), os.fstat(1))
     return False
@@ -30,11 +30,11 @@ def is_special(path: Path) -> bool:
 
 
 def write_output(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` make what `path` is to hold.
+    """Call `write` with a file for the content of `path`.
 
-    A regular file is replaced when all of it is written; symbolic links to it stay. A pipe, a
-    device and standard output are written to; it is no error if their reader goes away. Raises
-    RunError where the file cannot be written.
+    A regular file is replaced once its content is complete; symbolic links to it stay. A pipe, a
+    device and standard output are written directly; a reader that goes away is not an error.
+    Raises RunError if the file cannot be written.
     """
     try:
         if is_stdout(path):
@@ -52,14 +52,14 @@ def write_output(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def write_output_text(path: Path, write: Callable[[TextIO], object]) -> None:
-    """The same for text, in UTF-8."""
+    """Call `write` with a UTF-8 text file; otherwise like `write_output`."""
 
     def encode(file: BinaryIO) -> None:
         text = TextIOWrapper(file, "utf-8", newline="")
         try:
             write(text)
         finally:
-            text.detach()  # else it closes the file, which may be standard output
+            text.detach()  # closing the text file would close standard output
 
     write_output(path, encode)
 

@@ -1,4 +1,4 @@
-"""The traces of a run, or of one that is still going on."""
+"""The traces of a run that has ended or is in progress."""
 
 from __future__ import annotations
 
@@ -12,65 +12,64 @@ from typing import Any, Final
 from coordinator.control.address import ControlAddress
 from coordinator.run_folder.layout import SUMMARY, TRACE, is_recording
 from coordinator.run_folder.read import read_run_pipeline
-from coordinator.traces.clocks import Clock, clock
-from coordinator.traces.events import Events, Keep, Work
+from coordinator.traces.clocks import ClockCorrection, clock_correction
+from coordinator.traces.events import RecordFilter, StageEvents, WorkSpans
 from coordinator.traces.files import TraceFile
-from coordinator.traces.messages import Ends, Messages, kinds, messages
-from protocol import Edge, RunError
+from coordinator.traces.messages import EdgeRecords, Messages, kinds_on, match_messages
+from protocol import Edge, Pipeline, RunError
 from protocol.pipeline import SOURCE
 from protocol.trace_format import SUFFIX
 
-AT_ONCE: Final = 3
-"""Cores whose events are held in memory."""
+CACHED_STAGES: Final = 3
+"""The number of stages whose events are held in memory."""
 
 
 class Traces:
-    """What was recorded in the run folder `folder`.
+    """The traces in the run folder `folder`.
 
-    `keep` chooses the records that are looked at; all where it is None. `away` are the cores of a
-    run on several hosts whose traces come to this folder when it ends. Raises RunError where the
-    folder holds no traces that can be read.
+    `record_filter` selects the records that are read; None selects all. `remote_stages` are the
+    stages whose traces are still on other hosts; these traces arrive when the run records. Raises
+    RunError if no trace can be read.
     """
 
-    def __init__(self, folder: Path, keep: Keep | None = None) -> None:
+    def __init__(self, folder: Path, record_filter: RecordFilter | None = None) -> None:
         self.folder = folder
         self.pipeline = read_run_pipeline(folder)
-        self.summary = _summary(folder)
+        self.summary = _read_summary(folder)
         self.problems: list[str] = []
         self.files: dict[str, TraceFile] = {}
-        places = {core: folder / TRACE / f"{core}{SUFFIX}" for core in self.pipeline.stages}
-        self.away = tuple(core for core, path in places.items() if not path.exists())
-        address = ControlAddress.read(folder)
-        if not (address and address.cluster and is_recording(folder)):
-            self.away = ()
-        if self.away:
-            self.problems.append(_said_of(self.away))
-        for core in [core for core in places if core not in self.away]:
-            path = places[core]
+        paths = {stage: folder / TRACE / f"{stage}{SUFFIX}" for stage in self.pipeline.stages}
+        self.remote_stages = self._find_remote(paths)
+        for stage in [stage for stage in paths if stage not in self.remote_stages]:
             try:
-                self.files[core] = TraceFile.read(path)
+                self.files[stage] = TraceFile.read(paths[stage])
             except RunError as error:
                 self.problems.append(str(error))
         if not self.files:
-            why = "with --trace off nothing is recorded" if self._off else self.problems[0]
-            raise RunError(f"{folder}: holds no traces; {why}")
-        self._clocks = {core: clock(file) for core, file in self.files.items()}
-        self._keep = keep
-        self.events = lru_cache(AT_ONCE)(self._events)
+            raise RunError(f"{folder}: holds no traces; {_why_none(self.pipeline, self.problems)}")
+        self._clocks = {stage: clock_correction(file) for stage, file in self.files.items()}
+        self._filter = record_filter
+        self.events = lru_cache(CACHED_STAGES)(self._events)
 
-    @property
-    def _off(self) -> bool:
-        return self.pipeline.trace.mode == "off"
+    def _find_remote(self, paths: dict[str, Path]) -> tuple[str, ...]:
+        address = ControlAddress.read(self.folder)
+        if not (address and address.cluster and is_recording(self.folder)):
+            return ()
+        remote = tuple(stage for stage, path in paths.items() if not path.exists())
+        if remote:
+            self.problems.append(_remote_text(remote))
+        return remote
 
-    def _events(self, core: str) -> Events | None:
-        file = self.files.get(core)
-        return None if file is None else Events(file, self._keep)
+    def _events(self, stage: str) -> StageEvents | None:
+        file = self.files.get(stage)
+        return None if file is None else StageEvents(file, self._filter)
 
     @property
     def running(self) -> bool:
-        """Whether the run goes on: it is recorded, or nobody can say that it is not.
+        """Whether the run is in progress, or may be.
 
-        The lock of a run tells that on the host of its head.
+        The lock of the run is visible only on the host of its coordinator; elsewhere a trace that
+        is not closed counts as a sign of progress.
         """
         hosts = {file.metadata.host for file in self.files.values() if not file.closed}
         if self.summary is not None or not hosts:
@@ -79,28 +78,28 @@ class Traces:
 
     @property
     def edges(self) -> tuple[Edge, ...]:
-        """Who speaks to whom."""
+        """The edges of the pipeline."""
         return self.pipeline.edges
 
-    def clock(self, core: str) -> Clock:
-        """The clock of `core`; where it has no trace, any."""
-        return self._clocks.get(core) or next(iter(self._clocks.values()))
+    def clock(self, stage: str) -> ClockCorrection:
+        """The clock correction of `stage`; that of any stage if `stage` has no trace."""
+        return self._clocks.get(stage) or next(iter(self._clocks.values()))
 
     def bound(self, edge: Edge) -> int:
-        """How far a delay on `edge` may be wrong, ns."""
+        """The largest error of a delay on `edge`, ns."""
         return self.clock(edge.sender).bound + self.clock(edge.receiver).bound
 
     @property
     def start(self) -> int:
-        """When the first core began, ns of the coordinator's clock."""
+        """The time at which the first stage began, ns on the coordinator's clock."""
         return min(
             file.metadata.monotonic_ns + file.metadata.offset_ns for file in self.files.values()
         )
 
-    def ends(self, edge: Edge) -> Ends:
-        """Both ends of `edge`."""
+    def edge_records(self, edge: Edge) -> EdgeRecords:
+        """The records of both ends of `edge`."""
         sender = self.files.get(edge.sender)
-        return Ends(
+        return EdgeRecords(
             self.events(edge.sender),
             self.events(edge.receiver),
             self.clock(edge.sender),
@@ -110,30 +109,33 @@ class Traces:
 
     def messages(self, edge: Edge) -> Iterator[Messages]:
         """The messages on `edge`, kind by kind."""
-        ends = self.ends(edge)
-        for kind in kinds(ends, edge):
-            yield messages(ends, edge, kind)
+        records = self.edge_records(edge)
+        for kind in kinds_on(edge, records):
+            yield match_messages(records, edge, kind)
 
-    def work(self, core: str) -> Work | None:
-        """When `core` was at work; None where there is no trace of it."""
-        events = self.events(core)
-        return events.work(core, self.clock(core)) if events else None
+    def work(self, stage: str) -> WorkSpans | None:
+        """The spans in which `stage` computed; None if it has no trace."""
+        events = self.events(stage)
+        return events.work(stage, self.clock(stage)) if events else None
 
     def all_problems(self) -> list[str]:
-        """What could not be read, of what was looked at."""
+        """What could not be read so far, one line per problem."""
         found = self.problems + [text for file in self.files.values() for text in file.problems]
         return list(dict.fromkeys(found))
 
 
-def _said_of(away: tuple[str, ...]) -> str:
-    """Where the traces of the cores `away` are."""
-    layers = [core for core in away if core != SOURCE]
-    whose = ["the source"] if SOURCE in away else []
-    whose += [f"{len(layers)} layers"] if len(layers) > 1 else layers
-    return f"the traces of {' and '.join(whose)} are on other hosts until the run ends"
+def _why_none(pipeline: Pipeline, problems: list[str]) -> str:
+    return "with --trace off nothing is recorded" if pipeline.trace.mode == "off" else problems[0]
 
 
-def _summary(folder: Path) -> dict[str, Any] | None:
+def _remote_text(remote: tuple[str, ...]) -> str:
+    layers = [stage for stage in remote if stage != SOURCE]
+    names = ["the source"] if SOURCE in remote else []
+    names += [f"{len(layers)} layers"] if len(layers) > 1 else layers
+    return f"the traces of {' and '.join(names)} are on other hosts until the run ends"
+
+
+def _read_summary(folder: Path) -> dict[str, Any] | None:
     try:
         found: dict[str, Any] = json.loads((folder / SUMMARY).read_text("utf-8"))
     except (OSError, ValueError):

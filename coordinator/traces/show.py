@@ -1,87 +1,75 @@
-"""What a person is shown of a trace; the same things as plain values for JSON."""
+"""Tables and sentences that show what a trace holds."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Final
 
-from rich.console import Console, ConsoleOptions, RenderResult
-
-from coordinator.commands.trace_parsing import bytes_text, some, time_text
-from coordinator.console.columns import Column, Phrases, Table, line
-from coordinator.console.standard_streams import transliterate
-from coordinator.traces.causality import Chapter
-from coordinator.traces.difference import Difference
-from coordinator.traces.find import Entry, Loss
-from coordinator.traces.follow import Heard
+from coordinator.console.columns import Column, Phrases, Table
+from coordinator.console.units import bytes_text, text_or_dash, time_text
+from coordinator.traces.difference import MeasureDifference
+from coordinator.traces.find import MessageRow, UnusedMessages
+from coordinator.traces.follow import FollowedEvent
 from coordinator.traces.stats import EdgeStats
 
-_SENT: Final = ("messages", "sent", "bytes", "rate", "seconds", "on_record", "unsent")
-_TAKEN: Final = ("used", "dropped", "waiting", "missing", "strangers", "balanced", "lost")
-"""What an edge's statistics lack without the trace of its sender, and without either."""
+_BY_SENDER: Final = ("messages", "sent", "bytes", "rate", "seconds", "recorded", "unsent")
+"""The statistics that are unknown without the trace of the sender."""
+_BY_BOTH: Final = ("used", "dropped", "waiting", "missing", "unmatched", "balanced", "lost")
+"""The statistics that are unknown without the traces of both ends."""
 
 
 def stats_table(rows: Sequence[EdgeStats]) -> Table:
-    """A line an edge; what its delays may be wrong by where clocks differ."""
-    across = any(row.bound for row in rows)
+    """One row per edge; the error of delays is shown if clocks differ."""
+    clocks_differ = any(row.bound for row in rows)
     columns = (
         Column("edge", left=True),
         Column("messages"),
         Column("sent", 5),
-        Column("per s", 3),
+        Column("rate", 3),
         Column("transit", 7),
         Column("wait", 8),
         Column("delay", 1),
-        Column("95 %", 4),
-        Column("largest", 9),
-        *([Column("±", 2)] if across else []),
-        Column("stale", 2),
-        Column("oldest", 6),
+        Column("p95", 4),
+        Column("max", 9),
+        *([Column("±", 2)] if clocks_differ else []),
+        Column("staleness", 2),
+        Column("max stale", 6),
         Column("dropped", 1),
         Column("lost", 1),
     )
     notes = (
-        Phrases(
-            (
-                "delay is from sending to use: transit, then wait",
-                "medians where nothing else is said",
-            ),
-            "; ",
-        ),
-        Phrases(
-            (
-                "stale counts batches from a guess to its truth",
-                "credits and marks have no delay here",
-            ),
-            "; ",
-        ),
+        Phrases(("rate: messages per second", "delay: from sending to use, transit + wait"), "; "),
+        Phrases(("transit, wait, delay, staleness: medians", "staleness: in batches"), "; "),
+        Phrases(("credits and markers have no delay",)),
     )
-    return Table(columns, [tuple(_stats_row(row, across)) for row in rows], notes)
+    return Table(columns, [tuple(_stats_cells(row, clocks_differ)) for row in rows], notes)
 
 
-def _stats_row(row: EdgeStats, across: bool) -> Iterator[str]:
-    delay, old = row.delay, row.staleness
+def _stats_cells(row: EdgeStats, clocks_differ: bool) -> Iterator[str]:
+    delay, staleness = row.delay, row.staleness
     yield str(row.edge)
     sent = (f"{row.messages:,}", bytes_text(row.bytes), f"{row.rate:,.0f}")
-    yield from sent if row.told else "---"
-    yield from (some(spread, lambda s: time_text(s.p50)) for spread in (row.transit, row.waited))
+    yield from sent if row.sender_known else "---"
+    yield from (text_or_dash(d, lambda d: time_text(d.p50)) for d in (row.transit, row.wait))
     yield from map(time_text, (delay.p50, delay.p95, delay.max) if delay else (None,) * 3)
-    if across:
+    if clocks_differ:
         yield time_text(row.bound)
-    yield from (f"{old.p50:.0f}", f"{old.max:.0f}") if old else "--"
-    yield from (f"{row.dropped:,}", f"{row.lost:,}") if row.told and row.heard else "--"
+    yield from (f"{staleness.p50:.0f}", f"{staleness.max:.0f}") if staleness else "--"
+    known = row.sender_known and row.receiver_known
+    yield from (f"{row.dropped:,}", f"{row.lost:,}") if known else "--"
 
 
 def stats_json(row: EdgeStats) -> dict[str, object]:
-    """The same as plain values; None for what is not known, as there is no trace of an end."""
-    plain: dict[str, object] = asdict(row)
-    unknown = (() if row.told else _SENT) + (() if row.told and row.heard else _TAKEN)
-    known = plain | {
+    """The statistics as built-in types; None for what is unknown because a trace is missing."""
+    values: dict[str, object] = asdict(row)
+    known = row.sender_known and row.receiver_known
+    unknown = (() if row.sender_known else _BY_SENDER) + (() if known else _BY_BOTH)
+    values |= {
         "edge": str(row.edge),
-        "accounts": [
-            _without(asdict(a) | {"edge": str(a.edge), "balanced": a.balanced}, unknown)
-            for a in row.accounts
+        "counts": [
+            _without(asdict(c) | {"edge": str(c.edge), "balanced": c.balanced}, unknown)
+            for c in row.counts
         ],
         "messages": row.messages,
         "bytes": row.bytes,
@@ -89,151 +77,98 @@ def stats_json(row: EdgeStats) -> dict[str, object]:
         "dropped": row.dropped,
         "lost": row.lost,
     }
-    return _without(known, unknown)
+    return _without(values, unknown)
 
 
 def _without(values: dict[str, object], unknown: Iterable[str]) -> dict[str, object]:
     return values | {name: None for name in unknown if name in values}
 
 
-def messages_table(entries: Iterable[Entry]) -> Table:
-    """A line a message."""
-    columns = (
-        Column("edge", left=True),
-        Column("kind", left=True),
-        Column("batch"),
-        Column("size", 3),
-        Column("sent at, s", 2),
-        Column("received", 4),
-        Column("used", 1),
-        Column("for", 5),
-        Column("queue", 7),
-        Column("stale", 6),
-        Column("version", 8),
-        Column("fate", left=True),
-    )
+_MESSAGE_COLUMNS: Final = (
+    Column("edge", left=True),
+    Column("kind", left=True),
+    Column("batch"),
+    Column("size", 3),
+    Column("sent at, s", 2),
+    Column("received", 4),
+    Column("used", 1),
+    Column("work", 5),
+    Column("queue", 7),
+    Column("staleness", 6),
+    Column("version", 8),
+    Column("outcome", left=True),
+)
+
+
+def messages_table(messages: Iterable[MessageRow]) -> Table:
+    """One row per message."""
     rows = [
         (
-            entry.edge,
-            entry.kind,
-            str(entry.batch),
-            bytes_text(entry.bytes) if entry.bytes else "-",
-            _moment(entry.sent),
-            _later(entry.sent, entry.received),
-            _later(entry.sent, entry.used),
-            _length(entry.used, entry.end),
-            str(entry.queue),
-            str(entry.staleness),
-            str(entry.version),
-            _fate(entry),
+            message.edge,
+            message.kind,
+            str(message.batch),
+            bytes_text(message.bytes) if message.bytes else "-",
+            text_or_dash(message.sent, lambda t: f"{t / 1e9:.6f}"),
+            _later(message.sent, message.received),
+            _later(message.sent, message.used),
+            duration_text(message.used, message.end),
+            str(message.queue),
+            str(message.staleness),
+            str(message.version),
+            outcome_text(message),
         )
-        for entry in entries
+        for message in messages
     ]
-    return Table(columns, rows)
+    return Table(_MESSAGE_COLUMNS, rows)
 
 
-def _moment(time: int | None) -> str:
-    return some(time, lambda t: f"{t / 1e9:.6f}")
-
-
-def _length(begin: int | None, end: int | None) -> str:
+def duration_text(begin: int | None, end: int | None) -> str:
+    """The time from `begin` to `end`, at least 0; a dash if one of them is None."""
     return "-" if begin is None or end is None else time_text(max(0, end - begin))
 
 
 def _later(begin: int | None, end: int | None) -> str:
-    return "-" if begin is None or end is None else f"+{_length(begin, end)}"
+    return "-" if begin is None or end is None else f"+{duration_text(begin, end)}"
 
 
-def _fate(entry: Entry) -> str:
-    return f"{entry.fate}: {entry.why}" if entry.why else entry.fate
+def outcome_text(message: MessageRow) -> str:
+    """The outcome of `message` and, if there is one, its reason."""
+    return f"{message.outcome}: {message.reason}" if message.reason else message.outcome
 
 
-@dataclass(frozen=True, slots=True)
-class StoryTree:
-    """The batch and all messages about it, each under the one that led to it."""
-
-    batch: int
-    chapters: Sequence[Chapter]
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        start = min(chapter.entry.first for chapter in self.chapters)
-        yield Phrases((f"batch {self.batch}", f"first sent {start / 1e9:.6f} s after the start"))
-        for text in _branches(self.chapters, start, options.max_width, ""):
-            yield line(transliterate(text, console.encoding))
-
-
-def _branches(chapters: Sequence[Chapter], start: int, width: int, before: str) -> Iterator[str]:
-    """The lines of `chapters`, in order of time, with the guides `before` them.
-
-    The guides take no more than a third of the `width`: deeper branches are indented no further.
-    """
-    ordered = sorted(chapters, key=lambda chapter: chapter.entry.first)
-    for chapter in ordered:
-        last = chapter is ordered[-1]
-        branch, below = ("└ ", "  ") if last else ("├ ", "│ ")
-        sentence = Phrases(_sentence(chapter.entry, start))
-        follows = "│   " if chapter.next else "    "
-        first, *more = sentence.for_encoding("utf-8").lines(width - len(before + below + follows))
-        yield f"{before}{branch}{first}"
-        yield from (f"{before}{below}{follows}{text}" for text in more)
-        guides = (before + below)[-max(2, width // 6 * 2) :]
-        yield from _branches(chapter.next, start, width, guides)
-
-
-def _sentence(entry: Entry, start: int) -> list[str]:
-    """What happened to a message, in phrases; times from the story's beginning."""
-    words = [f"{entry.edge} {entry.kind}"]
-    if entry.bytes:
-        words.append(bytes_text(entry.bytes))
-    for word, time in (("sent", entry.sent), ("received", entry.received)):
-        if time is not None:
-            words.append(f"{word} +{time_text(time - start)}")
-    if entry.queue > 1:
-        words.append(f"{entry.queue - 1} before it")
-    if entry.used is not None:
-        words.append(f"{_fate(entry)} +{time_text(entry.used - start)}")
-    else:
-        words.append(_fate(entry))
-    if entry.end is not None:
-        words.append(f"for {_length(entry.used, entry.end)}")
-    if entry.staleness:
-        words.append(f"{entry.staleness} batches old")
-    return words
-
-
-def lost_table(rows: Iterable[Loss]) -> Table:
-    """A line a reason."""
+def lost_table(rows: Iterable[UnusedMessages]) -> Table:
+    """One row per edge, kind, outcome and reason."""
     columns = (
-        *(Column(heading, left=True) for heading in ("edge", "kind", "fate", "why")),
+        *(Column(heading, left=True) for heading in ("edge", "kind", "outcome", "reason")),
         Column("messages"),
         Column("first batch", 1),
         Column("last batch", 2),
     )
-    lines = [(*row[:4], f"{row.messages:,}", str(row.first), str(row.last)) for row in rows]
-    return Table(columns, lines)
+    cells = [(*row[:4], f"{row.messages:,}", str(row.first), str(row.last)) for row in rows]
+    return Table(columns, cells)
 
 
-def difference_table(rows: Iterable[Difference]) -> Table:
-    """A line an edge and measure, of those that either run has."""
+def difference_table(rows: Iterable[MeasureDifference]) -> Table:
+    """One row per edge and measure that is not 0 in both runs."""
     columns = (
         *(Column(heading, left=True) for heading in ("edge", "measure")),
         *(Column("a", 1), Column("b", 1), Column("b/a")),
     )
-    lines = [
+    cells = [
         (
             row.edge,
             row.measure,
-            _measure(row.measure, row.a),
-            _measure(row.measure, row.b),
-            some(row.ratio, lambda r: f"{r:.2f}"),
+            _measure_text(row.measure, row.a),
+            _measure_text(row.measure, row.b),
+            text_or_dash(row.ratio, lambda ratio: f"{ratio:.2f}"),
         )
         for row in rows
         if row.a or row.b
     ]
-    return Table(columns, lines)
+    return Table(columns, cells)
 
 
-def _measure(name: str, value: float | None) -> str:
+def _measure_text(name: str, value: float | None) -> str:
     if value is None:
         return "-"
     if name.startswith("delay"):
@@ -245,18 +180,18 @@ def _measure(name: str, value: float | None) -> str:
     return f"{value:,.0f}"
 
 
-def heard_words(heard: Heard) -> Phrases:
-    """One thing that happened, in phrases that stand in columns."""
-    words = [
-        f"{heard.time / 1e9:12.6f} s",
-        f"{heard.core:<8} {heard.event:<8} {heard.edge:<16}",
-        f"{heard.kind:<10} {heard.batch:>8}",
+def event_phrases(event: FollowedEvent) -> Phrases:
+    """One event, in phrases of fixed width."""
+    phrases = [
+        f"{event.time / 1e9:12.6f} s",
+        f"{event.stage:<8} {event.event:<8} {event.edge:<16}",
+        f"{event.kind:<10} {event.batch:>8}",
     ]
-    if heard.bytes:
-        words.append(bytes_text(heard.bytes))
-    words += [
-        f"{name} {getattr(heard, name)}"
+    if event.bytes:
+        phrases.append(bytes_text(event.bytes))
+    phrases += [
+        f"{name} {getattr(event, name)}"
         for name in ("queue", "staleness", "version")
-        if getattr(heard, name)
+        if getattr(event, name)
     ]
-    return Phrases([*words, heard.why] if heard.why else words, "  ")
+    return Phrases([*phrases, event.reason] if event.reason else phrases, "  ")

@@ -1,4 +1,4 @@
-"""What went over each edge: how much, how fast, how old when it was used."""
+"""Statistics of each edge: amounts, rates, delays and staleness."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Final
 import numpy as np
 
 from coordinator.traces.events import Numbers
-from coordinator.traces.message_accounting import Account, account, books
+from coordinator.traces.message_accounting import EdgeCounts, count_messages, edge_counts
 from coordinator.traces.messages import USED, Messages
 from coordinator.traces.run import Traces
 from protocol import Edge
 from protocol import trace_format as form
 
-QUANTILES: Final = (50, 95, 100)
+PERCENTILES: Final = (50, 95, 100)
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
-    """The median, the 95th percentile and the largest of some numbers, and how many these are."""
+class Distribution:
+    """The number of values, their median, 95th percentile and maximum."""
 
     count: int
     p50: float
@@ -27,122 +27,123 @@ class Spread:
     max: float
 
     @classmethod
-    def of(cls, numbers: Numbers) -> Spread | None:
-        """The spread of `numbers`; None where there are none."""
-        if not len(numbers):
+    def from_values(cls, values: Numbers) -> Distribution | None:
+        """The distribution of `values`; None if there are none."""
+        if not len(values):
             return None
-        return cls(len(numbers), *map(float, np.percentile(numbers, QUANTILES)))
+        return cls(len(values), *map(float, np.percentile(values, PERCENTILES)))
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeStats:
-    """One edge. Delays are ns, and wrong by at most `bound`; `seconds` lie between the first and
-    the last sending that is on record. Delays and staleness are of activations and gradients.
-    What the sender counts is known if it `told`, what the receiver counts if it `heard`: if there
-    is a trace of it.
+    """The statistics of one edge.
+
+    Delays are ns, with an error of at most `bound`; delays and staleness are those of activations
+    and gradients. `recorded` is the number of sendings that are still recorded, and `seconds` the
+    time from the first of them to the last. Without the sender's or the receiver's trace the
+    numbers that it counts are unknown.
     """
 
     edge: Edge
-    accounts: tuple[Account, ...]
+    counts: tuple[EdgeCounts, ...]
     seconds: float
-    on_record: int
-    transit: Spread | None
-    waited: Spread | None
-    delay: Spread | None
-    staleness: Spread | None
+    recorded: int
+    transit: Distribution | None
+    wait: Distribution | None
+    delay: Distribution | None
+    staleness: Distribution | None
     bound: int
-    told: bool = True
-    heard: bool = True
+    sender_known: bool = True
+    receiver_known: bool = True
 
     @property
     def messages(self) -> int:
-        """Sent since the beginning."""
-        return sum(a.sent for a in self.accounts)
+        """The number of messages sent since the start of the run."""
+        return sum(c.sent for c in self.counts)
 
     @property
     def bytes(self) -> int:
-        """Sent since the beginning."""
-        return sum(a.bytes for a in self.accounts)
+        """The number of bytes sent since the start of the run."""
+        return sum(c.bytes for c in self.counts)
 
     @property
     def rate(self) -> float:
-        """Messages a second, of those on record."""
-        return self.on_record / self.seconds if self.seconds else 0.0
+        """Messages per second, from the recorded sendings."""
+        return self.recorded / self.seconds if self.seconds else 0.0
 
     @property
     def dropped(self) -> int:
-        """By the receiver, or by the sender in its stead."""
-        return sum(sum(a.dropped.values()) + a.unsent for a in self.accounts)
+        """The number of messages that the receiver dropped, or the sender before sending."""
+        return sum(sum(c.dropped.values()) + c.unsent for c in self.counts)
 
     @property
     def lost(self) -> int:
-        """Neither used nor dropped."""
-        return sum(a.lost for a in self.accounts)
+        """The number of messages that were sent and neither used nor dropped."""
+        return sum(c.lost for c in self.counts)
 
 
 @dataclass(slots=True)
-class _Found:
-    """What the messages of an edge have to say, kind by kind."""
+class _Samples:
+    """Collects values from the messages of an edge, kind by kind."""
 
-    accounts: list[Account] = field(default_factory=list)
+    counts: list[EdgeCounts] = field(default_factory=list)
     times: list[int] = field(default_factory=list)
-    on_record: int = 0
+    recorded: int = 0
     transit: list[Numbers] = field(default_factory=list)
-    waited: list[Numbers] = field(default_factory=list)
+    wait: list[Numbers] = field(default_factory=list)
     delay: list[Numbers] = field(default_factory=list)
     staleness: list[Numbers] = field(default_factory=list)
 
     def add(self, messages: Messages) -> None:
-        self.accounts.append(account(messages))
+        self.counts.append(count_messages(messages))
         sent = messages.sent[messages.sent >= 0]
-        self.on_record += len(sent)
+        self.recorded += len(sent)
         if len(sent):
             self.times += [int(sent.min()), int(sent.max())]
         if messages.kind in form.WORK:
             self._add_delays(messages)
 
     def _add_delays(self, messages: Messages) -> None:
-        arrived = (messages.sent >= 0) & (messages.received >= 0)
-        taken = messages.fate == USED
-        waited, whole = taken & (messages.received >= 0), taken & (messages.sent >= 0)
-        self.transit.append(not_before(messages.sent, messages.received, arrived))
-        self.waited.append(not_before(messages.received, messages.used, waited))
-        self.delay.append(not_before(messages.sent, messages.used, whole))
+        sent, received = messages.sent >= 0, messages.received >= 0
+        used = messages.outcome == USED
+        self.transit.append(elapsed(messages.sent, messages.received, sent & received))
+        self.wait.append(elapsed(messages.received, messages.used, used & received))
+        self.delay.append(elapsed(messages.sent, messages.used, used & sent))
         if messages.kind != form.TEST:
-            self.staleness.append(messages.staleness[taken])
+            self.staleness.append(messages.staleness[used])
 
 
-def not_before(cause: Numbers, effect: Numbers, where: Numbers) -> Numbers:
-    """The ns from each cause to its effect: at least 0, for what is less is the clocks' error."""
-    later: Numbers = np.maximum(effect[where] - cause[where], 0)
-    return later
+def elapsed(start: Numbers, end: Numbers, where: Numbers) -> Numbers:
+    """The ns from `start` to `end`, at least 0: a negative value is an error of the clocks."""
+    result: Numbers = np.maximum(end[where] - start[where], 0)
+    return result
 
 
-def stats(traces: Traces) -> list[EdgeStats]:
-    """A row an edge."""
-    whole = not any(file.first for file in traces.files.values())
-    totals = [] if whole else books(traces)
-    return [_stats(traces, edge, [a for a in totals if a.edge == edge]) for edge in traces.edges]
+def edge_stats(traces: Traces) -> list[EdgeStats]:
+    """The statistics of all edges."""
+    complete = not any(file.first for file in traces.files.values())
+    totals = [] if complete else edge_counts(traces)
+    return [_stats(traces, edge, [c for c in totals if c.edge == edge]) for edge in traces.edges]
 
 
-def _stats(traces: Traces, edge: Edge, totals: list[Account]) -> EdgeStats:
-    found = _Found()
+def _stats(traces: Traces, edge: Edge, totals: list[EdgeCounts]) -> EdgeStats:
+    samples = _Samples()
     for messages in traces.messages(edge):
-        found.add(messages)
+        samples.add(messages)
     return EdgeStats(
         edge=edge,
-        accounts=tuple(totals or found.accounts),
-        seconds=(max(found.times) - min(found.times)) / 1e9 if found.times else 0.0,
-        on_record=found.on_record,
-        transit=_spread(found.transit),
-        waited=_spread(found.waited),
-        delay=_spread(found.delay),
-        staleness=_spread(found.staleness),
+        counts=tuple(totals or samples.counts),
+        seconds=(max(samples.times) - min(samples.times)) / 1e9 if samples.times else 0.0,
+        recorded=samples.recorded,
+        transit=_distribution(samples.transit),
+        wait=_distribution(samples.wait),
+        delay=_distribution(samples.delay),
+        staleness=_distribution(samples.staleness),
         bound=traces.bound(edge),
-        told=edge.sender in traces.files,
-        heard=edge.receiver in traces.files,
+        sender_known=edge.sender in traces.files,
+        receiver_known=edge.receiver in traces.files,
     )
 
 
-def _spread(parts: list[Numbers]) -> Spread | None:
-    return Spread.of(np.concatenate(parts)) if parts else None
+def _distribution(parts: list[Numbers]) -> Distribution | None:
+    return Distribution.from_values(np.concatenate(parts)) if parts else None

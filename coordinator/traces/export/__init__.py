@@ -1,4 +1,4 @@
-"""A run's traces in the formats of other tools."""
+"""Export the traces of a run to the formats of other tools."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ FORMS: Final = ("perfetto", *_TEXTS)
 
 
 def export(traces: Traces, form: str, path: Path) -> int:
-    """Write `traces` to `path` in one of FORMS; returns how many things were written.
+    """Write `traces` to `path` in one of FORMS; return the number of entries.
 
-    These are messages in csv and jsonl, spans in otlp, and events in perfetto and chrome. Raises
-    SpecError where the name of the file promises another format, RunError where the file cannot be
-    written, and leaves what was there before.
+    Entries are messages in csv and jsonl, spans in otlp, events in perfetto and chrome. Raises
+    SpecError if the file name has the suffix of another format, RunError if the file cannot be
+    written; an existing file stays as it was.
     """
     if form not in FORMS:
         raise RunError(f"--to: unknown format {form!r}{nearest(form, FORMS)}")

@@ -1,4 +1,4 @@
-"""What a core's spells and edges show besides themselves: the messages behind them, and queues."""
+"""Attributes of spans, and the lengths of queues, from the messages of a stage."""
 
 from __future__ import annotations
 
@@ -7,54 +7,56 @@ from typing import Final
 
 import numpy as np
 
-from coordinator.traces.events import NEVER, Numbers, Times
-from coordinator.traces.export.view import Ends
+from coordinator.traces.clocks import Times
+from coordinator.traces.events import NEVER, Numbers
+from coordinator.traces.export.view import MessageSpans
 
-FACTS: Final = ("bytes", "queue", "staleness", "version")
-"""Columns of messages that are shown beside a spell."""
+ATTRIBUTES: Final = ("bytes", "queue", "staleness", "version")
+"""The columns of a message that are shown as attributes of the span that it started."""
 
 
-def by_edge(ends: Iterable[Ends]) -> list[list[Ends]]:
-    """`ends`, a list an edge."""
-    found: dict[int, list[Ends]] = {}
-    for some in ends:
-        found.setdefault(some.number, []).append(some)
+def by_edge(groups: Iterable[MessageSpans]) -> list[list[MessageSpans]]:
+    """Collect `groups` into one list per edge."""
+    found: dict[int, list[MessageSpans]] = {}
+    for group in groups:
+        found.setdefault(group.number, []).append(group)
     return list(found.values())
 
 
-def facts(into: Iterable[Ends], count: int) -> dict[str, Numbers]:
-    """Of each of `count` spells what is known of the message that began it, and its flow or 0."""
-    found = {fact: np.zeros(count, np.uint64) for fact in ("flow", *FACTS)}
-    for ends in into:
-        rows = np.flatnonzero(ends.ends != NEVER)
-        spells = ends.ends[rows]
-        for fact in FACTS:
-            found[fact][spells] = getattr(ends.messages, fact)[rows]
-        found["flow"][spells] = np.where(ends.met, ends.flow, np.uint64(0))[rows]
+def span_attributes(incoming: Iterable[MessageSpans], count: int) -> dict[str, Numbers]:
+    """For each of `count` spans the attributes and flow (0: none) of the starting message."""
+    found = {name: np.zeros(count, np.uint64) for name in ("flow", *ATTRIBUTES)}
+    for group in incoming:
+        rows = np.flatnonzero(group.receiver_span != NEVER)
+        spans = group.receiver_span[rows]
+        for name in ATTRIBUTES:
+            found[name][spans] = getattr(group.messages, name)[rows]
+        found["flow"][spans] = np.where(group.matched, group.flow, np.uint64(0))[rows]
     return found
 
 
-def outgoing(out: Iterable[Ends]) -> tuple[Numbers, Numbers]:
-    """The spells in which messages were sent, in order, and the flows of these messages."""
-    spells, flows = [np.empty(0, np.intp)], [np.empty(0, np.uint64)]
-    for ends in out:
-        rows = ends.met & (ends.begins != NEVER)
-        spells.append(ends.begins[rows])
-        flows.append(ends.flow[rows])
-    spell = np.concatenate(spells)
-    order = np.argsort(spell, kind="stable")
-    return spell[order], np.concatenate(flows)[order]
+def sent_flows(outgoing: Iterable[MessageSpans]) -> tuple[Numbers, Numbers]:
+    """The spans in which messages were sent, in order, and the flows of these messages."""
+    spans, flows = [np.empty(0, np.intp)], [np.empty(0, np.uint64)]
+    for group in outgoing:
+        rows = group.matched & (group.sender_span != NEVER)
+        spans.append(group.sender_span[rows])
+        flows.append(group.flow[rows])
+    span = np.concatenate(spans)
+    order = np.argsort(span, kind="stable")
+    return span[order], np.concatenate(flows)[order]
 
 
-def depth(edge: Iterable[Ends]) -> tuple[Times, Numbers]:
-    """When the queue of an edge changed, and how long it was from then on."""
-    came, went = [], []
-    for ends in edge:
-        messages = ends.messages
-        known = messages.received != NEVER
-        came.append(messages.received[known])
-        went.append(messages.used[known & (messages.used != NEVER)])
-    changes = [np.full(len(times), 1) for times in came] + [np.full(len(t), -1) for t in went]
-    times = np.concatenate(came + went)
+def queue_lengths(edge: Iterable[MessageSpans]) -> tuple[Times, Numbers]:
+    """The times at which the queue of an edge changed, and its length from then on."""
+    arrivals, removals = [], []
+    for group in edge:
+        messages = group.messages
+        received = messages.received != NEVER
+        arrivals.append(messages.received[received])
+        removals.append(messages.used[received & (messages.used != NEVER)])
+    changes = [np.full(len(times), 1) for times in arrivals]
+    changes += [np.full(len(times), -1) for times in removals]
+    times = np.concatenate(arrivals + removals)
     order = np.argsort(times, kind="stable")
     return times[order], np.cumsum(np.concatenate(changes)[order])

@@ -1,9 +1,8 @@
-"""As much of protobuf's wire format as it takes to write many messages of one shape at once.
+"""Write many protobuf messages of one shape at once, with numpy.
 
-A message is a list of bytes and of holes. The bytes are the same in every message of the shape,
-the holes are filled from columns of numbers, a whole column at a time. A number in a hole has as
-many bytes in each message, those of the largest: the format allows a varint to be longer than it
-must be.
+A template is a list of bytes and columns. The bytes are the same in every message; each message
+gets one number of every column. All numbers of a column take as many bytes as the largest, because
+the wire format permits a varint to be longer than necessary.
 """
 
 from __future__ import annotations
@@ -15,23 +14,23 @@ import numpy.typing as npt
 
 from coordinator.traces.events import Numbers
 
-VARINT, FIXED64, DATA = 0, 1, 2
+VARINT, FIXED64, LENGTH_DELIMITED = 0, 1, 2
 _SEVEN: Final = np.uint64(7)
 
 
-class Hole(NamedTuple):
-    """Room for a column of numbers."""
+class NumberColumn(NamedTuple):
+    """A column of numbers, each encoded in `width` bytes: as fixed64 if `fixed`, else as varint."""
 
     values: Numbers
     width: int
     fixed: bool
 
 
-Parts: TypeAlias = list[bytes | Hole]
+Template: TypeAlias = list[bytes | NumberColumn]
 
 
 def varint(value: int) -> bytes:
-    """`value`, seven bits a byte, the lowest first."""
+    """Encode `value` with seven bits per byte, the lowest first."""
     found = bytearray()
     while value > 0x7F:
         found.append(value & 0x7F | 0x80)
@@ -40,44 +39,44 @@ def varint(value: int) -> bytes:
     return bytes(found)
 
 
-def number(field: int, value: int | Numbers) -> Parts:
-    """A field with a number that is not negative; with a column, one of it in each message."""
+def varint_field(field: int, value: int | Numbers) -> Template:
+    """A field with a non-negative number, the same in all messages or one of a column in each."""
     tag = varint(field << 3 | VARINT)
     if isinstance(value, int):
         return [tag + varint(value)]
     width = len(varint(int(value.max(initial=0))))
-    return [tag, Hole(value, width, fixed=False)]
+    return [tag, NumberColumn(value, width, fixed=False)]
 
 
-def fixed(field: int, values: Numbers) -> Parts:
-    """A field with a number of eight bytes."""
-    return [varint(field << 3 | FIXED64), Hole(values, 8, fixed=True)]
+def fixed64_field(field: int, values: Numbers) -> Template:
+    """A field with a number of eight bytes, one of `values` in each message."""
+    return [varint(field << 3 | FIXED64), NumberColumn(values, 8, fixed=True)]
 
 
-def data(field: int, value: bytes | str | Parts) -> Parts:
-    """A field with bytes, a text or a message."""
-    inner: Parts = value if isinstance(value, list) else [_bytes(value)]
-    return [varint(field << 3 | DATA) + varint(sum(map(_size, inner))), *inner]
+def bytes_field(field: int, value: bytes | str | Template) -> Template:
+    """A field with bytes, a text, or an embedded message."""
+    inner: Template = value if isinstance(value, list) else [_bytes(value)]
+    return [varint(field << 3 | LENGTH_DELIMITED) + varint(sum(map(_size, inner))), *inner]
 
 
 def _bytes(value: bytes | str) -> bytes:
     return value.encode() if isinstance(value, str) else value
 
 
-def _size(part: bytes | Hole) -> int:
-    return part.width if isinstance(part, Hole) else len(part)
+def _size(part: bytes | NumberColumn) -> int:
+    return part.width if isinstance(part, NumberColumn) else len(part)
 
 
-def one(parts: Parts) -> bytes:
-    """The message of a shape that has no holes."""
-    return b"".join(part for part in parts if isinstance(part, bytes))
+def encode(template: Template) -> bytes:
+    """The single message of a template without columns."""
+    return b"".join(part for part in template if isinstance(part, bytes))
 
 
-def many(parts: Parts, count: int) -> npt.NDArray[np.void]:
-    """`count` messages of a shape, each an entry."""
-    rows = np.empty((count, sum(map(_size, parts))), np.uint8)
+def encode_rows(template: Template, count: int) -> npt.NDArray[np.void]:
+    """The `count` messages of `template`, one per entry."""
+    rows = np.empty((count, sum(map(_size, template))), np.uint8)
     at = 0
-    for part in parts:
+    for part in template:
         if isinstance(part, bytes):
             rows[:, at : at + len(part)] = np.frombuffer(part, np.uint8)
         elif part.fixed:
@@ -91,7 +90,7 @@ def many(parts: Parts, count: int) -> npt.NDArray[np.void]:
 
 def _fill(rows: npt.NDArray[np.uint8], values: npt.NDArray[np.uint64]) -> None:
     last = rows.shape[1] - 1
-    for place in range(last + 1):
-        more = 0x80 if place < last else 0
-        rows[:, place] = (values & np.uint64(0x7F)).astype(np.uint8) | more
+    for index in range(last + 1):
+        more = 0x80 if index < last else 0
+        rows[:, index] = (values & np.uint64(0x7F)).astype(np.uint8) | more
         values = values >> _SEVEN

@@ -1,4 +1,4 @@
-"""A file's name must not promise another format than what is written into it."""
+"""Check that the suffix of a file name agrees with the format that is written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 from coordinator.traces.output import is_special
 from protocol import SpecError
 
-_OWN: Final = {
+_SUFFIXES: Final = {
     "svg": (".svg",),
     "html": (".html", ".htm"),
     "perfetto": (".pftrace", ".perfetto-trace", ".perfetto", ".pb"),
@@ -18,36 +18,47 @@ _OWN: Final = {
     "jsonl": (".jsonl", ".ndjson"),
     "otlp": (".jsonl", ".ndjson", ".json"),
 }
-"""By format, the suffixes that name it; the first is proposed."""
-_ANY: Final = (".txt", ".trace", ".out", ".log", ".dat", ".data", ".tmp", ".bak", ".old", ".new")
-"""Suffixes that name no format; a table or a trace may have them, a picture or a page not."""
-_PICTURES: Final = ("svg", "html")
+"""The suffixes of each format; an error proposes the first."""
+_NEUTRAL: Final = (
+    ".txt",
+    ".trace",
+    ".out",
+    ".log",
+    ".dat",
+    ".data",
+    ".tmp",
+    ".bak",
+    ".old",
+    ".new",
+)
+"""Suffixes that name no format; permitted for tables and traces, not for images and pages."""
+_IMAGES: Final = ("svg", "html")
 _SUFFIX: Final = re.compile(r"\.(?!v?\d+$)\w+(?:-trace)?", re.ASCII)
-"""What says something of a format; the end of `run-0.5`, `a.v2` or `2026.01.02` says nothing."""
+"""A suffix that names a format; the ends of `run-0.5`, `a.v2` and `2026.01.02` do not."""
 
 
 def check(option: str, form: str, file: Path) -> None:
-    """Refuse a `file` whose suffix is none of those of `form`. Raises SpecError.
+    """Raise SpecError if the suffix of `file` belongs to another format than `form`.
 
     A pipe or a device may have any name.
     """
-    stem, suffix = _parted(file.name)
-    taken = _OWN[form] if form in _PICTURES else (*_OWN[form], *_ANY)
-    if not suffix or suffix in taken or is_special(file):
+    stem, suffix = _split(file.name)
+    accepted = _SUFFIXES[form] if form in _IMAGES else (*_SUFFIXES[form], *_NEUTRAL)
+    if not suffix or suffix in accepted or is_special(file):
         return
-    known = {*_ANY, ".png", ".tar"}.union(*_OWN.values())
-    while _parted(stem)[1] in known:
-        stem = _parted(stem)[0]
-    name = f"{stem or 'trace'}{_OWN[form][0]}"
+    known = {*_NEUTRAL, ".png", ".tar"}.union(*_SUFFIXES.values())
+    while _split(stem)[1] in known:
+        stem = _split(stem)[0]
+    name = f"{stem or 'trace'}{_SUFFIXES[form][0]}"
     raise SpecError(f"{option}: {file} is written as {form}, not {suffix}; name it {name}")
 
 
-def _parted(name: str) -> tuple[str, str]:
-    """`name` without its suffix, and the suffix in small letters, "" for none.
+def _split(name: str) -> tuple[str, str]:
+    """The stem of `name`, and its suffix in lower case or "".
 
-    Blanks and dots at the end of a name are no part of either. `.png` is a suffix alone.
+    Trailing blanks and dots are ignored. The name `.png` is a suffix without a stem.
     """
     name = name.rstrip(" .")
-    stem, dot, word = name.rpartition(".")
-    suffix = f"{dot}{word}".lower()
+    stem, dot, ending = name.rpartition(".")
+    suffix = f"{dot}{ending}".lower()
     return (stem, suffix) if _SUFFIX.fullmatch(suffix) else (name, "")

@@ -1,10 +1,10 @@
-"""A row a message: what a spreadsheet, a data frame or a line of shell is happy with.
+"""One row per message, as CSV or JSON Lines.
 
-Both formats have the same fields. Times `..._ns` count from when the first core began,
-`..._unix_ns` from 1970, both by the clock of the coordinator, which is right within `bound_ns`.
-`sent_ns` is when the message was sent, `received_ns` when it came, `used_ns` when it was taken up
-or dropped, `end_ns` when all that it led to was done. What is not known or never was is empty in
-CSV and null in JSON.
+Both formats have the same fields. Times `..._ns` count from the moment when the first stage began,
+`..._unix_ns` from 1970, both on the coordinator's clock, with an error of at most `bound_ns`.
+`sent_ns` is the time of sending, `received_ns` of receiving, `used_ns` of the use or the drop, and
+`end_ns` the time when all work on the message was done. A value that is unknown, or does not exist,
+is empty in CSV and null in JSON.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Any, Final, TextIO
 import numpy as np
 
 from coordinator.traces.events import NEVER, Numbers
-from coordinator.traces.export.view import View, parts
-from coordinator.traces.messages import DROPPED, FATES, UNSENT, USED, Messages
+from coordinator.traces.export.view import View, chunks
+from coordinator.traces.messages import DROPPED, OUTCOMES, UNSENT, USED, Messages
 from coordinator.traces.run import Traces
 from protocol import trace_format as form
 
 TIMES: Final = ("sent", "received", "used", "end")
 FIELDS: Final = (
-    *("edge", "kind", "batch", "fate", "why", "cause"),
+    *("edge", "kind", "batch", "outcome", "reason", "cause"),
     *("bytes", "queue", "staleness", "version", "used_version"),
     *(f"{time}_ns" for time in TIMES),
     *(f"{time}_unix_ns" for time in TIMES),
@@ -33,7 +33,7 @@ FIELDS: Final = (
 
 
 def write_csv(traces: Traces, file: TextIO) -> int:
-    """Write a header and a row a message; returns the number of messages."""
+    """Write a header and one row per message; return the number of messages."""
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(FIELDS)
     written = 0
@@ -44,7 +44,7 @@ def write_csv(traces: Traces, file: TextIO) -> int:
 
 
 def write_jsonl(traces: Traces, file: TextIO) -> int:
-    """Write an object a message, each on a line; returns the number of messages."""
+    """Write one object per message and line; return the number of messages."""
     line = "{" + ",".join(f'"{field}":%s' for field in FIELDS) + "}\n"
     written = 0
     for rows in _rows(traces, "null", json.dumps):
@@ -57,12 +57,12 @@ Rows = list[list[Any]]
 
 
 def _rows(traces: Traces, blank: object, text: Callable[[str], str]) -> Iterator[Rows]:
-    """The columns of FIELDS for some messages at a time."""
+    """The columns of FIELDS, for a chunk of messages at a time."""
     view = View(traces)
     for edge in traces.edges:
         for messages in traces.messages(edge):
             constant = text(str(edge)), text(form.KINDS[messages.kind]), traces.bound(edge)
-            for part in parts(len(messages)):
+            for part in chunks(len(messages)):
                 yield _columns(view, messages, part, constant, blank, text)
 
 
@@ -74,34 +74,34 @@ def _columns(
     blank: object,
     text: Callable[[str], str],
 ) -> Rows:
-    def some(values: Numbers, known: Numbers | bool = True) -> list[Any]:
+    def numbers(values: Numbers, known: Numbers | bool = True) -> list[Any]:
         found = values.astype(object)
         found[~np.broadcast_to(known, values.shape)] = blank
-        listed: list[Any] = found.tolist()
-        return listed
+        cells: list[Any] = found.tolist()
+        return cells
 
-    def word(words: tuple[str, ...], places: Numbers) -> list[Any]:
-        said = np.array([blank if not w else text(w) for w in words], dtype=object)
-        listed: list[Any] = said[places].tolist()
-        return listed
+    def names(strings: tuple[str, ...], indices: Numbers) -> list[Any]:
+        found = np.array([text(string) if string else blank for string in strings], dtype=object)
+        cells: list[Any] = found[indices].tolist()
+        return cells
 
-    fate, sent = messages.fate[part], messages.sent[part] != NEVER
-    edge, kind, bound = ([value] * len(fate) for value in constant)
-    taken, heard = np.isin(fate, (USED, DROPPED)), messages.received[part] != NEVER
+    outcome, sent = messages.outcome[part], messages.sent[part] != NEVER
+    edge, kind, bound = ([value] * len(outcome) for value in constant)
+    processed, received = np.isin(outcome, (USED, DROPPED)), messages.received[part] != NEVER
     times = [getattr(messages, time)[part] for time in TIMES]
     return [
         edge,
         kind,
-        some(messages.batch[part]),
-        word(FATES, fate),
-        word(form.DROP_REASONS, messages.why[part]),
-        word(("", *messages.edges), messages.cause[part]),
-        some(messages.bytes[part], sent),
-        some(messages.queue[part], heard),
-        some(messages.staleness[part], fate == USED),
-        some(messages.version[part], sent | (fate == UNSENT)),
-        some(messages.used_version[part], taken),
-        *(some(time - view.start, time != NEVER) for time in times),
-        *(some(time + view.unix, time != NEVER) for time in times),
+        numbers(messages.batch[part]),
+        names(OUTCOMES, outcome),
+        names(form.DROP_REASONS, messages.reason[part]),
+        names(("", *messages.edges), messages.cause[part]),
+        numbers(messages.bytes[part], sent),
+        numbers(messages.queue[part], received),
+        numbers(messages.staleness[part], outcome == USED),
+        numbers(messages.version[part], sent | (outcome == UNSENT)),
+        numbers(messages.used_version[part], processed),
+        *(numbers(time - view.start, time != NEVER) for time in times),
+        *(numbers(time + view.unix, time != NEVER) for time in times),
         bound,
     ]

@@ -1,1 +1,1 @@
-"""Who worked when, and which message went where: a stretch of a run as a person would draw it."""
+"""Draw the work of each stage and the messages between them over a stretch of time."""

@@ -1,7 +1,7 @@
-"""The timeline as a page to walk about in: one file that asks nothing of any network.
+"""The timeline as an interactive HTML page: one file that loads nothing from the network.
 
-The page is written here once and for all; of a run it gets only data, as JSON that cannot end the
-element it stands in, and shows it as text alone.
+The page is the same for every run. The data of the run are JSON in which characters that could end
+the enclosing element are escaped; the page shows them as text only.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from importlib.resources import files
 from typing import Final
 
 from coordinator.traces.timeline.layout import Arrow, Box, Timeline
-from coordinator.traces.timeline.style import ARROWS, LOOKS, actions, heading, kinds
+from coordinator.traces.timeline.style import ACTION_STYLES, KIND_STYLES, actions, heading, kinds
 from protocol.builtin import json_text
 
-MOST: Final = 100_000
-"""Boxes and arrows with which the page is still quick."""
+MAX_SHAPES: Final = 100_000
+"""The number of boxes and arrows up to which the page is fast."""
 _DATA: Final = "@DATA@"
 _SCRIPT: Final = "@SCRIPT@"
 
 
-def html(timeline: Timeline) -> str:
-    """The page. Raises RunError where there is too much to be drawn."""
-    timeline.no_more_than(MOST)
+def draw_html(timeline: Timeline) -> str:
+    """The page. Raises RunError if `timeline` has too many boxes and arrows."""
+    timeline.require_at_most(MAX_SHAPES)
     here = files("coordinator.traces.timeline")
     page, script = (
         (here / name).read_text("utf-8").rstrip("\n") for name in ("viewer.html", "viewer.js")
@@ -30,14 +30,14 @@ def html(timeline: Timeline) -> str:
 
 
 def _json(timeline: Timeline) -> str:
-    """All that the page needs to know; `<` is escaped, so no text in it is ever a tag."""
+    """The data of the page; `<` is escaped, so that no text is ever a tag."""
     found = {
         "title": heading(timeline),
         "start": timeline.window.start,
         "length": timeline.window.length,
         "lanes": [lane._asdict() for lane in timeline.lanes],
-        "looks": {name: LOOKS[name]._asdict() for name in actions(timeline)},
-        "arrowLooks": {name: ARROWS[name]._asdict() for name in kinds(timeline)},
+        "actionStyles": {name: ACTION_STYLES[name]._asdict() for name in actions(timeline)},
+        "kindStyles": {name: KIND_STYLES[name]._asdict() for name in kinds(timeline)},
         "boxFields": Box._fields,
         "boxes": timeline.boxes,
         "arrowFields": Arrow._fields,

@@ -1,4 +1,4 @@
-"""The timeline as a picture for a page: SVG with nothing beside it, on a ground of its own."""
+"""The timeline as a self-contained SVG image with its own backbackground."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from typing import Final
 from xml.sax.saxutils import escape
 
-from coordinator.commands.trace_parsing import time_text
-from coordinator.traces.timeline.layout import Arrow, Box, Timeline, span
+from coordinator.console.units import time_text
+from coordinator.traces.timeline.layout import Arrow, Box, Timeline, visible_span
 from coordinator.traces.timeline.style import (
-    ARROWS,
+    ACTION_STYLES,
     DARK,
     DROPPED,
-    LOOKS,
+    KIND_STYLES,
     actions,
     describe,
     kinds,
     ticks,
 )
 
-MOST: Final = 5_000
-"""Boxes and arrows of which a picture still tells something."""
+MAX_SHAPES: Final = 5_000
+"""The number of boxes and arrows up to which an image is readable."""
 WIDTH: Final = 960
 LEFT: Final = 78
 RIGHT: Final = 62
@@ -33,7 +33,7 @@ TICKS: Final = 9
 DIGIT: Final = 6.4
 CROSS: Final = 3.2
 STUB: Final = 0.3
-"""How far on its way a message is drawn that never was received."""
+"""The fraction of the way for which a message that was not received is drawn."""
 _FONT: Final = "-apple-system,'Segoe UI',Helvetica,Arial,'DejaVu Sans',sans-serif"
 _STYLE: Final = f"""
 text{{font:12px {_FONT};fill:{DARK}}}
@@ -52,18 +52,18 @@ Point = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class _Sheet:
-    """Where things lie on the picture."""
+class _Canvas:
+    """Coordinates in the image."""
 
     timeline: Timeline
 
     @property
     def bottom(self) -> float:
-        """Under the lowest lane."""
+        """The lower edge of the lowest lane."""
         return self.floor(len(self.timeline.lanes) - 1)
 
     def x(self, time: float) -> float:
-        """Across, at `time`."""
+        """The horizontal coordinate of `time`."""
         window = self.timeline.window
         return LEFT + (time - window.start) / window.length * (WIDTH - LEFT - RIGHT)
 
@@ -76,19 +76,19 @@ class _Sheet:
         thin = self.timeline.lanes[lane].busy is None
         return self.ceiling(lane) + (THIN if thin else HEIGHT)
 
-    def way(self, arrow: Arrow) -> tuple[Point, Point]:
-        """From where to where a message goes, cut off at the ends of the window."""
+    def line(self, arrow: Arrow) -> tuple[Point, Point]:
+        """The two ends of the line of `arrow`, clipped to the window."""
         up = arrow.receiver < arrow.sender
-        leaves = self.ceiling(arrow.sender) if up else self.floor(arrow.sender)
-        arrives = self.floor(arrow.receiver) if up else self.ceiling(arrow.receiver)
-        begin, end = (self.x(arrow.begin), leaves), (self.x(arrow.end), arrives)
+        start = self.ceiling(arrow.sender) if up else self.floor(arrow.sender)
+        stop = self.floor(arrow.receiver) if up else self.ceiling(arrow.receiver)
+        begin, end = (self.x(arrow.begin), start), (self.x(arrow.end), stop)
         if arrow.unreceived:
-            end = end[0], leaves + (arrives - leaves) * STUB
-        return _cut(begin, end)
+            end = end[0], start + (stop - start) * STUB
+        return _clip(begin, end)
 
 
-def _cut(begin: Point, end: Point) -> tuple[Point, Point]:
-    """The part of a line that lies between the left and the right end of the lanes."""
+def _clip(begin: Point, end: Point) -> tuple[Point, Point]:
+    """The part of a line between the left and the right end of the lanes."""
     left, right = float(LEFT), float(WIDTH - RIGHT)
     if begin[0] >= left and end[0] <= right:
         return begin, end
@@ -101,24 +101,24 @@ def _cut(begin: Point, end: Point) -> tuple[Point, Point]:
     return at(begin[0]), at(end[0])
 
 
-def svg(timeline: Timeline) -> str:
-    """The picture. Raises RunError where there is too much to be drawn."""
-    timeline.no_more_than(MOST)
-    sheet = _Sheet(timeline)
-    legend = list(_legend(timeline, sheet.bottom + 52))
-    height = sheet.bottom + 52 + 22 * (1 + max((row for row, _ in legend), default=0))
+def draw_svg(timeline: Timeline) -> str:
+    """The image. Raises RunError if `timeline` has too many boxes and arrows."""
+    timeline.require_at_most(MAX_SHAPES)
+    canvas = _Canvas(timeline)
+    legend = list(_legend(timeline, canvas.bottom + 52))
+    height = canvas.bottom + 52 + 22 * (1 + max((row for row, _ in legend), default=0))
     size = f'viewBox="0 0 {WIDTH} {height:g}" width="{WIDTH}" height="{height:g}"'
-    ground = f'width="{WIDTH - 1}" height="{height - 1:g}" rx="8" fill="#fff" stroke="#d0d7de"'
+    background = f'width="{WIDTH - 1}" height="{height - 1:g}" rx="8" fill="#fff" stroke="#d0d7de"'
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">',
         f"<title>{_text(_title(timeline))}</title>",
         f"<style>{_STYLE}</style>",
-        f"<defs>{''.join(map(_head, ARROWS))}</defs>",
-        f'<rect x=".5" y=".5" {ground}/>',
+        f"<defs>{''.join(map(_head, KIND_STYLES))}</defs>",
+        f'<rect x=".5" y=".5" {background}/>',
         *_titles(timeline),
-        *_axis(sheet),
-        *_lanes(sheet),
-        *_ordered(sheet),
+        *_axis(canvas),
+        *_lanes(canvas),
+        *_shapes(canvas),
         *(line for _, line in legend),
         "</svg>",
     ]
@@ -126,7 +126,7 @@ def svg(timeline: Timeline) -> str:
 
 
 def _text(text: str) -> str:
-    """`text` for XML, which has no way to write control characters."""
+    """Escape `text` for XML, which cannot represent control characters."""
     return escape("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))
 
 
@@ -142,19 +142,19 @@ def _titles(timeline: Timeline) -> Iterator[str]:
     yield f'<text class="quiet end" x="{WIDTH - 14}" y="{TOP - 10}">busy</text>'
 
 
-def _axis(sheet: _Sheet) -> Iterator[str]:
-    start, y = sheet.timeline.window.start, sheet.bottom + 24
-    for time, words in ticks(sheet.timeline.window.length, TICKS):
-        x = sheet.x(start + time)
+def _axis(canvas: _Canvas) -> Iterator[str]:
+    start, y = canvas.timeline.window.start, canvas.bottom + 24
+    for time, label in ticks(canvas.timeline.window.length, TICKS):
+        x = canvas.x(start + time)
         yield (
-            f'<path d="M{x:.1f} {TOP - 8}V{sheet.bottom + 9:g}" stroke="#d8dee4"/>'
-            f'<text class="quiet middle" x="{x:.1f}" y="{y:g}">{words}</text>'
+            f'<path d="M{x:.1f} {TOP - 8}V{canvas.bottom + 9:g}" stroke="#d8dee4"/>'
+            f'<text class="quiet middle" x="{x:.1f}" y="{y:g}">{label}</text>'
         )
 
 
-def _lanes(sheet: _Sheet) -> Iterator[str]:
-    for number, lane in enumerate(sheet.timeline.lanes):
-        top, height = sheet.ceiling(number), sheet.floor(number) - sheet.ceiling(number)
+def _lanes(canvas: _Canvas) -> Iterator[str]:
+    for number, lane in enumerate(canvas.timeline.lanes):
+        top, height = canvas.ceiling(number), canvas.floor(number) - canvas.ceiling(number)
         y = top + height / 2 + 4
         yield (
             f'<rect x="{LEFT}" y="{top}" width="{WIDTH - LEFT - RIGHT}" height="{height}" '
@@ -165,40 +165,40 @@ def _lanes(sheet: _Sheet) -> Iterator[str]:
             yield f'<text class="end" x="{WIDTH - 14}" y="{y:g}">{lane.busy:.0%}</text>'
 
 
-def _ordered(sheet: _Sheet) -> Iterator[str]:
-    """Arrows that pass over other lanes lie under the boxes, the others upon them."""
-    arrows = sheet.timeline.arrows
+def _shapes(canvas: _Canvas) -> Iterator[str]:
+    """Boxes and arrows; arrows that cross other lanes lie under the boxes, others above them."""
+    arrows = canvas.timeline.arrows
     far = [arrow for arrow in arrows if abs(arrow.sender - arrow.receiver) > 1]
     near = [arrow for arrow in arrows if abs(arrow.sender - arrow.receiver) == 1]
-    yield from (_arrow(sheet, arrow, " far") for arrow in far)
-    yield from (_box(sheet, box) for box in sheet.timeline.boxes)
-    yield from (_arrow(sheet, arrow, "") for arrow in near)
+    yield from (_arrow(canvas, arrow, " far") for arrow in far)
+    yield from (_box(canvas, box) for box in canvas.timeline.boxes)
+    yield from (_arrow(canvas, arrow, "") for arrow in near)
 
 
-def _box(sheet: _Sheet, box: Box) -> str:
-    look = LOOKS[box.action]
-    left, right = (sheet.x(time) for time in span(box, sheet.timeline.window))
-    width, top = max(right - left, 0.6), sheet.ceiling(box.lane)
+def _box(canvas: _Canvas, box: Box) -> str:
+    style = ACTION_STYLES[box.action]
+    left, right = (canvas.x(time) for time in visible_span(box, canvas.timeline.window))
+    width, top = max(right - left, 0.6), canvas.ceiling(box.lane)
     drawn = (
-        f'<g><title>{_text(describe(sheet.timeline, box))}</title><rect class="box" '
-        f'x="{left:.2f}" y="{top}" width="{width:.2f}" height="{HEIGHT}" fill="{look.colour}"/>'
+        f'<g><title>{_text(describe(canvas.timeline, box))}</title><rect class="box" '
+        f'x="{left:.2f}" y="{top}" width="{width:.2f}" height="{HEIGHT}" fill="{style.colour}"/>'
     )
     if width >= DIGIT * len(str(box.batch)) + 3:
-        place = f'x="{left + width / 2:.1f}" y="{top + HEIGHT / 2 + 4:g}" style="fill:{look.ink}"'
-        drawn += f'<text class="number" {place}>{box.batch}</text>'
+        at = f'x="{left + width / 2:.1f}" y="{top + HEIGHT / 2 + 4:g}"'
+        drawn += f'<text class="number" {at} style="fill:{style.text_colour}">{box.batch}</text>'
     return drawn + "</g>"
 
 
-def _arrow(sheet: _Sheet, arrow: Arrow, far: str) -> str:
-    begin, end = sheet.way(arrow)
-    inside = arrow.end <= sheet.timeline.window.end
-    state = " dropped" if arrow.dropped else " waiting" if arrow.fate != "used" else ""
+def _arrow(canvas: _Canvas, arrow: Arrow, far: str) -> str:
+    begin, end = canvas.line(arrow)
+    inside = arrow.end <= canvas.timeline.window.end
+    state = " dropped" if arrow.dropped else " waiting" if arrow.outcome != "used" else ""
     head = f' marker-end="url(#{arrow.kind})"' if inside and not state else ""
     cross = _cross(end) if inside and arrow.dropped else ""
     return (
-        f"<g><title>{_text(describe(sheet.timeline, arrow))}</title>"
+        f"<g><title>{_text(describe(canvas.timeline, arrow))}</title>"
         f'<path class="arrow{far}{state}" d="M{begin[0]:.2f} {begin[1]:g}L{end[0]:.2f} {end[1]:g}" '
-        f'stroke="{ARROWS[arrow.kind].colour}"{head}/>{cross}</g>'
+        f'stroke="{KIND_STYLES[arrow.kind].colour}"{head}/>{cross}</g>'
     )
 
 
@@ -212,30 +212,30 @@ def _head(kind: str) -> str:
     return (
         f'<marker id="{kind}" viewBox="0 0 8 8" refX="7.4" refY="4" markerWidth="7" '
         'markerHeight="7" markerUnits="userSpaceOnUse" orient="auto">'
-        f'<path d="M0 .8L8 4L0 7.2z" fill="{ARROWS[kind].colour}"/></marker>'
+        f'<path d="M0 .8L8 4L0 7.2z" fill="{KIND_STYLES[kind].colour}"/></marker>'
     )
 
 
 def _legend(timeline: Timeline, y: float) -> Iterator[tuple[int, str]]:
-    """The legend's entries, each with the row that it is in."""
+    """The entries of the legend, each with its row."""
     row, x = 0, float(LEFT)
-    for words, sample in _samples(timeline):
-        width = 22 + 5.6 * len(words) + 18
+    for label, sample in _samples(timeline):
+        width = 22 + 5.6 * len(label) + 18
         if x + width > WIDTH - 14:
             row, x = row + 1, float(LEFT)
         place = f"translate({x:g} {y + 22 * row:g})"
-        yield row, f'<g transform="{place}">{sample}<text x="22" y="4">{words}</text></g>'
+        yield row, f'<g transform="{place}">{sample}<text x="22" y="4">{label}</text></g>'
         x += width
 
 
 def _samples(timeline: Timeline) -> Iterator[tuple[str, str]]:
     for action in actions(timeline):
-        look = LOOKS[action]
-        square = f'<rect y="-6" width="14" height="12" rx="2" fill="{look.colour}"/>'
-        yield look.words, square
+        style = ACTION_STYLES[action]
+        square = f'<rect y="-6" width="14" height="12" rx="2" fill="{style.colour}"/>'
+        yield style.label, square
     for kind in kinds(timeline):
-        line = f'<path class="arrow" d="M0 0H16" stroke="{ARROWS[kind].colour}"'
-        yield ARROWS[kind].words, f'{line} marker-end="url(#{kind})"/>'
+        line = f'<path class="arrow" d="M0 0H16" stroke="{KIND_STYLES[kind].colour}"'
+        yield KIND_STYLES[kind].label, f'{line} marker-end="url(#{kind})"/>'
     if any(arrow.dropped for arrow in timeline.arrows):
         line = f'<path class="arrow dropped" d="M0 0H13" stroke="{DARK}"/>'
         yield DROPPED, line + _cross((14, 0))

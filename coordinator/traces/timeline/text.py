@@ -1,6 +1,6 @@
-"""The timeline in a terminal: a row of blocks a core, and between rows what was sent up and down.
+"""The timeline for a terminal: a row of blocks per stage, and arrows for messages between rows.
 
-Colours tell what was done where there are any, and the blocks themselves where there are none.
+Colours show the kind of work; without colours the characters show it.
 """
 
 from __future__ import annotations
@@ -12,33 +12,33 @@ from typing import Final
 from rich.text import Text
 
 from coordinator.console.columns import GAP, Phrases
-from coordinator.traces.timeline.layout import Timeline, span
+from coordinator.traces.timeline.layout import Timeline, visible_span
 from coordinator.traces.timeline.style import (
-    ARROWS,
+    ACTION_STYLES,
     DROPPED,
-    LOOKS,
-    Look,
+    KIND_STYLES,
+    ShapeStyle,
     actions,
     heading,
     kinds,
     ticks,
 )
 
-LEAST: Final = 40
+MIN_WIDTH: Final = 40
 TICK: Final = 10
-"""Columns that a tick of the axis takes at least."""
+"""The smallest number of columns between two ticks of the axis."""
 IDLE: Final = "·"
-ENOUGH: Final = 0.25
-"""The share of a column that must be work for the column to show it."""
+MIN_FRACTION: Final = 0.25
+"""The smallest fraction of a column that work must fill to be shown."""
 _FULL: Final = " 100%"
 _BOTH: Final = "↕"
 _CROSS: Final = "\N{MULTIPLICATION SIGN}"
 Cells = dict[int, str]
 
 
-def text(timeline: Timeline, width: int) -> Text:
-    """The picture, `width` columns wide."""
-    width = max(width, LEAST)
+def draw_text(timeline: Timeline, width: int) -> Text:
+    """The image, `width` columns wide."""
+    width = max(width, MIN_WIDTH)
     margin = max(len(lane.name) for lane in timeline.lanes) + 1
     columns = width - margin - len(_FULL)
     lines = Phrases(heading(timeline).split(", ")).lines(width)
@@ -61,79 +61,88 @@ def _lane(timeline: Timeline, number: int, columns: int) -> Text:
     cells = _cells(timeline, number, columns)
     for column in range(columns):
         if column in cells:
-            look = LOOKS[cells[column]]
-            row.append(look.mark, look.colour)
+            style = ACTION_STYLES[cells[column]]
+            row.append(style.character, style.colour)
         else:
             row.append(IDLE, "dim")
     return row
 
 
 def _cells(timeline: Timeline, number: int, columns: int) -> Cells:
-    """The action that each column shows: what took the most of it; a short spell has one too."""
+    """The action of each column: the one with the largest share; short spans get a column too."""
     shares: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     window = timeline.window
     for box in timeline.boxes:
         if box.lane == number:
             begin, end = (
-                (time - window.start) / window.length * columns for time in span(box, window)
+                (time - window.start) / window.length * columns
+                for time in visible_span(box, window)
             )
             middle = min(int((begin + end) / 2), columns - 1)
             shares[middle][box.action] += 0.0
             for column in range(int(begin), min(int(end) + 1, columns)):
                 share = min(end, column + 1) - max(begin, column)
-                if share >= ENOUGH:
+                if share >= MIN_FRACTION:
                     shares[column][box.action] += share
     return {column: max(found, key=found.__getitem__) for column, found in shares.items()}
 
 
 def _between(timeline: Timeline, number: int, columns: int) -> Text:
-    """What passed between lane `number` and the one above it, at the time of its sending."""
+    """The messages between lane `number` and the lane above it, at the time of sending."""
     window = timeline.window
-    marks: dict[int, set[str]] = defaultdict(set)
+    characters: dict[int, set[str]] = defaultdict(set)
     for arrow in timeline.arrows:
         if {arrow.sender, arrow.receiver} == {number - 1, number}:
-            time = arrow.begin if arrow.fate == "unsent" or not arrow.dropped else arrow.end
+            time = arrow.begin if arrow.outcome == "unsent" or not arrow.dropped else arrow.end
             column = (time - window.start) * columns // window.length
             if 0 <= column < columns:
-                marks[column].add(_CROSS if arrow.dropped else ARROWS[arrow.kind].mark)
+                characters[column].add(
+                    _CROSS if arrow.dropped else KIND_STYLES[arrow.kind].character
+                )
     row = Text()
     for column in range(columns):
-        row.append_text(_mark(marks.get(column, set())))
+        row.append_text(_arrow(characters.get(column, set())))
     return row
 
 
-def _mark(marks: set[str]) -> Text:
-    colours = {look.mark: look.colour for look in (ARROWS["gradient"], ARROWS["activation"])}
-    if not marks:
+def _arrow(characters: set[str]) -> Text:
+    colours = {
+        style.character: style.colour
+        for style in (KIND_STYLES["gradient"], KIND_STYLES["activation"])
+    }
+    if not characters:
         return Text(" ")
-    mark = _CROSS if _CROSS in marks else _BOTH if len(marks) > 1 else next(iter(marks))
-    return Text(mark, colours.get(mark, ""))
+    if _CROSS in characters:
+        character = _CROSS
+    else:
+        character = _BOTH if len(characters) > 1 else next(iter(characters))
+    return Text(character, colours.get(character, ""))
 
 
 def _axis(timeline: Timeline, columns: int) -> str:
-    """Ticks with their words behind them, or before one that is too near the end."""
+    """Ticks followed by their labels; a tick near the end has its label in front."""
     length = timeline.window.length
     line = ""
-    for time, words in ticks(length, max(2, columns // TICK)):
+    for time, label in ticks(length, max(2, columns // TICK)):
         at = time * columns // length
-        if at + len(words) < columns + len(_FULL):
-            line = f"{line:<{at}}|{words}"
+        if at + len(label) < columns + len(_FULL):
+            line = f"{line:<{at}}|{label}"
         else:
-            line = f"{line:<{at - len(words)}}{words}|"
+            line = f"{line:<{at - len(label)}}{label}|"
     return line
 
 
 def _legend(timeline: Timeline, width: int) -> Text:
-    """What the blocks and the marks mean, in lines that are broken between entries."""
-    boxes = [_entry(LOOKS[action]) for action in actions(timeline)]
-    marks = [_entry(ARROWS[kind]) for kind in kinds(timeline)]
+    """The meaning of the blocks and characters, in lines that are broken between entries."""
+    boxes = [_entry(ACTION_STYLES[action]) for action in actions(timeline)]
+    arrows = [_entry(KIND_STYLES[kind]) for kind in kinds(timeline)]
     if any(arrow.dropped for arrow in timeline.arrows):
-        marks.append(Text(f"{_CROSS} {DROPPED}"))
-    return Text("\n").join([*_filled(boxes, width), *_filled(marks, width)])
+        arrows.append(Text(f"{_CROSS} {DROPPED}"))
+    return Text("\n").join([*_filled(boxes, width), *_filled(arrows, width)])
 
 
-def _entry(look: Look) -> Text:
-    return Text.assemble((look.mark, look.colour), f" {look.words}")
+def _entry(style: ShapeStyle) -> Text:
+    return Text.assemble((style.character, style.colour), f" {style.label}")
 
 
 def _filled(entries: Sequence[Text], width: int) -> Iterator[Text]:

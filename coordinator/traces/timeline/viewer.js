@@ -24,13 +24,13 @@ for (const arrow of arrows) {
   const times = [arrow.sent, arrow.received, arrow.used].filter((time) => time !== null);
   arrow.from = times[0];
   arrow.to = times[times.length - 1];
-  arrow.lost = ["unsent", "missing", "forgotten"].includes(arrow.fate);
-  arrow.dropped = arrow.fate === "unsent" || arrow.fate === "dropped";
+  arrow.unreceived = ["unsent", "missing", "overwritten"].includes(arrow.outcome);
+  arrow.dropped = arrow.outcome === "unsent" || arrow.outcome === "dropped";
   arrow.group = `${arrow.sender} ${arrow.receiver} ${arrow.kind}`;
   arrow.far = Math.abs(arrow.sender - arrow.receiver) > 1;
 }
 
-// -- where things lie
+// -- coordinates
 
 const span = () => view.to - view.from;
 const plot = () => Math.max(50, view.width - LEFT - RIGHT);
@@ -43,13 +43,13 @@ const thickness = (lane) => data.lanes[lane].busy === null ? Math.min(10, tall()
 const floor = (lane) => ceiling(lane) + thickness(lane);
 const bottom = () => floor(data.lanes.length - 1);
 
-function way(arrow) {
+function lineOf(arrow) {
   const up = arrow.receiver < arrow.sender;
   const leaves = up ? ceiling(arrow.sender) : floor(arrow.sender);
   const arrives = up ? floor(arrow.receiver) : ceiling(arrow.receiver);
   const begin = x(arrow.from);
-  const end = arrow.lost ? begin : x(arrow.to);
-  return [begin, leaves, end, arrow.lost ? leaves + (arrives - leaves) * 0.3 : arrives];
+  const end = arrow.unreceived ? begin : x(arrow.to);
+  return [begin, leaves, end, arrow.unreceived ? leaves + (arrives - leaves) * 0.3 : arrives];
 }
 
 const inView = (shape) => shape.to >= view.from && shape.from <= view.to;
@@ -73,7 +73,7 @@ function draw() {
   pen.restore();
 }
 
-// What can be seen; of shapes of one group that would cover each other to the pixel, the first.
+// The shapes in view. Of shapes of one group that would cover the same pixels, only the first.
 function visible(shapes) {
   const last = new Map();
   return shapes.filter((shape) => {
@@ -93,10 +93,10 @@ function later() {
   }
 }
 
-function write(words, px, py, align, colour) {
+function write(text, px, py, align, colour) {
   pen.textAlign = align;
   pen.fillStyle = colour;
-  pen.fillText(words, px, py);
+  pen.fillText(text, px, py);
 }
 
 function unitOf(size) {
@@ -137,14 +137,14 @@ function drawLanes() {
 const faint = (shape) => chosen !== null && shape.batch !== chosen.batch && shape !== hovered;
 
 function drawBox(box) {
-  const look = data.looks[box.action];
+  const style = data.actionStyles[box.action];
   const from = x(Math.max(box.from, view.from)), to = x(Math.min(box.to, view.to));
   const width = Math.max(to - from, 0.6), y = ceiling(box.lane);
   pen.globalAlpha = faint(box) ? 0.25 : 1;
-  pen.fillStyle = look.colour;
+  pen.fillStyle = style.colour;
   pen.fillRect(from, y, width > 3 ? width - 0.8 : width, tall());
   if (width > 7 * String(box.batch).length + 4) {
-    write(box.batch, from + width / 2, y + tall() / 2 + 4, "center", look.ink);
+    write(box.batch, from + width / 2, y + tall() / 2 + 4, "center", style.text_colour);
   }
   pen.globalAlpha = 1;
   if (box === hovered || box === chosen) {
@@ -155,20 +155,20 @@ function drawBox(box) {
 }
 
 function drawArrow(arrow) {
-  const [x1, y1, x2, y2] = way(arrow);
+  const [x1, y1, x2, y2] = lineOf(arrow);
   const marked = arrow === hovered || arrow === chosen;
-  const colour = data.arrowLooks[arrow.kind].colour;
+  const colour = data.kindStyles[arrow.kind].colour;
   pen.globalAlpha = marked ? 1 : faint(arrow) ? 0.12 : arrow.far ? 0.35 : 0.9;
   pen.strokeStyle = pen.fillStyle = colour;
   pen.lineWidth = marked ? 3 : 1.3;
-  pen.setLineDash(arrow.dropped ? [5, 3] : arrow.fate === "used" ? [] : [2, 3]);
+  pen.setLineDash(arrow.dropped ? [5, 3] : arrow.outcome === "used" ? [] : [2, 3]);
   pen.beginPath();
   pen.moveTo(x1, y1);
   pen.lineTo(x2, y2);
   pen.stroke();
   pen.setLineDash([]);
   if (arrow.dropped) drawCross(x2, y2);
-  else if (arrow.fate === "used") drawHead(x1, y1, x2, y2, marked ? 10 : 7);
+  else if (arrow.outcome === "used") drawHead(x1, y1, x2, y2, marked ? 10 : 7);
   pen.globalAlpha = 1;
 }
 
@@ -193,10 +193,10 @@ function drawCross(px, py) {
   pen.stroke();
 }
 
-// -- what is under the pointer
+// -- the shape under the pointer
 
 function distance(px, py, arrow) {
-  const [x1, y1, x2, y2] = way(arrow);
+  const [x1, y1, x2, y2] = lineOf(arrow);
   const length = (x2 - x1) ** 2 + (y2 - y1) ** 2 || 1;
   const share = Math.min(1, Math.max(0, ((px - x1) * (x2 - x1) + (py - y1) * (y2 - y1)) / length));
   return Math.hypot(px - x1 - share * (x2 - x1), py - y1 - share * (y2 - y1));
@@ -216,59 +216,59 @@ function find(px, py) {
   return best;
 }
 
-// -- facts
+// -- details of a shape
 
-function lasting(ns) {
+function durationText(ns) {
   const [unit, per] = unitOf(Math.abs(ns));
   return `${Number((ns / per).toPrecision(4))} ${unit}`;
 }
 
 const moment = (time) => time === null ? "never" : `${(time / 1e6).toFixed(3)} ms`;
-const between = (from, to) => from === null || to === null ? "" : lasting(to - from);
+const between = (from, to) => from === null || to === null ? "" : durationText(to - from);
 const name = (lane) => data.lanes[lane].name;
 
-function factsOfBox(box) {
-  return [["core", name(box.lane)], ["batch", box.batch], ["message from", box.edge],
-    ["began", moment(box.begin)], ["ended", box.end === null ? "goes on" : moment(box.end)],
+function detailsOfBox(box) {
+  return [["stage", name(box.lane)], ["batch", box.batch], ["message from", box.edge],
+    ["began", moment(box.begin)], ["ended", box.end === null ? "in progress" : moment(box.end)],
     ["took", between(box.begin, box.end)]];
 }
 
-function factsOfArrow(arrow) {
+function detailsOfArrow(arrow) {
   return [["edge", `${name(arrow.sender)}>${name(arrow.receiver)}`], ["batch", arrow.batch],
-    ["bytes", arrow.bytes.toLocaleString("en")], ["because of", arrow.cause],
-    ["fate", arrow.why ? `${arrow.fate}: ${arrow.why}` : arrow.fate],
+    ["bytes", arrow.bytes.toLocaleString("en")], ["cause", arrow.cause],
+    ["outcome", arrow.reason ? `${arrow.outcome}: ${arrow.reason}` : arrow.outcome],
     ["sent", moment(arrow.sent)], ["received", moment(arrow.received)],
     [arrow.dropped ? "dropped" : "used", moment(arrow.used)],
-    ["on its way", between(arrow.sent, arrow.received)],
-    ["waited", between(arrow.received, arrow.used)], ["delay", between(arrow.sent, arrow.used)],
-    ["queue", arrow.queue || ""], ["staleness", arrow.fate === "used" ? arrow.staleness : ""],
-    ["sender's version", arrow.version], ["receiver's version", arrow.used_version || ""]];
+    ["transit", between(arrow.sent, arrow.received)],
+    ["wait", between(arrow.received, arrow.used)], ["delay", between(arrow.sent, arrow.used)],
+    ["queue", arrow.queue || ""], ["staleness", arrow.outcome === "used" ? arrow.staleness : ""],
+    ["version of sender", arrow.version], ["version of receiver", arrow.used_version || ""]];
 }
 
 function choose(shape) {
   chosen = shape;
-  const list = document.getElementById("facts");
+  const list = document.getElementById("details");
   list.replaceChildren();
   const what = document.getElementById("what");
   document.getElementById("hint").hidden = shape !== null;
   what.textContent = "";
   if (shape) {
     const box = shape.shape === "box";
-    what.textContent = (box ? data.looks[shape.action] : data.arrowLooks[shape.kind]).words;
-    for (const [word, value] of box ? factsOfBox(shape) : factsOfArrow(shape)) {
-      if (value !== "") list.append(element("dt", word), element("dd", value));
+    what.textContent = (box ? data.actionStyles[shape.action] : data.kindStyles[shape.kind]).label;
+    for (const [label, value] of box ? detailsOfBox(shape) : detailsOfArrow(shape)) {
+      if (value !== "") list.append(element("dt", label), element("dd", value));
     }
   }
   later();
 }
 
-function element(tag, words) {
+function element(tag, text) {
   const made = document.createElement(tag);
-  made.textContent = words;
+  made.textContent = text;
   return made;
 }
 
-// -- moving about
+// -- zoom and pan
 
 function show(from, length) {
   const held = Math.min(data.length, Math.max(CLOSEST, length));
@@ -352,8 +352,8 @@ function legend() {
     entry.append(sample, words);
     list.append(entry);
   };
-  Object.values(data.looks).forEach((look) => add("box", look.colour, look.words));
-  Object.values(data.arrowLooks).forEach((look) => add("arrow", look.colour, look.words));
+  Object.values(data.actionStyles).forEach((look) => add("box", style.colour, look.words));
+  Object.values(data.kindStyles).forEach((look) => add("arrow", style.colour, look.words));
   if (arrows.some((arrow) => arrow.dropped)) add("dropped", "", "dropped");
 }
 
