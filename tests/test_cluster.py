@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from coordinator.traces.message_accounting import books
+from coordinator.traces.message_accounting import edge_counts
 from coordinator.traces.run import Traces
 from protocol.transport.curve import generate_keys
 from tests.cluster_help import (
@@ -52,14 +52,14 @@ def weights(folder: Path) -> dict[str, bytes]:
 
 
 def balanced(folder: Path) -> None:
-    """Both ends of every edge edge_counts for every message."""
+    """Both ends of every edge account for every message."""
     traces = Traces(folder)
     assert set(traces.files) == {"source", *LAYERS}
-    counts = books(traces)
-    assert {str(edge_counts.edge) for edge_counts in counts} == {str(edge) for edge in traces.edges}
-    for edge_counts in counts:
-        assert edge_counts.balanced, edge_counts
-        assert not (edge_counts.kind == "activation" and edge_counts.lost), edge_counts
+    found = edge_counts(traces)
+    assert {str(counts.edge) for counts in found} == {str(edge) for edge in traces.edges}
+    for counts in found:
+        assert counts.balanced, counts
+        assert not (counts.kind == "activation" and counts.lost), counts
 
 
 def test_three_hosts_leave_the_files_of_a_local_run(dni: Dni, cluster: Cluster) -> None:
