@@ -50,8 +50,8 @@ rows = st.builds(
     edge=st.integers(0, 1),
     event=st.sampled_from([SENT, RECEIVED, USED, DROPPED, RESUMED]),
     kind=st.integers(1, KINDS - 1),
-    why=none,
-).flatmap(lambda r: st.integers(1, 4).map(lambda w: r._replace(why=w * (r.event == DROPPED))))
+    reason=none,
+).flatmap(lambda r: st.integers(1, 4).map(lambda w: r._replace(reason=w * (r.event == DROPPED))))
 
 
 def naive(written: list[Row]) -> dict[tuple[int, int, str], int]:
@@ -60,7 +60,9 @@ def naive(written: list[Row]) -> dict[tuple[int, int, str], int]:
     found = {(e, k, p): 0 for e in range(len(EDGES)) for k in range(KINDS) for p in parts}
     names = {SENT: "sent", RECEIVED: "received", USED: "used", RESUMED: "resumed"}
     for row in written:
-        found[row.edge, row.kind, names.get(row.event) or trace_format.DROP_REASONS[row.why]] += 1
+        found[
+            row.edge, row.kind, names.get(row.event) or trace_format.DROP_REASONS[row.reason]
+        ] += 1
         if row.event == SENT:
             found[row.edge, row.kind, "size"] += row.bytes
     return found
@@ -95,7 +97,7 @@ def test_a_file_has_the_documented_layout_and_its_totals_count_every_record(
         writer.write(*row)
     if closes:
         writer.close()
-    found, read = decoded(own_file), TraceFile.read(own_file).counted()
+    found, read = decoded(own_file), TraceFile.read(own_file).all_totals()
     size = own_file.stat().st_size
     if not closes:
         writer.close()

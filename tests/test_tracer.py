@@ -150,7 +150,7 @@ def test_every_call_becomes_the_documented_record(called: Decoded) -> None:
     edges = called.metadata["edges"]
     assert sorted(edges) == [BELOW, DOWN, UP, ABOVE]
     assert [
-        (row.event, row.kind, edges[row.edge], row.batch, row.queue, row.staleness, row.why)
+        (row.event, row.kind, edges[row.edge], row.batch, row.queue, row.staleness, row.reason)
         for row in called.rows
     ] == RECORDS
     assert [row.bytes for row in called.rows if row.bytes] == [X.nbytes + LABELS.nbytes]
