@@ -1,1 +1,1 @@
-"""How a layer learns: the learning rules and the models of gradients and inputs."""
+"""The learning rules: how a layer updates its weights, and the models of gradients and inputs."""

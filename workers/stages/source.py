@@ -1,8 +1,8 @@
-"""The core of the source: which batches go into the pipeline, and when.
+"""The source: which batches enter the pipeline, and when.
 
-Training batches in an order that only the seed decides, their pictures varied as it decides; a
-pass over the test set every `eval_every` steps; at the end a drain, so that all that is under way
-is learnt, then the final pass over the test set, and the end.
+The source sends training batches in an order that depends on the seed alone, with images augmented
+as the seed decides; the test set every `eval_every` steps; and at the end a drain, so that the
+layers learn from everything in flight, the test set once more, and the end marker.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from protocol import (
 from protocol.pipeline import SOURCE
 from workers.data import Augment, Dataset
 from workers.nn import Labels
-from workers.stages.credits import Flow
+from workers.stages.credits import CreditWindow
 from workers.stages.stats import Stats
 
 _ORDER: Final = 1
@@ -46,13 +46,13 @@ def _rng(seed: int, *key: int) -> np.random.Generator:
 
 
 class Source:
-    """Sends batches up while the window of the first edge is open. See `protocol.stage.Stage`.
+    """Sends batches while the window of the first edge is open. Implements `protocol.stage.Stage`.
 
-    Where layers are unlocked, training batches go to all of them. One that is too slow for the
-    others holds nobody up: it goes without a batch where it alone has no room for it and the others
-    have nothing to do. The batch before a test goes to all: what a layer holds of a neighbour until
-    its own stream gets there would else bar the way of the test. The next message is always made
-    already, so that it can go the moment it may.
+    Unlocked layers all get every training batch from the source. A layer that is too slow holds up
+    no other: if its window alone is full and the other layers have nothing to do, it misses the
+    batch. No layer misses the batch before a test: the messages about that batch that a layer keeps
+    until the source sends it would stand in front of the test batches. The next message is always
+    made in advance, so that it is sent as soon as possible.
     """
 
     def __init__(self, pipeline: Pipeline, data: Dataset) -> None:
@@ -67,7 +67,7 @@ class Source:
         layers = pipeline.stages[1:]
         self._first = layers[0]
         fed = layers if pipeline.unlocked else layers[:1]
-        self._flows = {layer: Flow(pipeline.window) for layer in fed}
+        self.windows = {layer: CreditWindow(pipeline.window) for layer in fed}
         self._may_skip = len(fed) > 1 and not pipeline.lockstep
         self._stats = Stats()
         self._batch = 0
@@ -78,8 +78,8 @@ class Source:
     def receive(self, sender: str, message: DataMessage) -> None:
         """Credits move the window; `drained` opens the final evaluation."""
         match message:
-            case Credit(credit=credit) | Gradient(credit=credit) if sender in self._flows:
-                self._flows[sender].settle(credit)
+            case Credit(credit=credit) | Gradient(credit=credit) if sender in self.windows:
+                self.windows[sender].acknowledge(credit)
                 self.tracer.used(sender, message)
             case Mark(mark="drained") if sender == self._first:
                 self._draining = False
@@ -89,39 +89,39 @@ class Source:
 
     def set_window(self, neighbour: str, window: int) -> None:
         """See `protocol.stage.Stage`."""
-        if neighbour in self._flows:
-            self._flows[neighbour].window = window
+        if neighbour in self.windows:
+            self.windows[neighbour].window = window
 
     @property
     def ready(self) -> bool:
-        """Whether the next message may go now."""
+        """Whether the next message may be sent now."""
         return self._next is not None and bool(self._receivers(self._next))
 
     def _receivers(self, message: Activation | Mark) -> list[str]:
-        """Who is to have `message` now; nobody where it has to wait."""
+        """The layers that get `message` now; none if it has to wait."""
         if self._draining:
             return []
         match message:
             case Mark(mark="drain"):
-                return list(self._flows)
+                return list(self.windows)
             case Mark():
                 return [self._first]
             case Activation(train=True):
                 return self._with_room(message.step)
-        return [self._first] if self._flows[self._first].open else []
+        return [self._first] if self.windows[self._first].open else []
 
     def _with_room(self, step: int) -> list[str]:
-        """The layers that are to have the training batch of `step` now."""
-        layers = [layer for layer, flow in self._flows.items() if flow.open]
-        skipped = len(self._flows) - len(layers)
+        """The layers that get the training batch of `step` now; none if it has to wait."""
+        layers = [layer for layer, window in self.windows.items() if window.open]
+        skipped = len(self.windows) - len(layers)
         if not skipped:
             return layers
-        others_wait = all(self._flows[layer].dry for layer in layers)
+        others_wait = all(self.windows[layer].empty for layer in layers)
         may_skip = self._may_skip and skipped == 1 and not self._tests_after(step)
         return layers if may_skip and others_wait else []
 
     def work(self) -> Iterator[Send]:
-        """Send the next batch or mark."""
+        """Send the next batch or marker."""
         message = self._next
         receivers = self._receivers(message) if message else []
         if message is None or not receivers:
@@ -135,22 +135,22 @@ class Source:
             self._stats.samples += len(message.x)
         for layer in receivers:
             if isinstance(message, Activation):
-                self._flows[layer].send(message.batch)
+                self.windows[layer].send(message.batch)
             yield Send(layer, message)
         self._next = next(self._plan, None)
 
     def resend_credits(self) -> Iterator[Send]:
-        """Nothing: the source owes nobody a credit."""
+        """Nothing: the source receives no batches."""
         return iter(())
 
     @property
     def version(self) -> int:
-        """The source has no weights: 0."""
+        """0: the source has no weights."""
         return 0
 
     def report(self) -> Report:
-        """What was sent since the start."""
-        window = max(flow.window for flow in self._flows.values())
+        """The counts of what was sent since the start."""
+        window = max(window.window for window in self.windows.values())
         return self._stats.report(self.name, self.step, 0, window)
 
     def state(self) -> None:
@@ -171,9 +171,9 @@ class Source:
         return every > 0 and step % every == 0
 
     def _training(self) -> Iterator[tuple[Array, Labels]]:
-        """Each batch, for ever; what does not fill a batch waits for the next epoch.
+        """Training batches, without end. An incomplete last batch of an epoch is dropped.
 
-        How its pictures are varied depends on the seed, the epoch and its place in that alone.
+        The augmentation of a batch depends on the seed, the epoch and its place in the epoch alone.
         """
         data, seed = self._data, self._settings.seed
         for epoch in itertools.count():

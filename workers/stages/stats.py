@@ -1,4 +1,4 @@
-"""What a layer counts while it trains."""
+"""The counters and averages of a stage."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from protocol import Report
 from workers.nn import Floats
 
 LOSS_STEPS: Final = 100
-"""Training steps that the reported loss is the mean of."""
+"""The reported loss is the mean over this many training steps."""
 COMPARED: Final = 8
-"""Of so many pairs of synthetic and true gradient one is compared: the average needs no more."""
+"""One of this many pairs of synthetic and true gradients is compared; the mean needs no more."""
 
 
 @dataclass(slots=True)
@@ -35,32 +35,33 @@ class Stats:
     _cosine: float = 0.0
     _pairs: int = 0
     _compared: int = 0
-    _guess_square: float = 0.0
-    _truth_square: float = 0.0
+    _prediction_square: float = 0.0
+    _true_square: float = 0.0
 
-    def lost(self, loss: float, examples: int) -> None:
+    def record_loss(self, loss: float, examples: int) -> None:
         """Add a batch's summed loss."""
         self._losses.append(loss / examples)
 
-    def compare(self, guess: Floats, truth: Floats) -> None:
-        """Add one pair of synthetic and true gradient; of `COMPARED` pairs one is looked at."""
+    def compare(self, prediction: Floats, true_gradient: Floats) -> None:
+        """Count one pair of synthetic and true gradient, and compare one of `COMPARED` pairs."""
         self._pairs += 1
         if self._pairs % COMPARED != 1:
             return
-        guess_square, truth_square = float(np.vdot(guess, guess)), float(np.vdot(truth, truth))
-        self._guess_square += guess_square
-        self._truth_square += truth_square
-        if guess_square > 0 and truth_square > 0:
-            product = float(np.vdot(guess, truth))
-            self._cosine += product / math.sqrt(guess_square) / math.sqrt(truth_square)
+        prediction_square = float(np.vdot(prediction, prediction))
+        true_square = float(np.vdot(true_gradient, true_gradient))
+        self._prediction_square += prediction_square
+        self._true_square += true_square
+        if prediction_square > 0 and true_square > 0:
+            product = float(np.vdot(prediction, true_gradient))
+            self._cosine += product / math.sqrt(prediction_square) / math.sqrt(true_square)
             self._compared += 1
 
     def report(self, name: str, step: int, queue: int, window: int) -> Report:
-        """All of it; the averages begin anew."""
+        """The counters, and the averages since the last report, which start again."""
         cosine = self._cosine / self._compared if self._compared else None
-        ratio = math.sqrt(self._guess_square / self._truth_square) if self._truth_square else None
+        ratio = math.sqrt(self._prediction_square / self._true_square) if self._true_square else None
         loss = sum(self._losses) / len(self._losses) if self._losses else None
-        self._cosine = self._guess_square = self._truth_square = 0.0
+        self._cosine = self._prediction_square = self._true_square = 0.0
         self._compared = 0
         return Report(
             name,
