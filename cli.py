@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from coordinator.observers.observer import Observer
     from protocol import Pipeline
     from workers.data import Dataset, Entry, Progress
-    from workers.nn import Judgement
+    from workers.nn import LossResult
     from workers.tools.check import LayerPlan
     from workers.tools.replay import ReplayResult
 
@@ -134,7 +134,7 @@ def evaluate(
     run_dir: str | Path,
     overrides: tuple[str, ...] = (),
     report: Report = lambda _: None,
-) -> Judgement:
+) -> LossResult:
     """The test error of a run's final weights, as `dni evaluate`. Raises UserError.
 
     `overrides` set where the data are now, such as data.path=…; only their test set is needed.
@@ -174,7 +174,7 @@ def describe(pipeline: Pipeline, data: Dataset | None, report: Report) -> None:
     """Report one line about the data, and one for each setting or property that is unusual."""
     from coordinator.engines.blas import unused
     from protocol import notes
-    from workers.assembly.fit import notes as notes_on_data
+    from workers.assembly.compatibility import notes as notes_on_data
 
     unusual = (*notes(pipeline), *unused(pipeline))
     if data is not None:
@@ -238,14 +238,14 @@ def _plan(
     from coordinator.lifecycle.train import Plan
     from coordinator.run_folder.create import RunFolder
     from protocol import located
-    from workers.assembly.build import dataset_info, spelled
+    from workers.assembly.build import dataset_info, validate_modules
     from workers.tools.check import plan_layers
 
     pipeline = located(pipeline)
     folder = RunFolder(pipeline.name, run_dir or None, force)
     data, dataset, work = None, None, {}
     if pipeline.data_away:
-        spelled(pipeline)
+        validate_modules(pipeline)
     else:
         data = _load(pipeline)
         info = dataset_info(data)

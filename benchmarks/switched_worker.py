@@ -21,7 +21,7 @@ from workers import process
 from workers.recording import instrument
 from workers.recording.recorder import MessageRecorder
 from workers.recording.tracer import FileTracer
-from workers.rules.dni import Top
+from workers.rules.output import OutputLayer
 
 BLOCK: Final = 160
 FIRST, LAST = 16, BLOCK - 16
@@ -33,20 +33,23 @@ def on(block: int) -> bool:
     return block % 4 in (0, 3)
 
 
-class SwitchedMeter(instrument.InstrumentedStage):
+class SwitchedStage(instrument.InstrumentedStage):
     """A meter that has a trace in every other block."""
 
     def __init__(
-        self, core: Stage, trace: FileTracer | None = None, recorder: MessageRecorder | None = None
+        self,
+        stage: Stage,
+        tracer: FileTracer | None = None,
+        recorder: MessageRecorder | None = None,
     ) -> None:
-        super().__init__(core, trace, recorder)
-        self._kept = trace
+        super().__init__(stage, tracer, recorder)
+        self._kept = tracer
         self._seen = -1
         self._since = 0
 
     def work(self) -> Iterator[Send]:
         """The same, with whatever is due at this step before it."""
-        step = self.core.step
+        step = self.stage.step
         if step != self._seen:
             self._seen = step
             self._come_to(step)
@@ -58,21 +61,21 @@ class SwitchedMeter(instrument.InstrumentedStage):
             self._switch(on(block))
         elif place == FIRST:
             self._since = time.monotonic_ns()
-        elif place == LAST and isinstance(self.core, Top):
+        elif place == LAST and isinstance(self.stage, OutputLayer):
             print("block", block, time.monotonic_ns() - self._since, flush=True)
 
     def _switch(self, to: bool) -> None:
         trace = self._kept
         if trace is None:
             return
-        if self._trace is not None:
+        if self._tracer is not None:
             trace.work_done()
         trace._waiting = [BLOCK] * len(trace._waiting)  # of what came meanwhile it knows nothing
         trace._newest = 0, 0, 0
-        self._trace = trace if to else None
-        self.core.tracer = trace if to else NullTracer()
+        self._tracer = trace if to else None
+        self.stage.tracer = trace if to else NullTracer()
 
 
 if __name__ == "__main__":
-    with patch.object(instrument, "InstrumentedStage", SwitchedMeter):
+    with patch.object(instrument, "InstrumentedStage", SwitchedStage):
         sys.exit(process.main())

@@ -11,7 +11,7 @@ import pytest
 from protocol import Data, Layer, Pipeline, SpecError, Train
 from protocol.dataset_info import DatasetInfo
 from tests.data_help import Array, arrays, saved
-from workers.assembly.fit import layer_modules
+from workers.assembly.compatibility import layer_modules
 from workers.data import Dataset, load
 
 RNG = np.random.default_rng(5)

@@ -27,10 +27,10 @@ from protocol import (
     Train,
 )
 from protocol.pipeline import SOURCE
-from workers.assembly.build import build_cores
+from workers.assembly.build import build_stages
 from workers.data import Dataset
-from workers.rules.unlocked import REMEMBERED, Unlocked
-from workers.stages.layer import Layer as LayerCore
+from workers.rules.unlocked_dni import WINDOWS_REMEMBERED, UnlockedLayer
+from workers.stages.layer import LayerStage
 from workers.stages.source import Source
 
 HIDDEN = Layer(("linear 5", "batchnorm", "relu"))
@@ -87,7 +87,7 @@ class Network:
 
     def __init__(self, pipeline: Pipeline, slots: bool = False, stretched: bool = False) -> None:
         self.pipeline = pipeline
-        self.cores = {core.name: core for core in build_cores(pipeline, DATA)}
+        self.cores = {core.name: core for core in build_stages(pipeline, DATA)}
         self._stretched = stretched
         self._least, self._most = pipeline.window, pipeline.max_window
         self.queues: dict[Edge, deque[DataMessage]] = {edge: deque() for edge in pipeline.edges}
@@ -134,11 +134,11 @@ class Network:
         """How many batches may be in flight on `edge` now."""
         core = self.cores[edge.sender]
         if isinstance(core, Source):
-            return core._flows[edge.receiver].window
-        assert isinstance(core, LayerCore)
+            return core.windows[edge.receiver].window
+        assert isinstance(core, LayerStage)
         if edge.receiver == core.above:
-            return core._flow.window
-        return core._gradients.window if isinstance(core, Unlocked) else self._least
+            return core.window.window
+        return core.gradient_window.window if isinstance(core, UnlockedLayer) else self._least
 
     def widen(self, edge: Edge) -> None:
         """Let one more batch be in flight on `edge`, where that is a long way."""
@@ -154,23 +154,23 @@ class Network:
             assert len(batches) <= window, edge
         for layer in self.layers():
             below = self.window(Edge(layer.below, layer.name))
-            most = layer._flow.window
-            if isinstance(layer, Unlocked):
+            most = layer.window.window
+            if isinstance(layer, UnlockedLayer):
                 self.check_unlocked(layer)
-                most = layer._memory
-            assert len(layer._unanswered) <= most
-            assert sum(isinstance(m, Activation) for m in layer._from_below) <= below
+                most = layer.memory_limit
+            assert len(layer.unanswered) <= most
+            assert sum(isinstance(m, Activation) for m in layer.inbox.from_below) <= below
 
-    def check_unlocked(self, layer: Unlocked) -> None:
+    def check_unlocked(self, layer: UnlockedLayer) -> None:
         """Nor an unlocked one."""
-        own = max(layer._flow.window, layer._gradients.window)
-        assert layer._memory == REMEMBERED * own
-        assert len(layer._guessed) <= layer._memory
-        waiting = sum(isinstance(m, Activation) for m in layer._from_source)
+        own = max(layer.window.window, layer.gradient_window.window)
+        assert layer.memory_limit == WINDOWS_REMEMBERED * own
+        assert len(layer.predicted) <= layer.memory_limit
+        waiting = sum(isinstance(m, Activation) for m in layer.from_source)
         assert waiting <= self.window(Edge(SOURCE, layer.name))
         if layer.above:
             above = self.window(Edge(layer.above, layer.name))
-            assert layer._gradients_waiting <= above or self.reordered
+            assert layer.inbox.gradients <= above or self.reordered
 
     def work(self, name: str) -> None:
         if self.cores[name].ready:
@@ -225,13 +225,13 @@ class Network:
                     self.deliver(edge)
         pytest.fail("the cores stalled")
 
-    def layers(self) -> list[LayerCore]:
-        return [core for core in self.cores.values() if isinstance(core, LayerCore)]
+    def layers(self) -> list[LayerStage]:
+        return [core for core in self.cores.values() if isinstance(core, LayerStage)]
 
     def learnt(self) -> list[dict[str, bytes]]:
         """All that every layer would save: weights, models of both kinds, optimisers."""
         return [
-            {name: array.tobytes() for name, array in layer._named().items()}
+            {name: array.tobytes() for name, array in layer.arrays().items()}
             for layer in self.layers()
         ]
 

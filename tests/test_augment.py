@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from protocol import Activation, Credit, Data, Layer, Pipeline, SpecError, Train, read_pipeline
 from protocol.dataset_info import DatasetInfo
-from workers.assembly.fit import layer_modules
+from workers.assembly.compatibility import layer_modules
 from workers.data import Augment, Dataset
 from workers.data.augment import crop, flip
 from workers.stages.source import Source, order

@@ -13,7 +13,7 @@ from protocol import Data, Layer, Pipeline, SpecError, Synthetic, build
 from protocol.dataset_info import DatasetInfo
 from tests.data_help import arrays, saved
 from workers.assembly.build import build_layer
-from workers.assembly.fit import layer_modules
+from workers.assembly.compatibility import layer_modules
 
 ROWS = DatasetInfo((6,), "<f4", 1.0, classes=3, labelled=True, examples=40, tests=10)
 IMAGES = DatasetInfo((4, 4, 2), "<f4", 1.0, classes=3, labelled=True, examples=40, tests=10)

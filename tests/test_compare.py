@@ -18,7 +18,7 @@ from coordinator.compare.cells import Cell, cells
 from coordinator.compare.results import Group, Point, Ran, goals, grouped, read
 from protocol import Data, Layer, Pipeline, SpecError, Train
 from protocol.dataset_info import DatasetInfo
-from workers.assembly.fit import layer_modules
+from workers.assembly.compatibility import layer_modules
 
 if TYPE_CHECKING:
     from tests.conftest import Dni

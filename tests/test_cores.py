@@ -10,8 +10,8 @@ import pytest
 
 from protocol import Activation, Credit, Gradient, Stage
 from tests.network import DATA, STEPS, Network, tiny
-from workers.assembly.build import build_cores
-from workers.rules.dni import Decoupled
+from workers.assembly.build import build_stages
+from workers.rules.dni import Dni
 
 
 def _note(monkeypatch: pytest.MonkeyPatch, of: object, name: str, happened: list[str]) -> None:
@@ -31,15 +31,15 @@ def test_a_step_sends_up_then_guesses_then_updates_then_sends_down(
 ) -> None:
     happened: list[str] = []
     pipeline = tiny(rule)
-    layer = build_cores(pipeline, DATA)[2]
-    assert isinstance(layer, Decoupled)
-    _note(monkeypatch, layer.synthetic, "guess", happened)
+    layer = build_stages(pipeline, DATA)[2]
+    assert isinstance(layer, Dni)
+    _note(monkeypatch, layer.synthetic, "predict", happened)
     _note(monkeypatch, layer.optimizer, "step", happened)
     x = np.ones((8, 5), np.float32)
     layer.receive(layer.below, Activation(1, 1, True, x, np.zeros(8, np.int64)))
     while layer.ready:
         happened.extend(f"{type(send.message).__name__} {send.to}" for send in layer.work())
-    assert happened == ["Activation layer2", "guess", "step", "Gradient layer0"]
+    assert happened == ["Activation layer2", "predict", "step", "Gradient layer0"]
 
 
 def run_dry(core: Stage) -> None:
@@ -51,10 +51,10 @@ def test_older_gradients_are_used_before_a_guess_and_its_own_after_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     happened: list[str] = []
-    layer = build_cores(tiny("cdni", window=2, gradient_queue=0), DATA)[1]
-    assert isinstance(layer, Decoupled)
-    _note(monkeypatch, layer.synthetic, "guess", happened)
-    _note(monkeypatch, layer.synthetic, "teach", happened)
+    layer = build_stages(tiny("cdni", window=2, gradient_queue=0), DATA)[1]
+    assert isinstance(layer, Dni)
+    _note(monkeypatch, layer.synthetic, "predict", happened)
+    _note(monkeypatch, layer.synthetic, "fit", happened)
     x, truth = np.ones((8, 6), np.float32), np.ones((8, 5), np.float32)
     layer.receive(layer.below, Activation(1, 1, True, x, np.zeros(8, np.int64)))
     run_dry(layer)
@@ -63,13 +63,13 @@ def test_older_gradients_are_used_before_a_guess_and_its_own_after_it(
     layer.receive("layer1", Gradient(1, 1, truth))
     layer.receive("layer1", Gradient(2, 2, truth))
     run_dry(layer)
-    assert happened == ["guess", "teach", "guess", "teach"]
+    assert happened == ["predict", "fit", "predict", "fit"]
     assert layer.stats.gradients == 2
 
 
 def test_a_full_queue_of_gradients_drops_the_oldest_and_keeps_its_credit() -> None:
-    layer = build_cores(tiny("cdni", window=3, gradient_queue=1), DATA)[1]
-    assert isinstance(layer, Decoupled)
+    layer = build_stages(tiny("cdni", window=3, gradient_queue=1), DATA)[1]
+    assert isinstance(layer, Dni)
     x = np.ones((8, 6), np.float32)
     for batch in (1, 2, 3, 4):
         layer.receive("source", Activation(batch, batch, True, x, np.zeros(8, np.int64)))
@@ -84,7 +84,7 @@ def test_a_full_queue_of_gradients_drops_the_oldest_and_keeps_its_credit() -> No
 
 
 def test_a_layer_above_its_window_waits_but_still_takes_gradients() -> None:
-    layer = build_cores(tiny("cdni", window=1), DATA)[1]
+    layer = build_stages(tiny("cdni", window=1), DATA)[1]
     x = np.ones((8, 6), np.float32)
     for batch in (1, 2):
         layer.receive("source", Activation(batch, batch, True, x, np.zeros(8, np.int64)))
@@ -95,7 +95,7 @@ def test_a_layer_above_its_window_waits_but_still_takes_gradients() -> None:
 
 
 def test_a_foreign_credit_cannot_open_the_window_further() -> None:
-    layer = build_cores(tiny("cdni", window=1), DATA)[1]
+    layer = build_stages(tiny("cdni", window=1), DATA)[1]
     layer.receive("layer1", Credit(1000))
     run_dry(layer)
     x = np.ones((8, 6), np.float32)
@@ -121,17 +121,17 @@ def test_a_dropped_gradient_does_not_keep_the_newest_from_the_guess(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     happened: list[str] = []
-    layer = build_cores(tiny("cdni", window=3, gradient_queue=1), DATA)[1]
-    assert isinstance(layer, Decoupled)
+    layer = build_stages(tiny("cdni", window=3, gradient_queue=1), DATA)[1]
+    assert isinstance(layer, Dni)
     x, truth = np.ones((8, 6), np.float32), np.ones((8, 5), np.float32)
     for batch in (1, 2):
         layer.receive(layer.below, Activation(batch, batch, True, x, np.zeros(8, np.int64)))
     run_dry(layer)
-    _note(monkeypatch, layer.synthetic, "guess", happened)
-    _note(monkeypatch, layer.synthetic, "teach", happened)
+    _note(monkeypatch, layer.synthetic, "predict", happened)
+    _note(monkeypatch, layer.synthetic, "fit", happened)
     layer.receive(layer.below, Activation(3, 3, True, x, np.zeros(8, np.int64)))
     list(layer.work())
     for batch in (1, 2):
         layer.receive("layer1", Gradient(batch, batch, truth))
     run_dry(layer)
-    assert happened == ["teach", "guess"]
+    assert happened == ["fit", "predict"]

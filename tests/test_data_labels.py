@@ -14,7 +14,7 @@ from protocol.dataset_info import DatasetInfo
 from tests.data_help import Array, arrays, refusal, saved
 from tests.data_nets import RNG, Y, loaded, net, refused
 from workers.assembly.build import dataset_info
-from workers.assembly.fit import layer_modules, notes
+from workers.assembly.compatibility import layer_modules, notes
 from workers.data import load
 
 pytestmark = pytest.mark.usefixtures("own_folders")

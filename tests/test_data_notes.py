@@ -10,7 +10,7 @@ import pytest
 from tests.data_help import Array
 from tests.data_nets import RNG, Y, loaded, net, refused
 from workers.assembly.build import dataset_info
-from workers.assembly.fit import notes
+from workers.assembly.compatibility import notes
 from workers.data import load
 
 pytestmark = pytest.mark.usefixtures("own_folders")

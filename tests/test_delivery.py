@@ -12,7 +12,7 @@ from protocol import Edge, Layer
 from protocol.pipeline import RULES
 from tests.examples import examples
 from tests.network import DATA, STEPS, Network, shuffle, tiny
-from workers.stages.layer import Layer as LayerCore
+from workers.stages.layer import LayerStage
 
 LOCKED = tuple(rule for rule in RULES if not rule.startswith("unlocked"))
 UNLOCKED = tuple(rule for rule in RULES if rule.startswith("unlocked"))
@@ -63,7 +63,7 @@ def test_any_delivery_drains_within_the_window(
                 assert stats.dropped_gradients == 0
 
 
-def accounts(network: Network, layer: LayerCore) -> None:
+def accounts(network: Network, layer: LayerStage) -> None:
     """All that an unlocked layer was fed and sent was used, dropped, never sent, or is kept."""
     stats = layer.stats
     fed = network.sent[Edge("source", layer.name)]
@@ -76,7 +76,7 @@ def accounts(network: Network, layer: LayerCore) -> None:
     unsent_down = fed - down if layer.needs_input_gradient else 0
     assert stats.unsent == unsent_up + unsent_down
     if layer.above:
-        assert stats.gradients + stats.dropped_gradients + len(layer._unanswered) == fed
+        assert stats.gradients + stats.dropped_gradients + len(layer.unanswered) == fed
         assert stats.gradients <= network.sent[Edge(layer.above, layer.name)]
 
 

@@ -9,35 +9,35 @@ from protocol import Activation, Data, Mark, NonFiniteError, Pipeline, Train
 from protocol import Layer as Spec
 from protocol.dataset_info import DatasetInfo
 from workers.assembly.build import build_layer
-from workers.stages.layer import CHECK_EVERY, Layer
+from workers.stages.layer import CHECK_EVERY, LayerStage
 
 FACTS = DatasetInfo(
     shape=(4,), dtype="<f4", scale=1.0, classes=1, labelled=False, examples=1000, tests=10
 )
 
 
-def layer(on_nonfinite: str = "fail") -> Layer:
+def layer(on_nonfinite: str = "fail") -> LayerStage:
     """The only one of a network, under a squared error."""
     train = Train(steps=10 * CHECK_EVERY, loss="squared-error", on_nonfinite=on_nonfinite)
     one = (Spec(("linear 1",)),)
     made = build_layer(Pipeline(name="kept", data=Data(name="x"), train=train, layer=one), FACTS, 0)
-    assert isinstance(made, Layer)
+    assert isinstance(made, LayerStage)
     return made
 
 
-def learn(of: Layer, batch: int, target: float) -> None:
+def learn(of: LayerStage, batch: int, target: float) -> None:
     x = np.random.default_rng(batch).uniform(1, 2, (256, 4)).astype(np.float32)
     labels = np.full((256, 1), target, np.float32)
     of.receive("source", Activation(batch, batch, True, x, labels))
     work(of)
 
 
-def drain(of: Layer) -> None:
+def drain(of: LayerStage) -> None:
     of.receive("source", Mark("drain", of.step))
     work(of)
 
 
-def work(of: Layer) -> None:
+def work(of: LayerStage) -> None:
     with np.errstate(all="ignore"):  # as in a worker
         while of.ready:
             list(of.work())

@@ -11,10 +11,20 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from workers.nn import WORDS, Conditioned, Floats, Joined, Labels, Linear, Shape, Stack, modules
+from workers.nn import (
+    MODULES,
+    Conditioned,
+    ConditionedInput,
+    Floats,
+    Labels,
+    Linear,
+    Shape,
+    Stack,
+    modules,
+)
 from workers.nn import module as make
 from workers.nn.optim import Adam
-from workers.rules.synthetic import Entered, SyntheticGradient
+from workers.rules.synthetic import ModelInput, SyntheticGradient
 
 CASES: tuple[tuple[Sequence[str], Shape], ...] = (
     (["linear 4"], (2, 3)),
@@ -84,12 +94,12 @@ def away_from_zero(rng: np.random.Generator, shape: Shape) -> Floats:
     return x + np.copysign(0.1, x)
 
 
-def kink_distance(stack: Stack, x: Entered) -> float:
+def kink_distance(stack: Stack, x: ModelInput) -> float:
     """The least absolute input of any ReLU in `stack`."""
     least = np.inf
-    x = stack.enter(x)
+    x = stack.as_floats(x)
     for i, module in enumerate(stack.modules):
-        if module.word == "relu":
+        if module.kind == "relu":
             least = min(least, float(np.abs(x).min()))
         p = {k.split(".")[2]: v for k, v in stack.named().items() if k.startswith(f"{i}.")}
         x, _ = module.forward(p, x, train=True)
@@ -97,7 +107,10 @@ def kink_distance(stack: Stack, x: Entered) -> float:
 
 
 def has_its_slopes(
-    stack: Stack, x: Floats, difference: Difference, put: Callable[[Floats], Entered] = lambda x: x
+    stack: Stack,
+    x: Floats,
+    difference: Difference,
+    put: Callable[[Floats], ModelInput] = lambda x: x,
 ) -> None:
     """Assert that `backward` agrees with the finite differences by inputs and parameters.
 
@@ -122,7 +135,7 @@ def has_its_slopes(
     assert_allclose(dx, difference(value, x), rtol=1e-7, atol=1e-8)
     assert_allclose(gradients, difference(value, stack.parameters), rtol=1e-7, atol=1e-8)
     stack.backward(forward()[1], direction, need_dx=False)
-    if any(module.word == "conv" for module in stack.modules):
+    if any(module.kind == "conv" for module in stack.modules):
         assert_allclose(stack.gradients, gradients, rtol=1e-11, atol=1e-12)
     else:
         assert_array_equal(stack.gradients, gradients)
@@ -134,7 +147,7 @@ def answers(kind: str) -> Labels:
 
 
 def test_every_word_has_a_case() -> None:
-    assert {text.split()[0] for texts, _ in CASES for text in texts} == WORDS.keys()
+    assert {text.split()[0] for texts, _ in CASES for text in texts} == MODULES.keys()
 
 
 @over_cases
@@ -155,8 +168,8 @@ def test_a_gradient_model_has_the_slopes_of_its_function(
     model = SyntheticGradient(shape, classes, hidden, 3, rng, Adam, "f8")
     model.stack.parameters[...] = rng.normal(size=model.stack.parameters.size)
     h, c = rng.normal(size=(N, *shape)), answers(kind)
-    if isinstance(x := model.guess(h, c).x, Joined):
-        has_its_slopes(model.stack, h, difference, lambda h: Joined(h, c))
+    if isinstance(x := model.predict(h, c).x, ConditionedInput):
+        has_its_slopes(model.stack, h, difference, lambda h: ConditionedInput(h, c))
     else:
         has_its_slopes(model.stack, x.copy(), difference)
 
@@ -170,7 +183,7 @@ def test_what_is_conditioned_is_linear_in_activations_and_labels_in_one_row(
     h, c, dy = rng.normal(size=(N, *shape)), answers(kind), rng.normal(size=(N, 4))
     row = np.concatenate((h.reshape(N, 6), np.eye(K)[c] if c.ndim == 1 else c), axis=1)
     found = []
-    for made, x in ((Conditioned(shape, K, 4), Joined(h, c)), (Linear((6 + K,), 4), row)):
+    for made, x in ((Conditioned(shape, K, 4), ConditionedInput(h, c)), (Linear((6 + K,), 4), row)):
         stack = Stack([made], np.random.default_rng(15), dtype="f8")
         y, caches = stack.forward(x, train=True)
         dx = stack.backward(caches, dy, need_dx=True).reshape(N, -1)[:, :6]

@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from cli import run
 from protocol import Data, Layer, Pipeline, SpecError, Synthetic, Train
 from protocol.dataset_info import DatasetInfo
-from workers.assembly.build import build_synthetic
+from workers.assembly.build import build_gradient_model
 from workers.nn import Conv, Floats, Labels, Module, Shape, convolution, module
 from workers.nn.optim import Adam, Sgd
 from workers.rules.synthetic import SyntheticGradient, model_modules
@@ -88,7 +88,7 @@ def test_a_mistake_is_told_with_its_key_and_the_right_words(text: str) -> None:
 @pytest.mark.parametrize("text", ["conv 4 1", "maxpool 1", "avgpool 1"])
 @pytest.mark.parametrize("shape", [(9,), (2, 2, 2, 2)])
 def test_what_is_no_picture_is_told(text: str, shape: Shape) -> None:
-    with pytest.raises(SpecError, match=r"^k: .* a picture .* is needed, not \(.*usage: "):
+    with pytest.raises(SpecError, match=r"^k: .* an image .* is needed, not \(.*usage: "):
         module(text, shape, "k")
 
 
@@ -148,7 +148,7 @@ def rng() -> np.random.Generator:
 
 
 def forms(made: Sequence[Module]) -> list[tuple[str, Shape]]:
-    return [(each.word, each.output) for each in made]
+    return [(each.kind, each.output) for each in made]
 
 
 def test_a_gradient_model_of_pictures_is_made_of_convolutions() -> None:
@@ -166,7 +166,7 @@ def test_the_kernel_is_that_of_the_pipeline() -> None:
     for kernel in (1, 7):
         synthetic = Synthetic(kernel=kernel)
         pipeline = Pipeline(data=Data(name="digits"), synthetic=synthetic, layer=layers)
-        model = build_synthetic(pipeline, FACTS, (7, 6, 4), 0)
+        model = build_gradient_model(pipeline, FACTS, (7, 6, 4), 0)
         assert model.stack.modules[0].parameters["weight"] == (kernel, kernel, 14, 4)
 
 
@@ -180,7 +180,7 @@ def test_an_even_kernel_is_refused(kernel: int) -> None:
 def test_labels_are_joined_as_constant_planes(labels: Labels) -> None:
     model = SyntheticGradient((2, 3, 4), 3, (5,), 3, rng(), partial(Sgd, momentum=0.0), "f8")
     h = rng().normal(size=(2, 2, 3, 4))
-    guess = model.guess(h, labels)
+    guess = model.predict(h, labels)
     rows = np.eye(3)[labels] if labels.ndim == 1 else labels
     assert isinstance(guess.x, np.ndarray)
     assert_array_equal(guess.x[..., :4], h)
@@ -198,8 +198,8 @@ def test_a_gradient_that_is_a_convolution_is_learnt() -> None:
     for step in range(500):
         h, labels = draws.normal(size=(16, 4, 5, 2)), draws.integers(0, 3, 16)
         wanted: Floats = truth.forward(p, h, train=True)[0] + by_class[labels][:, None, None]
-        guess = model.guess(h, labels)
-        model.teach(guess, wanted, 0.03 if step < 350 else 0.003)
+        guess = model.predict(h, labels)
+        model.fit(guess, wanted, 0.03 if step < 350 else 0.003)
     inside = (slice(None), slice(1, -1), slice(1, -1))
     assert_allclose(guess.value[inside], wanted[inside], atol=0.05)
 

@@ -12,14 +12,15 @@ from protocol import Data as DataSpec
 from protocol import Evaluated, Pipeline, Send, Stage, State
 from protocol import Layer as LayerSpec
 from protocol import Train as TrainSpec
-from workers.assembly.build import _UPDATES, _rng, build_cores, build_stack, dataset_info
-from workers.assembly.fit import layer_modules
+from workers.assembly.build import UPDATES, build_stack, build_stages, dataset_info, layer_rng
+from workers.assembly.compatibility import layer_modules
 from workers.data import Dataset
 from workers.nn import LOSSES, Floats, Labels, Stack
 from workers.nn.optim import Adam, Optimizer, Sgd, learning_rate
-from workers.rules.dni import Decoupled, Locked
-from workers.rules.synthetic import Guess
-from workers.stages.layer import Layer
+from workers.rules.backprop import Backprop
+from workers.rules.dni import Dni
+from workers.rules.synthetic import Prediction
+from workers.stages.layer import LayerStage
 from workers.stages.source import order
 
 HIDDEN = LayerSpec(("linear 7", "batchnorm", "relu"))
@@ -63,8 +64,8 @@ def turns(cores: Sequence[Stage]) -> list[Evaluated]:
     pytest.fail("the cores stalled")
 
 
-def layers(cores: Sequence[Stage]) -> list[Layer]:
-    return [core for core in cores if isinstance(core, Layer)]
+def layers(cores: Sequence[Stage]) -> list[LayerStage]:
+    return [core for core in cores if isinstance(core, LayerStage)]
 
 
 def plain_backprop(pipeline: Pipeline) -> tuple[list[Stack], list[list[Floats]]]:
@@ -81,7 +82,7 @@ def plain_backprop(pipeline: Pipeline) -> tuple[list[Stack], list[list[Floats]]]
         else Sgd(len(s.parameters), pipeline.train.momentum)
         for s in stacks
     ]
-    dice = [_rng(pipeline, i, _UPDATES) for i in range(len(stacks))]
+    dice = [layer_rng(pipeline, i, UPDATES) for i in range(len(stacks))]
     probability = pipeline.train.update_probability
     truths = []
     for step in range(1, STEPS + 1):
@@ -112,21 +113,21 @@ class Oracle:
         self._truths = iter(truths)
         self.error = 0.0
 
-    def guess(self, h: Floats, labels: Labels) -> Guess:  # noqa: ARG002
-        return Guess(next(self._truths), h, [], 0)
+    def predict(self, h: Floats, labels: Labels) -> Prediction:  # noqa: ARG002
+        return Prediction(next(self._truths), h, [], 0)
 
     def named(self, prefix: str) -> dict[str, Floats]:  # noqa: ARG002
         return {}
 
-    def teach(self, guess: Guess, truth: Floats, lr: float) -> None:  # noqa: ARG002
-        self.error = max(self.error, float(np.abs(guess.value - truth).max()))
+    def fit(self, prediction: Prediction, true_gradient: Floats, lr: float) -> None:  # noqa: ARG002
+        self.error = max(self.error, float(np.abs(prediction.value - true_gradient).max()))
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 @pytest.mark.parametrize("probability", [1.0, 0.5])
 def test_backprop_over_cores_equals_plain_backprop(optimizer: str, probability: float) -> None:
     pipeline = toy("backprop", optimizer=optimizer, update_probability=probability)
-    cores = build_cores(pipeline, DATA)
+    cores = build_stages(pipeline, DATA)
     turns(cores)
     stacks, _ = plain_backprop(pipeline)
     for layer, stack in zip(layers(cores), stacks, strict=True):
@@ -139,10 +140,10 @@ def test_backprop_over_cores_equals_plain_backprop(optimizer: str, probability: 
 def test_with_the_true_gradient_for_a_guess_dni_equals_backprop(rule: str, optimizer: str) -> None:
     pipeline = toy(rule, optimizer=optimizer)
     stacks, truths = plain_backprop(pipeline)
-    cores = build_cores(pipeline, DATA)
+    cores = build_stages(pipeline, DATA)
     oracles = []
     for i, layer in enumerate(layers(cores)[:-1]):
-        assert isinstance(layer, Decoupled)
+        assert isinstance(layer, Dni)
         oracles.append(Oracle([truth[i] for truth in truths]))
         layer.synthetic = oracles[-1]  # type: ignore[assignment]
     turns(cores)
@@ -156,7 +157,7 @@ def test_with_the_true_gradient_for_a_guess_dni_equals_backprop(rule: str, optim
 def test_backprop_equals_pytorch() -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     pipeline = toy("backprop")
-    cores = build_cores(pipeline, DATA)
+    cores = build_stages(pipeline, DATA)
     network = torch.nn.Sequential()
     info = dataset_info(DATA)
     for i, modules in enumerate(layer_modules(pipeline, info)):
@@ -192,8 +193,8 @@ def test_backprop_equals_pytorch() -> None:
 
 def test_without_backprop_only_the_top_layer_moves() -> None:
     pipeline = toy("no-bprop")
-    before = [layer.stack.parameters.copy() for layer in layers(build_cores(pipeline, DATA))]
-    cores = build_cores(pipeline, DATA)
+    before = [layer.stack.parameters.copy() for layer in layers(build_stages(pipeline, DATA))]
+    cores = build_stages(pipeline, DATA)
     turns(cores)
     moved = [
         not np.array_equal(layer.stack.parameters, first)
@@ -204,16 +205,16 @@ def test_without_backprop_only_the_top_layer_moves() -> None:
 
 def test_the_first_step_of_dni_leaves_hidden_weights_alone_as_its_guess_is_zero() -> None:
     pipeline = toy("dni", steps=1, optimizer="sgd")
-    before = [layer.stack.parameters.copy() for layer in layers(build_cores(pipeline, DATA))]
-    cores = build_cores(pipeline, DATA)
+    before = [layer.stack.parameters.copy() for layer in layers(build_stages(pipeline, DATA))]
+    cores = build_stages(pipeline, DATA)
     turns(cores)
     for layer, first in zip(layers(cores)[:-1], before, strict=False):
         np.testing.assert_array_equal(layer.stack.parameters, first)
 
 
 def test_locked_layers_answer_a_gradient_once() -> None:
-    cores = build_cores(toy("backprop"), DATA)
+    cores = build_stages(toy("backprop"), DATA)
     turns(cores)
     for layer in layers(cores)[:-1]:
-        assert isinstance(layer, Locked)
+        assert isinstance(layer, Backprop)
         assert layer.stats.updates == layer.stats.gradients == STEPS

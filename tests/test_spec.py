@@ -20,8 +20,8 @@ from protocol.dataset_info import DatasetInfo
 from protocol.from_dict import build, read_pipeline
 from protocol.pipeline import LOSSES, ON_NONFINITE, OPTIMIZERS, RULES, SCHEDULES
 from tests.examples import examples
-from workers.assembly.build import build_layer, build_synthetic
-from workers.assembly.fit import layer_modules
+from workers.assembly.build import build_gradient_model, build_layer
+from workers.assembly.compatibility import layer_modules
 from workers.nn import Floats
 from workers.stages.source import order
 
@@ -327,7 +327,7 @@ def test_a_network_that_does_not_fit_its_data_is_refused(modules: tuple[str, ...
 def weights(pipeline: Pipeline, index: int = 1) -> list[Floats]:
     """The first weights of a layer and of a gradient model behind it."""
     stack = build_layer(pipeline, DIGITS, index).stack
-    model = build_synthetic(pipeline, DIGITS, stack.output, index).stack
+    model = build_gradient_model(pipeline, DIGITS, stack.output, index).stack
     return [stack.parameters.copy(), model.parameters.copy()]
 
 

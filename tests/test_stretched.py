@@ -47,7 +47,7 @@ def test_any_delivery_over_long_ways_drains_within_the_window_of_the_moment(
     assert [e.step for e in network.evaluations] == [4, STEPS]
     assert all(e.judged == len(DATA.x_test) for e in network.evaluations)
     for layer in network.layers():
-        assert not pipeline.lockstep or layer._flow.window == 1
+        assert not pipeline.lockstep or layer.window.window == 1
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -77,7 +77,7 @@ def labels_of(kind: str, seed: int = 3) -> Labels:
 
 @over_models
 def test_the_first_guess_is_exactly_zero(hidden: Sequence[int], kind: str) -> None:
-    guess = model_of(hidden, kind, shape=(2, 3)).guess(drawn(N, 2, 3), labels_of(kind))
+    guess = model_of(hidden, kind, shape=(2, 3)).predict(drawn(N, 2, 3), labels_of(kind))
     assert guess.value.shape == (N, 2, 3)
     assert not guess.value.any()
 
@@ -86,13 +86,13 @@ def test_the_first_guess_is_exactly_zero(hidden: Sequence[int], kind: str) -> No
 def test_teaching_descends_half_the_squared_error(hidden: Sequence[int], kind: str) -> None:
     model = stirred(model_of(hidden, kind, optimizer=Recorder))
     h, truth, labels = drawn(N, FEATURES), drawn(N, FEATURES, seed=4), labels_of(kind)
-    model.teach(model.guess(h, labels), truth, LR)
+    model.fit(model.predict(h, labels), truth, LR)
     assert isinstance(model.optimizer, Recorder)
     parameters, step = model.stack.parameters, 1e-5
 
     def error(i: int, moved: float) -> float:
         kept, parameters[i] = parameters[i], parameters[i] + moved
-        wrong = model.guess(h, labels).value - truth
+        wrong = model.predict(h, labels).value - truth
         parameters[i] = kept
         return 0.5 * float(np.vdot(wrong, wrong)) / N
 
@@ -107,9 +107,9 @@ def test_a_linear_target_is_learnt(dtype: str) -> None:
     rng = np.random.default_rng(7)
     for step in range(700):
         h, labels = rng.normal(size=(32, FEATURES)).astype(dtype), rng.integers(0, CLASSES, 32)
-        guess = model.guess(h, labels)
+        guess = model.predict(h, labels)
         truth = (h @ a + by_class[labels]).astype(dtype)
-        model.teach(guess, truth, 0.03 if step < 500 else 0.003)
+        model.fit(guess, truth, 0.03 if step < 500 else 0.003)
     assert_allclose(guess.value, truth, atol=0.01)
 
 
@@ -123,9 +123,9 @@ def test_an_old_guess_teaches_by_the_error_of_the_model_as_it_is_now() -> None:
     model = model_of()
     h1, h2, truth1, truth2 = np.random.default_rng(8).normal(size=(4, N, FEATURES))
     labels = labels_of("none")
-    old = model.guess(h1, labels), model.guess(h2, labels)
-    model.teach(old[0], truth1, LR)
-    model.teach(old[1], truth2, LR)
+    old = model.predict(h1, labels), model.predict(h2, labels)
+    model.fit(old[0], truth1, LR)
+    model.fit(old[1], truth2, LR)
     zero = np.zeros((FEATURES + 1, FEATURES))
     now = reference(reference(zero, h1, truth1), h2, truth2)
     delayed = reference(zero, h1, truth1) + reference(zero, h2, truth2)
@@ -137,10 +137,10 @@ def test_an_old_guess_teaches_by_the_error_of_the_model_as_it_is_now() -> None:
 def test_an_old_guess_teaches_to_the_bit_as_a_fresh_one(hidden: Sequence[int], kind: str) -> None:
     late, prompt = stirred(model_of(hidden, kind)), stirred(model_of(hidden, kind))
     h, truth, labels = drawn(3, N, FEATURES), drawn(3, N, FEATURES, seed=9), labels_of(kind)
-    guesses = [late.guess(each, labels) for each in h]
+    guesses = [late.predict(each, labels) for each in h]
     for guess, each, true in zip(guesses, h, truth, strict=True):
-        late.teach(guess, true, LR)
-        prompt.teach(prompt.guess(each, labels), true, LR)
+        late.fit(guess, true, LR)
+        prompt.fit(prompt.predict(each, labels), true, LR)
     assert_array_equal(late.stack.parameters, prompt.stack.parameters)
 
 
@@ -150,8 +150,8 @@ def test_a_fresh_guess_teaches_from_the_forward_that_made_it(
 ) -> None:
     model, manual = stirred(model_of(hidden, kind)), stirred(model_of(hidden, kind))
     h, truth, labels = drawn(N, FEATURES), drawn(N, FEATURES, seed=10), labels_of(kind)
-    guess, same = model.guess(h, labels), manual.guess(h, labels)
-    model.teach(guess._replace(x=np.full_like(h, np.nan)), truth, LR)
+    guess, same = model.predict(h, labels), manual.predict(h, labels)
+    model.fit(guess._replace(x=np.full_like(h, np.nan)), truth, LR)
     manual.stack.backward(same.caches, same.value - truth, need_dx=False)
     manual.optimizer.step(manual.stack.parameters, manual.stack.gradients, LR, 1 / N)
     assert_array_equal(model.stack.parameters, manual.stack.parameters)
@@ -164,10 +164,10 @@ def test_nothing_that_came_in_is_written_to(hidden: Sequence[int], kind: str) ->
     labels = labels_of(kind)
     for message in (h, truth, labels):
         message.flags.writeable = False
-    guesses = [model.guess(h, labels) for _ in range(2)]
+    guesses = [model.predict(h, labels) for _ in range(2)]
     kept = guesses[0].value.copy()
     for guess in guesses:
-        model.teach(guess, truth, LR)
+        model.fit(guess, truth, LR)
         assert guess.value.dtype == np.float32
         assert_array_equal(guess.value, kept)
 
@@ -176,17 +176,17 @@ def test_nothing_that_came_in_is_written_to(hidden: Sequence[int], kind: str) ->
 @pytest.mark.parametrize("kind", ["classes", "values"])
 def test_a_conditioned_model_sees_the_labels(hidden: Sequence[int], kind: str) -> None:
     model, h = model_of(hidden, kind), drawn(N, FEATURES)
-    model.teach(model.guess(h, labels_of(kind)), drawn(N, FEATURES, seed=12), LR)
-    model.teach(model.guess(h, labels_of(kind)), drawn(N, FEATURES, seed=12), LR)
-    one, other = (model.guess(h, labels_of(kind, seed)).value for seed in (3, 13))
+    model.fit(model.predict(h, labels_of(kind)), drawn(N, FEATURES, seed=12), LR)
+    model.fit(model.predict(h, labels_of(kind)), drawn(N, FEATURES, seed=12), LR)
+    one, other = (model.predict(h, labels_of(kind, seed)).value for seed in (3, 13))
     assert np.abs(one - other).max() > 1e-4
 
 
 @pytest.mark.parametrize("hidden", HIDDEN)
 def test_an_unconditioned_model_does_not_see_the_labels(hidden: Sequence[int]) -> None:
     model, h = model_of(hidden), drawn(N, FEATURES)
-    model.teach(model.guess(h, labels_of("classes")), drawn(N, FEATURES, seed=12), LR)
-    one, other = (model.guess(h, labels_of("classes", seed)).value for seed in (3, 13))
+    model.fit(model.predict(h, labels_of("classes")), drawn(N, FEATURES, seed=12), LR)
+    one, other = (model.predict(h, labels_of("classes", seed)).value for seed in (3, 13))
     assert one.any()
     assert_array_equal(one, other)
 
@@ -194,9 +194,9 @@ def test_an_unconditioned_model_does_not_see_the_labels(hidden: Sequence[int]) -
 def test_what_a_model_learns_does_not_depend_on_the_batch_size() -> None:
     h, truth, labels = drawn(N, FEATURES), drawn(N, FEATURES, seed=14), labels_of("classes")
     small, large = model_of((), "classes"), model_of((), "classes")
-    small.teach(small.guess(h, labels), truth, LR)
+    small.fit(small.predict(h, labels), truth, LR)
     twice = [np.concatenate((each, each)) for each in (h, truth)]
-    large.teach(large.guess(twice[0], np.concatenate((labels, labels))), twice[1], LR)
+    large.fit(large.predict(twice[0], np.concatenate((labels, labels))), twice[1], LR)
     assert_allclose(large.stack.parameters, small.stack.parameters, rtol=1e-12)
 
 
@@ -211,8 +211,8 @@ def test_the_model_comes_to_guess_the_gradient_of_the_summed_loss() -> None:
     for step in range(700):
         h, labels = rng.normal(size=(N, FEATURES)), rng.integers(0, CLASSES, N)
         truth = LOSSES["squared-error"](h @ v, labels).gradient @ v.T
-        model.teach(model.guess(h, labels), truth, 0.03 if step < 500 else 0.003)
-    guess = model.guess(h, labels).value
+        model.fit(model.predict(h, labels), truth, 0.03 if step < 500 else 0.003)
+    guess = model.predict(h, labels).value
     for i in np.ndindex(h.shape):
         moved = np.zeros_like(h)
         moved[i] = 1e-3

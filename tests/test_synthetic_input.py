@@ -40,10 +40,10 @@ def test_teaching_descends_half_the_squared_error(
     x, truth = drawn(N, *INPUTS).astype("f8"), drawn(N, *OUTPUT, seed=2).astype("f8")
 
     def loss() -> float:
-        return float(np.sum((model.guess(x).value - truth) ** 2) / 2 / N)
+        return float(np.sum((model.predict(x).value - truth) ** 2) / 2 / N)
 
     slope = difference(loss, model.stack.parameters)
-    model.teach(model.guess(x), truth, lr=1.0)
+    model.fit(model.predict(x), truth, lr=1.0)
     assert isinstance(model.optimizer, Recorder)
     assert_allclose(model.optimizer.seen, slope, rtol=1e-5, atol=1e-8)
 
@@ -54,9 +54,9 @@ def test_a_linear_map_is_learnt() -> None:
     rng = np.random.default_rng(4)
     for _ in range(500):
         x = rng.standard_normal((N, *INPUTS)).astype(np.float32)
-        model.teach(model.guess(x), x.reshape(N, 6) @ weights, lr=0.05)
+        model.fit(model.predict(x), x.reshape(N, 6) @ weights, lr=0.05)
     x = drawn(N, *INPUTS, seed=5)
-    assert_allclose(model.guess(x).value, x.reshape(N, 6) @ weights, atol=1e-3)
+    assert_allclose(model.predict(x).value, x.reshape(N, 6) @ weights, atol=1e-3)
 
 
 def test_a_hidden_layer_learns_what_no_linear_model_can() -> None:
@@ -68,22 +68,22 @@ def test_a_hidden_layer_learns_what_no_linear_model_can() -> None:
         for _ in range(1500):
             x = rng.standard_normal((64, *INPUTS)).astype(np.float32)
             truth = np.abs(x[:, :1, 0])
-            guess = model.guess(x)
+            guess = model.predict(x)
             found.append(float(np.mean((guess.value - truth) ** 2)))
-            model.teach(guess, truth, lr=0.01)
+            model.fit(guess, truth, lr=0.01)
         errors[hidden] = float(np.mean(found[-100:]))
     assert errors[(32,)] < errors[()] / 10
 
 
 def test_a_picture_is_guessed_in_its_own_shape() -> None:
-    guess = model_of((5,), shape=(4, 4, 3)).guess(drawn(N, *INPUTS))
+    guess = model_of((5,), shape=(4, 4, 3)).predict(drawn(N, *INPUTS))
     assert guess.value.shape == (N, 4, 4, 3)
 
 
 def test_pixels_are_scaled_as_they_enter() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (N, *INPUTS), np.uint8)
     scaled = (pixels / 255).astype(np.float32)
-    ours, expected = model_of((), scale=1 / 255).guess(pixels), model_of(()).guess(scaled)
+    ours, expected = model_of((), scale=1 / 255).predict(pixels), model_of(()).predict(scaled)
     assert_allclose(ours.value, expected.value, rtol=1e-4)
 
 
@@ -94,9 +94,9 @@ def test_the_memory_of_the_message_is_not_kept(hidden: Sequence[int], dtype: str
     for spoil in (False, True):
         model = model_of(hidden, plain)
         x = np.random.default_rng(0).integers(0, 9, (N, *INPUTS)).astype(dtype)
-        guess = model.guess(x)
+        guess = model.predict(x)
         if spoil:
             x.fill(99)
-        model.teach(guess, drawn(N, *OUTPUT, seed=2), lr=0.1)
+        model.fit(guess, drawn(N, *OUTPUT, seed=2), lr=0.1)
         learnt.append(model.stack.parameters.copy())
     assert_array_equal(learnt[0], learnt[1])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from workers.nn import LOSSES, WORDS, Labels, Shape, Stack, modules
+from workers.nn import LOSSES, MODULES, Labels, Shape, Stack, modules
 
 CASES: tuple[tuple[str, Shape], ...] = (
     ("linear 4", (2, 3)),
@@ -92,7 +92,7 @@ def in_pictures(word: str, numbers: list[str], f: Any, x: Any, p: Mapping[str, A
 
 
 def test_every_word_has_its_peer() -> None:
-    assert {text.split()[0] for text, _ in CASES} == WORDS.keys() - PEERLESS
+    assert {text.split()[0] for text, _ in CASES} == MODULES.keys() - PEERLESS
 
 
 @pytest.mark.service

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
@@ -15,8 +14,8 @@ from protocol.pipeline import RULES, SOURCE
 from protocol.trace_format import DropReason, MessageKind
 from tests.examples import examples
 from tests.network import STEPS, Network, shuffle, tiny
-from workers.rules.unlocked import Unlocked
-from workers.stages.layer import Layer
+from workers.rules.unlocked_dni import UnlockedLayer
+from workers.stages.layer import LayerStage
 
 MOVES = 400
 
@@ -78,11 +77,9 @@ def learns(message: DataMessage) -> bool:
     return isinstance(message, Gradient) or (isinstance(message, Activation) and message.train)
 
 
-def queued(core: Stage) -> Counter[int]:
-    """The messages that lie in the queues of `core`."""
-    names = ("_from_below", "_from_above", "_from_source")
-    queues: list[Iterable[Any]] = [getattr(core, name, ()) for name in names]
-    return Counter(id(m) for queue in queues for m in queue if not isinstance(m, int))
+def queued(stage: Stage) -> Counter[int]:
+    """The messages that wait in the queues of `stage`, by their addresses in memory."""
+    return Counter(map(id, stage.waiting())) if isinstance(stage, LayerStage) else Counter()
 
 
 class Watched(Network):
@@ -104,7 +101,7 @@ class Watched(Network):
     def _follows(self, name: str, send: Send) -> None:
         """What is sent was led to by a message about the same batch, which was taken up before."""
         cause, message, layer = self.ledgers[name].cause, send.message, self.cores[name]
-        if not isinstance(message, Activation | Gradient) or not isinstance(layer, Layer):
+        if not isinstance(message, Activation | Gradient) or not isinstance(layer, LayerStage):
             assert cause is None or name != SOURCE
             return
         back = self.pipeline.rule == "backprop" and isinstance(message, Gradient) and layer.above
@@ -125,10 +122,10 @@ class Watched(Network):
             assert self.ledgers[name].waiting == queued(core), name
 
 
-def counted(network: Watched, layer: Layer, in_order: bool) -> None:
+def counted(network: Watched, layer: LayerStage, in_order: bool) -> None:
     """The counters of a layer are what its journal heard; `in_order` where nothing got lost."""
     ledger, stats = network.ledgers[layer.name], layer.stats
-    inputs = isinstance(layer, Unlocked) and layer.inputs is not None
+    inputs = isinstance(layer, UnlockedLayer) and layer.inputs is not None
     fed_by = SOURCE if inputs else layer.below
     assert stats.activations == ledger.uses[fed_by, "Activation", True]
     assert stats.inputs == inputs * ledger.uses[layer.below, "Activation", True]
@@ -142,7 +139,7 @@ def counted(network: Watched, layer: Layer, in_order: bool) -> None:
         assert stats.gradients == late + overtaken == stats.dropped_gradients == 0
         return
     unused = stats.activations - stats.gradients
-    assert stats.dropped_gradients + len(layer._unanswered) == unused
+    assert stats.dropped_gradients + len(layer.unanswered) == unused
     if network.pipeline.unlocked:  # where a layer may hear of batches that it never had
         return
     assert late + overtaken <= unused

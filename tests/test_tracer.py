@@ -32,7 +32,7 @@ from tests.traced import (
     decoded,
     opened,
 )
-from workers.assembly.build import build_cores
+from workers.assembly.build import build_stages
 from workers.recording import trace_writer
 from workers.recording.instrument import instrument
 from workers.recording.tracer import FileTracer
@@ -172,7 +172,7 @@ def test_work_has_an_end_and_records_are_in_order_of_time(called: Decoded) -> No
 
 def test_a_span_ends_when_its_work_is_done(tmp_path: Path) -> None:
     pipeline = replace(network.tiny("cdni"), trace=Trace(mode="ring"))
-    layer1 = build_cores(pipeline, network.DATA)[2]
+    layer1 = build_stages(pipeline, network.DATA)[2]
     stage = instrument(layer1, pipeline, {}, tmp_path)
     stage.receive(
         "layer0", Activation(1, 1, True, np.zeros((8, 5), np.float32), np.zeros(8, np.int64))

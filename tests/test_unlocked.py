@@ -12,8 +12,13 @@ import pytest
 from protocol import Activation, Credit, DataMessage, Gradient, Mark, Send, Stage
 from protocol.saved import Saved
 from tests.network import DATA, Network, tiny
-from workers.assembly.build import build_cores
-from workers.rules.unlocked import REMEMBERED, Unlocked, UnlockedHidden, UnlockedTop
+from workers.assembly.build import build_stages
+from workers.rules.unlocked_dni import (
+    WINDOWS_REMEMBERED,
+    UnlockedDni,
+    UnlockedLayer,
+    UnlockedOutputLayer,
+)
 from workers.stages.source import Source
 from workers.tools.evaluate import evaluate_weights
 
@@ -22,10 +27,10 @@ RAW, REAL = np.ones((8, 6), np.float32), np.full((8, 5), 2, np.float32)
 RULES = pytest.mark.parametrize("rule", ["unlocked-dni", "unlocked-cdni"])
 
 
-def middle(**train: Any) -> UnlockedHidden:
+def middle(**train: Any) -> UnlockedDni:
     """layer1 of four."""
-    layer = build_cores(tiny("unlocked-cdni", **train), DATA)[2]
-    assert isinstance(layer, UnlockedHidden)
+    layer = build_stages(tiny("unlocked-cdni", **train), DATA)[2]
+    assert isinstance(layer, UnlockedDni)
     return layer
 
 
@@ -140,10 +145,10 @@ def test_only_a_few_windows_of_the_own_stream_are_remembered() -> None:
     for batch in range(1, last + 1):
         layer.receive(*own(batch))
         work(layer)
-        assert len(layer._guessed) <= REMEMBERED * window
-        assert len(layer._unanswered) <= REMEMBERED * window
-    oldest = last + 1 - REMEMBERED * window
-    assert list(layer._guessed) == list(layer._unanswered) == list(range(oldest, last + 1))
+        assert len(layer.predicted) <= WINDOWS_REMEMBERED * window
+        assert len(layer.unanswered) <= WINDOWS_REMEMBERED * window
+    oldest = last + 1 - WINDOWS_REMEMBERED * window
+    assert list(layer.predicted) == list(layer.unanswered) == list(range(oldest, last + 1))
     layer.receive(*real(oldest - 1))
     layer.receive(*real(oldest))
     work(layer)
@@ -152,7 +157,7 @@ def test_only_a_few_windows_of_the_own_stream_are_remembered() -> None:
     work(layer)
     assert layer.stats.gradients == 1
     assert layer.stats.dropped_gradients == oldest
-    assert min(layer._unanswered) == oldest + 2
+    assert min(layer.unanswered) == oldest + 2
 
 
 def test_the_drain_goes_up_when_it_has_come_both_ways() -> None:
@@ -174,8 +179,8 @@ def test_what_a_neighbour_has_no_business_to_say_is_ignored() -> None:
 
 
 def test_the_top_layer_learns_from_its_guess_of_the_input() -> None:
-    layer = build_cores(tiny("unlocked-dni"), DATA)[-1]
-    assert isinstance(layer, UnlockedTop)
+    layer = build_stages(tiny("unlocked-dni"), DATA)[-1]
+    assert isinstance(layer, UnlockedOutputLayer)
     layer.receive(*own(1))
     assert kinds(work(layer)) == ["Gradient layer2", "Credit source"]
     assert layer.report().loss is not None
@@ -186,7 +191,7 @@ def test_the_top_layer_learns_from_its_guess_of_the_input() -> None:
 
 
 def source(**train: Any) -> Source:
-    core = build_cores(tiny("unlocked-dni", **{"steps": 9, "eval_every": 0, **train}), DATA)[0]
+    core = build_stages(tiny("unlocked-dni", **{"steps": 9, "eval_every": 0, **train}), DATA)[0]
     assert isinstance(core, Source)
     return core
 
@@ -260,7 +265,7 @@ def test_a_layer_that_hardly_works_stalls_no_evaluation(rule: str, slow: int, wi
 
 
 def saved(network: Network) -> list[Saved]:
-    return [Saved(layer.name, layer._named()) for layer in network.layers()]
+    return [Saved(layer.name, layer.arrays()) for layer in network.layers()]
 
 
 @RULES
@@ -276,7 +281,7 @@ def test_evaluation_goes_through_the_real_layers(rule: str) -> None:
     locked = replace(pipeline, rule="backprop")
     assert evaluate_weights(locked, DATA, weights).loss == judgement.loss
     for layer in network.layers():
-        assert isinstance(layer, Unlocked)
+        assert isinstance(layer, UnlockedLayer)
         if layer.inputs is not None:
             layer.inputs.stack.parameters.fill(np.nan)  # nobody asks the models
     again = evaluate_weights(pipeline, DATA, saved(network))

@@ -14,7 +14,8 @@ from protocol import Pipeline, Send
 from protocol.pipeline import RULES
 from tests.network import Network, tiny
 from workers.nn import Floats
-from workers.stages.layer import Layer, Sent
+from workers.stages.layer import LayerStage
+from workers.stages.pending import SentBatch
 
 STEPS = 400
 FAR = 5 * (STEPS / 4) ** 0.5
@@ -35,14 +36,14 @@ def run(rule: str, **train: Any) -> Network:
 def dice(monkeypatch: pytest.MonkeyPatch) -> Dice:
     """What every layer has thrown so far, by the layer's name."""
     thrown: Dice = {}
-    chosen: Callable[[Layer], bool] = Layer._chosen
+    chosen: Callable[[LayerStage], bool] = LayerStage.chooses_batch
 
-    def noted(layer: Layer) -> bool:
+    def noted(layer: LayerStage) -> bool:
         outcome = chosen(layer)
         thrown.setdefault(layer.name, []).append(outcome)
         return outcome
 
-    monkeypatch.setattr(Layer, "_chosen", noted)
+    monkeypatch.setattr(LayerStage, "chooses_batch", noted)
     return thrown
 
 
@@ -76,7 +77,7 @@ def test_a_seed_repeats_and_another_does_not(rule: str, dice: Dice) -> None:
 def test_with_certainty_nothing_is_drawn(rule: str) -> None:
     network = run(rule, update_probability=1.0)
     for core, fresh in zip(network.layers(), Network(network.pipeline).layers(), strict=True):
-        assert core._rng.bit_generator.state == fresh._rng.bit_generator.state
+        assert core.rng.bit_generator.state == fresh.rng.bit_generator.state
         assert core.stats.updates == core.stats.activations
 
 
@@ -96,13 +97,13 @@ def gradients(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     network = Network(pipeline)
     lowest = network.layers()[0]
     found: list[Any] = []
-    taught = lowest._taught
+    use = lowest.on_true_gradient
 
-    def noted(batch: int, sent: Sent, truth: Floats) -> Iterator[Send]:
-        found.append(truth.copy())
-        return taught(batch, sent, truth)
+    def noted(batch: int, sent: SentBatch, true_gradient: Floats) -> Iterator[Send]:
+        found.append(true_gradient.copy())
+        return use(batch, sent, true_gradient)
 
-    monkeypatch.setattr(lowest, "_taught", noted)
+    monkeypatch.setattr(lowest, "on_true_gradient", noted)
     network.drain()
     return found
 

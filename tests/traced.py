@@ -17,7 +17,7 @@ from coordinator.traces.run import Traces
 from protocol import Data, Layer, Pipeline, Train
 from protocol.pipeline import Trace
 from tests import network
-from workers.assembly.build import build_cores
+from workers.assembly.build import build_stages
 from workers.recording.tracer import FileTracer, open_tracer
 
 OPENING: Final = struct.Struct("<8sIIQQQQQI")
@@ -129,7 +129,7 @@ def by_hand(folder: Path, files: dict[str, bytes], pipeline: Pipeline | None = N
 def opened(folder: Path, mode: str) -> FileTracer:
     """The trace of layer1 in `folder`."""
     pipeline = replace(network.tiny("cdni"), trace=Trace(mode=mode))
-    cores = {core.name: core for core in build_cores(pipeline, network.DATA)}
+    cores = {core.name: core for core in build_stages(pipeline, network.DATA)}
     made = open_tracer(cores["layer1"], pipeline, folder)
     assert made is not None
     return made

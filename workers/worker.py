@@ -180,7 +180,7 @@ class Worker:
     def _fail(self, cause: Cause, text: str) -> None:
         """Report the failure, with the end of a long text: a traceback ends with its cause."""
         current = self._group.current if self._group else None
-        name, step = (current.name, current.core.step) if current else (self._config.name, 0)
+        name, step = (current.name, current.stage.step) if current else (self._config.name, 0)
         short = text[-LONGEST_TEXT:].encode("utf-8", "replace").decode()
         self.failed = True
         self._channel.report(Failed(name, step, cause, short))
@@ -267,7 +267,7 @@ class Worker:
             wrapped = instrument(stage, pipeline, start.facts, self._config.trace, clock)
             for edge in self._channel.remote_edges:
                 if edge.sender == stage.name:
-                    wrapped.far(edge.receiver, Way(pipeline.window, pipeline.max_window))
+                    wrapped.control_window(edge.receiver, Way(pipeline.window, pipeline.max_window))
             self._stages.append(wrapped)
 
     def _wait(self, kind: type[FromCoordinator]) -> Steps[FromCoordinator]:

@@ -1,7 +1,7 @@
-"""Cores from a pipeline: the one place where shapes, rules and seeds come together.
+"""Builds the stages of a pipeline: the only place where shapes, rules and seeds come together.
 
-A layer's first weights depend on the seed and the layer's number alone, so they are the same on
-whatever engine, worker or number of cores the layer lives.
+The initial weights of a layer depend on the seed and the layer's number alone, so they do not
+depend on the engine, the worker or the number of processors.
 """
 
 from __future__ import annotations
@@ -15,22 +15,24 @@ import numpy as np
 from protocol import Pipeline, SpecError, Stage
 from protocol.builtin import json_text
 from protocol.dataset_info import CLASS_NAMES, DatasetInfo, sized, usable_names
-from workers.assembly.fit import MAX_BYTES, condition, layer_modules
+from workers.assembly.compatibility import MAX_BYTES, condition, layer_modules
 from workers.data import Augment, Dataset
 from workers.nn import LOSSES, Module, Shape, Stack, readers
 from workers.nn.optim import Adam, Optimizer, Sgd
-from workers.rules.dni import Decoupled, Fixed, Locked, Top
+from workers.rules.backprop import Backprop, NoBackprop
+from workers.rules.dni import Dni
+from workers.rules.output import OutputLayer
 from workers.rules.synthetic import SyntheticGradient, SyntheticInput
-from workers.rules.unlocked import UnlockedHidden, UnlockedTop
-from workers.stages.layer import Layer
+from workers.rules.unlocked_dni import UnlockedDni, UnlockedOutputLayer
+from workers.stages.layer import LayerStage
 from workers.stages.source import Source
 
 LABELS: Final = 10
 """How many of the class numbers are among the facts."""
-_WEIGHTS: Final = 0
-_SYNTHETIC: Final = 1
-_UPDATES: Final = 2
-_INPUTS: Final = 3
+WEIGHTS: Final = 0
+GRADIENT_MODEL: Final = 1
+UPDATES: Final = 2
+INPUT_MODEL: Final = 3
 
 
 def dataset_info(data: Dataset) -> DatasetInfo:
@@ -50,79 +52,89 @@ def dataset_info(data: Dataset) -> DatasetInfo:
     )
 
 
-def spelled(pipeline: Pipeline) -> None:
-    """Look at what can be told without the data. Raises SpecError for what no data would fit."""
+def validate_modules(pipeline: Pipeline) -> None:
+    """Check the modules without the data. Raises SpecError for those that no data could fit."""
     for i, layer in enumerate(pipeline.layer):
         readers(layer.modules, f"layer[{i}]")
-    Augment(pipeline.data.augment, (MAX_BYTES, MAX_BYTES))  # the largest picture there can be
+    Augment(pipeline.data.augment, (MAX_BYTES, MAX_BYTES))  # the largest possible image
 
 
 def build_stack(pipeline: Pipeline, scale: float, made: Sequence[Module], index: int) -> Stack:
-    """Layer `index` with its first weights; the lowest multiplies integers by `scale`."""
-    rng = _rng(pipeline, index, _WEIGHTS)
+    """The stack of layer `index`, initialised; layer 0 multiplies integers by `scale`."""
+    rng = layer_rng(pipeline, index, WEIGHTS)
     return Stack(made, rng, scale=1.0 if index else scale)
 
 
-def build_layer(pipeline: Pipeline, info: DatasetInfo, index: int) -> Layer:
-    """The core of layer `index`, counted from 0 at the bottom. Raises SpecError."""
+def build_layer(pipeline: Pipeline, info: DatasetInfo, index: int) -> LayerStage:
+    """The stage of layer `index`, counted from 0 at the bottom. Raises SpecError."""
     try:
         layer = _build_layer(pipeline, info, index)
     except MemoryError as error:
-        raise SpecError(f"layer[{index}]: more memory than there is: {error}") from None
+        raise SpecError(f"layer[{index}]: not enough memory: {error}") from None
     if index == 0:
-        layer.data_facts = {"shape": sized(info.shape), "dtype": info.dtype, "scale": info.scale}
+        metadata: dict[str, object] = {
+            "shape": sized(info.shape),
+            "dtype": info.dtype,
+            "scale": info.scale,
+        }
         if info.class_names:
-            layer.data_facts[CLASS_NAMES] = json_text(info.class_names)
+            metadata[CLASS_NAMES] = json_text(info.class_names)
+        layer.dataset_metadata = metadata
     return layer
 
 
-def _build_layer(pipeline: Pipeline, info: DatasetInfo, index: int) -> Layer:
+def _build_layer(pipeline: Pipeline, info: DatasetInfo, index: int) -> LayerStage:
     made = layer_modules(pipeline, info)
     stack = build_stack(pipeline, info.scale, made[index], index)
     optimizer = _optimizer(pipeline, len(stack.parameters))
-    common = (index, pipeline, stack, optimizer, _rng(pipeline, index, _UPDATES))
+    common = (index, pipeline, stack, optimizer, layer_rng(pipeline, index, UPDATES))
     top = index == len(pipeline.layer) - 1
     if pipeline.rule == "no-bprop" and not top:
-        return Fixed(*common)
+        return NoBackprop(*common)
     if pipeline.rule == "backprop" and not top:
-        return Locked(*common)
-    judge = LOSSES[pipeline.train.loss]
+        return Backprop(*common)
+    loss = LOSSES[pipeline.train.loss]
     if not pipeline.unlocked:
         if top:
-            return Top(*common, judge)
-        return Decoupled(*common, build_synthetic(pipeline, info, stack.output, index))
-    inputs = _inputs(pipeline, info, made[index - 1][-1].output, index) if index else None
+            return OutputLayer(*common, loss)
+        return Dni(*common, build_gradient_model(pipeline, info, stack.output, index))
+    inputs = None
+    if index:
+        inputs = _build_input_model(pipeline, info, made[index - 1][-1].output, index)
     if top:
-        return UnlockedTop(*common, judge, inputs=inputs)
-    synthetic = build_synthetic(pipeline, info, stack.output, index)
-    return UnlockedHidden(*common, synthetic, inputs=inputs)
+        return UnlockedOutputLayer(*common, loss, inputs=inputs)
+    synthetic = build_gradient_model(pipeline, info, stack.output, index)
+    return UnlockedDni(*common, synthetic, inputs=inputs)
 
 
-def build_cores(pipeline: Pipeline, data: Dataset) -> list[Stage]:
+def build_stages(pipeline: Pipeline, data: Dataset) -> list[Stage]:
     """The source and all layers, in order. Raises SpecError."""
     info = dataset_info(data)
     layers = [build_layer(pipeline, info, i) for i in range(len(pipeline.layer))]
     return [Source(pipeline, data), *layers]
 
 
-def build_synthetic(
+def build_gradient_model(
     pipeline: Pipeline, info: DatasetInfo, shape: Shape, index: int
 ) -> SyntheticGradient:
-    """The gradient model behind layer `index`, whose activations have `shape`."""
-    rng = _rng(pipeline, index, _SYNTHETIC)
+    """The gradient model of layer `index`, whose activations have `shape`."""
+    rng = layer_rng(pipeline, index, GRADIENT_MODEL)
     classes, model = condition(pipeline, info), pipeline.synthetic
     optimizer = partial(_optimizer, pipeline)
     return SyntheticGradient(shape, classes, model.hidden, model.kernel, rng, optimizer)
 
 
-def _inputs(pipeline: Pipeline, info: DatasetInfo, shape: Shape, index: int) -> SyntheticInput:
-    """What guesses the input of layer `index`, which has `shape`."""
-    rng, hidden = _rng(pipeline, index, _INPUTS), pipeline.synthetic.input_hidden
+def _build_input_model(
+    pipeline: Pipeline, info: DatasetInfo, shape: Shape, index: int
+) -> SyntheticInput:
+    """The synthetic-input model of layer `index`, whose input has `shape`."""
+    rng, hidden = layer_rng(pipeline, index, INPUT_MODEL), pipeline.synthetic.input_hidden
     make = partial(_optimizer, pipeline)
     return SyntheticInput(info.shape, shape, hidden, rng, make, info.scale)
 
 
-def _rng(pipeline: Pipeline, index: int, purpose: int) -> np.random.Generator:
+def layer_rng(pipeline: Pipeline, index: int, purpose: int) -> np.random.Generator:
+    """The random numbers of layer `index` for one `purpose`, such as `WEIGHTS`."""
     sequence = np.random.SeedSequence(pipeline.train.seed, spawn_key=(1 + index, purpose))
     return np.random.default_rng(sequence)
 

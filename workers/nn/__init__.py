@@ -1,10 +1,10 @@
-"""Neural networks in numpy: modules with forward and backward, losses, and layers of modules."""
+"""Neural networks in numpy: modules with a forward and a backward pass, losses, and stacks."""
 
 from workers.nn.activation import Relu, Sigmoid, Tanh
 from workers.nn.convolution import Conv
-from workers.nn.dense import Conditioned, Flatten, Joined, Linear
-from workers.nn.grammar import WORDS, module, modules, readers
-from workers.nn.loss import LOSSES, Judgement, Labels, Loss, targets
+from workers.nn.dense import Conditioned, ConditionedInput, Flatten, Linear
+from workers.nn.grammar import MODULES, module, modules, readers
+from workers.nn.loss import LOSSES, Labels, Loss, LossResult, target_values
 from workers.nn.module import Floats, Module, Shape
 from workers.nn.normalisation import BatchNorm, Standardise
 from workers.nn.pooling import AvgPool, MaxPool
@@ -13,19 +13,19 @@ from workers.nn.stack import Stack
 
 __all__ = [
     "LOSSES",
-    "WORDS",
+    "MODULES",
     "AvgPool",
     "BatchNorm",
     "Conditioned",
+    "ConditionedInput",
     "Conv",
     "Dropout",
     "Flatten",
     "Floats",
-    "Joined",
-    "Judgement",
     "Labels",
     "Linear",
     "Loss",
+    "LossResult",
     "MaxPool",
     "Module",
     "Relu",
@@ -37,5 +37,5 @@ __all__ = [
     "module",
     "modules",
     "readers",
-    "targets",
+    "target_values",
 ]

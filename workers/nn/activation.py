@@ -1,4 +1,4 @@
-"""Elementwise non-linearities. Each keeps its output, of which its slope is a function."""
+"""Elementwise non-linearities. Each caches its output, from which its derivative is computed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Elementwise(Stateless, ABC):
         dy: Floats,
         need_dx: bool,  # noqa: ARG002
     ) -> Floats:
-        dx = self.slope(cast(Floats, cache))
+        dx = self.derivative(cast(Floats, cache))
         dx *= dy
         return dx
 
@@ -32,14 +32,14 @@ class _Elementwise(Stateless, ABC):
         """The function itself."""
 
     @abstractmethod
-    def slope(self, y: Floats) -> Floats:
+    def derivative(self, y: Floats) -> Floats:
         """The derivative, as a function of the output `y`; a new array."""
 
 
 class Relu(_Elementwise):
     """max(x, 0). The full array of zeros is deliberate: faster than a scalar."""
 
-    word = "relu"
+    kind = "relu"
 
     def __init__(self, shape: Shape) -> None:
         super().__init__(shape)
@@ -50,26 +50,26 @@ class Relu(_Elementwise):
             self._zeros = np.zeros(x.shape, x.dtype)
         return np.maximum(x, self._zeros)
 
-    def slope(self, y: Floats) -> Floats:
+    def derivative(self, y: Floats) -> Floats:
         return (y > 0).astype(y.dtype)
 
 
 class Tanh(_Elementwise):
     """Hyperbolic tangent."""
 
-    word = "tanh"
+    kind = "tanh"
 
     def value(self, x: Floats) -> Floats:
         return np.tanh(x)
 
-    def slope(self, y: Floats) -> Floats:
+    def derivative(self, y: Floats) -> Floats:
         return 1 - y * y
 
 
 class Sigmoid(_Elementwise):
-    """1 / (1 + e^-x), by way of tanh, which cannot overflow."""
+    """1 / (1 + e^-x), computed with tanh, which cannot overflow."""
 
-    word = "sigmoid"
+    kind = "sigmoid"
 
     def value(self, x: Floats) -> Floats:
         y: Floats = np.tanh(x * 0.5)
@@ -77,5 +77,5 @@ class Sigmoid(_Elementwise):
         y += 0.5
         return y
 
-    def slope(self, y: Floats) -> Floats:
+    def derivative(self, y: Floats) -> Floats:
         return y * (1 - y)

@@ -1,4 +1,4 @@
-"""Fully connected layers, and the change of shape before them."""
+"""Fully connected modules, and the flattening before them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from workers.nn.loss import Labels, targets
+from workers.nn.loss import Labels, target_values
 from workers.nn.module import Floats, Shape, Stateless, Views
 
 
 class Linear:
     """y = x W + b, with W of shape (inputs, outputs). Inputs of any shape are flattened.
 
-    Both start uniform in ±1/√inputs, as in PyTorch, or at zero.
+    Both are initially uniform in ±1/√inputs, as in PyTorch, or zero.
     """
 
-    word = "linear"
+    kind = "linear"
 
     def __init__(self, shape: Shape, outputs: int, zero: bool = False) -> None:
         self.inputs = math.prod(shape)
@@ -44,18 +44,18 @@ class Linear:
         return (dy @ p["weight"].T).reshape(x.shape) if need_dx else dy
 
 
-class Joined(NamedTuple):
-    """Activations (n, …) and with them the labels, (n,) class numbers or (n, k) target values."""
+class ConditionedInput(NamedTuple):
+    """Activations h, (n, …), and their labels c: (n,) class numbers or (n, k) target values."""
 
     h: Floats
     c: Labels
 
 
 class Conditioned(Linear):
-    """y = h W + c V + b for `Joined` h and c, these as one-hot rows where they are class numbers.
+    """y = h W + c V + b for a `ConditionedInput`; class numbers c stand for one-hot rows.
 
-    That is `Linear` of h and c in one row, `weight` is W and V below it, without that row being
-    made: it would be a copy of h, and of V one row an example is all that is used.
+    Equal to `Linear` of the concatenation of h and c, with W above V in `weight`, but without that
+    concatenation: it would copy h, and an example with a class number needs only one row of V.
     """
 
     def __init__(self, shape: Shape, classes: int, outputs: int, zero: bool = False) -> None:
@@ -63,21 +63,21 @@ class Conditioned(Linear):
         self._features, self._classes = math.prod(shape), classes
 
     def forward(self, p: Views, x: Floats, train: bool) -> tuple[Floats, object]:  # noqa: ARG002
-        h, c = cast(Joined, x)
+        h, c = cast(ConditionedInput, x)
         w, v = self._parts(p["weight"])
         y = h.reshape(len(h), self._features) @ w
         if c.ndim == 1:
             y += (v + p["bias"])[c.astype(np.intp, copy=False)]
         else:
-            y += targets(c, self._classes, y.dtype) @ v
+            y += target_values(c, self._classes, y.dtype) @ v
             y += p["bias"]
         return y, x
 
     def backward(self, p: Views, g: Views, cache: object, dy: Floats, need_dx: bool) -> Floats:
-        h, c = cast(Joined, cache)
+        h, c = cast(ConditionedInput, cache)
         w, v = self._parts(g["weight"])
         np.matmul(h.reshape(len(h), self._features).T, dy, out=w)
-        np.matmul(targets(c, self._classes, dy.dtype).T, dy, out=v)
+        np.matmul(target_values(c, self._classes, dy.dtype).T, dy, out=v)
         np.add.reduce(v if c.ndim == 1 else dy, axis=0, out=g["bias"])
         return (dy @ self._parts(p["weight"])[0].T).reshape(h.shape) if need_dx else dy
 
@@ -86,9 +86,9 @@ class Conditioned(Linear):
 
 
 class Flatten(Stateless):
-    """(n, …) to (n, features)."""
+    """Maps (n, …) to (n, features)."""
 
-    word = "flatten"
+    kind = "flatten"
 
     def __init__(self, shape: Shape) -> None:
         super().__init__((math.prod(shape),))

@@ -1,6 +1,6 @@
-"""Modules from words such as "linear 256" or "conv 64 5 stride 2": the grammar of `layer.modules`.
+"""The grammar of `layer.modules`: modules from texts such as "linear 256" or "conv 64 5 stride 2".
 
-A word is followed by its arguments and then, in any order, by options with their names.
+The kind of a module is followed by its arguments and then, in any order, by named options.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from workers.nn.pooling import AvgPool, MaxPool
 from workers.nn.regularisation import Dropout
 
 LONGEST: Final = 9
-"""Digits of a number in a module's text."""
+"""The most digits of a number in a module's text."""
 
 
 def _whole(text: str) -> int:
@@ -47,21 +47,23 @@ def _fraction(text: str) -> float:
 _Reader = Callable[[str], object]
 
 
-class _Word(NamedTuple):
+class _Signature(NamedTuple):
+    """What a kind of module takes, and what makes one."""
+
     make: Callable[..., Module]
     arguments: Mapping[str, _Reader] = {}
     options: Mapping[str, _Reader] = {}
 
     def usage(self, name: str) -> str:
-        """How to write it, such as 'maxpool <size> [stride <n>] [pad <n>]'."""
+        """Its usage, such as 'maxpool <size> [stride <n>] [pad <n>]'."""
         arguments = (f"<{argument}>" for argument in self.arguments)
         options = (f"[{option} {_SHAPES[reader]}]" for option, reader in self.options.items())
         return " ".join([name, *arguments, *options])
 
     def read(self, values: Sequence[str]) -> dict[str, object] | None:
-        """Arguments and options by name; None where `values` are not what the word takes.
+        """Arguments and options by name; None if `values` do not have the form of the usage.
 
-        Raises ValueError where one of them is not a number of its kind.
+        Raises ValueError if one of them has the wrong type or range.
         """
         given = len(self.arguments)
         names, numbers = values[given::2], values[given + 1 :: 2]
@@ -77,39 +79,40 @@ class _Word(NamedTuple):
 _SHAPES: Final[Mapping[_Reader, str]] = {_count: "<n>", _whole: "<n>", _padding: "<n>|same"}
 _WINDOWS: Final = {"stride": _count, "pad": _whole}
 
-WORDS: Final[dict[str, _Word]] = {
-    "linear": _Word(Linear, {"outputs": _count}),
-    "conv": _Word(
+MODULES: Final[dict[str, _Signature]] = {
+    "linear": _Signature(Linear, {"outputs": _count}),
+    "conv": _Signature(
         Conv, {"channels": _count, "kernel": _count}, {"stride": _count, "pad": _padding}
     ),
-    "maxpool": _Word(MaxPool, {"size": _count}, _WINDOWS),
-    "avgpool": _Word(AvgPool, {"size": _count}, _WINDOWS),
-    "batchnorm": _Word(BatchNorm),
-    "standardise": _Word(Standardise),
-    "dropout": _Word(Dropout, {"fraction": _fraction}),
-    "relu": _Word(Relu),
-    "tanh": _Word(Tanh),
-    "sigmoid": _Word(Sigmoid),
-    "flatten": _Word(Flatten),
+    "maxpool": _Signature(MaxPool, {"size": _count}, _WINDOWS),
+    "avgpool": _Signature(AvgPool, {"size": _count}, _WINDOWS),
+    "batchnorm": _Signature(BatchNorm),
+    "standardise": _Signature(Standardise),
+    "dropout": _Signature(Dropout, {"fraction": _fraction}),
+    "relu": _Signature(Relu),
+    "tanh": _Signature(Tanh),
+    "sigmoid": _Signature(Sigmoid),
+    "flatten": _Signature(Flatten),
 }
 
 
 def reader(text: str, key: str) -> Callable[[Shape], Module]:
-    """What makes the module that `text` names, given the shape of its inputs.
+    """A function that makes the module that `text` describes from the shape of its inputs.
 
-    Raises SpecError that names `key`, for the text at once and for the shape when that is known.
+    Raises SpecError with `key` for a wrong text; the function raises it for a shape that does not
+    fit.
     """
     name, *values = text.split() or [""]
-    word = WORDS.get(name)
-    if word is None:
-        raise SpecError(f"{key}: unknown module {text!r}{nearest(name, WORDS)}")
-    usage = word.usage(name)
+    signature = MODULES.get(name)
+    if signature is None:
+        raise SpecError(f"{key}: unknown module {text!r}{nearest(name, MODULES)}")
+    usage = signature.usage(name)
 
     def wrong(error: ValueError) -> SpecError:
         return SpecError(f"{key}: {text!r:.60}: {error}; usage: {usage!r}")
 
     try:
-        read = word.read(values)
+        read = signature.read(values)
     except ValueError as error:
         raise wrong(error) from None
     if read is None:
@@ -117,7 +120,7 @@ def reader(text: str, key: str) -> Callable[[Shape], Module]:
 
     def make(shape: Shape) -> Module:
         try:
-            return word.make(shape, **read)
+            return signature.make(shape, **read)
         except ValueError as error:
             raise wrong(error) from None
 
@@ -125,7 +128,7 @@ def reader(text: str, key: str) -> Callable[[Shape], Module]:
 
 
 def module(text: str, shape: Shape, key: str) -> Module:
-    """The module that `text` names, for inputs of `shape`. Raises SpecError that names `key`."""
+    """The module that `text` describes, for inputs of `shape`. Raises SpecError with `key`."""
     return reader(text, key)(shape)
 
 
@@ -135,7 +138,7 @@ def readers(texts: Sequence[str], key: str) -> list[Callable[[Shape], Module]]:
 
 
 def modules(texts: Sequence[str], shape: Shape, key: str) -> list[Module]:
-    """The modules that `texts` name, each fitted to the one before it."""
+    """The modules that `texts` describe, each for the output of the one before it."""
     made: list[Module] = []
     for make in readers(texts, key):
         made.append(make(shape))

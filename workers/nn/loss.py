@@ -1,8 +1,8 @@
 """Losses: summed over the batch, with the gradient of that sum for every example.
 
-Not the mean: gradients travel between layers and are what the gradient models learn, and those
-of a mean loss are so small that their squares vanish beside Adam's epsilon. Each layer divides
-by the batch size when it updates.
+The sum and not the mean: gradients pass between layers and are what the gradient models learn, and
+the gradients of a mean are so small that their squares vanish beside Adam's epsilon. Each layer
+divides by the batch size when it updates.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from workers.nn.module import Floats
 Labels: TypeAlias = npt.NDArray[np.generic]
 
 
-class Judgement(NamedTuple):
-    """Summed loss, its gradient (n, k), the number of errors and of judged answers.
+class LossResult(NamedTuple):
+    """The summed loss, its gradient (n, k), and the number of errors among `judged` answers.
 
-    With class labels an answer is an example, wrong where the largest output is not the label.
-    With target values an answer is one output, wrong where it is off by more than a half; and
-    `absolute` is the sum of what they are off by.
+    With class labels an answer is an example; it is an error if the largest output is not the
+    label. With target values an answer is one output; it is an error if it differs by more than a
+    half, and `absolute` is the sum of the absolute differences.
     """
 
     loss: float
@@ -33,11 +33,11 @@ class Judgement(NamedTuple):
     absolute: float = 0.0
 
 
-Loss: TypeAlias = Callable[[Floats, Labels], Judgement]
+Loss: TypeAlias = Callable[[Floats, Labels], LossResult]
 
 
-def targets(labels: Labels, k: int, dtype: npt.DTypeLike) -> Floats:
-    """Class numbers (n,) as one-hot rows (n, k); target values (n, k) as they are."""
+def target_values(labels: Labels, k: int, dtype: npt.DTypeLike) -> Floats:
+    """Class numbers (n,) as one-hot rows (n, k); target values (n, k) unchanged."""
     if labels.ndim == 2:
         return cast(Floats, labels.astype(dtype, copy=False))
     rows = np.zeros((len(labels), k), dtype)
@@ -52,7 +52,7 @@ def _errors(scores: Floats, answers: Floats, labels: Labels) -> tuple[int, int, 
     return int(np.count_nonzero(off > 0.5)), labels.size, float(off.sum())
 
 
-def cross_entropy(logits: Floats, labels: Labels) -> Judgement:
+def cross_entropy(logits: Floats, labels: Labels) -> LossResult:
     """Softmax cross-entropy of logits (n, k) against class numbers (n,)."""
     shifted = logits - logits.max(axis=1, keepdims=True)
     gradient = np.exp(shifted)
@@ -61,23 +61,23 @@ def cross_entropy(logits: Floats, labels: Labels) -> Judgement:
     rows, wanted = np.arange(len(labels)), labels.astype(np.intp)
     loss = float(np.log(total).sum() - shifted[rows, wanted].sum())
     gradient[rows, wanted] -= 1
-    return Judgement(loss, gradient, *_errors(logits, logits, labels))
+    return LossResult(loss, gradient, *_errors(logits, logits, labels))
 
 
-def squared_error(outputs: Floats, labels: Labels) -> Judgement:
+def squared_error(outputs: Floats, labels: Labels) -> LossResult:
     """Half the squared distance of outputs (n, k) to target values or one-hot class labels."""
-    wanted = targets(labels, outputs.shape[1], outputs.dtype)
+    wanted = target_values(labels, outputs.shape[1], outputs.dtype)
     gradient = outputs - wanted
     loss = 0.5 * float(np.vdot(gradient, gradient))
-    return Judgement(loss, gradient, *_errors(outputs, outputs, labels))
+    return LossResult(loss, gradient, *_errors(outputs, outputs, labels))
 
 
-def binary_cross_entropy(logits: Floats, labels: Labels) -> Judgement:
+def binary_cross_entropy(logits: Floats, labels: Labels) -> LossResult:
     """Cross-entropy of k independent sigmoids of logits (n, k) against targets in [0, 1]."""
-    wanted = targets(labels, logits.shape[1], logits.dtype)
+    wanted = target_values(labels, logits.shape[1], logits.dtype)
     probability = 0.5 * np.tanh(0.5 * logits) + 0.5
     loss = float((np.logaddexp(0, logits) - wanted * logits).sum())
-    return Judgement(loss, probability - wanted, *_errors(logits, probability, labels))
+    return LossResult(loss, probability - wanted, *_errors(logits, probability, labels))
 
 
 LOSSES: Final[dict[str, Loss]] = {

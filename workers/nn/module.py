@@ -1,8 +1,8 @@
-"""What a module is: a function with parameters and its gradient, on numpy arrays.
+"""The interface of a module: a function with parameters and its gradient, on numpy arrays.
 
-Modules are pure but for their running statistics: what `backward` needs is returned by `forward`
-as a cache, so several batches can be on their way at once. Parameters live outside, as views
-into one flat vector a layer (`workers.nn.stack`), so an optimiser makes one pass.
+Apart from running statistics, modules are pure: `forward` returns what `backward` needs as a cache,
+so several batches can be in flight at once. The parameters of a layer are views into one flat
+vector (`workers.nn.stack`), so an optimiser makes one pass over it.
 """
 
 from __future__ import annotations
@@ -19,34 +19,35 @@ Views: TypeAlias = Mapping[str, Floats]
 
 
 class Module(Protocol):
-    """One step of a layer. `n` below is the number of examples in a batch.
+    """One function of a layer. `n` below is the number of examples in a batch.
 
-    `output` is the shape of an example behind it, `parameters` the shapes of its parameters.
+    `kind` is its name in pipeline files, `output` the shape of an example that it returns,
+    `parameters` the shapes of its parameters and `buffers` its running statistics.
     """
 
-    word: str
+    kind: str
     output: Shape
     buffers: dict[str, Floats]
     parameters: dict[str, Shape]
 
     def initial(self, rng: np.random.Generator) -> dict[str, Floats]:
-        """The parameters to begin with, by name, in a fixed order; drawn from `rng`."""
+        """The initial parameters by name, in a fixed order, drawn from `rng`."""
 
     def forward(self, p: Views, x: Floats, train: bool) -> tuple[Floats, object]:
-        """(n, *input) to (n, *output), and the cache that `backward` needs."""
+        """Map (n, *input) to (n, *output); also returns the cache for `backward`."""
 
     def backward(self, p: Views, g: Views, cache: object, dy: Floats, need_dx: bool) -> Floats:
-        """From the gradient by the output, (n, *output), to that by the input, (n, *input).
+        """Map the gradient by the output, (n, *output), to that by the input, (n, *input).
 
-        Writes the parameters' gradients, summed over the batch, into `g`. Where `need_dx` is
-        False the result is unspecified and may be `dy`, and sums may be made in another order.
+        Writes the parameters' gradients, summed over the batch, into `g`. If `need_dx` is False,
+        the result is unspecified and may be `dy`, and sums may be computed in another order.
         """
 
 
 class Stateless:
-    """A module without parameters that keeps the shape."""
+    """A module without parameters; its output has the shape of its input unless overridden."""
 
-    word = ""
+    kind = ""
 
     def __init__(self, shape: Shape) -> None:
         self.output = shape

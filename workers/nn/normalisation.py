@@ -1,4 +1,4 @@
-"""Normalisation: over the batch (Ioffe & Szegedy 2015, arXiv 1502.03167), and of each example."""
+"""Normalisation over the batch (Ioffe & Szegedy 2015, arXiv 1502.03167) and of each example."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ class _Cache(NamedTuple):
 
 
 class BatchNorm:
-    """Every channel (the last axis) to mean 0 and variance 1 over the batch, then scale and shift.
+    """Normalises every channel (the last axis) over the batch, then scales and shifts it.
 
-    In evaluation the running statistics stand in for the batch's: exponential averages with
-    weight 0.1 for the newest batch, the variance unbiased, as in PyTorch.
+    In evaluation, running statistics replace those of the batch: exponential averages with weight
+    0.1 for the newest batch, with the unbiased variance, as in PyTorch.
     """
 
-    word = "batchnorm"
+    kind = "batchnorm"
 
     def __init__(self, shape: Shape) -> None:
         self.output = shape
         self._channels = shape[-1]
-        # of which the stack makes arrays; a plan makes none, however wide
+        # broadcast views: `dni check` makes no arrays, however wide; the stack copies them
         self.buffers: dict[str, Floats] = {
             "running_mean": np.broadcast_to(np.float64(0), self._channels),
             "running_var": np.broadcast_to(np.float64(1), self._channels),
@@ -88,13 +88,13 @@ class _Standard(NamedTuple):
 
 
 class Standardise(Stateless):
-    """Every example to mean 0 and variance 1 over all its n numbers.
+    """Normalises every example to mean 0 and variance 1 over all its n numbers.
 
-    Its standard deviation counts as 1/√n at least, so that a uniform picture becomes zero: as
+    The standard deviation is taken as 1/√n at least, so that a uniform image becomes zero, as in
     TensorFlow's tf.image.per_image_standardization.
     """
 
-    word = "standardise"
+    kind = "standardise"
 
     def __init__(self, shape: Shape) -> None:
         super().__init__(shape)

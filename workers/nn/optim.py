@@ -12,26 +12,26 @@ import numpy as np
 from workers.nn import Floats
 
 LAST_DROP: Final = 300
-"""After more drops than this a learning rate is no number any more, but nothing."""
+"""After more drops than this, the learning rate would underflow; it is 0."""
 BLOCK: Final = 1 << 17
-"""The most parameters handled at a time: fewer make more calls, more leave the caches. From 2^16 to
-2^18 it makes no odds for 65,792 and 200,960 parameters, below it each step takes longer."""
+"""The most parameters handled at a time: fewer need more calls, more do not fit the caches. Values
+from 2^16 to 2^18 are equally fast for 65,792 and 200,960 parameters; smaller ones are slower."""
 
 
 class Optimizer(Protocol):
-    """Turns gradients into updates. `count` is the number of updates made."""
+    """Turns gradients into updates. `count` is the number of updates so far."""
 
     count: int
 
     def step(self, parameters: Floats, gradients: Floats, lr: float, scale: float) -> None:
-        """Move `parameters` in place against `scale * gradients`; `gradients` is used up."""
+        """Move `parameters` in place against `scale * gradients`; `gradients` is overwritten."""
 
     def named(self) -> dict[str, Floats]:
-        """The vectors of which it steps, by name, in the order of the parameters."""
+        """The optimiser's vectors by name, in the order of the parameters."""
 
 
 def _blocks(size: int) -> Iterator[slice]:
-    """Places of so many parameters, in equal parts; of a small rest each pass costs a call too."""
+    """Slices of `size` parameters in blocks of nearly equal length, so that none is small."""
     count = -(-size // BLOCK)
     for i in range(count):
         yield slice(size * i // count, size * (i + 1) // count)
@@ -40,9 +40,9 @@ def _blocks(size: int) -> Iterator[slice]:
 class Adam:
     """Kingma & Ba 2015 (arXiv 1412.6980), algorithm 1, in the form of its section 2.
 
-    What is kept are sums, Σ βᵗ⁻ⁱ gᵢ and Σ βᵗ⁻ⁱ gᵢ², of gradients as they come. The factors that
-    make the paper's moments of them, 1 - β and the scale, and the corrections of both moments are
-    folded into the rate and epsilon, so no vector is multiplied by them.
+    The optimiser keeps the sums Σ βᵗ⁻ⁱ gᵢ and Σ βᵗ⁻ⁱ gᵢ² of the gradients. The factors that turn
+    them into the paper's moments, 1 - β and the scale, and the corrections of both moments are
+    folded into the learning rate and epsilon, so no vector is multiplied by them.
     """
 
     beta1: Final = 0.9
@@ -77,7 +77,7 @@ class Adam:
             parameters[block] -= g
 
     def _rescale(self, scale: float) -> None:
-        """Let both sums be as if all gradients had come at `scale`."""
+        """Convert both sums as if all gradients so far had had this `scale`."""
         change = self._scale / scale
         self._sum *= change
         self._squares *= change * change

@@ -10,19 +10,19 @@ import numpy.typing as npt
 from workers.nn.module import Floats, Shape, Stateless, Views
 
 STEPS: Final = 1 << 16
-"""The fraction dropped is a whole number of these parts: 16 random bits a number are enough."""
+"""The resolution of the dropped fraction: 16 random bits per number are enough."""
 
 
 class Dropout(Stateless):
-    """Every number is zero with probability `fraction`, else divided by 1 - fraction.
+    """Sets every number to zero with probability `fraction`, and else divides it by 1 - fraction.
 
-    In evaluation it is the identity. The random numbers are those of a generator of its own, a
-    child of the one that the parameters come from, so they are a function of the seed and the
-    layer, and the parameters are what they would be without it. Each forward pass in training
-    draws once. `fraction` is in [0, 1), rounded to 1/65536.
+    In evaluation it is the identity. The random numbers come from a generator of its own, a child
+    of the one for the parameters, so they depend on the seed and the layer alone, and the
+    parameters are the same as without dropout. Each forward pass in training draws once. `fraction`
+    is in [0, 1), rounded to 1/65536.
     """
 
-    word = "dropout"
+    kind = "dropout"
 
     def __init__(self, shape: Shape, fraction: float) -> None:
         super().__init__(shape)

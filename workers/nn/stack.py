@@ -1,4 +1,4 @@
-"""Modules in a row, with their parameters in one flat vector."""
+"""A sequence of modules with their parameters in one flat vector."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from workers.nn.dense import Joined
+from workers.nn.dense import ConditionedInput
 from workers.nn.module import Floats, Module, Shape, Views
 
 
 class Stack:
-    """A layer's function: modules in a row.
+    """The function of a layer or of a synthetic model: a sequence of modules.
 
     `parameters` and `gradients` are flat vectors of the same length; the modules read and write
-    views of them. Integer inputs are multiplied by `scale` as they enter.
+    views of them. Integer inputs are multiplied by `scale`.
     """
 
     def __init__(
@@ -37,9 +37,9 @@ class Stack:
         size = sum(array.size for array in arrays)
         self.parameters: Floats = np.empty(size, self._dtype)
         self.gradients: Floats = np.zeros(size, self._dtype)
-        self._values = _views(self.parameters, initial)
-        self._slopes = _views(self.gradients, initial)
-        for views, named in zip(self._values, initial, strict=True):
+        self._parameter_views = _views(self.parameters, initial)
+        self._gradient_views = _views(self.gradients, initial)
+        for views, named in zip(self._parameter_views, initial, strict=True):
             for name, array in named.items():
                 views[name][...] = array
         for module in self.modules:
@@ -47,41 +47,41 @@ class Stack:
                 module.buffers[name] = buffer.astype(self._dtype)
 
     def forward(
-        self, x: npt.NDArray[np.generic] | Joined, train: bool
+        self, x: npt.NDArray[np.generic] | ConditionedInput, train: bool
     ) -> tuple[Floats, list[object]]:
-        """(n, *input) to (n, *output), and what `backward` needs."""
-        y = self.enter(x)
+        """Map (n, *input) to (n, *output); also returns the caches for `backward`."""
+        y = self.as_floats(x)
         caches: list[object] = []
-        for module, p in zip(self.modules, self._values, strict=True):
+        for module, p in zip(self.modules, self._parameter_views, strict=True):
             y, cache = module.forward(p, y, train)
             caches.append(cache)
         return y, caches
 
-    def enter(self, x: npt.NDArray[np.generic] | Joined) -> Floats:
-        """`x` as the modules take it: floats as they are, integers scaled."""
-        if isinstance(x, Joined):
-            return cast(Floats, x)  # for a first module that takes it
+    def as_floats(self, x: npt.NDArray[np.generic] | ConditionedInput) -> Floats:
+        """`x` as the modules take it: floats unchanged, integers scaled."""
+        if isinstance(x, ConditionedInput):
+            return cast(Floats, x)  # the first module takes it
         if x.dtype.kind == "f":
             return cast(Floats, x.astype(self._dtype, copy=False))
-        entered: Floats = np.multiply(x, self._scale, dtype=self._dtype)
-        return entered
+        scaled: Floats = np.multiply(x, self._scale, dtype=self._dtype)
+        return scaled
 
     def backward(self, caches: list[object], dy: Floats, need_dx: bool) -> Floats:
-        """Fill `gradients` (summed over the batch) and return the gradient by the input.
+        """Fill `gradients`, summed over the batch, and return the gradient by the input.
 
-        Where `need_dx` is False the result is unspecified.
+        If `need_dx` is False, the result is unspecified.
         """
         for i in reversed(range(len(self.modules))):
-            p, g = self._values[i], self._slopes[i]
+            p, g = self._parameter_views[i], self._gradient_views[i]
             dy = self.modules[i].backward(p, g, caches[i], dy, need_dx or i > 0)
         return dy
 
     def named(self) -> dict[str, Floats]:
-        """Parameters and running statistics, as `index.module.name`; views, not copies."""
+        """Parameters and running statistics, named `index.kind.name`; views, not copies."""
         found: dict[str, Floats] = {}
-        for i, (module, views) in enumerate(zip(self.modules, self._values, strict=True)):
+        for i, (module, views) in enumerate(zip(self.modules, self._parameter_views, strict=True)):
             for name, array in {**views, **module.buffers}.items():
-                found[f"{i}.{module.word}.{name}"] = array
+                found[f"{i}.{module.kind}.{name}"] = array
         return found
 
 

@@ -1,4 +1,4 @@
-"""A core with all that is known of it from outside: its time, its memory, its messages."""
+"""A stage with its instruments: times, memory, traces, recordings and windows between hosts."""
 
 from __future__ import annotations
 
@@ -22,137 +22,143 @@ _MIB = 1 << 20
 
 
 class InstrumentedStage:
-    """Runs a core and takes the time.
+    """Runs a stage and measures it.
 
-    `trace` traces the stage's messages, `recorder` records those that the stage receives.
+    `tracer` traces what the stage does with its messages; `recorder` records the messages that it
+    receives, for a replay. Both are optional.
     """
 
     def __init__(
-        self, core: Stage, trace: FileTracer | None = None, recorder: MessageRecorder | None = None
+        self,
+        stage: Stage,
+        tracer: FileTracer | None = None,
+        recorder: MessageRecorder | None = None,
     ) -> None:
-        self.core = core
-        self.name = core.name
-        self._trace = trace
+        self.stage = stage
+        self.name = stage.name
+        self._tracer = tracer
         self._recorder = recorder
-        self._ways: dict[str, Way] = {}
-        if trace is not None:
-            core.tracer = trace
+        self._controllers: dict[str, Way] = {}
+        if tracer is not None:
+            stage.tracer = tracer
         self._busy = 0.0
         self._began: float | None = None
         self._trained = 0.0
 
     def work(self) -> Iterator[Send]:
-        """`core.work`, timed; sending is part of the work."""
+        """`stage.work`, timed; sending is part of the work."""
         start = time.perf_counter()
-        step = self.core.step
+        step = self.stage.step
         if self._began is None:
             self._began = start
-        yield from self._recorded(Operation.WORK, self.core.work())
+        yield from self._recorded(Operation.WORK, self.stage.work())
         end = time.perf_counter()
-        if self._trace is not None:
-            self._trace.work_done()
+        if self._tracer is not None:
+            self._tracer.work_done()
         self._busy += end - start
-        if self.core.step != step:
+        if self.stage.step != step:
             self._trained = end - self._began
 
     def resend_credits(self) -> Iterator[Send]:
-        """`core.resend_credits`, after a look at the long ways."""
-        for neighbour in self._ways:
-            self._look(neighbour)
-        yield from self._recorded(Operation.RESEND_CREDITS, self.core.resend_credits())
+        """`stage.resend_credits`, after an update of the windows to other hosts."""
+        for neighbour in self._controllers:
+            self._update_window(neighbour)
+        yield from self._recorded(Operation.RESEND_CREDITS, self.stage.resend_credits())
 
-    def _look(self, neighbour: str) -> None:
-        """Let the window to `neighbour` be what the way there needs now."""
-        before = self._ways[neighbour].window
-        window = self._ways[neighbour].look(time.monotonic_ns())
+    def _update_window(self, neighbour: str) -> None:
+        """Set the window to `neighbour` to what its controller computes now."""
+        before = self._controllers[neighbour].window
+        window = self._controllers[neighbour].look(time.monotonic_ns())
         if window == before:
             return
         if self._recorder is not None:
             self._recorder.record_window(neighbour, window)
-        self.core.set_window(neighbour, window)
+        self.stage.set_window(neighbour, window)
 
     def _recorded(self, operation: Operation, sends: Iterator[Send]) -> Iterator[Send]:
         if self._recorder is None:
             return sends
         return self._recorder.record_operation(operation, sends)
 
-    def far(self, neighbour: str, way: Way) -> None:
-        """The `way` to `neighbour` is long: its window changes as it needs."""
-        self._ways[neighbour] = way
+    def control_window(self, neighbour: str, controller: Way) -> None:
+        """Let `controller` set the window to `neighbour`, which is on another host."""
+        self._controllers[neighbour] = controller
 
-    def sends(self, to: str, message: DataMessage, wire: str = FULL) -> None:
-        """What the core sends is about to go, on a way of the width `wire`."""
-        if to in self._ways and isinstance(message, Activation | Gradient):
-            self._ways[to].sends(message.batch, time.monotonic_ns(), array_bytes(message, wire))
-        if self._trace is not None:
-            self._trace.sending(to, message, wire)
+    def record_send(self, to: str, message: DataMessage, wire: str = FULL) -> None:
+        """Note that the stage is about to send `message`, with its array in the format `wire`."""
+        if to in self._controllers and isinstance(message, Activation | Gradient):
+            self._controllers[to].sends(
+                message.batch, time.monotonic_ns(), array_bytes(message, wire)
+            )
+        if self._tracer is not None:
+            self._tracer.sending(to, message, wire)
 
     def receive(self, sender: str, message: DataMessage) -> None:
-        """Hand `message` to the core."""
-        if sender in self._ways and isinstance(message, Credit | Gradient):
-            self._ways[sender].credited(message.credit, time.monotonic_ns())
-            if self._ways[sender].eager:
-                self._look(sender)
-        if self._trace is not None:
-            self._trace.received(sender, message)
+        """Give `message` to the stage."""
+        if sender in self._controllers and isinstance(message, Credit | Gradient):
+            self._controllers[sender].credited(message.credit, time.monotonic_ns())
+            if self._controllers[sender].eager:
+                self._update_window(sender)
+        if self._tracer is not None:
+            self._tracer.received(sender, message)
         if self._recorder is not None:
             message = self._recorder.record_message(sender, message)
-        self.core.receive(sender, message)
+        self.stage.receive(sender, message)
 
     def compared(self, estimate: Estimate) -> None:
-        """It was compared what time it is here and at the coordinator."""
-        if self._trace is not None:
-            self._trace.clock_sample(estimate)
+        """Note a new comparison of this host's clock with the coordinator's."""
+        if self._tracer is not None:
+            self._tracer.clock_sample(estimate)
 
     def state(self) -> State | None:
-        """`core.state`, in which all ends that it was told."""
-        state = self.core.state()
+        """`stage.state`, with which the recording ends."""
+        state = self.stage.state()
         if self._recorder is not None:
             self._recorder.finish(state)
         return state
 
     def close(self) -> None:
-        """The core does nothing more."""
+        """Close trace and recording; the stage does nothing more."""
         if self._recorder is not None:
             self._recorder.close()
-        if self._trace is not None:
-            self._trace.close()
+        if self._tracer is not None:
+            self._tracer.close()
 
     def report(self, finished: bool = False) -> Report:
-        """`core.report` with times and memory."""
+        """`stage.report` with times and memory."""
         began = self._began
         rss, peak = _memory()
         return replace(
-            self.core.report(),
+            self.stage.report(),
             busy=self._busy,
             elapsed=0.0 if began is None else time.perf_counter() - began,
             training=self._trained,
             rss_mb=rss,
             peak_rss_mb=peak,
-            ways={neighbour: way.report for neighbour, way in self._ways.items()},
+            ways={name: controller.report for name, controller in self._controllers.items()},
             finished=finished,
         )
 
 
 def instrument(
-    core: Stage,
+    stage: Stage,
     pipeline: Pipeline,
     info: Mapping[str, object],
     folder: str | Path,
     clock: Estimate | None = None,
 ) -> InstrumentedStage:
-    """The meter of `core`, which leaves in `folder` what the pipeline wants of its messages.
+    """`stage` with the tracer and the recorder that the pipeline wants; both write to `folder`.
 
-    `info` are those of the data, as a dict; `clock` is as for `open_tracer`.
+    `info` is the `DatasetInfo` as a dict; `clock` is as for `open_tracer`.
     """
-    trace = open_tracer(core, pipeline, folder, clock)
-    return InstrumentedStage(core, trace, open_recorder(core, pipeline, info, folder))
+    tracer = open_tracer(stage, pipeline, folder, clock)
+    return InstrumentedStage(stage, tracer, open_recorder(stage, pipeline, info, folder))
 
 
 def _memory() -> tuple[float, float]:
-    """Resident memory now and at most so far, MiB.
+    """Resident memory now and its maximum so far, in MiB.
 
-    Linux's ru_maxrss would count what the process was before it became this program.
+    On Linux, ru_maxrss would include the memory of the process before it executed this program.
     """
     try:
         status = Path("/proc/self/status").read_text("ascii")

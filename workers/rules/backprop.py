@@ -23,9 +23,9 @@ class Backprop(LayerStage):
         self._remember(message, caches)
         yield from self._send_up(message, y)
 
-    def _on_true_gradient(
+    def on_true_gradient(
         self, batch: int, sent: SentBatch, true_gradient: Floats
     ) -> Iterator[Send]:
         caches = cast(list[object], sent.memory)
-        dx = self._learn(sent.step, caches, true_gradient, self._chosen())
+        dx = self._learn(sent.step, caches, true_gradient, self.chooses_batch())
         yield from self._send_down(batch, dx)

@@ -1,4 +1,4 @@
-"""Decoupled neural interfaces: a layer learns from a predicted gradient (arXiv 1608.05343)."""
+"""Dni neural interfaces: a layer learns from a predicted gradient (arXiv 1608.05343)."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Dni(LayerStage):
         assert self._begun_batch is not None
         message, y, caches = self._begun_batch
         self._begun, self._begun_batch = 0, None
-        if not self._chosen():
+        if not self.chooses_batch():
             self._remember(message, self.synthetic.model_input(y, message.labels))
             self._finish(message.batch)
             return
@@ -62,7 +62,7 @@ class Dni(LayerStage):
         dx = self._learn(message.step, caches, prediction.value)
         yield from self._send_down(message.batch, dx)
 
-    def _on_true_gradient(
+    def on_true_gradient(
         self,
         batch: int,  # noqa: ARG002
         sent: SentBatch,

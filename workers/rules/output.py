@@ -47,7 +47,7 @@ class OutputLayer(LayerStage):
         y, caches = self.stack.forward(message.x, train=True)
         result = self._loss(y, message.labels)
         self.stats.record_loss(self._finite.number(result.loss, "the loss"), len(y))
-        chosen = self._chosen()
+        chosen = self.chooses_batch()
         if chosen or self._is_backprop:
             dx = self._learn(message.step, caches, result.gradient, chosen)
             yield from self._send_down(message.batch, dx)

@@ -30,10 +30,10 @@ Turn: TypeAlias = Callable[[Sequence[InstrumentedStage]], InstrumentedStage | No
 
 def furthest_behind(stages: Sequence[InstrumentedStage]) -> InstrumentedStage | None:
     """The ready stage with the lowest step; of several, the last one in the order of the group."""
-    ready = [stage for stage in reversed(stages) if stage.core.ready]
+    ready = [stage for stage in reversed(stages) if stage.stage.ready]
     if len(ready) < 2:
         return ready[0] if ready else None
-    return min(ready, key=lambda stage: stage.core.step)
+    return min(ready, key=lambda stage: stage.stage.step)
 
 
 class StageGroup:
@@ -66,7 +66,7 @@ class StageGroup:
     @property
     def finished(self) -> bool:
         """Whether every stage has done and sent everything."""
-        return all(stage.core.finished for stage in self._stages)
+        return all(stage.stage.finished for stage in self._stages)
 
     def next(self) -> InstrumentedStage | None:
         """The stage that runs next, or None if no stage is ready."""
@@ -93,7 +93,7 @@ class StageGroup:
                 continue
             edge = Edge(sender, to)
             wire = self._formats.width(edge, message)
-            stage.sends(to, message, wire)
+            stage.record_send(to, message, wire)
             if to in here:
                 here[to].receive(sender, message)
             else:

@@ -20,7 +20,7 @@ FromAbove: TypeAlias = Gradient | Credit | Mark | int
 class Inbox:
     """Both queues of a layer. At most `max_gradients` gradients wait in the one from above."""
 
-    def __init__(self, max_gradients: int) -> None:
+    def __init__(self, max_gradients: float) -> None:
         self.max_gradients = max_gradients
         self.from_below: deque[FromBelow] = deque()
         self.from_above: deque[FromAbove] = deque()

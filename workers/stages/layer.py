@@ -34,7 +34,7 @@ class LayerStage(LayerPorts):
         self.stack = stack
         self.optimizer = optimizer
         self.dataset_metadata: dict[str, object] = {}  # saved beside the weights
-        self._rng = rng
+        self.rng = rng
         self._finite = FiniteCheck(pipeline.train.on_nonfinite == "fail")
         self._drops = sorted(pipeline.train.lr_drops)
 
@@ -55,7 +55,7 @@ class LayerStage(LayerPorts):
         y, _ = self._forward(message)
         yield from self._send_up(message, y)
 
-    def _on_true_gradient(
+    def on_true_gradient(
         self,
         batch: int,  # noqa: ARG002
         sent: SentBatch,  # noqa: ARG002
@@ -114,10 +114,10 @@ class LayerStage(LayerPorts):
                 self._finite.arrays(self.arrays())
         return dx
 
-    def _chosen(self) -> bool:
+    def chooses_batch(self) -> bool:
         """Whether the layer updates on this batch (random updates, section 3.3 of the paper)."""
         probability = self._settings.update_probability
-        return probability == 1 or self._rng.random() < probability
+        return probability == 1 or self.rng.random() < probability
 
     def _lr(self, lr: float, step: int) -> float:
         return learning_rate(lr, self._drops, step)

@@ -21,12 +21,12 @@ from protocol import (
     Credit,
     DataMessage,
     Gradient,
-    Tracer,
     Mark,
+    NullTracer,
     Pipeline,
     Send,
-    NullTracer,
     State,
+    Tracer,
 )
 from protocol.pipeline import layer_name
 from workers.nn import Floats
@@ -167,7 +167,7 @@ class LayerPorts(ABC):
         self.stats.gradients += 1
         self.stats.staleness[staleness] += 1
         self.tracer.used(self.above, message, staleness)
-        yield from self._on_true_gradient(message.batch, sent, cast(Floats, message.gradient))
+        yield from self.on_true_gradient(message.batch, sent, cast(Floats, message.gradient))
 
     def _take_from_below(self, message: Activation | Mark) -> Iterator[Send]:
         self.tracer.used(self.below, message)
@@ -258,7 +258,7 @@ class LayerPorts(ABC):
         """Handle a test batch."""
 
     @abstractmethod
-    def _on_true_gradient(
+    def on_true_gradient(
         self, batch: int, sent: SentBatch, true_gradient: Floats
     ) -> Iterator[Send]:
         """Use the true gradient of a batch that was sent up."""

@@ -59,7 +59,9 @@ class Stats:
     def report(self, name: str, step: int, queue: int, window: int) -> Report:
         """The counters, and the averages since the last report, which start again."""
         cosine = self._cosine / self._compared if self._compared else None
-        ratio = math.sqrt(self._prediction_square / self._true_square) if self._true_square else None
+        ratio = (
+            math.sqrt(self._prediction_square / self._true_square) if self._true_square else None
+        )
         loss = sum(self._losses) / len(self._losses) if self._losses else None
         self._cosine = self._prediction_square = self._true_square = 0.0
         self._compared = 0

@@ -11,10 +11,15 @@ import numpy as np
 from protocol import Edge, Pipeline
 from protocol.codec.quantization import size
 from protocol.dataset_info import DatasetInfo
-from workers.assembly.fit import condition, gradient_modules, guess_modules, layer_modules
+from workers.assembly.compatibility import (
+    condition,
+    gradient_model_modules,
+    input_model_modules,
+    layer_modules,
+)
 from workers.nn import Conv, Module, Shape
-from workers.rules.synthetic import conditioned
-from workers.rules.unlocked import REMEMBERED
+from workers.rules.synthetic import conditioned_shape
+from workers.rules.unlocked_dni import WINDOWS_REMEMBERED
 
 _RUNTIME_MB = 45.0
 """Resident memory of a worker before it holds anything, MiB, as measured."""
@@ -49,10 +54,10 @@ def plan_layers(pipeline: Pipeline, info: DatasetInfo) -> list[LayerPlan]:
     for i, made in enumerate(layer_modules(pipeline, info)):
         output = made[-1].output
         has_model = i < last and pipeline.decoupled
-        model = gradient_modules(pipeline, info, output) if has_model else []
+        model = gradient_model_modules(pipeline, info, output) if has_model else []
         pictures = has_model and pipeline.conditioned and len(output) == 3  # copied with labels
-        joint = conditioned(output, condition(pipeline, info)) if pictures else (0,)
-        inputs = guess_modules(pipeline, info, shape) if i and pipeline.unlocked else []
+        joint = conditioned_shape(output, condition(pipeline, info)) if pictures else (0,)
+        inputs = input_model_modules(pipeline, info, shape) if i and pipeline.unlocked else []
         up = pipeline.data.batch * (math.prod(shape) * dtype.itemsize + labels)
         kept = math.prod(output) + math.prod(joint) + _outputs(model) + _outputs(inputs)
         batch, edge = (pipeline.data.batch, *shape), Edge(*pipeline.stages[i : i + 2])
@@ -97,7 +102,7 @@ def _memory(
     numbers are that came out of each module, and as many again for what they work with. An
     unlocked layer remembers more than a window.
     """
-    remembered = (REMEMBERED if pipeline.unlocked else 1) * pipeline.window
+    remembered = (WINDOWS_REMEMBERED if pipeline.unlocked else 1) * pipeline.window
     vectors = 4 if pipeline.train.optimizer == "adam" else 3
     scratch = max((module.scratch for module in modules if isinstance(module, Conv)), default=0)
     examples = remembered * kept + 2 * passing

@@ -17,10 +17,10 @@ from protocol.pipeline import layer_name
 from protocol.saved import Saved
 from protocol.validation import at_least, one_of, positive
 from workers.assembly.build import build_stack
-from workers.assembly.fit import fitted, reads_images
+from workers.assembly.compatibility import fitted, reads_images
 from workers.data import Dataset
 from workers.data.listing import listed
-from workers.nn import LOSSES, Judgement, Shape, Stack
+from workers.nn import LOSSES, LossResult, Shape, Stack
 
 Array = npt.NDArray[np.generic]
 _UNUSED: Final = ("optimizer.", "synthetic.", "inputs.")
@@ -33,7 +33,7 @@ def evaluate_weights(
     data: Dataset,
     saved: Sequence[Saved],
     tell: Callable[[str], None] = lambda _: None,
-) -> Judgement:
+) -> LossResult:
     """Summed loss and errors over the test set, in the batches that training used.
 
     The loss may be NaN or infinite. `saved` is what the run left of each layer; `tell` gets what is
@@ -54,7 +54,7 @@ def evaluate_weights(
     return found
 
 
-def _judged(pipeline: Pipeline, x: Array, answers: Array, stacks: Sequence[Stack]) -> Judgement:
+def _judged(pipeline: Pipeline, x: Array, answers: Array, stacks: Sequence[Stack]) -> LossResult:
     judge = LOSSES[pipeline.train.loss]
     size = pipeline.data.batch
     loss, errors, judged, absolute = 0.0, 0, 0, 0.0
@@ -67,7 +67,7 @@ def _judged(pipeline: Pipeline, x: Array, answers: Array, stacks: Sequence[Stack
         errors += judgement.errors
         judged += judgement.judged
         absolute += judgement.absolute
-    return Judgement(loss, np.empty(0, np.float32), errors, judged, absolute)
+    return LossResult(loss, np.empty(0, np.float32), errors, judged, absolute)
 
 
 def _source(pipeline: Pipeline) -> str:

@@ -22,7 +22,7 @@ from protocol.recording_format import (
 )
 from workers.assembly.build import build_layer
 from workers.recording.recorder import matrix_library
-from workers.stages.layer import Layer
+from workers.stages.layer import LayerStage
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def _checked_metadata(path: Path, layer: int) -> RecordingMetadata:
 class _Rerun:
     """Feeds a recording to a new stage, and counts its messages and units of work."""
 
-    def __init__(self, path: Path, stage: Layer) -> None:
+    def __init__(self, path: Path, stage: LayerStage) -> None:
         self.messages = self.units = 0
         self._path = path
         self._stage = stage

@@ -150,10 +150,10 @@ def _rows(
     for i, layer in enumerate(made):
         yield (f"layer[{i}].modules[{{}}]", "remove 'batchnorm'"), layer
         if i < last and pipeline.decoupled:
-            model = gradient_modules(pipeline, info, layer[-1].output)
+            model = gradient_model_modules(pipeline, info, layer[-1].output)
             yield (f"synthetic.hidden: behind layer{i}", "set synthetic.hidden = []"), model
         if i and pipeline.unlocked:
-            model = guess_modules(pipeline, info, made[i - 1][-1].output)
+            model = input_model_modules(pipeline, info, made[i - 1][-1].output)
             key = f"synthetic.input_hidden: of layer{i}"
             yield (key, "set synthetic.input_hidden = []"), model
 
@@ -163,13 +163,13 @@ def condition(pipeline: Pipeline, info: DatasetInfo) -> int:
     return info.classes if pipeline.conditioned else 0
 
 
-def gradient_modules(pipeline: Pipeline, info: DatasetInfo, shape: Shape) -> list[Module]:
+def gradient_model_modules(pipeline: Pipeline, info: DatasetInfo, shape: Shape) -> list[Module]:
     """Those of the gradient model behind a layer whose activations have `shape`."""
     model = pipeline.synthetic
     return model_modules(shape, condition(pipeline, info), model.hidden, model.kernel)
 
 
-def guess_modules(pipeline: Pipeline, info: DatasetInfo, shape: Shape) -> list[Module]:
+def input_model_modules(pipeline: Pipeline, info: DatasetInfo, shape: Shape) -> list[Module]:
     """Those of the synthetic-input model of a layer whose input has `shape`."""
     return input_modules(info.shape, shape, pipeline.synthetic.input_hidden)
 
