@@ -173,10 +173,10 @@ def replay(run_dir: str | Path, layer: int) -> ReplayResult:
 def describe(pipeline: Pipeline, data: Dataset | None, report: Report) -> None:
     """Report one line about the data, and one for each setting or property that is unusual."""
     from coordinator.engines.blas import unused
-    from protocol import notes
+    from protocol import pipeline_notes
     from workers.assembly.compatibility import notes as notes_on_data
 
-    unusual = (*notes(pipeline), *unused(pipeline))
+    unusual = (*pipeline_notes(pipeline), *unused(pipeline))
     if data is not None:
         report(data.summary)
         unusual = (*unusual, *notes_on_data(pipeline, data))
@@ -210,11 +210,11 @@ def work_as_worker() -> int:
 
 
 def _load(pipeline: Pipeline, tests_only: bool = False) -> Dataset:
-    from protocol import DataError, located
+    from protocol import DataError, with_absolute_path
     from workers.data import load
 
-    pipeline = located(pipeline)
-    if pipeline.data_away and pipeline.data.path is not None:
+    pipeline = with_absolute_path(pipeline)
+    if pipeline.remote_data and pipeline.data.path is not None:
         raise DataError(
             f"data.host: {pipeline.data.path} is on {pipeline.data.host}; for data on this host "
             "give -o data.host=head -o data.path=…"
@@ -237,14 +237,14 @@ def _plan(
     from coordinator.cluster.placement import set_workers
     from coordinator.lifecycle.train import Plan
     from coordinator.run_folder.create import RunFolder
-    from protocol import located
+    from protocol import with_absolute_path
     from workers.assembly.build import dataset_info, validate_modules
     from workers.tools.check import plan_layers
 
-    pipeline = located(pipeline)
+    pipeline = with_absolute_path(pipeline)
     folder = RunFolder(pipeline.name, run_dir or None, force)
     data, dataset, work = None, None, {}
-    if pipeline.data_away:
+    if pipeline.remote_data:
         validate_modules(pipeline)
     else:
         data = _load(pipeline)

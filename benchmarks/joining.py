@@ -19,7 +19,7 @@ from coordinator.control.client import status
 from coordinator.traces.messages import match_messages
 from coordinator.traces.run import Traces
 from protocol import Edge, RunError
-from protocol.pipeline import HEAD
+from protocol.config import HEAD
 from protocol.trace_format import ACTIVATION
 
 EXAMPLE = ROOT / "workers" / "data" / "digits.toml"

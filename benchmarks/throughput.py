@@ -27,18 +27,18 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.whole import figure, whole
-from protocol import Data, Layer, Pipeline, Train
+from protocol import DataConfig, LayerConfig, Pipeline, TrainConfig
 
 HERE = Path(__file__).parent
-HIDDEN = Layer(("linear 256", "batchnorm", "relu"))
+HIDDEN = LayerConfig(("linear 256", "batchnorm", "relu"))
 BATCH, PIXELS, WIDTH, CLASSES = 256, 784, 256, 10
 CONDITIONED = WIDTH + CLASSES
 OURS = {
-    "our backprop": ("backprop", Train()),
-    "our backprop, 1 thread": ("backprop", Train(threads=1)),
-    "our dni": ("dni", Train()),
-    "our cdni": ("cdni", Train()),
-    "our cdni, each teaches": ("cdni", Train(gradient_queue=0)),
+    "our backprop": ("backprop", TrainConfig()),
+    "our backprop, 1 thread": ("backprop", TrainConfig(threads=1)),
+    "our dni": ("dni", TrainConfig()),
+    "our cdni": ("cdni", TrainConfig()),
+    "our cdni, each teaches": ("cdni", TrainConfig(gradient_queue=0)),
 }
 
 
@@ -50,14 +50,14 @@ def torch_rate(rule: str, steps: int) -> float:
     return float(json.loads(printed)["samples_per_second"])
 
 
-def our_rate(rule: str, train: Train, data: Path, scratch: Path) -> float:
+def our_rate(rule: str, train: TrainConfig, data: Path, scratch: Path) -> float:
     """Ours: a process for the source and one for every layer."""
     pipeline = Pipeline(
         name="throughput",
         rule=rule,
-        data=Data(path=str(data), batch=BATCH),
+        data=DataConfig(path=str(data), batch=BATCH),
         train=train,
-        layer=(HIDDEN, HIDDEN, HIDDEN, Layer((f"linear {CLASSES}",))),
+        layer=(HIDDEN, HIDDEN, HIDDEN, LayerConfig((f"linear {CLASSES}",))),
     )
     return figure(whole(pipeline, scratch / f"{rule}-{time.time_ns()}"), "samples_per_second")
 

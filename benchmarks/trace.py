@@ -24,11 +24,11 @@ import numpy as np
 
 from benchmarks.turns import compare
 from benchmarks.whole import figure, whole
-from protocol import Data, Layer, Pipeline, Trace, Train
+from protocol import DataConfig, LayerConfig, Pipeline, TraceConfig, TrainConfig
 from protocol import trace_format as form
 from protocol.trace_format import TraceHeader
 
-HIDDEN = Layer(("linear 256", "batchnorm", "relu"))
+HIDDEN = LayerConfig(("linear 256", "batchnorm", "relu"))
 READ_STEPS = 2000
 
 
@@ -36,10 +36,10 @@ def pipeline(data: Path, steps: int, mode: str) -> Pipeline:
     """The network, traced in this `mode`."""
     return Pipeline(
         name="trace",
-        data=Data(path=str(data), batch=256),
-        train=Train(steps=steps),
-        trace=Trace(mode=mode),
-        layer=(HIDDEN, HIDDEN, HIDDEN, Layer(("linear 10",))),
+        data=DataConfig(path=str(data), batch=256),
+        train=TrainConfig(steps=steps),
+        trace=TraceConfig(mode=mode),
+        layer=(HIDDEN, HIDDEN, HIDDEN, LayerConfig(("linear 10",))),
     )
 
 

@@ -4,15 +4,15 @@ python examples/in_python.py
 """
 
 from cli import check, evaluate, run
-from protocol import Data, Layer, Pipeline, Train
+from protocol import DataConfig, LayerConfig, Pipeline, TrainConfig
 
-hidden = Layer(("linear 128", "batchnorm", "relu"))
+hidden = LayerConfig(("linear 128", "batchnorm", "relu"))
 pipeline = Pipeline(
     name="in-python",
     rule="cdni",
-    data=Data(name="digits", batch=64),
-    train=Train(steps=1000, lr=1e-3),
-    layer=(hidden, hidden, Layer(("linear 10",))),
+    data=DataConfig(name="digits", batch=64),
+    train=TrainConfig(steps=1000, lr=1e-3),
+    layer=(hidden, hidden, LayerConfig(("linear 10",))),
 )
 print(*check(pipeline), sep="\n")
 result = run(pipeline)

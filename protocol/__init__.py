@@ -2,8 +2,10 @@
 
 from protocol.codec.frames import WireError, decode, encode
 from protocol.codec.schema import VERSION
-from protocol.errors import DataError, RunError, SpecError, UserError, nearest
-from protocol.from_dict import build, located, read_pipeline
+from protocol.config import DataConfig, LayerConfig, SyntheticConfig, TraceConfig, TrainConfig
+from protocol.did_you_mean import did_you_mean
+from protocol.errors import DataError, RunError, SpecError, UserError
+from protocol.from_dict import from_dict
 from protocol.messages import (
     Activation,
     Array,
@@ -28,8 +30,9 @@ from protocol.messages import (
     ToCoordinator,
     ToWorker,
 )
-from protocol.notes import notes
-from protocol.pipeline import Data, Edge, Layer, Pipeline, Synthetic, Trace, Train
+from protocol.notes import pipeline_notes
+from protocol.pipeline import Edge, Pipeline
+from protocol.pipeline_file import read_pipeline, with_absolute_path
 from protocol.stage import COORDINATOR, NonFiniteError, NullTracer, Send, Stage, Tracer
 
 __all__ = [
@@ -38,7 +41,7 @@ __all__ = [
     "Activation",
     "Array",
     "Credit",
-    "Data",
+    "DataConfig",
     "DataError",
     "DataMessage",
     "Described",
@@ -48,7 +51,7 @@ __all__ = [
     "Go",
     "Gradient",
     "Hello",
-    "Layer",
+    "LayerConfig",
     "Leave",
     "Mark",
     "Message",
@@ -66,19 +69,19 @@ __all__ = [
     "Start",
     "State",
     "Stop",
-    "Synthetic",
+    "SyntheticConfig",
     "ToCoordinator",
     "ToWorker",
-    "Trace",
+    "TraceConfig",
     "Tracer",
-    "Train",
+    "TrainConfig",
     "UserError",
     "WireError",
-    "build",
     "decode",
+    "did_you_mean",
     "encode",
-    "located",
-    "nearest",
-    "notes",
+    "from_dict",
+    "pipeline_notes",
     "read_pipeline",
+    "with_absolute_path",
 ]

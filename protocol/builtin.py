@@ -1,4 +1,4 @@
-"""Values as TOML, msgpack and JSON can hold them."""
+"""Conversion to values that TOML, msgpack and JSON can hold."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from functools import partial
 from pathlib import PurePath
 
 
-def plain(table: dict[str, object]) -> dict[str, object]:
-    """`table` with lists for tuples, and without what is None."""
-    return {key: plain_value(value) for key, value in table.items() if value is not None}
+def to_builtin(table: dict[str, object]) -> dict[str, object]:
+    """`table` with lists in place of tuples, without the keys whose value is None."""
+    return {key: builtin_value(value) for key, value in table.items() if value is not None}
 
 
-def plain_value(value: object) -> object:
-    """The same of any value."""
+def builtin_value(value: object) -> object:
+    """`value` converted as by `to_builtin`."""
     if isinstance(value, dict):
-        return plain(value)
+        return to_builtin(value)
     if isinstance(value, tuple):
-        return [plain_value(item) for item in value]
+        return [builtin_value(item) for item in value]
     return value
 
 
-def json_text(
+def to_json(
     value: object, indent: int | None = None, separators: tuple[str, str] | None = None
 ) -> str:
-    """`value` as JSON in ASCII that every reader takes: null for NaN and the infinities.
+    """`value` as strict JSON in ASCII: null for NaN and the infinities, the text of a path.
 
-    A path is its text. Raises TypeError for what JSON cannot hold.
+    Raises TypeError for types that JSON has no form for.
     """
     write = partial(
         json.dumps, indent=indent, separators=separators, allow_nan=False, default=_path_text
@@ -35,20 +35,20 @@ def json_text(
     try:
         return write(value)
     except ValueError:
-        return write(_finite(value))
+        return write(_nonfinite_to_none(value))
 
 
 def _path_text(value: object) -> str:
     if isinstance(value, PurePath):
         return str(value)
-    raise TypeError(f"{type(value).__name__} is nothing that JSON can hold")
+    raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def _finite(value: object) -> object:
+def _nonfinite_to_none(value: object) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: _nonfinite_to_none(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [_nonfinite_to_none(item) for item in value]
     return value

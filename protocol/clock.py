@@ -1,4 +1,4 @@
-"""What time it is on another machine, from round trips (Cristian, 1989)."""
+"""The time on another host, from round trips (Cristian, 1989)."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import platform
 from pathlib import Path
 from typing import Final, NamedTuple
 
-_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 def clock_name() -> str:
-    """The name of this machine's monotonic clock: who gives the same name has the same time."""
+    """The name of this host's monotonic clock. Processes with equal names share the clock."""
     try:
-        return _BOOT.read_text("ascii").strip()
+        return _BOOT_ID.read_text("ascii").strip()
     except OSError:
         return platform.node()
 
 
-class Estimate(NamedTuple):
-    """When it was `here` on our clock it was `there` on the other, give or take `bound`; in ns."""
+class ClockSample(NamedTuple):
+    """The remote clock read `there` when ours read `here`, within `bound`; all in nanoseconds."""
 
     here: int
     there: int
     bound: int
 
 
-def estimate(asked: int, there: int, answered: int) -> Estimate:
-    """From one round trip: they read their clock at some moment between our two."""
-    return Estimate((asked + answered) // 2, there, (answered - asked + 1) // 2)
+def clock_sample(sent: int, there: int, received: int) -> ClockSample:
+    """The sample of one round trip: the remote clock was read between `sent` and `received`."""
+    return ClockSample((sent + received) // 2, there, (received - sent + 1) // 2)

@@ -1,4 +1,4 @@
-"""What the layers need to know of the data, wherever these are."""
+"""The properties of a data set that layers need, on any host."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from protocol.builtin import plain
+from protocol.builtin import to_builtin
 from protocol.codec.schema import DTYPES
 from protocol.errors import SpecError
 from protocol.from_dict import LONGEST_LIST
-from protocol.validation import at_least, one_of, positive
+from protocol.validation import require_at_least, require_one_of, require_positive
 
 LARGEST_EXAMPLE: Final = 1 << 31
-"""Numbers in it."""
+"""Numbers in an example."""
 LARGEST_NAMES: Final = 1 << 16
-"""Bytes of all names of classes."""
+"""Bytes of the names of all classes together."""
 CLASS_NAMES: Final = "class_names"
-"""The key of the names of classes among the metadata of the weights."""
+"""The key of the class names in the metadata of weights."""
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetInfo:
-    """Of a data set. `examples` counts the training set, `tests` the test set.
+    """A description of a data set; raises SpecError for values that no data set can have.
 
-    `labelled` tells class numbers from target values; `classes` is how many there are. `dtype` is
-    that of the examples as they are stored, and `scale` what integers are multiplied by. `labels`
-    are the lowest class numbers that occur, in order. `distinct` counts all of them, or the target
-    values where these may be class numbers saved as floats; 0 where nobody counted. `class_names`
-    are there where classes have names, in the order of their numbers. Raises SpecError for what no
-    data can be like, since another machine may have said it.
+    shape, dtype: of an example, as it is stored. scale: the factor for integers.
+    labelled: whether targets are class numbers, not values. classes: the number of classes, or of
+    target values. examples, tests: the sizes of the training set and the test set.
+    labels: the lowest class numbers that occur, in order. distinct: how many different class
+    numbers occur, or target values that could be class numbers saved as floats; 0 if not counted.
+    class_names: the names of the classes by number, if they have names.
     """
 
     shape: tuple[int, ...]
@@ -46,17 +46,17 @@ class DatasetInfo:
 
     def __post_init__(self) -> None:
         for number in self.shape:
-            at_least("shape", number, 1)
+            require_at_least("shape", number, 1)
         if math.prod(self.shape) > LARGEST_EXAMPLE:
             raise SpecError(
                 f"shape: {list(self.shape)!r:.60} is an example of more than 2^31 numbers"
             )
-        one_of("dtype", self.dtype, tuple(DTYPES))
-        positive("scale", self.scale)
-        at_least("classes", self.classes, 1)
-        at_least("examples", self.examples, 1)
-        at_least("tests", self.tests, 0)
-        at_least("distinct", self.distinct, len(self.labels))
+        require_one_of("dtype", self.dtype, tuple(DTYPES))
+        require_positive("scale", self.scale)
+        require_at_least("classes", self.classes, 1)
+        require_at_least("examples", self.examples, 1)
+        require_at_least("tests", self.tests, 0)
+        require_at_least("distinct", self.distinct, len(self.labels))
         if self.class_names is not None and len(self.class_names) != self.classes:
             raise SpecError(
                 f"class_names: {len(self.class_names)} names are not one for each of the "
@@ -67,28 +67,31 @@ class DatasetInfo:
     def summary(self) -> str:
         """Such as `1,437 training and 360 test examples of 8x8, 10 classes`."""
         classes = (self.labelled and self.distinct) or self.classes
-        return summary(self.shape, classes, self.labelled, self.examples, self.tests)
+        return dataset_summary(self.shape, classes, self.labelled, self.examples, self.tests)
 
     def as_dict(self) -> dict[str, object]:
-        """Plain lists and scalars that `build` makes the same facts of."""
-        return plain(asdict(self))
+        """Lists and scalars from which `from_dict` makes an equal value."""
+        return to_builtin(asdict(self))
 
 
-def summary(shape: tuple[int, ...], classes: int, labelled: bool, examples: int, tests: int) -> str:
-    """Data in a line: how many examples of what shape, and how many classes or target values."""
+def dataset_summary(
+    shape: tuple[int, ...], classes: int, labelled: bool, examples: int, tests: int
+) -> str:
+    """One line: the number and shape of the examples, the number of classes or target values."""
     counts = {"training": examples, "test": tests}
     parts = " and ".join(f"{count:,} {part}" for part, count in counts.items() if count)
-    one, several = ("class", "classes") if labelled else ("target value", "target values")
-    return f"{parts} examples of {sized(shape)}, {classes:,} {one if classes == 1 else several}"
+    singular, plural = ("class", "classes") if labelled else ("target value", "target values")
+    unit = singular if classes == 1 else plural
+    return f"{parts} examples of {shape_text(shape)}, {classes:,} {unit}"
 
 
-def sized(shape: tuple[int, ...]) -> str:
-    """The shape of an example as people write it: `28x28`."""
+def shape_text(shape: tuple[int, ...]) -> str:
+    """A shape in the notation for people: `28x28`."""
     return "x".join(map(str, shape))
 
 
-def usable_names(names: tuple[str, ...]) -> tuple[str, ...] | None:
-    """The `names` of classes, if there are any that messages and metadata can hold, else None."""
+def usable_class_names(names: tuple[str, ...]) -> tuple[str, ...] | None:
+    """`names`, or None if there are none, or too many or too long for messages and metadata."""
     try:
         size = len("".join(names).encode())
     except UnicodeError:  # folders whose names are not UTF-8
@@ -96,8 +99,8 @@ def usable_names(names: tuple[str, ...]) -> tuple[str, ...] | None:
     return names if 0 < len(names) <= LONGEST_LIST and size <= LARGEST_NAMES else None
 
 
-def class_names(text: str) -> list[str]:
-    """The names of classes in the metadata of weights. Raises ValueError for anything else."""
+def parse_class_names(text: str) -> list[str]:
+    """The class names in the metadata of weights. Raises ValueError for any other JSON."""
     names = json.loads(text)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"{CLASS_NAMES}: {text!r:.40}")

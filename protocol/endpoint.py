@@ -1,7 +1,7 @@
-"""Where a socket of the network is: tcp://HOST:PORT, an IPv6 address in brackets.
+"""TCP endpoints: tcp://HOST:PORT, with an IPv6 address in brackets.
 
-A link-local IPv6 address has the interface behind it, as in fe80::1%eth0. That name means something
-on its own host alone.
+A link-local IPv6 address ends with the name of an interface, as in fe80::1%eth0. Only the host that
+has the interface can use that name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ LARGEST_PORT: Final = (1 << 16) - 1
 
 
 class Endpoint(NamedTuple):
-    """A host, its address without brackets or its name, and a port; `ANY_PORT` for a free one."""
+    """A host name or an address without brackets, and a port; `ANY_PORT` for any free one."""
 
     host: str
     port: str
@@ -27,10 +27,10 @@ class Endpoint(NamedTuple):
         return f"{SCHEME}{host}:{self.port}"
 
     @classmethod
-    def read(cls, text: str, key: str) -> Endpoint:
-        """What `str` wrote, or the same without brackets. Raises RunError that begins with `key`.
+    def parse(cls, text: str, key: str) -> Endpoint:
+        """The endpoint whose `str` is `text`; the brackets may be missing, and port 0 is `*`.
 
-        A port 0 is any port.
+        Raises RunError that begins with `key`.
         """
         host, colon, port = text.removeprefix(SCHEME).rpartition(":")
         if not (text.startswith(SCHEME) and host and colon) or text.endswith("]"):
@@ -44,20 +44,21 @@ class Endpoint(NamedTuple):
         return cls(host, ANY_PORT if port.strip("0") == "" else port)
 
 
-def is_v6(endpoint: str) -> bool:
-    """Whether `endpoint`, as ZeroMQ takes it, is at an IPv6 address."""
+def is_ipv6(endpoint: str) -> bool:
+    """Whether the address in `endpoint`, in the form that ZeroMQ takes, is an IPv6 address."""
     return endpoint.startswith(f"{SCHEME}[")
 
 
 def host_of(endpoint: str) -> str:
-    """The host of an endpoint that was written by `str` or by ZeroMQ."""
+    """The host in an endpoint that `str` or ZeroMQ wrote."""
     return endpoint.removeprefix(SCHEME).rpartition(":")[0].strip("[]")
 
 
-def rescoped(endpoint: str, own: str) -> str:
-    """`endpoint` with the interface of `own`, where both are link-local addresses.
+def with_interface_of(endpoint: str, own: str) -> str:
+    """`endpoint` with the interface of `own`, if both are link-local addresses.
 
-    The interface that another host names is its own; the way to it is that to `own`.
+    The interface in an address from another host is the interface of that host. This host reaches
+    the address through the interface of its own endpoint.
     """
     host, _, scope = host_of(endpoint).partition("%")
     here = host_of(own).partition("%")[2]
@@ -66,8 +67,8 @@ def rescoped(endpoint: str, own: str) -> str:
     return str(Endpoint(f"{host}%{here}", endpoint.rpartition(":")[2]))
 
 
-def unspecified(host: str) -> bool:
-    """Whether `host` means every address of a machine, however it is spelled."""
+def is_unspecified(host: str) -> bool:
+    """Whether `host` means every address of a host, in any notation: `*`, 0.0.0.0, ::."""
     if host == "*":
         return True
     try:
@@ -84,7 +85,7 @@ def _is_port(port: str) -> bool:
 
 
 def _is_host(host: str) -> bool:
-    """Whether `host` can be a name or an address; with a colon it has to be an IPv6 address."""
+    """Whether `host` can be a name or an address; with a colon it must be an IPv6 address."""
     if ":" in host:
         try:
             return isinstance(ip_address(host), IPv6Address)

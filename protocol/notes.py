@@ -1,4 +1,4 @@
-"""What a user may not mean, though it is no mistake: shown as `note: …` when a pipeline is used."""
+"""Notes on settings that are valid but probably not intended, shown as `note: …`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Final
 
 from protocol.pipeline import Pipeline
 
-_AFTER: Final = {
-    "eval_every": "the test set is evaluated at the end alone",
-    "checkpoint_every": "weights are saved at the end alone",
+_EFFECTS: Final = {
+    "eval_every": "the test set is evaluated only at the end",
+    "checkpoint_every": "weights are saved only at the end",
 }
 
 
-def notes(pipeline: Pipeline) -> tuple[str, ...]:
-    """The notes on `pipeline`, each a line that names the key."""
+def pipeline_notes(pipeline: Pipeline) -> tuple[str, ...]:
+    """The notes on `pipeline`, one line each, which begins with the key."""
     train = pipeline.train
     late = [str(drop) for drop in sorted(train.lr_drops) if drop > train.steps]
     found = []
@@ -22,7 +22,7 @@ def notes(pipeline: Pipeline) -> tuple[str, ...]:
             f"train.lr_drops: {', '.join(late)} {_beyond(train.steps, len(late))}; "
             "the learning rate does not drop there"
         )
-    for key, effect in _AFTER.items():
+    for key, effect in _EFFECTS.items():
         every = getattr(train, key)
         if every > train.steps:
             found.append(f"train.{key}: {every} {_beyond(train.steps)}; {effect}")

@@ -1,4 +1,4 @@
-"""Paths that a user gives, whether on the command line, in a file or from Python."""
+"""Paths from the user: on the command line, in a pipeline file or from Python."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ SHOWN: Final = 80
 def user_path(text: str | os.PathLike[str], key: str) -> Path:
     """`text` as a path, with `~` and `~name` expanded.
 
-    Raises SpecError that begins with `key` where `text` cannot be a path, or names a home folder
-    that is not known.
+    Raises SpecError that begins with `key` if `text` cannot be a path, or if it begins with the
+    home folder of an unknown user.
     """
-    word = os.fspath(text)
-    if not word or "\0" in word:
-        raise SpecError(f"{key}: {short(word)!r} cannot be a path")
-    found = _expanded(word)
-    if not (word.startswith("~") and found == word):
+    given = os.fspath(text)
+    if not given or "\0" in given:
+        raise SpecError(f"{key}: {shortened(given)!r} cannot be a path")
+    found = _expanded(given)
+    if not (given.startswith("~") and found == given):
         return Path(found)
-    user = word.partition("/")[0].removeprefix("~")
-    why = f"there is no user {user!r}" if user else "HOME is not set, and no user entry names it"
-    raise SpecError(f"{key}: {short(word)}: {why}; give the path in full")
+    user = given.partition("/")[0].removeprefix("~")
+    reason = f"there is no user {user!r}" if user else "HOME is not set, and the user has no entry"
+    raise SpecError(f"{key}: {shortened(given)}: {reason}; give the path in full")
 
 
-def _expanded(word: str) -> str:
-    """`word` with its `~` expanded, if that can be; an empty HOME counts as none.
+def _expanded(given: str) -> str:
+    """`given` with its `~` expanded, or unchanged if the home folder is unknown.
 
-    It would make `~/runs` a folder of the root.
+    An empty HOME counts as unset: it would make `~/runs` a folder of the root.
     """
-    if word.partition("/")[0] == "~" and os.environ.get("HOME") == "":
+    if given.partition("/")[0] == "~" and os.environ.get("HOME") == "":
         try:
-            return pwd.getpwuid(os.getuid()).pw_dir + word.removeprefix("~")
+            return pwd.getpwuid(os.getuid()).pw_dir + given.removeprefix("~")
         except KeyError:
-            return word
-    return os.path.expanduser(word)  # noqa: PTH111  as ./~ is no home, and Path drops the ./
+            return given
+    return os.path.expanduser(given)  # noqa: PTH111  Path drops the ./ of ./~, which is no home
 
 
-def short(text: str) -> str:
-    """`text`, cut where it is too long for an error of one line."""
+def shortened(text: str) -> str:
+    """`text`, cut to the length that an error of one line has room for."""
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"

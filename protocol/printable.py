@@ -1,4 +1,4 @@
-"""Text of others that is safe to show: it cannot move the cursor, hide, or forge a line."""
+"""Foreign text that is safe to show: it cannot move the cursor, hide, or forge a line."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from contextlib import suppress
 from typing import Final
 
 _HIDDEN: Final = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-"""Unicode categories that act or are invisible: control and format characters, which include bidi
-overrides and zero-width ones, lone surrogates, line and paragraph separators."""
+"""Unicode categories of characters that act or are invisible: control and format characters, which
+include bidi overrides and zero-width characters, lone surrogates, line and paragraph separators."""
 _LINES: Final = "\n\t"
 
 
 def printable(text: str, *, lines: bool = False) -> str:
-    r"""`text` with visible escapes, such as `\x1b` or `\u202e`, for characters that are not shown.
+    r"""`text` with visible escapes, such as `\x1b` or `\u202e`, for hidden characters.
 
-    Newlines and tabs stay as they are if `lines`. Bytes that a locale could not decode, as in a
-    file's name, are UTF-8 where they can be.
+    Newlines and tabs are kept if `lines`. Bytes that the locale could not decode, as in a file
+    name, are decoded as UTF-8 where they can be.
     """
     if text.isprintable():
         return text

@@ -1,4 +1,4 @@
-"""Text as editors and shells save it: with byte order marks, in UTF-16, with any line ends."""
+"""Text files as editors and shells save them: byte order marks, UTF-16, any line ends."""
 
 from __future__ import annotations
 
@@ -9,33 +9,34 @@ from pathlib import Path
 from typing import Final
 
 from protocol.errors import SpecError
-from protocol.paths import short
+from protocol.paths import shortened
 
 LARGEST: Final = 1 << 24
-"""Bytes; no file that a person writes is larger."""
-MARK: Final = "\ufeff"
-_END: Final = re.compile(r"\x1a[\x1a\s]*\Z")
-_ODD: Final = re.compile(r"[^\t\n -~]")
-_NAMES: Final = {
-    MARK: "a byte order mark",
+"""Bytes of a text file."""
+BOM: Final = "\ufeff"
+_DOS_END: Final = re.compile(r"\x1a[\x1a\s]*\Z")
+_NOT_ASCII: Final = re.compile(r"[^\t\n -~]")
+_CHARACTER_NAMES: Final = {
+    BOM: "a byte order mark",
     "\x1a": "Ctrl-Z",
     "\xa0": "a no-break space",
     "\u200b": "a zero-width space",
 }
 _STRINGS: Final = re.compile(r"""\"(?:\\.|[^"\\])*"|'[^']*'|#.*""")
-_MARKS: Final = (
+"""Strings and comments of TOML, in which any character is valid."""
+_ENCODINGS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-"""What the first bytes of a text say of its encoding; UTF-32's begin with those of UTF-16."""
+"""Byte order marks and encodings. UTF-32 is first: its marks begin with those of UTF-16."""
 
 
-def read_text(path: Path) -> str:
-    """The text in the file `path`. Raises SpecError that says what the file is instead."""
-    where = short(str(path))
+def read_text_file(path: Path) -> str:
+    """The text in the file `path`. Raises SpecError with the reason if the file has none."""
+    where = shortened(str(path))
     try:
         with path.open("rb") as file:
             data = file.read(LARGEST + 1)
@@ -47,19 +48,18 @@ def read_text(path: Path) -> str:
         raise SpecError(f"{where}: cannot be read: {error.strerror}") from None
     if len(data) > LARGEST:
         raise SpecError(f"{where}: is larger than {LARGEST >> 20} MiB; is it the right file?")
-    return decoded(data, where)
+    return decode_text(data, where)
 
 
-def decoded(data: bytes, where: str) -> str:
-    """The text in `data`, with `\\n` at the ends of lines.
+def decode_text(data: bytes, where: str) -> str:
+    """The text in `data`, with `\\n` as line ends.
 
-    Byte order marks before it and Ctrl-Z behind it, where DOS ended a text, are no part of it.
-
-    Raises SpecError that begins with `where` for what is not text.
+    Leading byte order marks, and the Ctrl-Z with which DOS ends a text, are removed. Raises
+    SpecError that begins with `where` for data that are not text.
     """
-    mark, encoding = next((m for m in _MARKS if data.startswith(m[0])), (b"", "utf-8"))
+    bom, encoding = next((pair for pair in _ENCODINGS if data.startswith(pair[0])), (b"", "utf-8"))
     try:
-        text = data.removeprefix(mark).decode(encoding)
+        text = data.removeprefix(bom).decode(encoding)
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         if b"\0" in data:
@@ -72,29 +72,30 @@ def decoded(data: bytes, where: str) -> str:
             f"{where}: holds NUL characters: it is a binary file, or UTF-16 without a byte order "
             "mark; save text as UTF-8"
         )
-    text = _END.sub("", text.lstrip(MARK))
+    text = _DOS_END.sub("", text.lstrip(BOM))
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def odd_note(text: str, what: str = "it") -> str:
-    """What to add to an error about `text`: that `what` has a character that looks like another.
+def confusable_note(text: str, what: str = "it") -> str:
+    """A note for an error about `text`: the first character of it that is not ASCII.
 
-    That may be any that is not of ASCII, and many look like nothing. "" where there is none.
+    Such a character may be invisible or look like an ASCII one. `what` is the subject of the note;
+    the note is "" if all of `text` is ASCII.
     """
-    found = _ODD.search(text)
+    found = _NOT_ASCII.search(text)
     if found is None:
         return ""
-    name = _NAMES.get(found[0]) or unicodedata.name(found[0], "a control character")
+    name = _CHARACTER_NAMES.get(found[0]) or unicodedata.name(found[0], "a control character")
     return f"; {what} has U+{ord(found[0]):04X}, {name}"
 
 
-def odd_in_toml(text: str, message: str) -> str:
-    """The same about the line of the TOML `text` that `message` names, or the last.
+def confusable_in_toml(text: str, error: str) -> str:
+    """The same note about one line of the TOML `text`, without its strings and comments.
 
-    In strings and comments any character may be.
+    It is the line whose number is in `error`, or the last one.
     """
-    place = re.search(r"at line (\d+)", message)
+    found = re.search(r"at line (\d+)", error)
     lines = text.rstrip("\n").split("\n")
-    number = int(place[1]) if place else len(lines)
+    number = int(found[1]) if found else len(lines)
     line = lines[number - 1] if number <= len(lines) else ""
-    return odd_note(_STRINGS.sub("", line), f"line {number}")
+    return confusable_note(_STRINGS.sub("", line), f"line {number}")

@@ -1,4 +1,4 @@
-"""The refusals that the tables of a pipeline share: each raises a SpecError that names the key."""
+"""Checks of values of a pipeline. Each raises SpecError with the name of the key."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 
-from protocol.errors import SpecError, nearest
-from protocol.text import odd_note
+from protocol.did_you_mean import did_you_mean
+from protocol.errors import SpecError
+from protocol.text import confusable_note
 
 
-def one_of(key: str, value: str, known: tuple[str, ...]) -> None:
-    """Refuse a `value` that is not one of the words `known`."""
+def require_one_of(key: str, value: str, known: tuple[str, ...]) -> None:
+    """Refuse a `value` that is not in `known`."""
     if value not in known:
         short = value[:60]
-        meant = nearest(short, known) + odd_note(short)
-        raise SpecError(f"{key}: unknown value {value!r:.60}{meant}")
+        hint = did_you_mean(short, known) + confusable_note(short)
+        raise SpecError(f"{key}: unknown value {value!r:.60}{hint}")
 
 
-def seconds(key: str, text: str) -> float:
+def parse_seconds(key: str, text: str) -> float:
     """The number of seconds in `text`; refuses what is not above 0 and finite."""
     try:
         found = float(text)
@@ -29,26 +30,26 @@ def seconds(key: str, text: str) -> float:
     return found
 
 
-def at_least(key: str, value: float, least: float) -> None:
+def require_at_least(key: str, value: float, least: float) -> None:
     """Refuse a `value` below `least`."""
     if not value >= least:
         raise SpecError(f"{key}: {value!r} is less than {least}")
 
 
-def positive(key: str, value: float) -> None:
+def require_positive(key: str, value: float) -> None:
     """Refuse a `value` that is not above 0, or infinite."""
     if not 0 < value < math.inf:
         raise SpecError(f"{key}: {value!r} is not a positive number")
 
 
-def fraction(key: str, value: float) -> None:
-    """Refuse a `value` that is not in [0, 1)."""
+def require_fraction(key: str, value: float) -> None:
+    """Refuse a `value` outside [0, 1)."""
     if not 0 <= value < 1:
         raise SpecError(f"{key}: {value!r} is not in [0, 1)")
 
 
 def is_path(text: str) -> bool:
-    """Whether `text` can be a path at all, here and in a file of UTF-8."""
+    """Whether `text` can name a file on this system and can be written to a UTF-8 file."""
     try:
         text.encode("utf-8")
         os.fsencode(text)
@@ -57,12 +58,12 @@ def is_path(text: str) -> bool:
     return text != "" and "\0" not in text
 
 
-def each_of(
-    key: str, table: Mapping[str, str], names: Iterable[str], known: tuple[str, ...]
+def require_edge_values(
+    key: str, table: Mapping[str, str], edges: Iterable[str], known: tuple[str, ...]
 ) -> None:
-    """Refuse a `table` whose keys are not all `names` of edges, or its values not all `known`."""
-    edges = list(names)
+    """Refuse a `table` with a key that is not in `edges` or a value that is not in `known`."""
+    names = list(edges)
     for edge, value in table.items():
-        if edge not in edges:
-            raise SpecError(f"{key}: there is no edge {edge!r}{nearest(edge, edges)}")
-        one_of(f"{key}.{edge}", value, known)
+        if edge not in names:
+            raise SpecError(f"{key}: there is no edge {edge!r}{did_you_mean(edge, names)}")
+        require_one_of(f"{key}.{edge}", value, known)

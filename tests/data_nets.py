@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from protocol import Data, Layer, Pipeline, SpecError, Train
+from protocol import DataConfig, LayerConfig, Pipeline, SpecError, TrainConfig
 from protocol.dataset_info import DatasetInfo
 from tests.data_help import Array, arrays, saved
 from workers.assembly.compatibility import layer_modules
@@ -28,7 +28,11 @@ def loaded(folder: Path, x: Array | None = None, y: Array | None = None) -> Data
 
 
 def net(*modules: str, **train: Any) -> Pipeline:
-    return Pipeline(data=Data(path="x", batch=4), train=Train(**train), layer=(Layer(modules),))
+    return Pipeline(
+        data=DataConfig(path="x", batch=4),
+        train=TrainConfig(**train),
+        layer=(LayerConfig(modules),),
+    )
 
 
 def refused(pipeline: Pipeline, info: DatasetInfo) -> str:

@@ -13,18 +13,18 @@ import pytest
 from protocol import (
     Activation,
     Credit,
-    Data,
+    DataConfig,
     DataMessage,
     Edge,
     Evaluated,
     Gradient,
-    Layer,
+    LayerConfig,
     Mark,
     Pipeline,
     Send,
     State,
-    Synthetic,
-    Train,
+    SyntheticConfig,
+    TrainConfig,
 )
 from protocol.pipeline import SOURCE
 from workers.assembly.build import build_stages
@@ -33,7 +33,7 @@ from workers.rules.unlocked_dni import WINDOWS_REMEMBERED, UnlockedLayer
 from workers.stages.layer import LayerStage
 from workers.stages.source import Source
 
-HIDDEN = Layer(("linear 5", "batchnorm", "relu"))
+HIDDEN = LayerConfig(("linear 5", "batchnorm", "relu"))
 STEPS = 6
 
 
@@ -50,10 +50,10 @@ DATA = tiny_data()
 def tiny(rule: str, **train: Any) -> Pipeline:
     return Pipeline(
         rule=rule,
-        data=Data(name="digits", batch=8),
-        train=Train(**{"steps": STEPS, "eval_every": 4, **train}),
-        synthetic=Synthetic(),
-        layer=(HIDDEN, HIDDEN, HIDDEN, Layer(("linear 3",))),
+        data=DataConfig(name="digits", batch=8),
+        train=TrainConfig(**{"steps": STEPS, "eval_every": 4, **train}),
+        synthetic=SyntheticConfig(),
+        layer=(HIDDEN, HIDDEN, HIDDEN, LayerConfig(("linear 3",))),
     )
 
 

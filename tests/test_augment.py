@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from protocol import Activation, Credit, Data, Layer, Pipeline, SpecError, Train, read_pipeline
+from protocol import (
+    Activation,
+    Credit,
+    DataConfig,
+    LayerConfig,
+    Pipeline,
+    SpecError,
+    TrainConfig,
+    read_pipeline,
+)
 from protocol.dataset_info import DatasetInfo
 from workers.assembly.compatibility import layer_modules
 from workers.data import Augment, Dataset
@@ -133,14 +142,14 @@ def test_a_file_and_an_override_say_it_as_a_list(tmp_path: Path) -> None:
         with pytest.raises(SpecError, match=r"data\.augment"):
             read_pipeline(path, [wrong])
     with pytest.raises(SpecError, match="a list is needed"):
-        Data(name="digits", augment="flip")  # type: ignore[arg-type]
+        DataConfig(name="digits", augment="flip")  # type: ignore[arg-type]
 
 
 def pipeline(words: tuple[str, ...], seed: int = 0) -> Pipeline:
     return Pipeline(
-        data=Data(name="digits", batch=10, augment=words),
-        train=Train(steps=8, seed=seed, eval_every=4),
-        layer=(Layer(("linear 4",)),),
+        data=DataConfig(name="digits", batch=10, augment=words),
+        train=TrainConfig(steps=8, seed=seed, eval_every=4),
+        layer=(LayerConfig(("linear 4",)),),
     )
 
 

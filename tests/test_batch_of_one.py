@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 import cli
-from protocol import Data, Layer, Pipeline, SpecError, Synthetic, build
+from protocol import DataConfig, LayerConfig, Pipeline, SpecError, SyntheticConfig, from_dict
 from protocol.dataset_info import DatasetInfo
 from tests.data_help import arrays, saved
 from workers.assembly.build import build_layer
@@ -27,9 +27,9 @@ def pipeline(
 ) -> Pipeline:
     return Pipeline(
         rule=rule,
-        data=Data(path="x", batch=batch),
-        synthetic=build(Synthetic, {"input_hidden": [], **synthetic}),
-        layer=tuple(Layer(modules) for modules in layers),
+        data=DataConfig(path="x", batch=batch),
+        synthetic=from_dict(SyntheticConfig, {"input_hidden": [], **synthetic}),
+        layer=tuple(LayerConfig(modules) for modules in layers),
     )
 
 

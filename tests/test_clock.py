@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 import cli
 from coordinator.cluster import assembly
 from coordinator.traces.run import Traces
-from protocol import Data, Layer, Pipeline, Pong, Train
-from protocol.clock import estimate
+from protocol import DataConfig, LayerConfig, Pipeline, Pong, TrainConfig
+from protocol.clock import clock_sample
 from protocol.pipeline import SOURCE
 from workers.recording.clock import INTERVAL_NS, ClockSync
 
@@ -21,7 +21,7 @@ ns = st.integers(0, 10**12)
 
 @given(ns, ns, ns, st.integers(-(10**12), 10**12))
 def test_the_time_there_is_within_the_bound(asked: int, to: int, back: int, offset: int) -> None:
-    found = estimate(asked, asked + to + offset, asked + to + back)
+    found = clock_sample(asked, asked + to + offset, asked + to + back)
     assert abs(found.there - found.here - offset) <= found.bound <= (to + back + 1) // 2
 
 
@@ -38,9 +38,11 @@ def test_only_the_answer_to_the_newest_question_counts() -> None:
 
 def test_the_answer_that_came_soonest_is_kept_of_each_while() -> None:
     clock = ClockSync("layer0", "elsewhere")
-    assert clock.best_of_interval(estimate(0, 7, 50), INTERVAL_NS) == estimate(0, 7, 50)
-    assert clock.best_of_interval(estimate(60, 7, 64), INTERVAL_NS + 1) is None
-    assert clock.best_of_interval(estimate(70, 9, 90), 2 * INTERVAL_NS) == estimate(60, 7, 64)
+    assert clock.best_of_interval(clock_sample(0, 7, 50), INTERVAL_NS) == clock_sample(0, 7, 50)
+    assert clock.best_of_interval(clock_sample(60, 7, 64), INTERVAL_NS + 1) is None
+    assert clock.best_of_interval(clock_sample(70, 9, 90), 2 * INTERVAL_NS) == clock_sample(
+        60, 7, 64
+    )
 
 
 @pytest.mark.slow
@@ -49,9 +51,9 @@ def test_workers_that_have_another_clock_trace_in_the_coordinators_time(
 ) -> None:
     monkeypatch.setattr(assembly, "clock_name", lambda: "another machine's")
     pipeline = Pipeline(
-        data=Data(name="digits", batch=32),
-        train=Train(steps=200),
-        layer=(Layer(("linear 16", "relu")), Layer(("linear 10",))),
+        data=DataConfig(name="digits", batch=32),
+        train=TrainConfig(steps=200),
+        layer=(LayerConfig(("linear 16", "relu")), LayerConfig(("linear 10",))),
     )
     done = cli.run(pipeline, run_dir=tmp_path / "run")
     assert done.summary["outcome"] == "completed"

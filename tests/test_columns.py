@@ -31,15 +31,16 @@ from coordinator.traces.show import (
 )
 from coordinator.traces.show_causes import CausalTree
 from coordinator.traces.stats import Distribution, EdgeStats
-from protocol import Data, Edge, Evaluated, Layer, Pipeline, Report
+from protocol import DataConfig, Edge, Evaluated, LayerConfig, Pipeline, Report
 from tests.terminal_help import WIDTHS, rendered
 from tests.test_compare import ran
 
 LAYERS = 12
 PIPELINE = Pipeline(
     name="a-network-whose-name-is-long",
-    data=Data(name="digits"),
-    layer=(Layer(("conv 32 3x3", "batchnorm", "relu")),) * (LAYERS - 1) + (Layer(("linear 10",)),),
+    data=DataConfig(name="digits"),
+    layer=(LayerConfig(("conv 32 3x3", "batchnorm", "relu")),) * (LAYERS - 1)
+    + (LayerConfig(("linear 10",)),),
 )
 EDGES = [str(edge) for edge in PIPELINE.edges]
 

@@ -16,7 +16,7 @@ import pytest
 from coordinator.compare import table1
 from coordinator.compare.cells import Cell, cells
 from coordinator.compare.results import Group, Point, Ran, goals, grouped, read
-from protocol import Data, Layer, Pipeline, SpecError, Train
+from protocol import DataConfig, LayerConfig, Pipeline, SpecError, TrainConfig
 from protocol.dataset_info import DatasetInfo
 from workers.assembly.compatibility import layer_modules
 
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from tests.conftest import Dni
 
 WORDS = ("compare", "tiny.toml", "--engine", "inline", "--out", "out")
-PIPELINE = Pipeline(name="toy", data=Data(name="digits"), layer=(Layer(("linear 10",)),))
+PIPELINE = Pipeline(
+    name="toy", data=DataConfig(name="digits"), layer=(LayerConfig(("linear 10",)),)
+)
 
 
 def compare(dni: Dni, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
@@ -36,7 +38,7 @@ def compare(dni: Dni, *words: str, code: int = 0) -> subprocess.CompletedProcess
 
 def ran(rule: str, seed: int, error: float, curve: tuple[Point, ...] = ()) -> Ran:
     """A run that needs no folder."""
-    pipeline = replace(PIPELINE, rule=rule, train=Train(seed=seed))
+    pipeline = replace(PIPELINE, rule=rule, train=TrainConfig(seed=seed))
     return Ran(Cell(pipeline, None), Path(), error, 1000.0, 2.0, curve)
 
 
@@ -55,7 +57,7 @@ def test_every_rule_meets_every_seed_and_a_curve_has_points() -> None:
 
 def test_another_pipeline_has_another_folder() -> None:
     one, other = (
-        Cell(replace(PIPELINE, train=Train(steps=steps)), None).folder for steps in (10, 11)
+        Cell(replace(PIPELINE, train=TrainConfig(steps=steps)), None).folder for steps in (10, 11)
     )
     assert one != other
 

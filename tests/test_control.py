@@ -33,7 +33,7 @@ from coordinator.observers.recorder import Recorder
 from coordinator.observers.run_stats import RunStats
 from coordinator.run_folder.layout import CONTROL, METRICS, SUMMARY
 from protocol import Report, RunError, SpecError
-from protocol.pipeline import HEAD
+from protocol.config import HEAD
 from tests.control_help import serving
 from tests.traced import tiny
 

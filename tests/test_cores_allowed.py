@@ -11,9 +11,9 @@ import pytest
 from coordinator.engines import blas
 from coordinator.engines.cpu_quota import quota
 from coordinator.observers.terminal import blas_threads
-from protocol import Data, Layer, Pipeline, Train
+from protocol import DataConfig, LayerConfig, Pipeline, TrainConfig
 
-PIPELINE = Pipeline(data=Data(name="digits"), layer=(Layer(("linear 10",)),) * 2)
+PIPELINE = Pipeline(data=DataConfig(name="digits"), layer=(LayerConfig(("linear 10",)),) * 2)
 V1 = "cgroup cgroup rw,cpu,cpuacct"
 V2 = "cgroup2 cgroup2 rw"
 
@@ -216,7 +216,7 @@ def test_it_is_said_where_the_threads_come_from(
 ) -> None:
     monkeypatch.setattr(blas, "quota", lambda: limit)
     monkeypatch.setenv("OMP_NUM_THREADS", variable)
-    pipeline = replace(PIPELINE, train=Train(threads=threads))
+    pipeline = replace(PIPELINE, train=TrainConfig(threads=threads))
     assert blas_threads(pipeline, blas.threads(pipeline)) == line
 
 
@@ -249,7 +249,7 @@ def test_a_number_that_is_not_used_is_told(
     (note,) = blas.unused(PIPELINE)
     assert note.startswith(f"{name}={value[:40]}: is not used;")
     assert len(note) < 160
-    assert blas.unused(replace(PIPELINE, train=Train(threads=2))) == []
+    assert blas.unused(replace(PIPELINE, train=TrainConfig(threads=2))) == []
 
 
 @pytest.mark.parametrize("value", ["", " ", "4", " 4 ", "4,2", "default"])

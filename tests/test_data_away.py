@@ -26,17 +26,17 @@ from coordinator.lifecycle.run import ENLIST_SECONDS, RunStateMachine
 from coordinator.observers.run_end import RunEnd
 from protocol import (
     VERSION,
-    Data,
+    DataConfig,
     Described,
     Go,
     Hello,
-    Layer,
+    LayerConfig,
     Ready,
     RunError,
     SpecError,
     Start,
-    located,
     read_pipeline,
+    with_absolute_path,
 )
 from protocol.dataset_info import DatasetInfo
 from protocol.messages import Enrol
@@ -47,7 +47,7 @@ from tests.traced import tiny
 from workers.data import load
 
 LATE = 40.0
-AWAY = replace(tiny(), data=Data(path="mine.npz", batch=32, host="ada"))
+AWAY = replace(tiny(), data=DataConfig(path="mine.npz", batch=32, host="ada"))
 NAMES = ("source", "layer0", "layer1", "layer2")
 FACTS: dict[str, object] = DatasetInfo((64,), "|u1", 0.5, 10, True, 100, 20).as_dict()
 
@@ -56,15 +56,15 @@ FACTS: dict[str, object] = DatasetInfo((64,), "|u1", 0.5, 10, True, 100, 20).as_
 
 
 def test_the_data_are_at_the_head_unless_said_otherwise() -> None:
-    assert not tiny().data_away
-    assert AWAY.data_away
-    assert tiny().data == Data(name="digits", batch=32, host="head")
+    assert not tiny().remote_data
+    assert AWAY.remote_data
+    assert tiny().data == DataConfig(name="digits", batch=32, host="head")
 
 
 @pytest.mark.parametrize("name", ["", "a\nb"])
 def test_what_cannot_be_the_name_of_a_machine_is_refused(name: str) -> None:
     with pytest.raises(SpecError, match=r"^data\.host: "):
-        Data(name="digits", host=name)
+        DataConfig(name="digits", host=name)
 
 
 def test_a_path_on_another_machine_is_not_touched_here(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_path_on_another_machine_is_not_touched_here(tmp_path: Path) -> None:
     for at in ("head", platform.node()):
         assert read_pipeline(file, [f"data.host={at}"]).data.path == here
     away = read_pipeline(file, ["data.host=host2"])
-    assert away.data.path == located(away).data.path == "x/mine.npz"
+    assert away.data.path == with_absolute_path(away).data.path == "x/mine.npz"
     assert read_pipeline(file, ["data.path=y.npz", "data.host=b"]).data.path == "y.npz"
     assert read_pipeline(file, ["data.path=y.npz"]).data.path == str(Path("y.npz").resolve())
 
@@ -159,8 +159,8 @@ def test_a_source_that_is_ready_without_a_word_of_its_data_ends_the_run() -> Non
 
 def test_words_that_no_data_would_fit_are_refused_before_anybody_is_waited_for() -> None:
     for changed in (
-        replace(AWAY, layer=(Layer(("lienar 10",)),)),
-        replace(AWAY, layer=(Layer(("linear 10", "dropout 2")),)),
+        replace(AWAY, layer=(LayerConfig(("lienar 10",)),)),
+        replace(AWAY, layer=(LayerConfig(("linear 10", "dropout 2")),)),
         replace(AWAY, data=replace(AWAY.data, augment=("flap",))),
     ):
         with pytest.raises(SpecError, match=r"(layer\[0\]\.modules\[\d\]|data\.augment\[0\]): "):
@@ -172,7 +172,7 @@ def test_layers_are_divided_as_if_all_cost_the_same_where_nothing_is_known() -> 
         Host(name, name, "10.0.0.1", name, slots, 2, (), 0.0, present=True)
         for name, slots in (("a", 6), ("b", 3))
     ]
-    layers = tuple(Layer(("linear 10",)) for _ in range(6))
+    layers = tuple(LayerConfig(("linear 10",)) for _ in range(6))
     placed = place_workers(replace(AWAY, layer=layers), hosts, {})
     assert sorted(host.name for host in placed.values()) == ["a"] * 3 + ["b"] * 3
 

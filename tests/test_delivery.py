@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol import Edge, Layer
+from protocol import Edge, LayerConfig
 from protocol.pipeline import RULES
 from tests.examples import examples
 from tests.network import DATA, STEPS, Network, shuffle, tiny
@@ -145,7 +145,7 @@ def test_no_memory_is_read_after_its_slot_is_used_again(
 ) -> None:
     pipeline = tiny(rule, schedule=schedule, window=window, gradient_queue=gradient_queue)
     layers = list(pipeline.layer)
-    layers.insert(place, Layer((shape,)))
+    layers.insert(place, LayerConfig((shape,)))
     pipeline = replace(pipeline, layer=tuple(layers))
     owned, shared = Network(pipeline), Network(pipeline, slots=True)
     for network in (owned, shared):

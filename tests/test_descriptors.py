@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from coordinator.engines.descriptors import ensure, of_head, of_worker, of_workers
-from protocol import Data, Layer, Pipeline, RunError
+from protocol import DataConfig, LayerConfig, Pipeline, RunError
 from tests.conftest import COMMAND
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ def test_more_than_the_hard_limit_is_refused_with_the_mend(
 def test_the_worker_with_most_neighbours_needs_most(
     rule: str, layers: int, placement: tuple[tuple[int, ...], ...], neighbours: int
 ) -> None:
-    layer = (Layer(("linear 10",)),) * layers
-    pipeline = Pipeline(data=Data(name="digits"), rule=rule, layer=layer, placement=placement)
+    layer = (LayerConfig(("linear 10",)),) * layers
+    pipeline = Pipeline(data=DataConfig(name="digits"), rule=rule, layer=layer, placement=placement)
     assert of_workers(pipeline) >= of_worker(neighbours, 1)
     assert of_workers(pipeline) <= of_worker(neighbours, layers)
 

@@ -20,7 +20,7 @@ from coordinator.cluster import addresses
 from coordinator.cluster.addresses import address_towards, bindable, listening, own, reachable
 from coordinator.cluster.listen import ListenConfig
 from protocol import RunError
-from protocol.endpoint import Endpoint, host_of, is_v6, rescoped, unspecified
+from protocol.endpoint import Endpoint, host_of, is_ipv6, is_unspecified, with_interface_of
 from protocol.security.token import KEY_BYTES, Token
 from protocol.transport.curve import generate_keys
 from tests.cluster_help import loopback_cluster, token_text
@@ -52,8 +52,8 @@ needs_v6 = pytest.mark.skipif(not _has_v6(), reason="this machine has no IPv6")
 @given(st.ip_addresses(), st.integers(1, 65535))
 def test_an_endpoint_reads_as_it_was_written(address: object, port: int) -> None:
     written = str(Endpoint(str(address), str(port)))
-    assert Endpoint.read(written, "key") == (str(address), str(port))
-    assert is_v6(written) == isinstance(address, IPv6Address)
+    assert Endpoint.parse(written, "key") == (str(address), str(port))
+    assert is_ipv6(written) == isinstance(address, IPv6Address)
     assert host_of(written) == str(address)
 
 
@@ -69,7 +69,7 @@ def test_an_endpoint_reads_as_it_was_written(address: object, port: int) -> None
     ],
 )
 def test_what_means_an_endpoint_is_one(text: str, wanted: str) -> None:
-    assert str(Endpoint.read(text, "--bind")) == wanted
+    assert str(Endpoint.parse(text, "--bind")) == wanted
 
 
 @pytest.mark.parametrize(
@@ -92,21 +92,21 @@ def test_what_means_an_endpoint_is_one(text: str, wanted: str) -> None:
 )
 def test_what_is_no_endpoint_is_refused_with_its_own_word(text: str, why: str) -> None:
     with pytest.raises(RunError, match=f"^--bind: .*{why}"):
-        Endpoint.read(text, "--bind")
+        Endpoint.parse(text, "--bind")
 
 
 @given(st.text() | st.text().map("tcp://{}".format) | st.text().map("tcp://[{}]:1".format))
 def test_of_any_text_comes_an_endpoint_or_a_word(text: str) -> None:
     with suppress(RunError):
-        found = Endpoint.read(text, "key")
-        assert Endpoint.read(str(found), "key") == found
+        found = Endpoint.parse(text, "key")
+        assert Endpoint.parse(str(found), "key") == found
 
 
 @pytest.mark.parametrize(
     "host", ["*", "0.0.0.0", "::", "0:0:0:0:0:0:0:0", "::0.0.0.0", "::ffff:0.0.0.0", "0::0"]
 )
 def test_every_spelling_of_every_address_is_refused(host: str) -> None:
-    assert unspecified(host)
+    assert is_unspecified(host)
     everywhere = str(Endpoint(host, "5701"))
     with pytest.raises(RunError, match=r"^--bind: .*every address"):
         ListenConfig(everywhere).checked()
@@ -118,7 +118,7 @@ def test_every_spelling_of_every_address_is_refused(host: str) -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "ada", "", "0.0.0.1", "fe80::1%eth0"])
 def test_what_is_one_address_is_not_every_address(host: str) -> None:
-    assert not unspecified(host)
+    assert not is_unspecified(host)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_what_is_one_address_is_not_every_address(host: str) -> None:
 def test_an_interface_is_named_as_the_own_host_does(
     endpoint: str, control: str, wanted: str
 ) -> None:
-    assert rescoped(endpoint, control) == wanted
+    assert with_interface_of(endpoint, control) == wanted
 
 
 @pytest.mark.parametrize("host", ["::1", "fd00::1", "fe80::1%eth0", "2001:db8::7", "10.0.0.1"])

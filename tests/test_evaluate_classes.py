@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from cli import evaluate
 from protocol import DataError, RunError, SpecError
-from protocol.dataset_info import DatasetInfo, usable_names
+from protocol.dataset_info import DatasetInfo, usable_class_names
 from tests.data_help import saved
 from tests.data_pictures import Files, in_folder, picture
 from tests.evaluate_help import TESTS, X, Y, judged, refusal, trained
@@ -102,7 +102,7 @@ def test_a_run_without_names_of_classes_gives_a_note(folder: Path, tmp_path: Pat
 def test_names_of_classes_that_messages_cannot_hold_are_not_kept(
     names: tuple[str, ...], kept: bool
 ) -> None:
-    assert usable_names(names) == (names if kept else None)
+    assert usable_class_names(names) == (names if kept else None)
 
 
 @pytest.mark.parametrize("names", [(), ("a",), ("a", "b", "c")])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cli import evaluate, run
-from protocol import Data, Edge, Layer, Pipeline, Train
+from protocol import DataConfig, Edge, LayerConfig, Pipeline, TrainConfig
 
 if TYPE_CHECKING:
     from tests.conftest import Dni, Training
@@ -26,7 +26,9 @@ LATE = 15.0
 
 def grouped(*placement: tuple[int, ...], layers: int = 4) -> Pipeline:
     return Pipeline(
-        data=Data(name="digits"), layer=(Layer(("linear 10",)),) * layers, placement=placement
+        data=DataConfig(name="digits"),
+        layer=(LayerConfig(("linear 10",)),) * layers,
+        placement=placement,
     )
 
 
@@ -135,9 +137,9 @@ def test_what_a_neighbour_in_the_same_worker_holds_is_not_written_again(
     heavy = ("linear 1500", "relu", "linear 1500", "relu", "linear 5")
     pipeline = Pipeline(
         rule=rule,
-        data=Data(path=str(tmp_path / "wide.npz"), batch=200),
-        train=Train(steps=60),
-        layer=(Layer(("flatten",)), Layer(("linear 64", "relu")), Layer(heavy)),
+        data=DataConfig(path=str(tmp_path / "wide.npz"), batch=200),
+        train=TrainConfig(steps=60),
+        layer=(LayerConfig(("flatten",)), LayerConfig(("linear 64", "relu")), LayerConfig(heavy)),
         placement=((0, 1), (2,)),
     )
     result = run(pipeline, run_dir=tmp_path / "run")

@@ -18,8 +18,8 @@ from coordinator.cluster.registry import Registry
 from coordinator.lifecycle.events import WorkerExited
 from coordinator.transport import AgentTransport
 from protocol import VERSION, Evaluated, Failed, Hello, Leave, Ping, Pong, RunError, ToCoordinator
+from protocol.config import HEAD
 from protocol.messages import Died, Enrol, Refused, ToAgent, Upload, Welcome
-from protocol.pipeline import HEAD
 from protocol.security.keys import KeyPair
 from protocol.security.token import Token
 from protocol.transport import socket_set

@@ -8,8 +8,8 @@ from coordinator.cluster.host_monitor import CHECK_SECONDS, LOST_SECONDS, STALL_
 from coordinator.cluster.registry import Host, Registry
 from coordinator.lifecycle.events import RunBroken, WorkerExited
 from protocol import VERSION, Leave
+from protocol.config import HEAD
 from protocol.messages import Died, Enrol, Refused, ToAgent, Welcome
-from protocol.pipeline import HEAD
 
 TOKEN = "e" * 64
 

@@ -8,8 +8,8 @@ import pytest
 
 from coordinator.cluster.registry import MAX_SLOTS, Host, Registry
 from protocol import VERSION
+from protocol.config import HEAD
 from protocol.messages import Enrol, Refused, Welcome
-from protocol.pipeline import HEAD
 
 STAGES = ("layer0", "layer1", "layer2")
 TOKEN = "e" * 64

@@ -19,7 +19,7 @@ from coordinator.control.server import ControlServer
 from coordinator.control.snapshot import LocalHost, Snapshot
 from coordinator.observers.run_stats import RunStats
 from protocol import Evaluated, Report
-from protocol.builtin import json_text
+from protocol.builtin import to_json
 from protocol.security.token import Token
 from tests.control_help import serving
 from tests.traced import ran, tiny
@@ -74,7 +74,7 @@ def printed(*words: str) -> str:
 )
 @pytest.mark.parametrize("indent", [None, 2])
 def test_what_is_no_number_is_null(value: object, read: object, indent: int | None) -> None:
-    text = json_text(value, indent)
+    text = to_json(value, indent)
     assert text.isascii()
     assert strict(text) == read
 
@@ -82,7 +82,7 @@ def test_what_is_no_number_is_null(value: object, read: object, indent: int | No
 @pytest.mark.parametrize("value", [{1, 2}, b"bytes", object()])
 def test_what_json_cannot_hold_is_refused(value: object) -> None:
     with pytest.raises(TypeError):
-        json_text(value)
+        to_json(value)
 
 
 # -- what the commands print

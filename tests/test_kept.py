@@ -5,8 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from protocol import Activation, Data, Mark, NonFiniteError, Pipeline, Train
-from protocol import Layer as Spec
+from protocol import (
+    Activation,
+    DataConfig,
+    LayerConfig,
+    Mark,
+    NonFiniteError,
+    Pipeline,
+    TrainConfig,
+)
 from protocol.dataset_info import DatasetInfo
 from workers.assembly.build import build_layer
 from workers.stages.layer import CHECK_EVERY, LayerStage
@@ -18,9 +25,11 @@ FACTS = DatasetInfo(
 
 def layer(on_nonfinite: str = "fail") -> LayerStage:
     """The only one of a network, under a squared error."""
-    train = Train(steps=10 * CHECK_EVERY, loss="squared-error", on_nonfinite=on_nonfinite)
-    one = (Spec(("linear 1",)),)
-    made = build_layer(Pipeline(name="kept", data=Data(name="x"), train=train, layer=one), FACTS, 0)
+    train = TrainConfig(steps=10 * CHECK_EVERY, loss="squared-error", on_nonfinite=on_nonfinite)
+    one = (LayerConfig(("linear 1",)),)
+    made = build_layer(
+        Pipeline(name="kept", data=DataConfig(name="x"), train=train, layer=one), FACTS, 0
+    )
     assert isinstance(made, LayerStage)
     return made
 

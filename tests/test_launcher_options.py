@@ -8,7 +8,7 @@ import pytest
 
 from coordinator.engines.options import NoOptions, declared, option, parse
 from protocol import RunError, SpecError
-from protocol.validation import seconds
+from protocol.validation import parse_seconds
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,9 @@ class QueueOptions:
     host_count: int = option("Hosts to request.", default=1)
     share: float = option("Share of a host.", default=0.5, default_text="half")
     exclusive: bool = option("Share no host.", default=False)
-    limit: float | None = option("Time limit.", default=None, metavar="SECONDS", parse=seconds)
+    limit: float | None = option(
+        "Time limit.", default=None, metavar="SECONDS", parse=parse_seconds
+    )
 
 
 def test_texts_become_values_of_the_declared_types() -> None:

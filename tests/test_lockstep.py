@@ -11,11 +11,11 @@ from safetensors.numpy import load_file
 
 from cli import evaluate, run
 from coordinator.lifecycle.train import Result
-from protocol import Data, Layer, Pipeline, Synthetic, Train
+from protocol import DataConfig, LayerConfig, Pipeline, SyntheticConfig, TrainConfig
 from protocol.pipeline import RULES
 
 GUESSING = ("dni", "unlocked-cdni")
-HIDDEN = Layer(("linear 24", "batchnorm", "relu"))
+HIDDEN = LayerConfig(("linear 24", "batchnorm", "relu"))
 
 
 def digits(
@@ -23,8 +23,8 @@ def digits(
 ) -> Pipeline:
     return Pipeline(
         rule=rule,
-        data=Data(name="digits", batch=32),
-        train=Train(
+        data=DataConfig(name="digits", batch=32),
+        train=TrainConfig(
             steps=steps,
             eval_every=20,
             schedule=schedule,
@@ -32,8 +32,8 @@ def digits(
             seed=5,
             threads=1,  # how many there are decides how products are rounded
         ),
-        synthetic=Synthetic(hidden=hidden),
-        layer=(HIDDEN, HIDDEN, Layer(("linear 10",))),
+        synthetic=SyntheticConfig(hidden=hidden),
+        layer=(HIDDEN, HIDDEN, LayerConfig(("linear 10",))),
     )
 
 
@@ -128,9 +128,15 @@ def test_large_activations_and_large_labels_arrive_whole(
     np.savez(path, x_train=x[:800], y_train=y[:800], x_test=x[800:], y_test=y[800:])
     pipeline = Pipeline(
         rule=rule,
-        data=Data(path=str(path), batch=100),
-        train=Train(steps=40, eval_every=15, schedule="lockstep", loss="binary-cross-entropy"),
-        layer=(Layer((first,)), Layer(("linear 32", "relu")), Layer(("linear 30",))),
+        data=DataConfig(path=str(path), batch=100),
+        train=TrainConfig(
+            steps=40, eval_every=15, schedule="lockstep", loss="binary-cross-entropy"
+        ),
+        layer=(
+            LayerConfig((first,)),
+            LayerConfig(("linear 32", "relu")),
+            LayerConfig(("linear 30",)),
+        ),
     )
     inline = run(pipeline, engine="inline", run_dir=tmp_path / "inline")
     local = run(pipeline, engine="local", run_dir=tmp_path / "local")

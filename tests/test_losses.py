@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from protocol import pipeline
+from protocol import config
 from workers.nn import LOSSES, Floats, Labels
 
 JUDGED = [(name, kind) for name in LOSSES for kind in ("classes", "values")]
@@ -35,7 +35,7 @@ def test_a_loss_gives_the_slope_of_the_sum_over_the_batch(
 
 
 def test_every_loss_that_a_pipeline_may_name_is_there() -> None:
-    assert set(LOSSES) == set(pipeline.LOSSES)
+    assert set(LOSSES) == set(config.LOSSES)
 
 
 @pytest.mark.parametrize(("name", "kind"), JUDGED)

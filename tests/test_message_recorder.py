@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from protocol import Credit, Data, Gradient, Layer, Pipeline, Send
-from protocol.pipeline import Trace
+from protocol import Credit, DataConfig, Gradient, LayerConfig, Pipeline, Send
+from protocol.config import TraceConfig
 from protocol.recording_format import Operation, ReceivedMessage, read_messages
 from tests.network import DATA
 from tests.recordings import BIG, DATASET, STATE, comparable, readable
@@ -29,9 +29,9 @@ LATE = 20.0
 
 def pipeline(mode: str = "messages", batches: tuple[int, ...] = ()) -> Pipeline:
     return Pipeline(
-        data=Data(name="digits", batch=8),
-        trace=Trace(mode=mode, batches=batches),
-        layer=(Layer(("linear 5",)), Layer(("linear 3",))),
+        data=DataConfig(name="digits", batch=8),
+        trace=TraceConfig(mode=mode, batches=batches),
+        layer=(LayerConfig(("linear 5",)), LayerConfig(("linear 3",))),
     )
 
 

@@ -19,19 +19,19 @@ from protocol import (
     VERSION,
     Activation,
     Array,
-    Data,
+    DataConfig,
     Edge,
     Gradient,
-    Layer,
+    LayerConfig,
     Mark,
     NonFiniteError,
     Pipeline,
     SpecError,
-    Train,
+    TrainConfig,
     WireError,
-    build,
     decode,
     encode,
+    from_dict,
     read_pipeline,
 )
 from protocol.codec import quantization
@@ -218,8 +218,8 @@ LARGE: Final = np.array([[0, -65520]], np.float32)
 
 
 def pipeline(**keys: object) -> Pipeline:
-    layers = (Layer(("linear 16",)), Layer(("linear 16",)), Layer(("linear 10",)))
-    return replace(Pipeline(data=Data(name="digits", batch=32), layer=layers), **keys)  # type: ignore[arg-type]
+    layers = (LayerConfig(("linear 16",)), LayerConfig(("linear 16",)), LayerConfig(("linear 10",)))
+    return replace(Pipeline(data=DataConfig(name="digits", batch=32), layer=layers), **keys)  # type: ignore[arg-type]
 
 
 @every("message", [Activation(1, 1, True, LARGE, np.zeros(1)), Gradient(1, 1, LARGE)])
@@ -232,7 +232,7 @@ def test_what_float16_cannot_hold_ends_the_run(message: Activation | Gradient) -
         Widths(pipeline(edge_dtype="float16", placement=((0, 1), (2,)))).width(edge, message)
         == "float32"
     )
-    ignoring = pipeline(edge_dtype="float16", train=Train(on_nonfinite="ignore"))
+    ignoring = pipeline(edge_dtype="float16", train=TrainConfig(on_nonfinite="ignore"))
     assert Widths(ignoring).width(edge, message) == "float16"
 
 
@@ -307,7 +307,7 @@ def test_an_edge_has_its_own_width_or_that_of_the_pipeline() -> None:
     assert widths.pop("layer0>layer1") == "int8"
     assert widths.pop("layer1>layer2") == "float32"
     assert set(widths.values()) == {"float16"}
-    assert build(Pipeline, made.as_dict()) == made
+    assert from_dict(Pipeline, made.as_dict()) == made
     assert hash(made)
 
 

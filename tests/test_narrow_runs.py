@@ -11,20 +11,20 @@ import pytest
 from cli import replay, run
 from coordinator.traces.message_accounting import edge_counts
 from coordinator.traces.run import Traces
-from protocol import Data, Layer, Pipeline, Trace, Train
+from protocol import DataConfig, LayerConfig, Pipeline, TraceConfig, TrainConfig
 from protocol.codec import quantization
 from tests.test_lockstep import arrays, equal
 
-HIDDEN = Layer(("linear 48", "batchnorm", "relu"))
+HIDDEN = LayerConfig(("linear 48", "batchnorm", "relu"))
 EXAMPLES = 32
 
 
 def digits(wire: str, schedule: str = "async", steps: int = 60, rule: str = "cdni") -> Pipeline:
     return Pipeline(
         rule=rule,
-        data=Data(name="digits", batch=EXAMPLES),
-        train=Train(steps=steps, schedule=schedule, seed=5, threads=1),
-        layer=(HIDDEN, HIDDEN, Layer(("linear 10",))),
+        data=DataConfig(name="digits", batch=EXAMPLES),
+        train=TrainConfig(steps=steps, schedule=schedule, seed=5, threads=1),
+        layer=(HIDDEN, HIDDEN, LayerConfig(("linear 10",))),
         edge_dtype=wire,
     )
 
@@ -79,7 +79,7 @@ def test_the_trace_says_what_travels(tmp_path: Path) -> None:
 def test_what_was_recorded_of_a_narrow_run_gives_the_same_weights(
     tmp_path: Path, wire: str
 ) -> None:
-    pipeline = replace(digits(wire), trace=Trace(mode="messages"))
+    pipeline = replace(digits(wire), trace=TraceConfig(mode="messages"))
     run(pipeline, run_dir=tmp_path / "run")
     for layer in range(3):
         assert replay(tmp_path / "run", layer).equal
@@ -94,9 +94,9 @@ def test_what_float16_cannot_hold_ends_the_run_with_the_edge(
     path, y = tmp_path / "data.npz", np.arange(64) % 2
     np.savez(path, x_train=x, y_train=y, x_test=x, y_test=y)
     pipeline = Pipeline(
-        data=Data(path=str(path), batch=8),
-        train=Train(steps=4, on_nonfinite=on_nonfinite),
-        layer=(Layer(("linear 2",)),),
+        data=DataConfig(path=str(path), batch=8),
+        train=TrainConfig(steps=4, on_nonfinite=on_nonfinite),
+        layer=(LayerConfig(("linear 2",)),),
         edge_dtype="float16",
     )
     result = run(pipeline, run_dir=tmp_path / "run")

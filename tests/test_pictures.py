@@ -13,7 +13,7 @@ import threadpoolctl
 from numpy.testing import assert_allclose, assert_array_equal
 
 from cli import run
-from protocol import Data, Layer, Pipeline, SpecError, Synthetic, Train
+from protocol import DataConfig, LayerConfig, Pipeline, SpecError, SyntheticConfig, TrainConfig
 from protocol.dataset_info import DatasetInfo
 from workers.assembly.build import build_gradient_model
 from workers.nn import Conv, Floats, Labels, Module, Shape, convolution, module
@@ -162,10 +162,10 @@ def test_a_gradient_model_of_pictures_is_made_of_convolutions() -> None:
 
 
 def test_the_kernel_is_that_of_the_pipeline() -> None:
-    layers = (Layer(("conv 4 3",)), Layer(("linear 10",)))
+    layers = (LayerConfig(("conv 4 3",)), LayerConfig(("linear 10",)))
     for kernel in (1, 7):
-        synthetic = Synthetic(kernel=kernel)
-        pipeline = Pipeline(data=Data(name="digits"), synthetic=synthetic, layer=layers)
+        synthetic = SyntheticConfig(kernel=kernel)
+        pipeline = Pipeline(data=DataConfig(name="digits"), synthetic=synthetic, layer=layers)
         model = build_gradient_model(pipeline, FACTS, (7, 6, 4), 0)
         assert model.stack.modules[0].parameters["weight"] == (kernel, kernel, 14, 4)
 
@@ -173,7 +173,7 @@ def test_the_kernel_is_that_of_the_pipeline() -> None:
 @pytest.mark.parametrize("kernel", [0, 2, -1])
 def test_an_even_kernel_is_refused(kernel: int) -> None:
     with pytest.raises(SpecError, match=r"^synthetic\.kernel: "):
-        Synthetic(kernel=kernel)
+        SyntheticConfig(kernel=kernel)
 
 
 @pytest.mark.parametrize("labels", [np.array([2, 0]), np.array([[0.1, 0.2, 0.7], [1, 2, 3]])])
@@ -205,14 +205,16 @@ def test_a_gradient_that_is_a_convolution_is_learnt() -> None:
 
 
 LAYERS = (
-    Layer(("standardise", "conv 8 3 pad same", "batchnorm", "relu", "maxpool 3 stride 2")),
-    Layer(("conv 8 3 stride 2 pad 1", "batchnorm", "relu", "dropout 0.1", "flatten")),
-    Layer(("linear 10",)),
+    LayerConfig(("standardise", "conv 8 3 pad same", "batchnorm", "relu", "maxpool 3 stride 2")),
+    LayerConfig(("conv 8 3 stride 2 pad 1", "batchnorm", "relu", "dropout 0.1", "flatten")),
+    LayerConfig(("linear 10",)),
 )
 
 
-def plans(*layers: Layer, rule: str = "cdni") -> list[LayerPlan]:
-    return plan_layers(Pipeline(rule=rule, data=Data(name="digits", batch=32), layer=layers), FACTS)
+def plans(*layers: LayerConfig, rule: str = "cdni") -> list[LayerPlan]:
+    return plan_layers(
+        Pipeline(rule=rule, data=DataConfig(name="digits", batch=32), layer=layers), FACTS
+    )
 
 
 def test_check_counts_the_work_of_convolutions_at_every_place() -> None:
@@ -227,7 +229,8 @@ def test_check_counts_the_work_of_convolutions_at_every_place() -> None:
 
 def test_check_counts_the_memory_of_what_is_inside_a_layer() -> None:
     narrow, wide = (
-        plans(Layer((f"conv {n} 3 pad same", "maxpool 8", "flatten")), LAYERS[-1]) for n in (8, 800)
+        plans(LayerConfig((f"conv {n} 3 pad same", "maxpool 8", "flatten")), LAYERS[-1])
+        for n in (8, 800)
     )
     growth = 32 * 72 * 792 * 4 / (1 << 20)
     assert growth < wide[0].memory_mb - narrow[0].memory_mb < 4 * growth
@@ -237,9 +240,9 @@ def test_check_counts_the_memory_of_what_is_inside_a_layer() -> None:
 def test_a_network_of_convolutions_learns(rule: str, tmp_path: Path) -> None:
     pipeline = Pipeline(
         rule=rule,
-        data=Data(name="digits", batch=32),
-        train=Train(steps=150, schedule="lockstep", lr=3e-3),
-        synthetic=Synthetic(kernel=3),
+        data=DataConfig(name="digits", batch=32),
+        train=TrainConfig(steps=150, schedule="lockstep", lr=3e-3),
+        synthetic=SyntheticConfig(kernel=3),
         layer=LAYERS,
     )
     summaries = [

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from coordinator.cluster.placement import limit_workers, place_workers, set_workers
 from coordinator.cluster.registry import Host
 from coordinator.commands.cluster_parsing import preferred_layers
-from protocol import Data, Layer, Pipeline, SpecError
+from protocol import DataConfig, LayerConfig, Pipeline, SpecError
 from protocol.pipeline import SOURCE
 
 
 def deep(layers: int, placement: tuple[tuple[int, ...], ...] = ()) -> Pipeline:
-    modules = [Layer(("linear 4",))] * layers
-    return Pipeline(data=Data(name="digits"), layer=tuple(modules), placement=placement)
+    modules = [LayerConfig(("linear 4",))] * layers
+    return Pipeline(data=DataConfig(name="digits"), layer=tuple(modules), placement=placement)
 
 
 def host(name: str, slots: int, cores: int, preferred: tuple[str, ...] = ()) -> Host:

@@ -12,8 +12,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from cli import replay, run
-from protocol import Activation, Data, Gradient, Layer, Pipeline, State, Train
-from protocol.pipeline import RULES, Trace
+from protocol import Activation, DataConfig, Gradient, LayerConfig, Pipeline, State, TrainConfig
+from protocol.config import TraceConfig
+from protocol.pipeline import RULES
 from protocol.recording_format import (
     Operation,
     ReceivedMessage,
@@ -92,13 +93,13 @@ def test_arrays_in_another_memory_order_give_the_same_weights(tmp_path: Path, ru
     """The channels of a convolution's output are not the innermost axis in memory."""
     pipeline = Pipeline(
         rule=rule,
-        data=Data(name="digits", batch=32),
-        train=Train(steps=30, update_probability=0.7),
-        trace=Trace(mode="messages"),
+        data=DataConfig(name="digits", batch=32),
+        train=TrainConfig(steps=30, update_probability=0.7),
+        trace=TraceConfig(mode="messages"),
         layer=(
-            Layer(("conv 3 3", "batchnorm", "relu")),
-            Layer(("conv 4 3", "batchnorm", "relu", "dropout 0.3")),
-            Layer(("flatten", "linear 10")),
+            LayerConfig(("conv 3 3", "batchnorm", "relu")),
+            LayerConfig(("conv 4 3", "batchnorm", "relu", "dropout 0.3")),
+            LayerConfig(("flatten", "linear 10")),
         ),
     )
     run(pipeline, engine="inline", run_dir=tmp_path / "run")

@@ -8,10 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from protocol import Data as DataSpec
-from protocol import Evaluated, Pipeline, Send, Stage, State
-from protocol import Layer as LayerSpec
-from protocol import Train as TrainSpec
+from protocol import DataConfig, Evaluated, LayerConfig, Pipeline, Send, Stage, State, TrainConfig
 from workers.assembly.build import UPDATES, build_stack, build_stages, dataset_info, layer_rng
 from workers.assembly.compatibility import layer_modules
 from workers.data import Dataset
@@ -23,7 +20,7 @@ from workers.rules.synthetic import Prediction
 from workers.stages.layer import LayerStage
 from workers.stages.source import order
 
-HIDDEN = LayerSpec(("linear 7", "batchnorm", "relu"))
+HIDDEN = LayerConfig(("linear 7", "batchnorm", "relu"))
 STEPS, BATCH, DROPS = 25, 8, (10, 20)
 
 
@@ -41,9 +38,9 @@ def toy(rule: str, **train: Any) -> Pipeline:
     settings = {"steps": STEPS, "schedule": "lockstep", "lr": 0.01, "lr_drops": DROPS, **train}
     return Pipeline(
         rule=rule,
-        data=DataSpec(name="digits", batch=BATCH),
-        train=TrainSpec(**settings),
-        layer=(HIDDEN, HIDDEN, LayerSpec(("linear 3",))),
+        data=DataConfig(name="digits", batch=BATCH),
+        train=TrainConfig(**settings),
+        layer=(HIDDEN, HIDDEN, LayerConfig(("linear 3",))),
     )
 
 

@@ -14,11 +14,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from protocol import Data, Layer, Pipeline, SpecError, Start, Synthetic, Train, decode, encode
+from protocol import (
+    DataConfig,
+    LayerConfig,
+    Pipeline,
+    SpecError,
+    Start,
+    SyntheticConfig,
+    TrainConfig,
+    decode,
+    encode,
+)
 from protocol.codec.quantization import WIRES
+from protocol.config import LOSSES, ON_NONFINITE, OPTIMIZERS, SCHEDULES
 from protocol.dataset_info import DatasetInfo
-from protocol.from_dict import build, read_pipeline
-from protocol.pipeline import LOSSES, ON_NONFINITE, OPTIMIZERS, RULES, SCHEDULES
+from protocol.from_dict import from_dict
+from protocol.pipeline import RULES
+from protocol.pipeline_file import read_pipeline
 from tests.examples import examples
 from workers.assembly.build import build_gradient_model, build_layer
 from workers.assembly.compatibility import layer_modules
@@ -54,20 +66,22 @@ def message(file: Path, *overrides: str) -> str:
 
 
 def test_the_example_is_the_network_of_the_paper() -> None:
-    hidden = Layer(("linear 256", "batchnorm", "relu"))
+    hidden = LayerConfig(("linear 256", "batchnorm", "relu"))
     assert read_pipeline(EXAMPLE) == Pipeline(
         name="mnist-fcn4",
         rule="cdni",
-        data=Data(name="mnist", batch=256),
-        train=Train(steps=6000, lr_drops=(3600, 5100), eval_every=1000),
-        layer=(hidden, hidden, hidden, Layer(("linear 10",))),
+        data=DataConfig(name="mnist", batch=256),
+        train=TrainConfig(steps=6000, lr_drops=(3600, 5100), eval_every=1000),
+        layer=(hidden, hidden, hidden, LayerConfig(("linear 10",))),
     )
 
 
 def test_what_a_file_leaves_out_has_its_default(file: Path) -> None:
-    layers = (Layer(("linear 20", "relu")), Layer(("linear 10",)))
+    layers = (LayerConfig(("linear 20", "relu")), LayerConfig(("linear 10",)))
     pipeline = read_pipeline(file)
-    assert pipeline == Pipeline(name="small", data=Data(name="digits", batch=10), layer=layers)
+    assert pipeline == Pipeline(
+        name="small", data=DataConfig(name="digits", batch=10), layer=layers
+    )
     assert pipeline.stages == ("source", "layer0", "layer1")
 
 
@@ -115,12 +129,12 @@ def test_an_override_sets_one_key(
 
 def test_the_last_override_of_a_key_holds_and_name_and_path_replace_each_other(file: Path) -> None:
     data = read_pipeline(file, ["data.batch=3", "data.batch=4", "data.path=x", "data.name=y"]).data
-    assert data == Data(name="y", batch=4)
+    assert data == DataConfig(name="y", batch=4)
 
 
 def test_a_string_is_no_list_of_modules() -> None:
     with pytest.raises(SpecError, match=r"layer\.modules: a list is needed"):
-        Layer("linear 10")  # type: ignore[arg-type]
+        LayerConfig("linear 10")  # type: ignore[arg-type]
 
 
 def test_a_path_in_a_file_starts_at_the_file_and_one_in_an_override_here(file: Path) -> None:
@@ -135,7 +149,7 @@ RATES = st.floats(1e-9, 10)
 WORDS = st.lists(st.text(min_size=1), min_size=1, max_size=3).map(tuple)
 PATHS = st.text(min_size=1).filter(lambda text: "\0" not in text)
 TRAINS = st.builds(
-    Train,
+    TrainConfig,
     steps=BIG,
     loss=st.sampled_from(LOSSES),
     optimizer=st.sampled_from(OPTIMIZERS),
@@ -154,19 +168,19 @@ PIPELINES = st.builds(
     Pipeline,
     name=st.from_regex(r"[a-zé0-9_][ a-zé0-9_.]*", fullmatch=True),
     rule=st.sampled_from(RULES),
-    data=st.builds(Data, name=st.text(), batch=BIG, augment=WORDS)
-    | st.builds(Data, path=PATHS, batch=BIG),
+    data=st.builds(DataConfig, name=st.text(), batch=BIG, augment=WORDS)
+    | st.builds(DataConfig, path=PATHS, batch=BIG),
     train=TRAINS,
     synthetic=st.builds(
-        Synthetic, hidden=BIGS, kernel=st.sampled_from([1, 3, 99]), lr=st.none() | RATES
+        SyntheticConfig, hidden=BIGS, kernel=st.sampled_from([1, 3, 99]), lr=st.none() | RATES
     ),
-    layer=st.lists(st.builds(Layer, WORDS), min_size=1, max_size=4).map(tuple),
+    layer=st.lists(st.builds(LayerConfig, WORDS), min_size=1, max_size=4).map(tuple),
 ) | st.builds(
     Pipeline,
-    data=st.just(Data(name="digits")),
-    train=st.builds(Train, update_probability=st.floats(0, 1, exclude_min=True)),
-    synthetic=st.builds(Synthetic, input_hidden=BIGS),
-    layer=st.just((Layer(("relu",)),) * 3),
+    data=st.just(DataConfig(name="digits")),
+    train=st.builds(TrainConfig, update_probability=st.floats(0, 1, exclude_min=True)),
+    synthetic=st.builds(SyntheticConfig, input_hidden=BIGS),
+    layer=st.just((LayerConfig(("relu",)),) * 3),
     placement=st.sampled_from([(), ((0, 1, 2),), ((2, 0), (1,)), ((0,), (1,), (2,))]),
     edge_dtype=st.sampled_from(WIRES),
     edge_dtypes=st.dictionaries(
@@ -179,11 +193,11 @@ PIPELINES = st.builds(
 @examples(100)
 @given(PIPELINES)
 def test_a_pipeline_survives_files_and_wires(pipeline: Pipeline) -> None:
-    assert build(Pipeline, tomllib.loads(tomli_w.dumps(pipeline.as_dict()))) == pipeline
+    assert from_dict(Pipeline, tomllib.loads(tomli_w.dumps(pipeline.as_dict()))) == pipeline
     (header,) = encode(Start(pipeline.as_dict(), {}, {}))
     start = decode([bytes(header)])
     assert isinstance(start, Start)
-    assert build(Pipeline, start.pipeline) == pipeline
+    assert from_dict(Pipeline, start.pipeline) == pipeline
 
 
 MISTAKES = {
@@ -287,7 +301,7 @@ def test_a_missing_file_and_a_folder_are_told_by_name(tmp_path: Path) -> None:
 def test_unlocked_layers_in_lockstep_cannot_miss_updates(file: Path) -> None:
     words = ("train.update_probability=0.5", "train.schedule=lockstep")
     text = message(file, "rule=unlocked-dni", *words)
-    assert text.startswith(f"{file}: train.update_probability: less than 1 ")
+    assert text.startswith(f"{file}: train.update_probability: unlocked layers in lockstep ")
     assert "lockstep" in text
     assert "\n" not in text
     for but_one in (words[:1], words[1:]):
@@ -317,7 +331,7 @@ MISFITS: dict[tuple[str, ...], tuple[DatasetInfo, tuple[str, ...]]] = {
 @pytest.mark.parametrize("modules", MISFITS, ids=lambda modules: modules[-1][:20])
 def test_a_network_that_does_not_fit_its_data_is_refused(modules: tuple[str, ...]) -> None:
     info, words = MISFITS[modules]
-    pipeline = Pipeline(data=Data(name="digits", batch=32), layer=(Layer(modules),))
+    pipeline = Pipeline(data=DataConfig(name="digits", batch=32), layer=(LayerConfig(modules),))
     with pytest.raises(SpecError) as caught:
         layer_modules(pipeline, info)
     assert str(caught.value).startswith(words[0])
@@ -332,21 +346,21 @@ def weights(pipeline: Pipeline, index: int = 1) -> list[Floats]:
 
 
 def test_first_weights_depend_on_the_seed_and_the_layer_s_number_alone() -> None:
-    wide, top = Layer(("linear 12", "relu")), Layer(("linear 10",))
-    data, deep = Data(name="digits", batch=32), Synthetic(hidden=(5,))
+    wide, top = LayerConfig(("linear 12", "relu")), LayerConfig(("linear 10",))
+    data, deep = DataConfig(name="digits", batch=32), SyntheticConfig(hidden=(5,))
     first = Pipeline(data=data, synthetic=deep, layer=(wide, wide, wide, top))
     expected = weights(first)
-    train = Train(window=9, threads=3, steps=5, optimizer="sgd", schedule="lockstep")
+    train = TrainConfig(window=9, threads=3, steps=5, optimizer="sgd", schedule="lockstep")
     for other in (
         replace(first, layer=(wide, wide, top), train=train, name="other"),
-        replace(first, layer=(wide, wide), data=Data(path="mine", batch=4)),
-        *(replace(first, rule="cdni", train=Train(loss=loss)) for loss in LOSSES),
+        replace(first, layer=(wide, wide), data=DataConfig(path="mine", batch=4)),
+        *(replace(first, rule="cdni", train=TrainConfig(loss=loss)) for loss in LOSSES),
     ):
         for ours, theirs in zip(weights(other), expected, strict=True):
             assert_array_equal(ours, theirs)
     for rule in RULES:
         assert_array_equal(weights(replace(first, rule=rule))[0], expected[0])
-    for changed in (weights(replace(first, train=Train(seed=1))), weights(first, 2)):
+    for changed in (weights(replace(first, train=TrainConfig(seed=1))), weights(first, 2)):
         for ours, theirs in zip(changed, expected, strict=True):
             assert np.any(ours != theirs)
 

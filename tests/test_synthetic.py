@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from protocol import Activation, Data, Gradient, Layer, Pipeline
+from protocol import Activation, DataConfig, Gradient, LayerConfig, Pipeline
 from protocol.dataset_info import DatasetInfo
 from workers.assembly.build import build_layer
 from workers.nn import LOSSES, Floats, Labels, Shape
@@ -221,9 +221,9 @@ def test_the_model_comes_to_guess_the_gradient_of_the_summed_loss() -> None:
 
 
 def test_the_gradient_that_the_top_layer_sends_is_that_of_the_summed_loss() -> None:
-    layers = (Layer(("linear 4",)), Layer(("linear 3",)))
+    layers = (LayerConfig(("linear 4",)), LayerConfig(("linear 3",)))
     info = DatasetInfo((5,), "<f4", 1.0, CLASSES, labelled=True, examples=64, tests=8)
-    top = build_layer(Pipeline(data=Data(name="digits", batch=N), layer=layers), info, 1)
+    top = build_layer(Pipeline(data=DataConfig(name="digits", batch=N), layer=layers), info, 1)
     x, labels = drawn(N, 4).astype("f4"), labels_of("classes")
     weight, bias = (array.copy() for array in top.stack.named().values())
     top.receive("layer0", Activation(1, 1, True, x, labels))

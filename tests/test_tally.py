@@ -7,9 +7,9 @@ import json
 import pytest
 
 from coordinator.observers.run_stats import RunStats
-from protocol import Data, Layer, Pipeline, Report
+from protocol import DataConfig, LayerConfig, Pipeline, Report
 
-PIPELINE = Pipeline(name="p", data=Data(name="digits"), layer=(Layer(("linear 10",)),))
+PIPELINE = Pipeline(name="p", data=DataConfig(name="digits"), layer=(LayerConfig(("linear 10",)),))
 
 
 def ways(*told: object) -> list[object]:

@@ -15,10 +15,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from coordinator.commands.cluster_parsing import read_token
-from protocol import Data, Layer, Pipeline, SpecError, Train, notes, read_pipeline
+from protocol import (
+    DataConfig,
+    LayerConfig,
+    Pipeline,
+    SpecError,
+    TrainConfig,
+    pipeline_notes,
+    read_pipeline,
+)
 from protocol.paths import user_path
 from protocol.security.token import Token
-from protocol.text import LARGEST, read_text
+from protocol.text import LARGEST, read_text_file
 from protocol.transport.curve import generate_keys
 from tests.conftest import TINY
 
@@ -87,7 +95,7 @@ def test_an_empty_file_may_be_filled_by_overrides(tmp_path: Path) -> None:
 )
 def test_what_is_no_file_is_called_what_it_is(tmp_path: Path, name: str, why: str) -> None:
     with pytest.raises(SpecError, match=why):
-        read_text(tmp_path / name)
+        read_text_file(tmp_path / name)
 
 
 @pytest.mark.parametrize("size", [LARGEST + 1, LARGEST * 2])
@@ -95,7 +103,7 @@ def test_a_file_that_is_far_too_large_is_not_read_whole(tmp_path: Path, size: in
     with (tmp_path / "huge").open("wb") as file:
         file.truncate(size)
     with pytest.raises(SpecError, match="is larger than 16 MiB"):
-        read_text(tmp_path / "huge")
+        read_text_file(tmp_path / "huge")
 
 
 # -- the token
@@ -252,26 +260,26 @@ def test_the_home_folder_of_nobody_is_a_mistake_of_one_line(
 @pytest.mark.parametrize(
     ("train", "wanted"),
     [
-        (Train(steps=100), []),
-        (Train(steps=100, lr_drops=(50, 100), eval_every=100, checkpoint_every=100), []),
+        (TrainConfig(steps=100), []),
+        (TrainConfig(steps=100, lr_drops=(50, 100), eval_every=100, checkpoint_every=100), []),
         (
-            Train(steps=100, lr_drops=(50, 101)),
+            TrainConfig(steps=100, lr_drops=(50, 101)),
             ["train.lr_drops: 101 is more than train.steps (100)"],
         ),
         (
-            Train(steps=100, lr_drops=(300, 200)),
+            TrainConfig(steps=100, lr_drops=(300, 200)),
             ["train.lr_drops: 200, 300 are more than train.steps (100)"],
         ),
-        (Train(steps=100, eval_every=101), ["train.eval_every: 101 is more than"]),
+        (TrainConfig(steps=100, eval_every=101), ["train.eval_every: 101 is more than"]),
         (
-            Train(steps=10, lr_drops=(11,), eval_every=12, checkpoint_every=13),
+            TrainConfig(steps=10, lr_drops=(11,), eval_every=12, checkpoint_every=13),
             ["train.lr_drops: 11 ", "train.eval_every: 12 ", "train.checkpoint_every: 13 "],
         ),
     ],
 )
-def test_what_comes_after_the_last_step_is_noted(train: Train, wanted: list[str]) -> None:
-    pipeline = Pipeline(data=Data(name="digits"), layer=(Layer(("linear 10",)),))
-    found = notes(replace(pipeline, train=train))
+def test_what_comes_after_the_last_step_is_noted(train: TrainConfig, wanted: list[str]) -> None:
+    pipeline = Pipeline(data=DataConfig(name="digits"), layer=(LayerConfig(("linear 10",)),))
+    found = pipeline_notes(replace(pipeline, train=train))
     assert len(found) == len(wanted)
     assert all(note.startswith(word) for note, word in zip(found, wanted, strict=True))
 

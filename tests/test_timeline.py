@@ -23,13 +23,13 @@ from coordinator.traces.timeline.style import ticks
 from coordinator.traces.timeline.svg import draw_svg
 from coordinator.traces.timeline.text import draw_text
 from coordinator.traces.timeline.window import BATCHES, TimeWindow
-from protocol import Data, Layer, Pipeline, RunError, Train
+from protocol import DataConfig, LayerConfig, Pipeline, RunError, TrainConfig
 from protocol import trace_format as form
 
 NAME = "<script>alert(1)&\"'"
 RULES = ("backprop", "cdni", "unlocked-cdni")
 SVG = "{http://www.w3.org/2000/svg}"
-HIDDEN = Layer(("linear 8", "relu"))
+HIDDEN = LayerConfig(("linear 8", "relu"))
 MS = 1_000_000
 
 
@@ -41,9 +41,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         pipeline = Pipeline(
             name=NAME,
             rule=rule,
-            data=Data(name="digits", batch=32),
-            train=Train(steps=60, eval_every=30, threads=1),
-            layer=(HIDDEN, HIDDEN, Layer(("linear 10",))),
+            data=DataConfig(name="digits", batch=32),
+            train=TrainConfig(steps=60, eval_every=30, threads=1),
+            layer=(HIDDEN, HIDDEN, LayerConfig(("linear 10",))),
         )
         made[rule] = tmp_path_factory.mktemp("runs") / rule
         assert run(pipeline, engine="inline", run_dir=made[rule]).end.outcome == "completed"

@@ -19,8 +19,9 @@ from coordinator.traces.message_accounting import (
 )
 from coordinator.traces.run import Traces
 from coordinator.traces.stats import edge_stats
-from protocol import Layer
-from protocol.pipeline import RULES, Trace
+from protocol import LayerConfig
+from protocol.config import TraceConfig
+from protocol.pipeline import RULES
 from tests.traced import ran, tiny
 
 if TYPE_CHECKING:
@@ -112,8 +113,8 @@ def test_the_books_of_a_run_far_longer_than_its_rings_balance_exactly(
     long = tiny(rule, steps=20_000)
     small = replace(
         long,
-        trace=Trace(megabytes=1),
-        layer=(Layer(("linear 4", "tanh")), Layer(("linear 10",))),
+        trace=TraceConfig(megabytes=1),
+        layer=(LayerConfig(("linear 4", "tanh")), LayerConfig(("linear 10",))),
         data=replace(long.data, batch=4),
     )
     began = time.monotonic()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from protocol import SpecError, read_pipeline
-from protocol.pipeline import TRACES
+from protocol.config import TRACES
 from tests.conftest import TINY
 
 

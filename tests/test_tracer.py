@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from protocol import Activation, Credit, Gradient, Mark
-from protocol.pipeline import Trace
+from protocol.config import TraceConfig
 from tests import network
 from tests.traced import (
     ACTIVATION,
@@ -171,7 +171,7 @@ def test_work_has_an_end_and_records_are_in_order_of_time(called: Decoded) -> No
 
 
 def test_a_span_ends_when_its_work_is_done(tmp_path: Path) -> None:
-    pipeline = replace(network.tiny("cdni"), trace=Trace(mode="ring"))
+    pipeline = replace(network.tiny("cdni"), trace=TraceConfig(mode="ring"))
     layer1 = build_stages(pipeline, network.DATA)[2]
     stage = instrument(layer1, pipeline, {}, tmp_path)
     stage.receive(

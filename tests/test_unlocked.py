@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from protocol import Activation, Credit, DataMessage, Gradient, Mark, Send, Stage
-from protocol.saved import Saved
+from protocol.saved_weights import SavedWeights
 from tests.network import DATA, Network, tiny
 from workers.assembly.build import build_stages
 from workers.rules.unlocked_dni import (
@@ -264,8 +264,8 @@ def test_a_layer_that_hardly_works_stalls_no_evaluation(rule: str, slow: int, wi
         assert min(taken) > 0.9 * steps
 
 
-def saved(network: Network) -> list[Saved]:
-    return [Saved(layer.name, layer.arrays()) for layer in network.layers()]
+def saved(network: Network) -> list[SavedWeights]:
+    return [SavedWeights(layer.name, layer.arrays()) for layer in network.layers()]
 
 
 @RULES

@@ -24,9 +24,10 @@ from protocol import (
     ToCoordinator,
     ToWorker,
     WireError,
-    build,
+    config,
     decode,
     encode,
+    from_dict,
     pipeline,
 )
 from protocol.codec import frames as codec_frames
@@ -178,9 +179,9 @@ def test_vectors_have_names_of_their_own_and_the_version_of_the_code() -> None:
 def test_the_start_among_the_vectors_makes_a_pipeline_and_facts() -> None:
     found = [v["fields"] for v in VECTORS["messages"] if v["message"] == "Start"]
     for start in found:
-        edges = build(Pipeline, start["pipeline"]).edges
+        edges = from_dict(Pipeline, start["pipeline"]).edges
         assert {Edge.named(door) for door in start["doors"]} <= set(edges)
-        assert start["facts"] == build(DatasetInfo, start["facts"]).as_dict()
+        assert start["facts"] == from_dict(DatasetInfo, start["facts"]).as_dict()
     assert found
 
 
@@ -347,8 +348,8 @@ def pipeline_keys(cls: type[Any] = Pipeline, prefix: str = "") -> Iterator[list[
         hint, key = hints[f.name], prefix + f.name
         if is_dataclass(hint):
             yield from pipeline_keys(cast(type[Any], hint), f"{key}.")
-        elif hint == tuple[pipeline.Layer, ...]:
-            yield from pipeline_keys(pipeline.Layer, f"{key}[].")
+        elif hint == tuple[config.LayerConfig, ...]:
+            yield from pipeline_keys(config.LayerConfig, f"{key}[].")
         else:
             word = str(hint)
             while "tuple" in word:
@@ -374,11 +375,11 @@ def test_the_keys_of_a_pipeline_are_on_the_page() -> None:
 def test_the_words_of_a_key_are_on_the_page(key: str) -> None:
     words = {
         "rule": pipeline.RULES,
-        "train.optimizer": pipeline.OPTIMIZERS,
-        "train.schedule": pipeline.SCHEDULES,
-        "train.loss": pipeline.LOSSES,
-        "train.on_nonfinite": pipeline.ON_NONFINITE,
-        "trace.mode": pipeline.TRACES,
+        "train.optimizer": config.OPTIMIZERS,
+        "train.schedule": config.SCHEDULES,
+        "train.loss": config.LOSSES,
+        "train.on_nonfinite": config.ON_NONFINITE,
+        "trace.mode": config.TRACES,
         "edge_dtype": quantization.WIRES,
     }
     assert dict(table("Pipeline", 1))[key] == ", ".join(words[key])

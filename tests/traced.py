@@ -14,8 +14,8 @@ import tomli_w
 
 import cli
 from coordinator.traces.run import Traces
-from protocol import Data, Layer, Pipeline, Train
-from protocol.pipeline import Trace
+from protocol import DataConfig, LayerConfig, Pipeline, TrainConfig
+from protocol.config import TraceConfig
 from tests import network
 from workers.assembly.build import build_stages
 from workers.recording.tracer import FileTracer, open_tracer
@@ -101,10 +101,14 @@ def tiny(rule: str = "cdni", mode: str = "ring", steps: int = 40, **train: Any) 
     """Three small layers on the embedded digits."""
     return Pipeline(
         rule=rule,
-        data=Data(name="digits", batch=32),
-        train=Train(**{"steps": steps, "eval_every": 0, **train}),
-        trace=Trace(mode=mode),
-        layer=(Layer(("linear 16", "tanh")), Layer(("linear 16", "tanh")), Layer(("linear 10",))),
+        data=DataConfig(name="digits", batch=32),
+        train=TrainConfig(**{"steps": steps, "eval_every": 0, **train}),
+        trace=TraceConfig(mode=mode),
+        layer=(
+            LayerConfig(("linear 16", "tanh")),
+            LayerConfig(("linear 16", "tanh")),
+            LayerConfig(("linear 10",)),
+        ),
     )
 
 
@@ -128,7 +132,7 @@ def by_hand(folder: Path, files: dict[str, bytes], pipeline: Pipeline | None = N
 
 def opened(folder: Path, mode: str) -> FileTracer:
     """The trace of layer1 in `folder`."""
-    pipeline = replace(network.tiny("cdni"), trace=Trace(mode=mode))
+    pipeline = replace(network.tiny("cdni"), trace=TraceConfig(mode=mode))
     cores = {core.name: core for core in build_stages(pipeline, network.DATA)}
     made = open_tracer(cores["layer1"], pipeline, folder)
     assert made is not None

@@ -47,9 +47,9 @@ from protocol import (
     Stop,
     ToWorker,
     UserError,
-    build,
+    from_dict,
 )
-from protocol.clock import Estimate
+from protocol.clock import ClockSample
 from protocol.dataset_info import DatasetInfo
 from protocol.messages import Cause
 from protocol.pipeline import SOURCE
@@ -187,7 +187,7 @@ class Worker:
 
     def _dialogue(self) -> Iterator[bool]:
         start = yield from self._enlist()
-        pipeline = build(Pipeline, start.pipeline)
+        pipeline = from_dict(Pipeline, start.pipeline)
         for edge, endpoint in start.doors.items():
             self._channel.connect(Edge.named(edge), str(endpoint), pipeline.window)
         clock = yield from self._compare_clocks()
@@ -212,12 +212,12 @@ class Worker:
         self._channel.report(hello)
         return (yield from self._wait(Start))
 
-    def _compare_clocks(self) -> Steps[Estimate]:
+    def _compare_clocks(self) -> Steps[ClockSample]:
         """The difference between this host's clock and the coordinator's: the best of a few."""
         now = time.monotonic_ns()
         if self._clock.shared:
-            return Estimate(now, now, 0)
-        found: list[Estimate] = []
+            return ClockSample(now, now, 0)
+        found: list[ClockSample] = []
         while len(found) < INITIAL_PINGS:
             self._ping()
             pong = yield from self._wait(Pong)
@@ -229,7 +229,7 @@ class Worker:
         """The stages of this worker. Raises UserError where pipeline and data do not fit."""
         name = self._config.name
         if name != SOURCE:
-            info = build(DatasetInfo, start.facts)
+            info = from_dict(DatasetInfo, start.facts)
             numbers = [pipeline.stages.index(core) - 1 for core in pipeline.workers[name]]
             return [build_layer(pipeline, info, number) for number in numbers]
         if start.facts:  # the coordinator has read the data, so they are on this host
@@ -260,7 +260,7 @@ class Worker:
         return loaded.result()
 
     def _instrument(
-        self, stages: Iterable[Stage], start: Start, pipeline: Pipeline, clock: Estimate
+        self, stages: Iterable[Stage], start: Start, pipeline: Pipeline, clock: ClockSample
     ) -> None:
         """Wrap the stages with what measures and records them."""
         for stage in stages:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from protocol import RunError
-from protocol.endpoint import ANY_PORT, Endpoint, unspecified
+from protocol.endpoint import ANY_PORT, Endpoint, is_unspecified
 
 CONNECT_SECONDS: Final = 3.0
 IFNAMSIZ: Final = 15
@@ -44,7 +44,7 @@ def bindable(endpoint: Endpoint, key: str) -> Endpoint:
 
     Raises RunError that begins with `key` where that is every address, or none.
     """
-    if unspecified(endpoint.host):
+    if is_unspecified(endpoint.host):
         raise RunError(
             f"{key}: {endpoint.host} is every address; name one that other machines can reach"
         )
@@ -58,7 +58,7 @@ def bindable(endpoint: Endpoint, key: str) -> Endpoint:
         numbers = _numbers(endpoint, key)
     failed = None
     for number in numbers:
-        if unspecified(number.host):
+        if is_unspecified(number.host):
             return bindable(number, key)
         try:
             _listen(number)
@@ -115,7 +115,7 @@ def reachable(addresses: Iterable[str]) -> str:
     unknown: list[RunError] = []
     for text in addresses:
         try:
-            found += _numbers(Endpoint.read(text, "token"), "token")
+            found += _numbers(Endpoint.parse(text, "token"), "token")
         except RunError as error:
             unknown.append(error)
     if not found:

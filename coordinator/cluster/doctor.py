@@ -51,7 +51,7 @@ def examine(token: Token, address: str | None) -> Iterator[Finding]:
 
 def _reach(endpoint: str) -> Finding:
     """Whether anybody listens there."""
-    host, port = Endpoint.read(endpoint, "token")
+    host, port = Endpoint.parse(endpoint, "token")
     began = time.monotonic()
     try:
         with closing(socket.create_connection((host, int(port)), CONNECT_SECONDS)):

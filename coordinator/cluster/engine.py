@@ -26,8 +26,9 @@ from coordinator.lifecycle.engine import ENGINE_API, Job, require_local_data
 from coordinator.lifecycle.events import RunBroken, WorkerExited
 from coordinator.run_folder.layout import LOGS, TRACE
 from protocol import Pipeline, RunError, ToCoordinator, ToWorker
+from protocol.config import HEAD
 from protocol.messages import Launch
-from protocol.pipeline import HEAD, SOURCE
+from protocol.pipeline import SOURCE
 
 LOCAL_STOP_SECONDS: Final = 1.5
 STOP_SECONDS: Final = 10.0
@@ -98,7 +99,7 @@ class ClusterEngine:
         workers = self._gathering.workers()
         if workers is None:
             return None
-        if pipeline.data_away:
+        if pipeline.remote_data:
             self._job.report(f"{pipeline.data.host} reads the data")
         return limit_workers(pipeline, workers, self._job.work)
 

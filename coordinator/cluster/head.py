@@ -13,11 +13,11 @@ from coordinator.cluster.host_monitor import LOST_SECONDS, HostMonitor
 from coordinator.cluster.registry import Host, Registry
 from coordinator.lifecycle.events import RunBroken, WorkerExited
 from coordinator.transport import CoordinatorTransport, Received
-from protocol import Described, Hello, Leave, Ping, SpecError, ToCoordinator, ToWorker, build
+from protocol import Described, Hello, Leave, Ping, SpecError, ToCoordinator, ToWorker, from_dict
+from protocol.config import HEAD
 from protocol.dataset_info import DatasetInfo
 from protocol.endpoint import host_of
 from protocol.messages import Died, Enrol, Goodbye, ToAgent, Upload
-from protocol.pipeline import HEAD
 from protocol.security.keys import PLAIN, KeyPair
 
 UPLOAD_SECONDS: Final = 10.0
@@ -119,7 +119,7 @@ class Head:
     def _report_dataset(self, message: Described) -> None:
         """Invalid dataset information is not reported: the state machine fails the run for it."""
         with suppress(SpecError):
-            self._report(f"data: {build(DatasetInfo, message.facts).summary}")
+            self._report(f"data: {from_dict(DatasetInfo, message.facts).summary}")
 
     def exits(self) -> Iterator[WorkerExited | RunBroken]:
         """Workers on other hosts that ended since the last call, and hosts that have to leave."""

@@ -9,8 +9,8 @@ from typing import Final
 from coordinator.cluster.registry import Host, Registry
 from coordinator.lifecycle.events import RunBroken, WorkerExited
 from protocol import Leave
+from protocol.config import HEAD
 from protocol.messages import Died, Enrol, Refused, ToAgent, Welcome
-from protocol.pipeline import HEAD
 
 LOST_SECONDS: Final = 5.0
 """Silence after which a host is lost."""

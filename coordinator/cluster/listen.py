@@ -14,7 +14,7 @@ from coordinator.engines import blas
 from coordinator.lifecycle.engine import Job
 from protocol import RunError
 from protocol.clock import clock_name
-from protocol.endpoint import ANY_PORT, Endpoint, unspecified
+from protocol.endpoint import ANY_PORT, Endpoint, is_unspecified
 from protocol.security.token import INSECURE, Token
 from protocol.transport.curve import generate_keys
 
@@ -57,13 +57,13 @@ class ListenConfig(NamedTuple):
 
         Raises RunError for an address that is not one, or is not of this host.
         """
-        bind = bindable(Endpoint.read(self.bind, "--bind"), "--bind")
+        bind = bindable(Endpoint.parse(self.bind, "--bind"), "--bind")
         if self.advertise is None:
             return self._replace(bind=str(bind))
-        known = Endpoint.read(self.advertise, "--advertise")
+        known = Endpoint.parse(self.advertise, "--advertise")
         if known.port == ANY_PORT:
             raise RunError(f"--advertise: {self.advertise!r} names no port")
-        if unspecified(known.host):
+        if is_unspecified(known.host):
             raise RunError(f"--advertise: {known.host} stands for every address; name one")
         return self._replace(bind=str(bind), advertise=str(known))
 

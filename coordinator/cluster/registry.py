@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from protocol import VERSION
+from protocol.config import HEAD
 from protocol.messages import Enrol, Refused, Welcome
-from protocol.pipeline import HEAD
 
 MAX_SLOTS: Final = 4096
 _OUR_NAMES: Final = re.compile(r"host\d+(\..*)?")

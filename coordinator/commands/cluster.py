@@ -104,9 +104,9 @@ class Seconds(click.ParamType):  # type: ignore[type-arg]  # click 8.1 has no pa
         ctx: click.Context | None,  # noqa: ARG002
     ) -> float:
         """The number. Raises SpecError for anything else."""
-        from protocol.validation import seconds
+        from protocol.validation import parse_seconds
 
-        return seconds((param and param.opts[0]) or self.name, str(value))
+        return parse_seconds((param and param.opts[0]) or self.name, str(value))
 
 
 _CLUSTER_OPTIONS: Final = (

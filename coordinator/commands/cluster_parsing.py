@@ -13,7 +13,7 @@ from typing import Final
 from protocol import SpecError
 from protocol.pipeline import layer_name
 from protocol.security.token import Token
-from protocol.text import decoded
+from protocol.text import decode_text
 
 UTF_16: Final = codecs.BOM_UTF16_LE
 _BLANK: Final = codecs.BOM_UTF8 + UTF_16 + b"\0 \t\r\n"
@@ -47,7 +47,7 @@ def read_token(word: str) -> Token:
             break
     if len(line) % 2 and line.startswith(UTF_16):
         line += b"\0"  # the other half of its last character, which is a line feed
-    return Token.read(decoded(line, "token: standard input"))
+    return Token.read(decode_text(line, "token: standard input"))
 
 
 def stdin_closed() -> bool:

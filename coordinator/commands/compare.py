@@ -130,7 +130,7 @@ def compare_command(functions: Functions) -> click.Command:
         from coordinator.compare.runner import compare as run_all
         from coordinator.console.terminal import Terminal
         from coordinator.observers.terminal import choose_display
-        from protocol import SpecError, located
+        from protocol import SpecError, with_absolute_path
 
         overrides = options.with_options(overrides, deterministic, trace)
         if wish.table1 and (pipeline or overrides):
@@ -138,7 +138,7 @@ def compare_command(functions: Functions) -> click.Command:
                 "--table1: has its own pipelines; give no file, no -o, --deterministic or --trace"
             )
         console = Terminal(stderr=as_json)
-        read = None if wish.table1 else located(functions.read(pipeline, overrides))
+        read = None if wish.table1 else with_absolute_path(functions.read(pipeline, overrides))
         cells, out = wish.cells(read, engine)
         report = _once(console.try_print)
         if read:

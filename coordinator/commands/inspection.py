@@ -30,13 +30,13 @@ def check_command(functions: Functions) -> click.Command:
         from coordinator.commands.tables import plan_table
         from coordinator.console.terminal import Terminal
         from coordinator.engines.blas import threads
-        from protocol import located
+        from protocol import with_absolute_path
 
         read = functions.read(pipeline, overrides)
         lines: list[str] = []
         with options.about(pipeline, overrides):
             plans = functions.check(read, lines.append)
-        known = not located(read).data_away
+        known = not with_absolute_path(read).remote_data
         read = set_workers(read, workers, {p.name: p.work for p in plans} if known else {})
         layers = [asdict(plan) for plan in plans]
         if as_json:

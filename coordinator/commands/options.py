@@ -171,10 +171,10 @@ def about(path: Path | None, overrides: Collection[str] = ()) -> Iterator[None]:
     Of the embedded example it names the one of the `overrides` that is wrong, if one is.
     """
     from protocol import DataError, SpecError
-    from protocol.from_dict import blame
+    from protocol.pipeline_file import name_source
 
     try:
         yield
     except (DataError, SpecError) as error:
-        told = f"{path}: {error}" if path else blame(str(error), overrides, {}, EXAMPLE)
+        told = f"{path}: {error}" if path else name_source(str(error), overrides, {}, EXAMPLE)
         raise type(error)(told) from None

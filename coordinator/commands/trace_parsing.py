@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from coordinator.console.units import NANOSECONDS
-from protocol import SpecError, nearest
+from protocol import SpecError, did_you_mean
 from protocol.pipeline import SOURCE, layer_name
 
 _TIME: Final = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m)")
@@ -47,5 +47,5 @@ def parse_choice(text: str | None, choices: Sequence[str], option: str) -> tuple
     if text is None:
         return ()
     if text not in choices or not text:
-        raise SpecError(f"{option}: unknown value {text!r}{nearest(text, choices)}")
+        raise SpecError(f"{option}: unknown value {text!r}{did_you_mean(text, choices)}")
     return (choices.index(text),)

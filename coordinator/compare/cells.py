@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from coordinator.run_folder.layout import utf8_file_name
-from protocol import Pipeline, SpecError, nearest
+from protocol import Pipeline, SpecError, did_you_mean
 from protocol.pipeline import RULES
 
 CURVE_POINTS: Final = 20
@@ -50,7 +50,7 @@ def cells(
         raise SpecError(f"--seeds: {seeds} is not in 1 … {LARGEST_SEEDS}")
     for rule in rules:
         if rule not in RULES:
-            raise SpecError(f"--rules: unknown rule {rule!r}{nearest(rule, RULES)}")
+            raise SpecError(f"--rules: unknown rule {rule!r}{did_you_mean(rule, RULES)}")
     train = pipeline.train
     every = train.eval_every or max(1, train.steps // CURVE_POINTS)
     for seed in range(train.seed, train.seed + seeds):

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from coordinator.compare.cells import Cell
 from coordinator.run_folder.layout import METRICS, PIPELINE, SUMMARY, write_atomically
 from protocol import UserError, read_pipeline
-from protocol.builtin import json_text
+from protocol.builtin import to_json
 
 CSV: Final = "comparison.csv"
 JSON: Final = "comparison.json"
@@ -151,7 +151,7 @@ def write(groups: Sequence[Group], goal: dict[str, float], out: Path) -> None:
     """Leave comparison.csv, a line a run, and comparison.json, an entry a rule and network."""
     entries = [group.as_dict(goal[group.network]) for group in groups]
     lines = [_line(group, run, goal[group.network]) for group in groups for run in group.runs]
-    text = json_text(entries, indent=2) + "\n"
+    text = to_json(entries, indent=2) + "\n"
     write_atomically(out / JSON, lambda part: part.write_text(text, "utf-8"))
     write_atomically(out / CSV, lambda part: _write_csv(part, lines))
 

@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Final
 
 from coordinator.compare.cells import Cell, cells
-from protocol import Data, Layer, Pipeline, SpecError, Synthetic, Train, nearest
+from protocol import (
+    DataConfig,
+    LayerConfig,
+    Pipeline,
+    SpecError,
+    SyntheticConfig,
+    TrainConfig,
+    did_you_mean,
+)
 
 RULES: Final = ("no-bprop", "backprop", "dni", "cdni")
 PAPER: Final = {
@@ -45,27 +53,27 @@ def network(name: str, quick: bool, cifar10: Path | None = None) -> Pipeline:
     images = kind == "cnn"
     return Pipeline(
         name=name,
-        data=Data(name=None if path else data, path=path, batch=128 if images else 256),
-        train=Train(steps=steps, lr_drops=tuple(int(steps * part) for part in DROPS)),
-        synthetic=Synthetic(kernel=3) if images else Synthetic(),
+        data=DataConfig(name=None if path else data, path=path, batch=128 if images else 256),
+        train=TrainConfig(steps=steps, lr_drops=tuple(int(steps * part) for part in DROPS)),
+        synthetic=SyntheticConfig(kernel=3) if images else SyntheticConfig(),
         layer=_layers(data, images, int(name[-1])),
     )
 
 
-def _layers(data: str, images: bool, count: int) -> tuple[Layer, ...]:
+def _layers(data: str, images: bool, count: int) -> tuple[LayerConfig, ...]:
     first = ("standardise",) if data == "cifar10" else ()
-    last = Layer(("linear 10",))
+    last = LayerConfig(("linear 10",))
     if not images:
         units = 256 if data == "mnist" else 1000
         hidden = (f"linear {units}", "batchnorm", "relu")
-        return (Layer((*first, *hidden)), *[Layer(hidden)] * (count - 2), last)
+        return (LayerConfig((*first, *hidden)), *[LayerConfig(hidden)] * (count - 2), last)
     pools = (True, True, False)
     made = []
     for i in range(count - 1):
         words = [f"conv {32 if i == 0 else 64} 5 pad same", "batchnorm", "relu"]
         if pools[i]:
             words.append("maxpool 2")
-        made.append(Layer((*(first if i == 0 else ()), *words)))
+        made.append(LayerConfig((*(first if i == 0 else ()), *words)))
     return (*made, last)
 
 
@@ -86,7 +94,9 @@ def table1(
     """
     names = [name for name in PAPER if name.startswith(only)]
     if not names:
-        raise SpecError(f"--only: no network's name starts with {only!r}{nearest(only, PAPER)}")
+        raise SpecError(
+            f"--only: no network's name starts with {only!r}{did_you_mean(only, PAPER)}"
+        )
     for name in names:
         made = network(name, quick, cifar10)
         yield from cells(made, rules, seeds, errors(made))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from coordinator.run_folder.layout import CONTROL, write_atomically
-from protocol.builtin import json_text
+from protocol.builtin import to_json
 from protocol.clock import clock_name
 
 _NAMESPACE: Final = Path("/proc/self/ns/pid")
@@ -61,7 +61,7 @@ class ControlAddress:
 
     def write(self, run: Path) -> None:
         """Write the file in the folder `run`. Raises OSError."""
-        text = json_text(asdict(self)) + "\n"
+        text = to_json(asdict(self)) + "\n"
         write_atomically(run / CONTROL, lambda part: part.write_text(text, "utf-8"))
 
     @property

@@ -13,7 +13,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from protocol.builtin import json_text
+from protocol.builtin import to_json
 
 MAX_REQUEST_BYTES: Final = 4096
 
@@ -68,7 +68,7 @@ def decode_request(line: bytes, key: str) -> StatusRequest | ControlRequest | No
 
 def encode(table: dict[str, Any]) -> bytes:
     """`table` as one line of JSON in ASCII."""
-    return json_text(table).encode("ascii") + b"\n"
+    return to_json(table).encode("ascii") + b"\n"
 
 
 def decode(line: bytes) -> dict[str, Any]:

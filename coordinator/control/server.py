@@ -21,7 +21,7 @@ from coordinator.control.messages import (
 )
 from coordinator.control.snapshot import Snapshot
 from coordinator.run_folder.layout import CONTROL
-from protocol import nearest
+from protocol import did_you_mean
 
 MAX_CONNECTIONS: Final = 4
 """Connections that are served at once; others wait in the queue of the socket."""
@@ -89,7 +89,9 @@ class ControlServer:
             case RevokeRequest(host=host):
                 names = self._snapshot().revocable
                 if host not in names:
-                    return {"refused": f"{host}: no such host in this run{nearest(host, names)}"}
+                    return {
+                        "refused": f"{host}: no such host in this run{did_you_mean(host, names)}"
+                    }
             case StopRequest():
                 pass
         self._requests.append(request)

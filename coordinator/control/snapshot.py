@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
 from protocol import Pipeline
-from protocol.pipeline import HEAD
+from protocol.config import HEAD
 
 RunState: TypeAlias = Literal["waiting", "starting", "training", "stopping"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from coordinator.console.columns import Column, Phrases, Table
-from protocol.pipeline import HEAD
+from protocol.config import HEAD
 
 
 def host_table(snapshot: dict[str, Any]) -> Table:

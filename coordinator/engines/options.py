@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, Final, TypeVar, get_args, get_type_hints
 
-from protocol import RunError, nearest
+from protocol import RunError, did_you_mean
 
 _HELP: Final = "dni.help"
 _METAVAR: Final = "dni.metavar"
@@ -91,7 +91,7 @@ def parse(options: type[_T], given: Mapping[str, object], owner: str) -> _T:
     known = {made.key: made for made in declared(options)}
     for key in given:
         if key not in known:
-            hint = nearest(_flag(key), (made.flag for made in known.values())) if known else ""
+            hint = did_you_mean(_flag(key), (made.flag for made in known.values())) if known else ""
             raise RunError(f"{owner}: has no option {_flag(key)}{hint}")
     for key, made in known.items():
         if made.required and key not in given:

@@ -24,7 +24,7 @@ from typing import Final, Protocol
 
 from coordinator.control.snapshot import Hosts
 from coordinator.lifecycle.events import RunBroken, WorkerExited
-from protocol import Pipeline, SpecError, ToCoordinator, ToWorker, located
+from protocol import Pipeline, SpecError, ToCoordinator, ToWorker, with_absolute_path
 
 ENGINE_API: Final = 1
 """The version of this interface; an engine states the one that it was written for."""
@@ -92,7 +92,7 @@ class Engine(Hosts, Protocol):
 
 def require_local_data(pipeline: Pipeline) -> None:
     """For engines with no other host. Raises SpecError where the data are on another one."""
-    if located(pipeline).data_away:
+    if with_absolute_path(pipeline).remote_data:
         raise SpecError(
             f"data.host: {pipeline.data.host!r} is not this host, on which the engine runs all "
             "workers"

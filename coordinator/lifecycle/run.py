@@ -44,7 +44,7 @@ from protocol import (
     Start,
     State,
     Stop,
-    build,
+    from_dict,
 )
 from protocol.dataset_info import DatasetInfo
 from protocol.pipeline import SOURCE
@@ -121,7 +121,7 @@ class RunStateMachine:
         if event.name != SOURCE or self._facts is not None:
             return
         try:
-            self._facts = build(DatasetInfo, event.facts).as_dict()
+            self._facts = from_dict(DatasetInfo, event.facts).as_dict()
         except SpecError as error:
             yield from self._fail(
                 RunEnd("failed", f"{SOURCE} sent invalid dataset information: {error}")

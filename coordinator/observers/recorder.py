@@ -26,7 +26,7 @@ from coordinator.run_folder.layout import (
     write_atomically,
 )
 from protocol import Pipeline, State
-from protocol.builtin import json_text
+from protocol.builtin import to_json
 
 _LOCK_TRIES: Final = 100
 _LOCK_SECONDS: Final = 0.005
@@ -65,7 +65,7 @@ class Recorder(Observer):
     def on_metrics(self, stats: RunStats, row: Mapping[str, object]) -> None:  # noqa: ARG002
         """Write `row` with the time."""
         with error_names(self.folder / METRICS):
-            self._metrics.write(json_text({"seconds": self.seconds, **row}) + "\n")
+            self._metrics.write(to_json({"seconds": self.seconds, **row}) + "\n")
             self._metrics.flush()
 
     def on_weights(self, state: State) -> None:
@@ -91,7 +91,7 @@ class Recorder(Observer):
     def finish(self, summary: Mapping[str, object]) -> None:
         """Write the summary, and remove empty logs."""
         self.close()
-        text = json_text(summary, indent=2) + "\n"
+        text = to_json(summary, indent=2) + "\n"
         write_atomically(self.folder / SUMMARY, lambda path: path.write_text(text, "utf-8"))
         logs = self.folder / LOGS
         for log in logs.iterdir():

@@ -23,7 +23,7 @@ from coordinator.run_folder.layout import (
     utf8_file_name,
 )
 from protocol import RunError
-from protocol.paths import short, user_path
+from protocol.paths import shortened, user_path
 
 RUNS: Final = Path("runs")
 SET_ASIDE: Final = ".before"
@@ -167,7 +167,7 @@ def option_errors(option: str, path: Path) -> Iterator[None]:
     except FileExistsError:
         raise
     except OSError as error:
-        where = short(str(error.filename or path))
+        where = shortened(str(error.filename or path))
         raise RunError(f"{where}: {error.strerror}; choose another {option}") from None
 
 

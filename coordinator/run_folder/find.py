@@ -9,7 +9,7 @@ from typing import Final
 from coordinator.run_folder.create import RUNS, SET_ASIDE, restore_abandoned
 from coordinator.run_folder.layout import PIPELINE, is_recording
 from protocol import RunError
-from protocol.paths import short, user_path
+from protocol.paths import shortened, user_path
 
 NEWEST: Final = "newest"
 
@@ -29,11 +29,11 @@ def find_run(name: str, key: str = "run") -> Path:
     if found:
         return max(found, key=lambda run: (is_recording(run), (run / PIPELINE).stat().st_mtime))
     if os.path.isdir(path):  # noqa: PTH112
-        raise RunError(f"{short(name)}: holds no run; a run folder has a {PIPELINE}")
+        raise RunError(f"{shortened(name)}: holds no run; a run folder has a {PIPELINE}")
     if os.path.exists(path):  # noqa: PTH110
-        raise RunError(f"{short(name)}: is a file; give the folder of a run")
+        raise RunError(f"{shortened(name)}: is a file; give the folder of a run")
     raise RunError(
-        f"{short(name)}: no such folder, and no run under {RUNS}/ has a name that ends so; "
+        f"{shortened(name)}: no such folder, and no run under {RUNS}/ has a name that ends so; "
         f"a run folder holds a {PIPELINE}"
     )
 

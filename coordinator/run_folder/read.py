@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 from coordinator.run_folder.layout import PIPELINE, WEIGHTS
 from protocol import Array, Pipeline, RunError, read_pipeline
-from protocol.saved import Saved
+from protocol.saved_weights import SavedWeights
 
 _NUMPY_DTYPES: Final = re.compile("BOOL|[UI](8|16|32|64)|F(16|32|64)|C64")
 """The array types of a safetensors file that numpy has too."""
@@ -25,7 +25,7 @@ def read_run_pipeline(folder: Path, overrides: Collection[str] = ()) -> Pipeline
     return read_pipeline(folder / PIPELINE, overrides)
 
 
-def read_run(folder: Path, overrides: Collection[str] = ()) -> tuple[Pipeline, list[Saved]]:
+def read_run(folder: Path, overrides: Collection[str] = ()) -> tuple[Pipeline, list[SavedWeights]]:
     """The pipeline of the run in `folder`, with `overrides`, and the saved state of each layer.
 
     Raises RunError if the folder holds no run, or an incomplete one.
@@ -35,7 +35,7 @@ def read_run(folder: Path, overrides: Collection[str] = ()) -> tuple[Pipeline, l
     return pipeline, [_read_layer(path) for path in paths]
 
 
-def _read_layer(path: Path) -> Saved:
+def _read_layer(path: Path) -> SavedWeights:
     arrays: dict[str, Array] = {}
     key = ""
     try:
@@ -45,7 +45,7 @@ def _read_layer(path: Path) -> Saved:
             for key in file.keys():  # noqa: SIM118
                 _require_numpy_dtype(path, key, file.get_slice(key))
                 arrays[key] = cast(Array, file.get_tensor(key))
-            return Saved(str(path), arrays, dict(file.metadata() or {}))
+            return SavedWeights(str(path), arrays, dict(file.metadata() or {}))
     except FileNotFoundError:
         raise RunError(f"{path}: is missing; the run left no weights of this layer") from None
     except OSError as error:

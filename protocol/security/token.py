@@ -86,6 +86,6 @@ class Token:
 
 def _is_address(value: object) -> bool:
     try:
-        return isinstance(value, str) and Endpoint.read(value, "token").port != ANY_PORT
+        return isinstance(value, str) and Endpoint.parse(value, "token").port != ANY_PORT
     except RunError:
         return False

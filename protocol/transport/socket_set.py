@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 import zmq
 
-from protocol.endpoint import is_v6
+from protocol.endpoint import is_ipv6
 from protocol.security.keys import KeyPair
 from protocol.transport import authenticator
 from protocol.transport.authenticator import IsAllowed, authenticate
@@ -64,7 +64,7 @@ class SocketSet:
 
     def _open(self, kind: int, endpoint: str, linger_ms: int) -> Socket:
         socket: Socket = self._context.socket(kind)
-        socket.ipv6 = is_v6(endpoint)
+        socket.ipv6 = is_ipv6(endpoint)
         socket.linger = linger_ms
         socket.set_hwm(0)
         socket.maxmsgsize = MAX_BYTES

@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 
 from protocol import Pipeline, SpecError, Stage
-from protocol.builtin import json_text
-from protocol.dataset_info import CLASS_NAMES, DatasetInfo, sized, usable_names
+from protocol.builtin import to_json
+from protocol.dataset_info import CLASS_NAMES, DatasetInfo, shape_text, usable_class_names
 from workers.assembly.compatibility import MAX_BYTES, condition, layer_modules
 from workers.data import Augment, Dataset
 from workers.nn import LOSSES, Module, Shape, Stack, readers
@@ -48,7 +48,7 @@ def dataset_info(data: Dataset) -> DatasetInfo:
         tests=len(data.x_test),
         labels=tuple(labels[:LABELS].tolist()),
         distinct=len(labels) or len(data.maybe_labels),
-        class_names=usable_names(data.class_names),
+        class_names=usable_class_names(data.class_names),
     )
 
 
@@ -73,12 +73,12 @@ def build_layer(pipeline: Pipeline, info: DatasetInfo, index: int) -> LayerStage
         raise SpecError(f"layer[{index}]: not enough memory: {error}") from None
     if index == 0:
         metadata: dict[str, object] = {
-            "shape": sized(info.shape),
+            "shape": shape_text(info.shape),
             "dtype": info.dtype,
             "scale": info.scale,
         }
         if info.class_names:
-            metadata[CLASS_NAMES] = json_text(info.class_names)
+            metadata[CLASS_NAMES] = to_json(info.class_names)
         layer.dataset_metadata = metadata
     return layer
 

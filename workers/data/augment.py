@@ -15,7 +15,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from protocol.errors import SpecError, nearest
+from protocol.did_you_mean import did_you_mean
+from protocol.errors import SpecError
 
 Array = NDArray[np.generic]
 Step = Callable[[Array, np.random.Generator], Array]
@@ -84,7 +85,7 @@ class Augment:
 def _step(text: str, side: int, key: str) -> Step:
     name, *numbers = text.split() or [""]
     if name not in WORDS:
-        raise SpecError(f"{key}: unknown augmentation {text!r:.60}{nearest(name, WORDS)}")
+        raise SpecError(f"{key}: unknown augmentation {text!r:.60}{did_you_mean(name, WORDS)}")
     if len(numbers) != len(WORDS[name].split()) - 1:
         raise SpecError(f"{key}: {text!r:.60} should be {WORDS[name]!r}")
     if name == "flip":

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from protocol.errors import DataError, nearest
+from protocol.did_you_mean import did_you_mean
+from protocol.errors import DataError
 from workers.data import addition, cifar, digits, files, mnist
 from workers.data.dataset import Dataset
 from workers.data.download import Progress
@@ -135,6 +136,6 @@ def _known(name: str | None) -> str:
     if name not in _ENTRIES:
         raise DataError(
             f"there is no data set {name!r}; a file of your own is data.path"
-            f"{nearest(str(name), _ENTRIES)}"
+            f"{did_you_mean(str(name), _ENTRIES)}"
         )
     return name

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from protocol.dataset_info import summary
+from protocol.dataset_info import dataset_summary
 from protocol.errors import DataError
 from workers.data.arrays import inputs, storage, targets
 from workers.data.listing import listed
@@ -78,7 +78,7 @@ class Dataset:
         name = self.name if self.name.isprintable() else repr(self.name)
         classes = len(self.labels) or self.classes
         counts = len(self.x_train), len(self.x_test)
-        return f"{name}: {summary(self.shape, classes, self.labelled, *counts)}"
+        return f"{name}: {dataset_summary(self.shape, classes, self.labelled, *counts)}"
 
 
 def build(

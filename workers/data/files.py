@@ -11,7 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from protocol.errors import DataError, nearest
+from protocol.did_you_mean import did_you_mean
+from protocol.errors import DataError
 from workers.data import archive, cifar, cifar_files, idx, image_folder, images, kinds, npz, paths
 from workers.data.dataset import KEYS, TESTS, Dataset, build
 from workers.data.listing import listed
@@ -139,6 +140,6 @@ def _is_likely(child: Path) -> bool:
 
 
 def _close(word: str, words: Iterable[str]) -> str:
-    """`nearest`, without its list of all that is known: a folder may hold any number."""
+    """`did_you_mean`, without its list of all that is known: a folder may hold any number."""
     close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
-    return nearest(word, close) if close else ""
+    return did_you_mean(word, close) if close else ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from protocol import SpecError, nearest
+from protocol import SpecError, did_you_mean
 from workers.nn.activation import Relu, Sigmoid, Tanh
 from workers.nn.convolution import Conv
 from workers.nn.dense import Flatten, Linear
@@ -105,7 +105,7 @@ def reader(text: str, key: str) -> Callable[[Shape], Module]:
     name, *values = text.split() or [""]
     signature = MODULES.get(name)
     if signature is None:
-        raise SpecError(f"{key}: unknown module {text!r}{nearest(name, MODULES)}")
+        raise SpecError(f"{key}: unknown module {text!r}{did_you_mean(name, MODULES)}")
     usage = signature.usage(name)
 
     def wrong(error: ValueError) -> SpecError:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from protocol import Ping, Pong
-from protocol.clock import Estimate, clock_name, estimate
+from protocol.clock import ClockSample, clock_name, clock_sample
 
 INITIAL_PINGS: Final = 5
 """The number of pings before a worker begins."""
@@ -26,21 +26,21 @@ class ClockSync:
         self._name = name
         self._pinged = -1
         self._since = 0
-        self._best: Estimate | None = None
+        self._best: ClockSample | None = None
 
     def ping(self, now: int) -> Ping:
         """The ping to send at the time `now`."""
         self._pinged = now
         return Ping(self._name, now)
 
-    def on_pong(self, pong: Pong, now: int) -> Estimate | None:
+    def on_pong(self, pong: Pong, now: int) -> ClockSample | None:
         """The estimate from `pong`, or None if it does not answer the latest ping."""
         if pong.asked != self._pinged:
             return None
         self._pinged = -1
-        return estimate(pong.asked, pong.time, now)
+        return clock_sample(pong.asked, pong.time, now)
 
-    def best_of_interval(self, found: Estimate, now: int) -> Estimate | None:
+    def best_of_interval(self, found: ClockSample, now: int) -> ClockSample | None:
         """The best estimate of the interval that ends now, or None if it goes on."""
         if self._best is None or found.bound < self._best.bound:
             self._best = found

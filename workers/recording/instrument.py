@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from protocol import Activation, Credit, DataMessage, Gradient, Pipeline, Report, Send, Stage, State
-from protocol.clock import Estimate
+from protocol.clock import ClockSample
 from protocol.codec.quantization import FULL
 from protocol.recording_format import Operation
 from protocol.trace_format import array_bytes
@@ -105,7 +105,7 @@ class InstrumentedStage:
             message = self._recorder.record_message(sender, message)
         self.stage.receive(sender, message)
 
-    def compared(self, estimate: Estimate) -> None:
+    def compared(self, estimate: ClockSample) -> None:
         """Note a new comparison of this host's clock with the coordinator's."""
         if self._tracer is not None:
             self._tracer.clock_sample(estimate)
@@ -145,7 +145,7 @@ def instrument(
     pipeline: Pipeline,
     info: Mapping[str, object],
     folder: str | Path,
-    clock: Estimate | None = None,
+    clock: ClockSample | None = None,
 ) -> InstrumentedStage:
     """`stage` with the tracer and the recorder that the pipeline wants; both write to `folder`.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from protocol import DataMessage, Edge, Pipeline, Stage, trace_format
-from protocol.clock import Estimate
+from protocol.clock import ClockSample
 from protocol.codec.quantization import FULL
 from protocol.trace_format import (
     ACTIVATION,
@@ -51,7 +51,7 @@ class FileTracer:
     If the file cannot be written, tracing ends with a line on standard error.
     """
 
-    def __init__(self, stage: Stage, pipeline: Pipeline, folder: Path, clock: Estimate) -> None:
+    def __init__(self, stage: Stage, pipeline: Pipeline, folder: Path, clock: ClockSample) -> None:
         self._stage = stage
         edges = [edge for edge in pipeline.edges if stage.name in edge]
         self._out = {e.receiver: i for i, e in enumerate(edges) if e.sender == stage.name}
@@ -97,7 +97,7 @@ class FileTracer:
             self._writer.end_span()
         self._cause = 0
 
-    def clock_sample(self, estimate: Estimate) -> None:
+    def clock_sample(self, estimate: ClockSample) -> None:
         """Record an estimate of the coordinator's clock."""
         if self._writer is not None:
             here, there, bound = estimate
@@ -169,7 +169,7 @@ class FileTracer:
 
 
 def open_tracer(
-    stage: Stage, pipeline: Pipeline, folder: str | Path, clock: Estimate | None = None
+    stage: Stage, pipeline: Pipeline, folder: str | Path, clock: ClockSample | None = None
 ) -> FileTracer | None:
     """The tracer of `stage`; None if the pipeline does not want traces.
 
@@ -177,10 +177,10 @@ def open_tracer(
     """
     if pipeline.trace.mode == "off":
         return None
-    return FileTracer(stage, pipeline, Path(folder), clock or Estimate(0, 0, 0))
+    return FileTracer(stage, pipeline, Path(folder), clock or ClockSample(0, 0, 0))
 
 
-def _metadata(stage: str, edges: Sequence[Edge], clock: Estimate) -> TraceMetadata:
+def _metadata(stage: str, edges: Sequence[Edge], clock: ClockSample) -> TraceMetadata:
     return TraceMetadata(
         stage=stage,
         pid=os.getpid(),

@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from protocol import DataError, Pipeline, RunError, SpecError
 from protocol.codec.schema import DTYPES
-from protocol.dataset_info import CLASS_NAMES, class_names
+from protocol.dataset_info import CLASS_NAMES, parse_class_names
 from protocol.pipeline import layer_name
-from protocol.saved import Saved
-from protocol.validation import at_least, one_of, positive
+from protocol.saved_weights import SavedWeights
+from protocol.validation import require_at_least, require_one_of, require_positive
 from workers.assembly.build import build_stack
 from workers.assembly.compatibility import fitted, reads_images
 from workers.data import Dataset
@@ -31,7 +31,7 @@ _VARIANCE: Final = "running_var"
 def evaluate_weights(
     pipeline: Pipeline,
     data: Dataset,
-    saved: Sequence[Saved],
+    saved: Sequence[SavedWeights],
     tell: Callable[[str], None] = lambda _: None,
 ) -> LossResult:
     """Summed loss and errors over the test set, in the batches that training used.
@@ -75,7 +75,9 @@ def _source(pipeline: Pipeline) -> str:
     return str(pipeline.data.path or f"data {pipeline.data.name}")
 
 
-def _scale(pipeline: Pipeline, data: Dataset, first: Saved, tell: Callable[[str], None]) -> float:
+def _scale(
+    pipeline: Pipeline, data: Dataset, first: SavedWeights, tell: Callable[[str], None]
+) -> float:
     """What integers are multiplied by: as in training, where they are of the same dtype.
 
     Raises DataError for examples of another shape. A run that has no such metadata is taken to
@@ -106,18 +108,18 @@ def _scale(pipeline: Pipeline, data: Dataset, first: Saved, tell: Callable[[str]
     return data.scale
 
 
-def _trained_on(saved: Saved) -> tuple[Shape, np.dtype[np.generic], float]:
+def _trained_on(saved: SavedWeights) -> tuple[Shape, np.dtype[np.generic], float]:
     """Shape and dtype of the examples that a run was trained on, and the scale of integers."""
     with _metadata(saved) as found:
         shape, scale = tuple(int(side) for side in found["shape"].split("x")), float(found["scale"])
-        at_least("shape", min(shape), 1)
-        one_of("dtype", found["dtype"], tuple(DTYPES))
-        positive("scale", scale)
+        require_at_least("shape", min(shape), 1)
+        require_one_of("dtype", found["dtype"], tuple(DTYPES))
+        require_positive("scale", scale)
         return shape, DTYPES[found["dtype"]], scale
 
 
 @contextmanager
-def _metadata(saved: Saved) -> Iterator[Mapping[str, str]]:
+def _metadata(saved: SavedWeights) -> Iterator[Mapping[str, str]]:
     """The metadata of a file; what is wrong with them becomes a RunError."""
     try:
         yield saved.metadata
@@ -125,7 +127,9 @@ def _metadata(saved: Saved) -> Iterator[Mapping[str, str]]:
         raise RunError(f"{saved.path}: its metadata cannot be read: {error!r:.80}") from None
 
 
-def _answers(pipeline: Pipeline, data: Dataset, first: Saved, tell: Callable[[str], None]) -> Array:
+def _answers(
+    pipeline: Pipeline, data: Dataset, first: SavedWeights, tell: Callable[[str], None]
+) -> Array:
     """The targets of the test set, with classes that have names numbered as the run did.
 
     Raises DataError for a class that the run does not know.
@@ -133,7 +137,7 @@ def _answers(pipeline: Pipeline, data: Dataset, first: Saved, tell: Callable[[st
     if not data.class_names:
         return data.y_test
     with _metadata(first) as found:
-        known = {name: i for i, name in enumerate(class_names(found.get(CLASS_NAMES, "[]")))}
+        known = {name: i for i, name in enumerate(parse_class_names(found.get(CLASS_NAMES, "[]")))}
     if not known:
         numbered = listed(f"{i} is {name!r}" for i, name in enumerate(data.class_names))
         tell(
@@ -152,7 +156,7 @@ def _answers(pipeline: Pipeline, data: Dataset, first: Saved, tell: Callable[[st
 
 
 def trained_stacks(
-    pipeline: Pipeline, shape: Shape, scale: float, saved: Sequence[Saved]
+    pipeline: Pipeline, shape: Shape, scale: float, saved: Sequence[SavedWeights]
 ) -> list[Stack]:
     """The layers with what was `saved` in place of their first weights, for examples of `shape`
     whose integers are multiplied by `scale`.
@@ -172,7 +176,7 @@ def trained_stacks(
     return stacks
 
 
-def _fill(stack: Stack, saved: Saved) -> None:
+def _fill(stack: Stack, saved: SavedWeights) -> None:
     """Put the saved arrays into `stack`; all that is wrong with one is refused by its name."""
     wanted = stack.named()
     used = (name for name in saved.arrays if not name.startswith(_UNUSED))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from protocol import Array, Pipeline, RunError, State, UserError, build
+from protocol import Array, Pipeline, RunError, State, UserError, from_dict
 from protocol.dataset_info import DatasetInfo
 from protocol.recording_format import (
     SUFFIX,
@@ -53,7 +53,7 @@ def replay_layer(pipeline: Pipeline, folder: Path, layer: int) -> ReplayResult:
     metadata = _checked_metadata(path, layer)
     with threadpool_limits(metadata.threads), np.errstate(all="ignore"):
         try:
-            stage = build_layer(pipeline, build(DatasetInfo, metadata.dataset), layer)
+            stage = build_layer(pipeline, from_dict(DatasetInfo, metadata.dataset), layer)
         except UserError as error:
             raise RunError(f"{path}: is not of this pipeline: {error}") from None
         rerun = _Rerun(path, stage)

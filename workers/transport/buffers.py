@@ -11,7 +11,7 @@ import socket
 from pathlib import Path
 from typing import Final
 
-from protocol.endpoint import host_of, is_v6
+from protocol.endpoint import host_of, is_ipv6
 
 LARGEST: Final = 1 << 26
 """Bytes to ask for; the kernel gives what it will."""
@@ -32,7 +32,7 @@ def listener(endpoint: str) -> int:
     What it accepts receives into a large buffer that still grows. -1 where there is no such thing,
     for names too; then the endpoint is as good or bad as ever.
     """
-    family = socket.AF_INET6 if is_v6(endpoint) else socket.AF_INET
+    family = socket.AF_INET6 if is_ipv6(endpoint) else socket.AF_INET
     with (
         contextlib.suppress(OSError, ValueError, OverflowError),
         socket.socket(family) as listening,

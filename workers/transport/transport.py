@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, cast
 
 from protocol import Edge, Message, WireError
 from protocol.codec.quantization import FULL
-from protocol.endpoint import rescoped
+from protocol.endpoint import with_interface_of
 from protocol.security.keys import PLAIN, KeyPair
 from protocol.transport.socket_set import Readable, SocketSet
 from protocol.transport.sockets import (
@@ -119,7 +119,7 @@ class WorkerTransport:
 
     def connect(self, edge: Edge, endpoint: str, window: int) -> None:
         """Open the outlet of `edge`, on which `window` batches may be in flight."""
-        endpoint = rescoped(endpoint, self._endpoint)
+        endpoint = with_interface_of(endpoint, self._endpoint)
         secured = self._keys and not self._keys.plain
         peer = self._keys.peers[str(edge)] if self._keys and secured else PLAIN
         size = buffers.sending() if endpoint.startswith("tcp:") else -1

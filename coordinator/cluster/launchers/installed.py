@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from coordinator.cluster.launchers.launcher import API_VERSION, GROUP, Launcher
 from coordinator.engines.options import Option, declared, option, parse
-from protocol import RunError, nearest
+from protocol import RunError, did_you_mean
 from protocol.errors import DISTRIBUTION, install_hint
-from protocol.validation import seconds
+from protocol.validation import parse_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class HeadOptions:
         default=None,
         default_text="120; slurm: no limit",
         metavar="SECONDS",
-        parse=seconds,
+        parse=parse_seconds,
     )
 
 
@@ -56,7 +56,7 @@ def choose(
     points = _points()
     if name not in points:
         names = [*engines, *sorted(points)]
-        hint = nearest(name, names)
+        hint = did_you_mean(name, names)
         known = "" if "known" in hint else f"; known: {', '.join(names)}"
         raise RunError(f"engine: unknown engine {name!r}{hint}{known}")
     made = _load(points[name])

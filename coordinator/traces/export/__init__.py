@@ -13,7 +13,7 @@ from coordinator.traces.export.suffix import check
 from coordinator.traces.export.tables import write_csv, write_jsonl
 from coordinator.traces.output import write_output, write_output_text
 from coordinator.traces.run import Traces
-from protocol import RunError, nearest
+from protocol import RunError, did_you_mean
 
 _TEXTS: Final[dict[str, Callable[[Traces, TextIO], int]]] = {
     "chrome": write_chrome,
@@ -32,7 +32,7 @@ def export(traces: Traces, form: str, path: Path) -> int:
     written; an existing file stays as it was.
     """
     if form not in FORMS:
-        raise RunError(f"--to: unknown format {form!r}{nearest(form, FORMS)}")
+        raise RunError(f"--to: unknown format {form!r}{did_you_mean(form, FORMS)}")
     check("--to", form, path)
     written = 0
 

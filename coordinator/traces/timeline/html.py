@@ -11,7 +11,7 @@ from typing import Final
 
 from coordinator.traces.timeline.layout import Arrow, Box, Timeline
 from coordinator.traces.timeline.style import ACTION_STYLES, KIND_STYLES, actions, heading, kinds
-from protocol.builtin import json_text
+from protocol.builtin import to_json
 
 MAX_SHAPES: Final = 100_000
 """The number of boxes and arrows up to which the page is fast."""
@@ -43,5 +43,5 @@ def _json(timeline: Timeline) -> str:
         "arrowFields": Arrow._fields,
         "arrows": timeline.arrows,
     }
-    packed = json_text(found, separators=(",", ":"))
+    packed = to_json(found, separators=(",", ":"))
     return packed.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

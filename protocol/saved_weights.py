@@ -1,4 +1,4 @@
-"""What a run leaves of a layer."""
+"""The saved weights of a layer."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import NamedTuple
 from protocol.messages import Array
 
 
-class Saved(NamedTuple):
-    """The file of a layer's weights: its path, its arrays by name, and its metadata."""
+class SavedWeights(NamedTuple):
+    """A file of a layer's weights: its path, its arrays by name, and its metadata."""
 
     path: str
     arrays: Mapping[str, Array]
