@@ -284,6 +284,21 @@ class Dni:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def default_signals() -> Iterator[None]:
+    """Let commands start with default signal handlers when `nohup` or `&` ignores signals here.
+
+    A command that is executed inherits an ignored signal, but not a handled one.
+    """
+    numbers = (signal.SIGINT, signal.SIGHUP)
+    ignored = [number for number in numbers if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, lambda *_: None)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+
+
+@pytest.fixture(scope="session", autouse=True)
 def fork_server() -> Iterator[None]:
     """Workers and commands are forked, where a test does not start real ones."""
     real, processes.start_process = processes.start_process, ForkedWorker

@@ -1,4 +1,4 @@
-"""However a run ends, it ends soon, says why, keeps what was learnt and leaves nothing behind."""
+"""A run ends soon, gives the reason, saves the weights and leaves no process or file behind."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LATE = 15.0
 
 
 def weights(training: Training, *names: str) -> None:
-    """Each of `names`, and no other layer, left weights that can be loaded and are numbers."""
+    """The layers `names`, and no others, left weights that can be loaded and are finite."""
     folder = training.folder / "weights"
     assert {path.name for path in folder.iterdir()} == {f"{name}.safetensors" for name in names}
     for name in names:
@@ -34,7 +34,7 @@ def weights(training: Training, *names: str) -> None:
 
 
 def ended(dni: Dni, training: Training, outcome: str) -> None:
-    """The run says how it ended, prints no traceback, and nothing is left of it."""
+    """The run reports `outcome`, prints no traceback, and leaves nothing."""
     assert training.summary()["outcome"] == outcome
     assert outcome in training.text
     assert "Traceback" not in training.text
@@ -42,15 +42,15 @@ def ended(dni: Dni, training: Training, outcome: str) -> None:
 
 
 def as_terminal(training: Training) -> None:
-    """Ctrl-C as a terminal sends it: to every process of the group."""
+    """Send SIGINT to every process of the group, as Ctrl-C in a terminal does."""
     os.killpg(training.process.pid, signal.SIGINT)
 
 
-# -- the user wants an end
+# -- interrupts
 
 
 @pytest.mark.parametrize("group", [False, True], ids=["process", "group"])
-def test_ctrl_c_ends_within_two_seconds_with_weights_that_can_be_evaluated(
+def test_ctrl_c_ends_a_run_within_two_seconds_with_weights_that_can_be_evaluated(
     dni: Dni, group: bool
 ) -> None:
     training = dni.train()
@@ -63,16 +63,16 @@ def test_ctrl_c_ends_within_two_seconds_with_weights_that_can_be_evaluated(
     assert time.monotonic() - began < 2.0
     ended(dni, training, "interrupted")
     weights(training, *LAYERS)
-    judged = dni("evaluate", "run")
-    assert judged.returncode == 0
-    assert "test error" in judged.stdout
+    evaluated = dni("evaluate", "run")
+    assert evaluated.returncode == 0
+    assert "test error" in evaluated.stdout
     assert training.summary()["steps"] > 0
 
 
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=["SIGTERM", "SIGHUP"]
 )
-def test_a_polite_signal_ends_a_run_as_ctrl_c_does(
+def test_sigterm_and_sighup_end_a_run_as_ctrl_c_does(
     dni: Dni, number: signal.Signals, status: int
 ) -> None:
     training = dni.train()
@@ -84,7 +84,7 @@ def test_a_polite_signal_ends_a_run_as_ctrl_c_does(
     weights(training, *LAYERS)
 
 
-def test_ctrl_c_ends_a_run_in_one_process_too(dni: Dni) -> None:
+def test_ctrl_c_ends_an_inline_run(dni: Dni) -> None:
     training = dni.endless("--engine", "inline")
     dni.until(lambda: any(line.get("updates") for line in training.metrics()), "it learns")
     began = time.monotonic()
@@ -96,7 +96,7 @@ def test_ctrl_c_ends_a_run_in_one_process_too(dni: Dni) -> None:
 
 
 @pytest.mark.parametrize("moment", ["folder", "sockets", "first worker", "all workers"])
-def test_ctrl_c_while_starting_ends_with_nothing_left(dni: Dni, moment: str) -> None:
+def test_ctrl_c_while_a_run_starts_leaves_nothing(dni: Dni, moment: str) -> None:
     training = dni.endless()
 
     def come() -> bool:
@@ -120,7 +120,7 @@ def test_ctrl_c_while_starting_ends_with_nothing_left(dni: Dni, moment: str) -> 
         ended(dni, training, "interrupted")
 
 
-def test_a_second_ctrl_c_is_harmless(dni: Dni) -> None:
+def test_a_second_ctrl_c_does_no_harm(dni: Dni) -> None:
     training = dni.train()
     as_terminal(training)
     dni.until(
@@ -132,7 +132,7 @@ def test_a_second_ctrl_c_is_harmless(dni: Dni) -> None:
     ended(dni, training, "interrupted")
 
 
-def test_a_stopped_worker_does_not_hold_up_ctrl_c(dni: Dni) -> None:
+def test_a_suspended_worker_does_not_delay_the_end_after_ctrl_c(dni: Dni) -> None:
     training = dni.train()
     training.family["layer1"].suspend()
     began = time.monotonic()
@@ -143,11 +143,13 @@ def test_a_stopped_worker_does_not_hold_up_ctrl_c(dni: Dni) -> None:
     weights(training, "layer0", "layer2")
 
 
-# -- somebody dies
+# -- deaths
 
 
 @pytest.mark.parametrize("victim", WORKERS)
-def test_the_death_of_a_worker_is_noticed_within_a_second_and_named(dni: Dni, victim: str) -> None:
+def test_the_death_of_a_worker_ends_the_run_within_a_second_and_is_named(
+    dni: Dni, victim: str
+) -> None:
     training = dni.train()
     began = time.monotonic()
     training.family[victim].kill()
@@ -159,9 +161,9 @@ def test_the_death_of_a_worker_is_noticed_within_a_second_and_named(dni: Dni, vi
     weights(training, *(name for name in LAYERS if name != victim))
 
 
-def test_the_death_of_a_worker_while_starting_is_noticed_and_named(dni: Dni) -> None:
+def test_the_death_of_a_worker_while_the_run_starts_is_named(dni: Dni) -> None:
     training = dni.endless()
-    dni.until(training.find_family, "all workers are there")
+    dni.until(training.find_family, "all workers have started")
     training.family["layer1"].kill()
     assert training.end(LATE) == 1
     assert "layer1 was killed by SIGKILL" in training.text
@@ -178,30 +180,30 @@ def test_two_deaths_at_once_end_the_run_as_one_does(dni: Dni) -> None:
     weights(training, "layer1")
 
 
-def test_workers_leave_within_a_second_when_the_coordinator_is_killed(dni: Dni) -> None:
+def test_workers_end_within_a_second_after_the_coordinator_is_killed(dni: Dni) -> None:
     training = dni.train()
     assert dni.sockets()
     training.process.kill()
     began = time.monotonic()
     training.process.wait(LATE)
-    dni.until(lambda: not dni.family(), "all workers are gone")
+    dni.until(lambda: not dni.family(), "all workers have ended")
     assert time.monotonic() - began < 1.0
     dni.nothing_left()
 
 
-def test_workers_leave_when_the_coordinator_is_killed_while_they_start(dni: Dni) -> None:
+def test_workers_end_if_the_coordinator_is_killed_while_they_start(dni: Dni) -> None:
     training = dni.endless()
-    dni.until(lambda: training.find_family() or training.family, "a worker is there")
+    dni.until(lambda: training.find_family() or training.family, "a worker has started")
     training.process.kill()
     training.process.wait(LATE)
-    dni.until(lambda: not dni.processes() and not dni.family(), "all workers are gone")
+    dni.until(lambda: not dni.processes() and not dni.family(), "all workers have ended")
     dni.nothing_left()
 
 
-# -- what others left
+# -- socket folders of other runs
 
 
-def test_a_run_sweeps_the_sockets_of_the_dead_and_leaves_those_of_the_living(dni: Dni) -> None:
+def test_a_run_removes_socket_folders_of_dead_processes_and_no_others(dni: Dni) -> None:
     dead, alive, other = (
         dni.base / name for name in ("dni-1-abcdefgh", "dni-2-abcdefgh", "dni-notes")
     )

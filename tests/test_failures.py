@@ -1,4 +1,4 @@
-"""What goes wrong ends the run with one clear account of it, or leaves it undisturbed."""
+"""A fault ends the run with one clear error, or does not affect the run at all."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ if worker == "layer1":
 """
 
 
-# -- two runs in one place
+# -- two runs in one folder
 
 
-def test_no_force_takes_the_folder_of_a_run_that_is_under_way(dni: Dni) -> None:
+def test_force_does_not_take_the_folder_of_a_run_in_progress(dni: Dni) -> None:
     first = dni.train()
     other = dni("run", "tiny.toml", "--run-dir", "run", "--force", "--engine", "inline")
     assert other.returncode == 2
@@ -66,7 +66,7 @@ def test_no_force_takes_the_folder_of_a_run_that_is_under_way(dni: Dni) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_layer_that_raises_is_shown_with_name_step_and_traceback_once(
+def test_an_exception_in_a_layer_is_reported_once_with_layer_step_and_traceback(
     dni: Dni, engine: str
 ) -> None:
     training = dni.start("--engine", engine, environment=dni.sitecustomize(RAISES_IN_LAYER1))
@@ -84,7 +84,7 @@ def test_a_layer_that_raises_is_shown_with_name_step_and_traceback_once(
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("rule", ["cdni", "backprop"])
-def test_numbers_that_are_not_finite_stop_the_run_with_the_layers_name(
+def test_a_nonfinite_number_ends_the_run_and_names_the_layer(
     dni: Dni, engine: str, rule: str
 ) -> None:
     ran = dni(
@@ -102,9 +102,7 @@ def test_numbers_that_are_not_finite_stop_the_run_with_the_layers_name(
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_numbers_that_are_not_finite_are_ignored_where_the_pipeline_says_so(
-    dni: Dni, engine: str
-) -> None:
+def test_nonfinite_numbers_are_ignored_with_on_nonfinite_ignore(dni: Dni, engine: str) -> None:
     ran = dni(
         *("run", "tiny.toml", "--run-dir", "run", "--engine", engine, "--json"),
         *("-o", "train.optimizer=sgd", "-o", "train.lr=1e30", "-o", "train.on_nonfinite=ignore"),
@@ -112,8 +110,8 @@ def test_numbers_that_are_not_finite_are_ignored_where_the_pipeline_says_so(
     assert ran.returncode == 0
     assert "Warning" not in ran.stderr
 
-    def refuse(word: str) -> None:
-        pytest.fail(f"{word} is no JSON")
+    def refuse(text: str) -> None:
+        pytest.fail(f"{text} is no JSON")
 
     summary = json.loads(ran.stdout, parse_constant=refuse)
     assert summary["outcome"] == "completed"
@@ -123,18 +121,18 @@ def test_numbers_that_are_not_finite_are_ignored_where_the_pipeline_says_so(
     dni.nothing_left()
 
 
-def test_a_worker_that_cannot_start_ends_the_run_quickly_with_its_last_words(dni: Dni) -> None:
+def test_a_worker_that_cannot_start_ends_the_run_soon_with_the_end_of_its_log(dni: Dni) -> None:
     began = time.monotonic()
     training = dni.start(environment=dni.sitecustomize(NO_ZMQ_IN_LAYER1))
     assert training.end(LATE) == 1
-    assert time.monotonic() - began < 10.0  # a start takes one or two, patience would be 60
+    assert time.monotonic() - began < 10.0  # a start takes one or two; ENLIST_SECONDS is 60
     assert training.text.count("layer1 left by itself with exit status 1") == 1
     assert training.text.count("ModuleNotFoundError") == 1
     assert training.summary()["outcome"] == "failed"
     dni.nothing_left()
 
 
-# -- strangers at the sockets
+# -- foreign peers at the sockets
 
 
 def frames(rng: np.random.Generator) -> list[bytes]:
@@ -143,53 +141,57 @@ def frames(rng: np.random.Generator) -> list[bytes]:
 
 
 @contextlib.contextmanager
-def strangers(folder: Path) -> Iterator[list[zmq.Socket[bytes]]]:
-    """Sockets of every wrong kind, connected to every door of a pipeline."""
+def foreign_peers(folder: Path) -> Iterator[list[zmq.Socket[bytes]]]:
+    """Sockets of wrong types and names, connected to every socket of a pipeline."""
     context = zmq.Context()
     sockets: list[zmq.Socket[bytes]] = []
 
-    def connect(kind: int, door: Path, name: bytes = b"") -> None:
+    def connect(kind: int, endpoint: Path, name: bytes = b"") -> None:
         sockets.append(context.socket(kind))
         sockets[-1].routing_id = name or None
-        sockets[-1].connect(f"ipc://{door}")
+        sockets[-1].connect(f"ipc://{endpoint}")
 
     try:
-        doors = [path for path in folder.iterdir() if stat.S_ISSOCK(path.stat().st_mode)]
-        assert {door.name for door in doors} >= {"control", "layer1.layer0", "layer1.layer2"}
-        for door in doors:
-            connect(zmq.PUSH, door, b"pusher")
-            for name in (b"stranger", b"layer0", b"source"):
-                connect(zmq.DEALER, door, name)
+        endpoints = [path for path in folder.iterdir() if stat.S_ISSOCK(path.stat().st_mode)]
+        assert {endpoint.name for endpoint in endpoints} >= {
+            "control",
+            "layer1.layer0",
+            "layer1.layer2",
+        }
+        for endpoint in endpoints:
+            connect(zmq.PUSH, endpoint, b"pusher")
+            for name in (b"foreign", b"layer0", b"source"):
+                connect(zmq.DEALER, endpoint, name)
         yield sockets
     finally:
         context.destroy(linger=0)
 
 
-def throw(training: Training, folder: Path) -> None:
-    """Throw garbage at every socket of the pipeline until the run ends by itself."""
+def send_garbage(training: Training, folder: Path) -> None:
+    """Send garbage to every socket of the pipeline until the run ends by itself."""
     rng = np.random.default_rng(0)
-    lie = [bytes(frame) for frame in encode(Failed("layer0", 1, "error", "a lie"))]
-    with strangers(folder) as sockets, contextlib.ExitStack() as raw:
-        for door in filter(Path.is_socket, list(folder.iterdir())):
+    forged = [bytes(frame) for frame in encode(Failed("layer0", 1, "error", "forged"))]
+    with foreign_peers(folder) as peers, contextlib.ExitStack() as raw:
+        for endpoint in filter(Path.is_socket, list(folder.iterdir())):
             plain = raw.enter_context(socket.socket(socket.AF_UNIX))
-            plain.connect(str(door))
+            plain.connect(str(endpoint))
             plain.sendall(rng.bytes(1000))
         while training.process.poll() is None:
-            for stranger in sockets:
+            for peer in peers:
                 with contextlib.suppress(zmq.Again):
-                    stranger.send_multipart(frames(rng), zmq.NOBLOCK)
-                    if stranger.type == zmq.DEALER:
-                        stranger.send_multipart(lie, zmq.NOBLOCK)
+                    peer.send_multipart(frames(rng), zmq.NOBLOCK)
+                    if peer.type == zmq.DEALER:
+                        peer.send_multipart(forged, zmq.NOBLOCK)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 training.process.wait(0.02)
 
 
-def test_garbage_at_every_socket_leaves_training_undisturbed(dni: Dni) -> None:
-    words = ("-o", "train.steps=800", "-o", "train.schedule=lockstep")
-    assert dni("run", "tiny.toml", "--run-dir", "quiet", *words).returncode == 0
-    training = dni.start(*words)
-    dni.until(lambda: any("test_error" in line for line in training.metrics()), "it trains")
-    throw(training, *dni.sockets())
+def test_garbage_at_every_socket_does_not_affect_training(dni: Dni) -> None:
+    arguments = ("-o", "train.steps=800", "-o", "train.schedule=lockstep")
+    assert dni("run", "tiny.toml", "--run-dir", "quiet", *arguments).returncode == 0
+    training = dni.start(*arguments)
+    dni.until(lambda: any("test_error" in line for line in training.metrics()), "training goes on")
+    send_garbage(training, *dni.sockets())
     assert training.end(LATE) == 0
     assert training.summary()["steps"] == 800
     for name in LAYERS:
@@ -211,7 +213,7 @@ def test_garbage_at_every_socket_leaves_training_undisturbed(dni: Dni) -> None:
 # -- the output and the disk
 
 
-def test_training_does_not_end_because_nobody_reads_what_it_prints(dni: Dni) -> None:
+def test_training_goes_on_when_the_reader_of_its_output_has_gone(dni: Dni) -> None:
     command = [sys.executable, "-P", "-m", "cli", "run", "tiny.toml", "--run-dir", "run"]
     with subprocess.Popen(
         [*command, "-o", "train.steps=200"],
@@ -244,9 +246,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
             check=False,
         )
     except FileNotFoundError:
-        pytest.skip("there is no mount command here")
+        pytest.skip("no mount command")
     if made.returncode:
-        pytest.skip(f"no right to mount a small disk: {made.stderr.strip()}")
+        pytest.skip(f"mount of a small disk refused: {made.stderr.strip()}")
     try:
         yield mount
     finally:
@@ -262,7 +264,7 @@ def test_a_full_disk_ends_the_run_with_the_name_of_the_file(
         while True:
             file.write(bytes(4096))
     with filler.open("r+b") as file:
-        file.truncate(filler.stat().st_size - 12288)  # room for a beginning, not for all weights
+        file.truncate(filler.stat().st_size - 12288)  # room for the start, not for all weights
     training = dni.start("--engine", engine, run_dir="small/run")
     assert training.end(LATE) == 1
     text = training.text
@@ -276,17 +278,17 @@ def test_metrics_that_cannot_be_written_end_the_run_with_the_name_of_the_file(
     dni: Dni, engine: str
 ) -> None:
     training = dni.endless("--engine", engine)
-    dni.until(lambda: any(line.get("updates") for line in training.metrics()), "it trains")
+    dni.until(lambda: any(line.get("updates") for line in training.metrics()), "training goes on")
     size = max(4096, (training.folder / "metrics.jsonl").stat().st_size)  # room for the output
     resource.prlimit(training.process.pid, resource.RLIMIT_FSIZE, (size, size))
     assert training.end(LATE) == 1
     assert re.search(r"metrics\.jsonl: File too large", training.text), training.text
     assert "Traceback" not in training.text
-    assert training.summary()["outcome"] == "failed"  # this file has room
+    assert training.summary()["outcome"] == "failed"  # summary.json is small enough
     dni.nothing_left()
 
 
-def test_a_run_folder_that_cannot_be_made_is_a_mistake_told_in_one_line(dni: Dni) -> None:
+def test_a_run_folder_that_cannot_be_created_is_an_error_of_one_line(dni: Dni) -> None:
     (dni.home / "file").touch()
     ran = dni("run", "tiny.toml", "--run-dir", "file/run")
     assert ran.returncode == 2

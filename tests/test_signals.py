@@ -1,4 +1,4 @@
-"""Signals: those that are ignored stay ignored, the others end a run in an orderly way."""
+"""Signals: ignored ones stay ignored, the others end a run with its weights saved."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_other_signals_are_counted_while_one_is_ignored(number: signal.Signals) 
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-def test_a_handler_that_is_not_of_python_is_left_alone(
+def test_a_handler_that_was_not_installed_from_python_stays(
     monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     real = signal.getsignal
@@ -70,11 +70,11 @@ def test_outside_the_main_thread_nothing_is_changed() -> None:
     before = [signal.getsignal(number) for number in NUMBERS]
     found: list[object] = []
 
-    def look() -> None:
+    def probe() -> None:
         with count_interrupts():
             found.extend(signal.getsignal(number) for number in NUMBERS)
 
-    thread = threading.Thread(target=look)
+    thread = threading.Thread(target=probe)
     thread.start()
     thread.join()
     assert found == before
@@ -83,12 +83,12 @@ def test_outside_the_main_thread_nothing_is_changed() -> None:
 # -- the commands
 
 
-def started(dni: Dni, number: int, *words: str) -> subprocess.Popen[str]:
-    """`dni` with `words`, for which the signal is ignored, as `nohup` and a script's `&` do it."""
+def started(dni: Dni, number: int, *arguments: str) -> subprocess.Popen[str]:
+    """Start `dni` with the signal `number` ignored, as `nohup` and `&` in a script start it."""
     before = signal.signal(number, signal.SIG_IGN)
     try:
         return subprocess.Popen(
-            [*COMMAND, *words],
+            [*COMMAND, *arguments],
             cwd=dni.home,
             env=dni.environment,
             stdout=subprocess.PIPE,
@@ -100,7 +100,7 @@ def started(dni: Dni, number: int, *words: str) -> subprocess.Popen[str]:
         signal.signal(number, before)
 
 
-def does(pid: int, key: str, number: int) -> bool:
+def has_signal(pid: int, key: str, number: int) -> bool:
     """Whether a process catches (SigCgt) or ignores (SigIgn) a signal."""
     lines = Path(f"/proc/{pid}/status").read_text("ascii", "replace").splitlines()
     (mask,) = (int(line.split()[1], 16) for line in lines if line.startswith(key))
@@ -113,26 +113,36 @@ UP = ("up", "tiny.toml", "--bind", BIND, "--run-dir", "run")
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="reads what /proc tells of signals")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
-@pytest.mark.parametrize("words", [RUN, COMPARE, UP], ids=lambda words: words[0])
-def test_a_command_goes_on_after_a_signal_that_it_was_started_to_ignore(
-    dni: Dni, words: tuple[str, ...], number: signal.Signals
+@pytest.mark.parametrize("arguments", [RUN, COMPARE, UP], ids=lambda arguments: arguments[0])
+def test_a_command_that_was_started_with_a_signal_ignored_ignores_it(
+    dni: Dni, arguments: tuple[str, ...], number: signal.Signals
 ) -> None:
-    process = started(dni, number, *words)
-    dni.until(lambda: does(process.pid, "SigCgt", signal.SIGTERM), "it handles signals")
+    process = started(dni, number, *arguments)
+    dni.until(lambda: has_signal(process.pid, "SigCgt", signal.SIGTERM), "it handles signals")
     os.kill(process.pid, number)
-    assert does(process.pid, "SigIgn", number)
+    assert has_signal(process.pid, "SigIgn", number)
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    said, _ = process.communicate(timeout=LATE)
-    assert process.returncode == 128 + signal.SIGTERM, said
-    assert "Traceback" not in said
+    output, _ = process.communicate(timeout=LATE)
+    assert process.returncode == 128 + signal.SIGTERM, output
+    assert "Traceback" not in output
     dni.nothing_left()
 
 
 @pytest.mark.slow
-def test_a_tap_goes_on_after_a_signal_that_it_was_started_to_ignore(dni: Dni) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_ignores_a_signal_can_be_stopped(dni: Dni, number: signal.Signals) -> None:
+    process = started(dni, number, *RUN)
+    dni.until(lambda: dni("stop", "run").returncode == 0, "the run can be stopped")
+    output, _ = process.communicate(timeout=LATE)
+    assert process.returncode == 128 + signal.SIGINT, output
+    dni.nothing_left()
+
+
+@pytest.mark.slow
+def test_trace_follow_that_was_started_with_a_signal_ignored_ignores_it(dni: Dni) -> None:
     training = dni.train()
     with started(dni, signal.SIGINT, "trace", "tap", "run", "--json") as process:
         assert process.stdout is not None
