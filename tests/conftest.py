@@ -355,7 +355,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Answers:
     """The four files of `arrays()` as a mirror has them, in place of those of MNIST."""
     raw = {key: packed(array) for key, array in arrays().items()}
     files = {
-        key: mnist.File(idx.NAMES[key], len(raw[key]), hashlib.md5(raw[key]).hexdigest())
+        key: mnist.MnistFile(idx.NAMES[key], len(raw[key]), hashlib.md5(raw[key]).hexdigest())
         for key in raw
     }
     monkeypatch.setattr(mnist, "FILES", files)

@@ -12,7 +12,7 @@ import numpy as np
 
 from tests.data_pickles import python2
 from workers.data import Dataset
-from workers.data.cifar_files import Form
+from workers.data.cifar_files import CifarFormat
 
 RECORDS = 20
 RNG = np.random.default_rng(3)
@@ -27,7 +27,7 @@ def binary(pixels: np.ndarray, labels: np.ndarray) -> bytes:
     return np.concatenate([labels[:, None].astype(np.uint8), pixels], axis=1).tobytes()
 
 
-def content(form: Form) -> Files:
+def content(form: CifarFormat) -> Files:
     """The six files of a small data set in that form, the Python ones by Python 2 and 3."""
     files = {}
     for name, pixels, labels in zip(form.files, PIXELS, LABELS, strict=True):
@@ -40,7 +40,7 @@ def content(form: Form) -> Files:
     return files
 
 
-def packed(form: Form, files: Files) -> bytes:
+def packed(form: CifarFormat, files: Files) -> bytes:
     """An archive as its author packs it: with its folder, and a file that nobody reads."""
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w:gz") as tar:

@@ -146,4 +146,4 @@ class Bar:
 
 def cached() -> list[str]:
     """The names in the cache of MNIST."""
-    return sorted(path.name for path in mnist.cache().glob("**/*"))
+    return sorted(path.name for path in mnist._cache_folder().glob("**/*"))

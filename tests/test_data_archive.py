@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("own_folders")
 
 def read(path: Path) -> dict[str, bytes | None]:
     """The members with the content of each file."""
-    return {m.name: None if m.folder else m.read() for m in archive.members(path)}
+    return {m.name: None if m.folder else m.read() for m in archive.archive_members(path)}
 
 
 @pytest.mark.parametrize("suffix", [".tar", ".tar.gz", ".tar.xz"])
@@ -47,12 +47,12 @@ def test_links_out_of_the_archive_and_devices_cannot_be_read(tmp_path: Path) -> 
             tar.addfile(info)
         tar.addfile(tarfile.TarInfo("../../etc/passwd"))
     names = []
-    for member in archive.members(path):
+    for member in archive.archive_members(path):
         names.append(member.name)
         if member.name == "../../etc/passwd":
             assert member.read() == b""
         else:
-            with pytest.raises(archive.Unreadable):
+            with pytest.raises(archive.UnreadableError):
                 member.read()
     assert sorted(names) == ["../../etc/passwd", *(f"train/a/{i}.png" for i in range(4))]
     assert sorted(tmp_path.iterdir()) == [path, secret]
@@ -145,7 +145,7 @@ def test_a_link_that_leads_out_of_an_archive_is_refused_by_its_name(
 
 def test_a_member_beyond_all_reason_is_refused(tmp_path: Path) -> None:
     bomb = tarfile.TarInfo("train/a/0.png")
-    bomb.size = archive.LARGEST + 1
+    bomb.size = archive.MAX_MEMBER_BYTES + 1
     path = tmp_path / "own.tar.gz"
     path.write_bytes(gzip.compress(bomb.tobuf() + bytes(10_000)))
     assert f"{path}: 'train/a/0.png' has more than" in refusal(lambda: load(path=path))
@@ -155,7 +155,7 @@ def test_a_member_beyond_all_reason_is_refused(tmp_path: Path) -> None:
 def test_a_header_beyond_all_reason_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: bytes
 ) -> None:
-    monkeypatch.setattr(archive, "LARGEST", 1 << 20)
+    monkeypatch.setattr(archive, "MAX_MEMBER_BYTES", 1 << 20)
     head = tarfile.TarInfo("long")
     head.type, head.size = kind, 1 << 32
     path = tmp_path / "own.tar.xz"
@@ -175,7 +175,7 @@ def test_an_archive_that_is_cut_or_changed_is_refused_or_read_but_never_crashes(
             for bad in (good[:at], good[:at] + bytes([good[at] ^ 0x55]) + good[at + 1 :]):
                 path.write_bytes(bad)
                 try:
-                    list(archive.members(path))
+                    list(archive.archive_members(path))
                     load(path=path)
                 except DataError:
                     told.append(refusal(partial(load, path=path)))

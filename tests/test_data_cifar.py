@@ -19,20 +19,20 @@ from workers.data import archive, catalogue, cifar, get, load
 def answers(own_folders: None, monkeypatch: pytest.MonkeyPatch) -> Files:  # noqa: ARG001
     """Both archives of the small data set, in place of the real ones."""
     made, forms = {}, []
-    for form in cifar.FORMS:
+    for form in cifar.FORMATS:
         files = content(form)
         made[form.archive] = packed(form, files)
         known = {name: md5(raw) if form.files[name] else "" for name, raw in files.items()}
         forms.append(replace(form, md5=md5(made[form.archive]), files=known, records=RECORDS))
-    monkeypatch.setattr(cifar, "FORMS", tuple(forms))
+    monkeypatch.setattr(cifar, "FORMATS", tuple(forms))
     return made
 
 
 def test_the_forms_are_those_that_are_published() -> None:
-    packed_binary, packed_python = cifar.FORMS
+    packed_binary, packed_python = cifar.FORMATS
     assert packed_binary.md5 == "c32a1d4ab5d03f1284b67883e8d87530"
     assert packed_python.md5 == "c58f30108f718f92721af3b95e74349a"
-    for form in cifar.FORMS:
+    for form in cifar.FORMATS:
         assert form.records == 10_000
         assert [name.startswith("test") for name in form.files] == [False] * 5 + [True]
 
@@ -48,7 +48,7 @@ def test_each_form_is_found_where_it_lies(
     unpacked: bool,
     folder: str,
 ) -> None:
-    form = cifar.FORMS[which]
+    form = cifar.FORMATS[which]
     monkeypatch.setenv("DNI_DATA", str(tmp_path / "data"))
     place = tmp_path / folder / (form.folder if unpacked else form.archive)
     put(place, content(form) if unpacked else answers[form.archive])
@@ -60,7 +60,7 @@ def test_each_form_is_found_where_it_lies(
 
 def test_a_folder_may_hold_the_files_themselves(answers: Files, tmp_path: Path) -> None:
     assert len(answers) == 2
-    assert is_small(load(path=put(tmp_path / "own", content(cifar.FORMS[1]))))
+    assert is_small(load(path=put(tmp_path / "own", content(cifar.FORMATS[1]))))
 
 
 def test_what_is_absent_is_fetched_verified_and_kept(
@@ -71,7 +71,7 @@ def test_what_is_absent_is_fetched_verified_and_kept(
         monkeypatch.setattr(cifar, "MIRRORS", (bad.url, good.url))
         place = get("cifar10", bar)
         assert is_small(load("cifar10"))
-        assert good.asked == [f"/{cifar.FORMS[0].archive}"]
+        assert good.asked == [f"/{cifar.FORMATS[0].archive}"]
     assert place == cifar.find()
     assert bar.told[-1] == "close"
 
@@ -79,7 +79,7 @@ def test_what_is_absent_is_fetched_verified_and_kept(
 def test_a_broken_archive_in_the_cache_is_fetched_again(
     answers: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(tmp_path / "cache" / "cifar10" / cifar.FORMS[0].archive, b"broken")
+    put(tmp_path / "cache" / "cifar10" / cifar.FORMATS[0].archive, b"broken")
     with mirror(answers) as good:
         monkeypatch.setattr(cifar, "MIRRORS", (good.url,))
         for _ in range(2):
@@ -94,7 +94,7 @@ def test_a_wrong_download_is_refused_and_not_kept(
     with mirror(wrong) as bad:
         monkeypatch.setattr(cifar, "MIRRORS", (bad.url,))
         text = refusal(lambda: load("cifar10"))
-    form = cifar.FORMS[0]
+    form = cifar.FORMATS[0]
     for told in (md5(wrong[form.archive]), form.md5, bad.url, "$DNI_DATA/cifar10", form.archive):
         assert told in text
     assert not (tmp_path / "cache").exists()
@@ -103,7 +103,7 @@ def test_a_wrong_download_is_refused_and_not_kept(
 def test_a_users_wrong_archive_is_told_with_both_checksums(
     answers: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    form = cifar.FORMS[1]
+    form = cifar.FORMATS[1]
     place = put(tmp_path / form.archive, answers[form.archive][:-1])
     monkeypatch.setenv("DNI_DATA", str(tmp_path))
     text = refusal(lambda: load("cifar10"))
@@ -115,7 +115,7 @@ def test_a_users_wrong_archive_is_told_with_both_checksums(
 def test_a_copy_of_another_kind_is_never_taken_for_it(
     answers: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(tmp_path / "data" / "cifar10-jpeg.tar.xz", answers[cifar.FORMS[0].archive])
+    put(tmp_path / "data" / "cifar10-jpeg.tar.xz", answers[cifar.FORMATS[0].archive])
     monkeypatch.setenv("DNI_DATA", str(tmp_path / "data"))
     assert "could not be downloaded" in refusal(lambda: load("cifar10"))
 
@@ -139,7 +139,7 @@ def test_a_folder_of_records_that_cannot_be_right_is_refused(
 ) -> None:
     assert answers
     change, said = WRONG[wrong]
-    files = content(cifar.FORMS[0])
+    files = content(cifar.FORMATS[0])
     files["data_batch_2.bin"] = change(files["data_batch_2.bin"])
     place = put(tmp_path / "own", files)
     text = refusal(lambda: load(path=place))
@@ -160,10 +160,10 @@ def test_a_pickle_that_calls_is_refused_by_checksum_and_without(
     answers: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checked: bool
 ) -> None:
     assert answers
-    form = cifar.FORMS[1]
+    form = cifar.FORMATS[1]
     if not checked:
         loose = replace(form, files=dict.fromkeys(form.files, ""))
-        monkeypatch.setattr(cifar, "FORMS", (loose,))
+        monkeypatch.setattr(cifar, "FORMATS", (loose,))
     evil = pickle.dumps({"data": PIXELS[0], "labels": [_Touch(tmp_path / "touched")]}, 4)
     place = put(tmp_path / "own", content(form) | {"data_batch_3": evil})
     text = refusal(lambda: load(path=place))
@@ -190,15 +190,15 @@ def test_a_pickle_of_another_table_is_refused(
     answers: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: object
 ) -> None:
     assert answers
-    form = cifar.FORMS[1]
-    monkeypatch.setattr(cifar, "FORMS", (replace(form, files=dict.fromkeys(form.files, "")),))
+    form = cifar.FORMATS[1]
+    monkeypatch.setattr(cifar, "FORMATS", (replace(form, files=dict.fromkeys(form.files, "")),))
     place = put(tmp_path / "own", content(form) | {"test_batch": pickle.dumps(table, 4)})
     assert "test_batch: no pictures of 3072 bytes" in refusal(lambda: load(path=place))
 
 
 def test_a_missing_file_is_named(answers: Files, tmp_path: Path) -> None:
     assert answers
-    place = put(tmp_path / "own", content(cifar.FORMS[0]))
+    place = put(tmp_path / "own", content(cifar.FORMATS[0]))
     (place / "data_batch_4.bin").unlink()
     assert f"{place / 'data_batch_4.bin'}: cannot be read" in refusal(lambda: load(path=place))
 
@@ -207,11 +207,11 @@ def test_a_missing_member_is_named(
     answers: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert answers
-    form = cifar.FORMS[0]
+    form = cifar.FORMATS[0]
     files = content(form)
     del files["test_batch.bin"]
     raw = packed(form, files)
-    monkeypatch.setattr(cifar, "FORMS", (replace(form, md5=md5(raw)),))
+    monkeypatch.setattr(cifar, "FORMATS", (replace(form, md5=md5(raw)),))
     place = put(tmp_path / form.archive, raw)
     assert "test_batch.bin is missing" in refusal(lambda: load(path=place))
 
@@ -220,6 +220,6 @@ def test_a_file_beyond_all_reason_is_not_read(
     answers: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert answers
-    monkeypatch.setattr(archive, "LARGEST", 10_000)
-    place = put(tmp_path / "own", content(cifar.FORMS[0]))
+    monkeypatch.setattr(archive, "MAX_MEMBER_BYTES", 10_000)
+    place = put(tmp_path / "own", content(cifar.FORMATS[0]))
     assert "has more than 10000 bytes" in refusal(lambda: load(path=place))

@@ -23,7 +23,7 @@ from tests.data_help import (
     refusal,
 )
 from workers.data import catalogue, get, load, mnist
-from workers.data.download import keep
+from workers.data.download import write_whole
 
 pytestmark = pytest.mark.usefixtures("own_folders")
 
@@ -33,12 +33,12 @@ def test_the_second_mirror_is_asked_when_the_first_fails(
 ) -> None:
     with mirror({}) as bad, mirror(small) as good:
         monkeypatch.setattr(mnist, "MIRRORS", (bad.url, good.url))
-        assert get("mnist") == mnist.cache()
+        assert get("mnist") == mnist._cache_folder()
         assert bad.asked == good.asked == [f"/{name}" for name in small]
         np.testing.assert_array_equal(load("mnist").x_train, arrays()["x_train"])
         assert len(good.asked) == 4
     assert cached() == sorted(small)
-    assert catalogue()[1].location == mnist.cache()
+    assert catalogue()[1].location == mnist._cache_folder()
 
 
 def test_a_download_moves_the_bar_given_to_it(
@@ -116,7 +116,7 @@ def test_a_full_disk_leaves_nothing_and_is_told(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
         path = tmp_path / "cache" / "file.gz"
-        text = refusal(lambda: keep(path, lambda part: part.write(bytes(5000))))
+        text = refusal(lambda: write_whole(path, lambda part: part.write(bytes(5000))))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "file.gz: cannot be written" in text

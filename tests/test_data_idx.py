@@ -25,7 +25,7 @@ from tests.data_help import (
     refusal,
 )
 from workers.data import idx, load
-from workers.data.streams import take
+from workers.data.streams import read_up_to
 
 pytestmark = pytest.mark.usefixtures("own_folders")
 
@@ -35,7 +35,7 @@ idx_arrays = st.sampled_from(sorted(CODES)).flatmap(lambda kind: hnp.arrays(kind
 
 @given(idx_arrays)
 def test_an_idx_array_comes_back_as_it_was(array: Array) -> None:
-    back = idx.read(io.BytesIO(packed(array)), "file")
+    back = idx.read_idx(io.BytesIO(packed(array)), "file")
     assert back.dtype == array.dtype
     assert back.dtype.isnative
     np.testing.assert_array_equal(back, array)
@@ -46,7 +46,7 @@ def test_an_idx_file_of_any_other_length_is_refused(array: Array, data: st.DataO
     whole = packed(array)
     cut = data.draw(st.integers(0, len(whole) - 1))
     for wrong in (whole[:cut], whole + b"\0"):
-        read = partial(idx.read, io.BytesIO(wrong), "file")
+        read = partial(idx.read_idx, io.BytesIO(wrong), "file")
         assert refusal(read).startswith("file: ")
 
 
@@ -64,7 +64,7 @@ headers = st.builds(
 @given(garbage | headers)
 def test_garbage_for_an_idx_file_gives_that_very_array_or_a_data_error(raw: bytes) -> None:
     try:
-        array = idx.read(io.BytesIO(raw), "file")
+        array = idx.read_idx(io.BytesIO(raw), "file")
     except DataError:
         return
     assert packed(array) == raw or array.dtype.kind == "f"  # a NaN may change its bits
@@ -82,7 +82,7 @@ class _Endless(io.RawIOBase):
 
 def test_no_more_is_read_of_an_endless_stream_than_was_asked_for() -> None:
     stream = _Endless()
-    assert len(take(stream, 3_000_000)) == 3_000_000  # type: ignore[arg-type]
+    assert len(read_up_to(stream, 3_000_000)) == 3_000_000  # type: ignore[arg-type]
     assert stream.given == 3_000_000
 
 

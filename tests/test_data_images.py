@@ -140,7 +140,7 @@ def test_the_first_picture_may_not_be_of_any_kind_either(tmp_path: Path) -> None
 def test_more_pictures_than_memory_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(images, "LARGEST", 479)
+    monkeypatch.setattr(images, "MAX_BYTES", 479)
     path = in_folder(tmp_path / "own", tree())
     assert "8 pictures of (5, 4, 3)" in refusal(lambda: load(path=path))
 

@@ -12,7 +12,7 @@ import pytest
 from tests.data_cifar import content, put
 from tests.data_help import arrays, idx_folder, refusal
 from workers.data import cifar, load, mnist
-from workers.data.cifar_files import Form
+from workers.data.cifar_files import CifarFormat
 
 pytestmark = pytest.mark.usefixtures("own_folders")
 
@@ -57,15 +57,15 @@ def test_a_folder_of_several_data_sets_is_refused(tmp_path: Path) -> None:
         torchvision(tmp_path / "data", name)
     text = refusal(partial(load, path=tmp_path / "data"))
     assert "holds several data sets: 'FashionMNIST/raw', 'MNIST/raw'; give the path of one" in text
-    form = cifar.FORMS[1]
+    form = cifar.FORMATS[1]
     put(tmp_path / "data" / form.folder, dict.fromkeys(form.files, b""))
     assert f"several data sets: '{form.folder}', 'F" in refusal(
         partial(load, path=tmp_path / "data")
     )
 
 
-@pytest.mark.parametrize("form", cifar.FORMS, ids=[form.folder for form in cifar.FORMS])
-def test_cifar10_is_found_in_the_folder_of_torchvision(tmp_path: Path, form: Form) -> None:
+@pytest.mark.parametrize("form", cifar.FORMATS, ids=[form.folder for form in cifar.FORMATS])
+def test_cifar10_is_found_in_the_folder_of_torchvision(tmp_path: Path, form: CifarFormat) -> None:
     put(tmp_path / "data" / form.folder, content(form))
     for path in (tmp_path / "data", tmp_path / "data" / form.folder):
         text = refusal(partial(load, path=path))

@@ -11,7 +11,7 @@ import pytest
 from tests.data_help import Array, arrays, refusal, saved
 from workers.data import load
 from workers.data.listing import listed
-from workers.data.names import PARTS, meaning, meant, part_of
+from workers.data.names import SPLITS, meaning, meant, split_of
 
 pytestmark = pytest.mark.usefixtures("own_folders")
 
@@ -67,14 +67,14 @@ def test_the_best_name_of_a_part_is_proposed(others: tuple[str, ...], best: str)
     assert meant("x_test", ("x_train", *reversed(others))) == best
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", SPLITS)
 def test_arrays_and_folders_have_the_same_names_of_parts(part: str) -> None:
-    for word in PARTS[part]:
+    for word in SPLITS[part]:
         assert meaning(f"x_{word}") == ("x", part)
         for name in (word, word.upper(), f"{word}_set", f"{word.title()} Set", f"{word}-set"):
-            assert part_of(name) == part
+            assert split_of(name) == part
     for name in ("set", "tr", "te", "trainer", "tested", "train.tar", ""):
-        assert part_of(name) is None
+        assert split_of(name) is None
 
 
 @pytest.mark.parametrize("names", [("Y_train", ""), ("train_labels", ""), ("y", "labels")])

@@ -41,14 +41,14 @@ def same(found: object, expected: dict[str, Any]) -> bool:
 
 @pytest.mark.parametrize("protocol", [3, 4])
 def test_a_table_of_today_comes_out_as_it_went_in(protocol: int) -> None:
-    assert same(pickles.read(pickle.dumps(TABLE, protocol), "file"), TABLE)
+    assert same(pickles.read_pickle(pickle.dumps(TABLE, protocol), "file"), TABLE)
     turned = TABLE | {"data": np.asfortranarray(PIXELS)}
-    assert same(pickles.read(pickle.dumps(turned, protocol), "file"), TABLE)
+    assert same(pickles.read_pickle(pickle.dumps(turned, protocol), "file"), TABLE)
 
 
 @pytest.mark.filterwarnings("ignore:numpy.core:DeprecationWarning")
 def test_a_table_of_python_2_comes_out_as_unpickling_would_give_it() -> None:
-    assert same(pickles.read(OLD, "file"), pickle.loads(OLD, encoding="latin1"))
+    assert same(pickles.read_pickle(OLD, "file"), pickle.loads(OLD, encoding="latin1"))
 
 
 class _Touch:
@@ -65,7 +65,9 @@ class _Touch:
 def test_a_pickle_that_calls_is_refused_and_does_not_call(tmp_path: Path, protocol: int) -> None:
     touched = tmp_path / "touched"
     evil = pickle.dumps({"data": PIXELS.tolist(), "labels": [_Touch(touched)]}, protocol)
-    assert refusal(lambda: pickles.read(evil, "file")).startswith("file: no pickle of plain data")
+    assert refusal(lambda: pickles.read_pickle(evil, "file")).startswith(
+        "file: no pickle of plain data"
+    )
     assert not touched.exists()
     pickle.loads(evil)  # so much for the pickle
     assert touched.exists()
@@ -104,7 +106,7 @@ def test_a_pickle_that_calls_is_refused_and_does_not_call(tmp_path: Path, protoc
     }.items(),
 )
 def test_a_program_that_is_no_plain_data_is_refused(program: bytes, said: str) -> None:
-    text = refusal(lambda: pickles.read(program, "file"))
+    text = refusal(lambda: pickles.read_pickle(program, "file"))
     assert text.startswith("file: ")
     assert said in text
     assert len(text) < 250
@@ -112,25 +114,27 @@ def test_a_program_that_is_no_plain_data_is_refused(program: bytes, said: str) -
 
 def test_an_array_of_another_size_or_kind_is_refused() -> None:
     short = OLD.replace(PIXELS.tobytes(), PIXELS.tobytes()[:-1] + b"0")
-    pickles.read(short, "file")
+    pickles.read_pickle(short, "file")
     for other in (np.ones(3), np.array(["a"]), np.array([None]), PIXELS.astype("u2")):
-        refusal(partial(pickles.read, pickle.dumps({"data": other}, 4), "file"))
-    assert "array" in refusal(lambda: pickles.read(OLD.replace(b"J\6\0\0\0", b"J\7\0\0\0"), "file"))
+        refusal(partial(pickles.read_pickle, pickle.dumps({"data": other}, 4), "file"))
+    assert "array" in refusal(
+        lambda: pickles.read_pickle(OLD.replace(b"J\6\0\0\0", b"J\7\0\0\0"), "file")
+    )
 
 
 def test_a_pickle_that_is_cut_is_refused_wherever_it_is() -> None:
     for whole in (OLD, pickle.dumps(TABLE, 4)):
         for end in range(len(whole)):
-            refusal(partial(pickles.read, whole[:end], "file"))
+            refusal(partial(pickles.read_pickle, whole[:end], "file"))
 
 
 def test_a_deep_pickle_is_no_deep_recursion() -> None:
     deep = b"]" * 200_000 + b"a" * 199_999 + b"."
-    assert isinstance(pickles.read(deep, "file"), list)
+    assert isinstance(pickles.read_pickle(deep, "file"), list)
     named = deep[:-1] + b"U\1a\x93."
-    assert "what has no name" in refusal(lambda: pickles.read(named, "file"))
+    assert "what has no name" in refusal(lambda: pickles.read_pickle(named, "file"))
     tuples = b"}" + b")" + b"\x85" * 200_000 + b"K\1s."
-    assert "a key that is no string" in refusal(lambda: pickles.read(tuples, "file"))
+    assert "a key that is no string" in refusal(lambda: pickles.read_pickle(tuples, "file"))
 
 
 CODES = b"".join(code.code.encode("latin-1") for code in pickletools.opcodes)
@@ -144,6 +148,6 @@ CODES = b"".join(code.code.encode("latin-1") for code in pickletools.opcodes)
 def test_any_bytes_give_data_or_a_data_error(pieces: list[bytes], start: int, end: int) -> None:
     mixed = OLD[:start] + b"".join(pieces) + OLD[end:]
     try:
-        pickles.read(mixed, "file")
+        pickles.read_pickle(mixed, "file")
     except DataError:
-        refusal(lambda: pickles.read(mixed, "file"))
+        refusal(lambda: pickles.read_pickle(mixed, "file"))

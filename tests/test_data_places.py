@@ -39,10 +39,10 @@ def homeless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_without_a_home_the_cache_is_a_private_folder_for_temporary_files(homeless: Path) -> None:
-    folder = paths.cache("images")
+    folder = paths.cache_folder("images")
     assert folder == homeless / f"dni-cache-{os.getuid()}" / "images"
     assert stat.S_IMODE(folder.parent.stat().st_mode) == 0o700
-    assert paths.cache("mnist").parent == folder.parent
+    assert paths.cache_folder("mnist").parent == folder.parent
 
 
 def test_without_a_home_data_are_listed_loaded_and_kept(homeless: Path) -> None:
@@ -53,7 +53,7 @@ def test_without_a_home_data_are_listed_loaded_and_kept(homeless: Path) -> None:
     path = in_tar(homeless / "own.tar", tree().items())
     for _ in range(2):
         assert load(path=path).classes == 2
-    assert len([*paths.cache("images").iterdir()]) == 1
+    assert len([*paths.cache_folder("images").iterdir()]) == 1
 
 
 @pytest.mark.parametrize("taken", ["open", "file", "link"])
@@ -67,7 +67,7 @@ def test_a_folder_that_is_not_private_is_never_the_cache(homeless: Path, taken: 
     else:
         folder.mkdir()
         folder.chmod(0o777)
-    text = refusal(lambda: paths.cache("images"))
+    text = refusal(lambda: paths.cache_folder("images"))
     assert text.startswith(f"{folder}: ")
     assert text.endswith("set DNI_CACHE to a folder that is yours")
 
@@ -110,7 +110,7 @@ def test_data_that_are_there_do_not_need_a_cache(
 ) -> None:
     take(homeless, monkeypatch, how)
     put(homeless / "data" / "mnist", {file.name: b"" for file in mnist.FILES.values()})
-    put(homeless / "data" / "cifar10", {cifar.FORMS[0].archive: b""})
+    put(homeless / "data" / "cifar10", {cifar.FORMATS[0].archive: b""})
     monkeypatch.setenv("DNI_DATA", str(homeless / "data"))
     for name, place in (("mnist", mnist.find()), ("cifar10", cifar.find())):
         assert place is not None
@@ -130,8 +130,8 @@ def test_a_tilde_is_the_home_in_both_variables_and_in_a_path(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("DNI_DATA", f"~/{below}")
     monkeypatch.setenv("DNI_CACHE", f"~/{below}")
-    assert paths.given("mnist") == (tmp_path / below / "mnist", tmp_path / below)
-    assert paths.cache("mnist") == tmp_path / below / "mnist"
+    assert paths.user_folders("mnist") == (tmp_path / below / "mnist", tmp_path / below)
+    assert paths.cache_folder("mnist") == tmp_path / below / "mnist"
     (tmp_path / below).mkdir(parents=True, exist_ok=True)
     in_tar(tmp_path / below / "own.tar", tree().items())
     assert load(path=Path("~") / below / "own.tar").classes == 2

@@ -8,7 +8,7 @@ whatever is wrong is a `DataError` of one line that names the file, the array an
 from pathlib import Path
 
 from workers.data.augment import Augment
-from workers.data.catalogue import Entry, catalogue, get, load, names
+from workers.data.catalogue import DatasetEntry, catalogue, get, load, names
 from workers.data.dataset import Dataset
 from workers.data.download import Progress
 from workers.data.notes import channels_first, renumbering

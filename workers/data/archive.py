@@ -19,14 +19,14 @@ from posixpath import normpath
 from typing import BinaryIO, Final, TypeVar, cast
 
 from protocol.errors import DataError
-from workers.data.streams import BROKEN, opened, take
+from workers.data.streams import STREAM_ERRORS, open_decompressed, read_up_to
 
 T = TypeVar("T")
-LARGEST: Final = 1 << 26
+MAX_MEMBER_BYTES: Final = 1 << 26
 """Bytes that a member may have."""
-MOST: Final = 1 << 21
+MAX_MEMBERS: Final = 1 << 21
 """Members that an archive may have."""
-HEAD: Final = 16
+HEAD_BYTES: Final = 16
 """Bytes that tell the format of a member."""
 _SLACK: Final = 1 << 20  # bytes of headers and padding around a member
 _ENCRYPTED: Final = 1  # a flag of a zip's member
@@ -38,7 +38,7 @@ _LOST: Final = (
 )
 
 
-class Unreadable(Exception):  # noqa: N818  the caller collects these and raises one DataError
+class UnreadableError(Exception):
     """Why a file cannot be used as an image; the text continues a sentence that names the file.
 
     `mend` says what to do with "it", or with "them" where there are several, in the place of `{}`.
@@ -68,16 +68,16 @@ class Member:
 
     def head(self) -> bytes:
         """The first bytes of a file, `HEAD` at most."""
-        return self._read(HEAD)
+        return self._read(HEAD_BYTES)
 
 
 def is_tar(path: Path) -> bool:
     """Whether the file at `path`, decompressed, starts like a tar archive. Raises DataError."""
-    with opened(path) as stream:
-        return take(stream, _MAGIC.stop)[_MAGIC] == b"ustar"
+    with open_decompressed(path) as stream:
+        return read_up_to(stream, _MAGIC.stop)[_MAGIC] == b"ustar"
 
 
-def members(path: Path) -> Iterator[Member]:
+def archive_members(path: Path) -> Iterator[Member]:
     """The files and folders in a zip, or in a tar that may be compressed by gzip or xz.
 
     Links come last, as the files in the archive that they lead to. To read a link that leads
@@ -90,8 +90,8 @@ def members(path: Path) -> Iterator[Member]:
 
 def _counted(path: Path, found: Iterable[T]) -> Iterator[T]:
     for number, member in enumerate(found):
-        if number == MOST:
-            raise DataError(f"{path}: has more than {MOST} members")
+        if number == MAX_MEMBERS:
+            raise DataError(f"{path}: has more than {MAX_MEMBERS} members")
         yield member
 
 
@@ -154,14 +154,14 @@ def _copies(member: Member, names: list[str]) -> Iterator[Member]:
 
 
 def _unreadable(reason: str, mend: str, _: int) -> bytes:
-    raise Unreadable(reason, mend)
+    raise UnreadableError(reason, mend)
 
 
 def _tarred(path: Path) -> Iterator[Member]:
-    with opened(path) as stream:
-        metered = _Metered(stream, path)
-        with _sound(path, partial(tarfile.open, fileobj=metered, mode="r|")) as tar:
-            while found := _sound(path, tar.next):
+    with open_decompressed(path) as stream:
+        metered = _BoundedStream(stream, path)
+        with _convert_errors(path, partial(tarfile.open, fileobj=metered, mode="r|")) as tar:
+            while found := _convert_errors(path, tar.next):
                 tar.members = []  # type: ignore[attr-defined]  # or it remembers every one
                 _refuse_large(path, found.name, found.size)
                 yield _of_tar(tar, found, path)
@@ -187,11 +187,11 @@ def _linked(name: str, target: str) -> str:
 
 def _extracted(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path, size: int) -> bytes:
     file = cast(BinaryIO, tar.extractfile(member))
-    return _sound(path, partial(file.read, size))
+    return _convert_errors(path, partial(file.read, size))
 
 
 def _zipped(path: Path) -> Iterator[Member]:
-    with _sound(path, partial(zipfile.ZipFile, path), ()) as packed:
+    with _convert_errors(path, partial(zipfile.ZipFile, path), ()) as packed:
         for found in packed.infolist():
             _refuse_large(path, found.filename, found.file_size)
             name = found.filename.replace("\\", "/").removeprefix("./")  # zips made on Windows
@@ -204,16 +204,16 @@ def _zipped(path: Path) -> Iterator[Member]:
 def _unzipped(packed: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path, size: int) -> bytes:
     if member.flag_bits & _ENCRYPTED:
         raise DataError(f"{path}: {member.filename!r} is encrypted; unpack it to a folder")
-    with _sound(path, partial(packed.open, member), ()) as file:
-        return _sound(path, partial(file.read, size), ())
+    with _convert_errors(path, partial(packed.open, member), ()) as file:
+        return _convert_errors(path, partial(file.read, size), ())
 
 
 def _refuse_large(path: Path, name: str, size: int) -> None:
-    if size > LARGEST:
-        raise DataError(f"{path}: {name!r} has more than {LARGEST} bytes")
+    if size > MAX_MEMBER_BYTES:
+        raise DataError(f"{path}: {name!r} has more than {MAX_MEMBER_BYTES} bytes")
 
 
-class _Metered:
+class _BoundedStream:
     """A stream that yields no more than one member's worth of bytes until it is refilled."""
 
     def __init__(self, stream: BinaryIO, path: Path) -> None:
@@ -221,18 +221,18 @@ class _Metered:
         self.refill()
 
     def refill(self) -> None:
-        self._left = LARGEST + _SLACK
+        self._left = MAX_MEMBER_BYTES + _SLACK
 
     def read(self, size: int) -> bytes:
         data = self._stream.read(size)
         self._left -= len(data)
         if self._left < 0:
-            raise DataError(f"{self._path}: a header claims more than {LARGEST} bytes")
+            raise DataError(f"{self._path}: a header claims more than {MAX_MEMBER_BYTES} bytes")
         return data
 
 
-def _sound(
-    path: Path, call: Callable[[], T], told: tuple[type[Exception], ...] = (OSError, *BROKEN)
+def _convert_errors(
+    path: Path, call: Callable[[], T], told: tuple[type[Exception], ...] = (OSError, *STREAM_ERRORS)
 ) -> T:
     """What `call` returns, with errors as DataError; `told` are converted by the caller instead."""
     try:

@@ -15,7 +15,7 @@ from workers.data.notes import UNIQUE
 _LAST_LABEL = 2**31 - 2
 
 
-def inputs(raw: NDArray[np.generic], label: str) -> NDArray[np.generic]:
+def checked_inputs(raw: NDArray[np.generic], label: str) -> NDArray[np.generic]:
     """`(n, *shape)` integers of their own width (bool as uint8), or float32.
 
     Raises DataError, which starts with `label`, for any other dtype, for NaN or infinity,
@@ -29,11 +29,11 @@ def inputs(raw: NDArray[np.generic], label: str) -> NDArray[np.generic]:
         )
     if raw.dtype.kind == "f":
         return _float32(raw, label)
-    kept = np.dtype(np.uint8) if raw.dtype.kind == "b" else storage(raw.dtype)
+    kept = np.dtype(np.uint8) if raw.dtype.kind == "b" else storage_dtype(raw.dtype)
     return raw.astype(kept, copy=False)
 
 
-def targets(raw: NDArray[np.generic], label: str) -> NDArray[np.generic]:
+def checked_targets(raw: NDArray[np.generic], label: str) -> NDArray[np.generic]:
     """int64 class labels `(n,)` of integers or booleans, or float32 targets `(n, k)`.
 
     Integers `(n, 1)` are labels; floats `(n,)` are regression targets `(n, 1)`; booleans
@@ -49,7 +49,7 @@ def targets(raw: NDArray[np.generic], label: str) -> NDArray[np.generic]:
     return _labels(raw, label)
 
 
-def storage(dtype: np.dtype[np.generic]) -> np.dtype[np.generic]:
+def storage_dtype(dtype: np.dtype[np.generic]) -> np.dtype[np.generic]:
     """The dtype that training keeps an input of `dtype` in: native byte order, no float64.
 
     A bool stays bool here, so that it is not taken for an image's uint8.

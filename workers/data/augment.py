@@ -20,7 +20,7 @@ from protocol.errors import SpecError
 
 Array = NDArray[np.generic]
 Step = Callable[[Array, np.random.Generator], Array]
-WORDS: Final = {"flip": "flip", "crop": "crop <pixels>"}
+AUGMENTATIONS: Final = {"flip": "flip", "crop": "crop <pixels>"}
 
 
 def flip(x: Array, rng: np.random.Generator) -> Array:
@@ -84,10 +84,10 @@ class Augment:
 
 def _step(text: str, side: int, key: str) -> Step:
     name, *numbers = text.split() or [""]
-    if name not in WORDS:
-        raise SpecError(f"{key}: unknown augmentation {text!r:.60}{did_you_mean(name, WORDS)}")
-    if len(numbers) != len(WORDS[name].split()) - 1:
-        raise SpecError(f"{key}: {text!r:.60} should be {WORDS[name]!r}")
+    if name not in AUGMENTATIONS:
+        raise SpecError(f"{key}: unknown augmentation {text!r:.60}{did_you_mean(name, AUGMENTATIONS)}")
+    if len(numbers) != len(AUGMENTATIONS[name].split()) - 1:
+        raise SpecError(f"{key}: {text!r:.60} should be {AUGMENTATIONS[name]!r}")
     if name == "flip":
         return flip
     (margin,) = numbers

@@ -14,7 +14,7 @@ from workers.data.download import Progress
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class DatasetEntry:
     """What `dni data list` tells of a data set.
 
     `source` is where it comes from: "embedded", "generated" or URLs divided by ", "; `checksums`
@@ -30,8 +30,8 @@ class Entry:
     location: Path | None
 
 
-def _digits() -> Entry:
-    return Entry(
+def _digits() -> DatasetEntry:
+    return DatasetEntry(
         name="digits",
         description="1,797 handwritten digits, 8 x 8 pixels, 10 classes (UCI, CC BY 4.0)",
         source="embedded",
@@ -40,8 +40,8 @@ def _digits() -> Entry:
     )
 
 
-def _mnist() -> Entry:
-    return Entry(
+def _mnist() -> DatasetEntry:
+    return DatasetEntry(
         name="mnist",
         description="70,000 handwritten digits, 28 x 28 pixels, 10 classes (LeCun et al.)",
         source=", ".join(mnist.MIRRORS),
@@ -50,18 +50,18 @@ def _mnist() -> Entry:
     )
 
 
-def _cifar10() -> Entry:
-    return Entry(
+def _cifar10() -> DatasetEntry:
+    return DatasetEntry(
         name="cifar10",
         description="60,000 photographs, 32 x 32 pixels in colour, 10 classes (Krizhevsky)",
-        source=", ".join(f"{mirror}{cifar.FORMS[0].archive}" for mirror in cifar.MIRRORS),
-        checksums={form.archive: form.md5 for form in cifar.FORMS},
+        source=", ".join(f"{mirror}{cifar.FORMATS[0].archive}" for mirror in cifar.MIRRORS),
+        checksums={form.archive: form.md5 for form in cifar.FORMATS},
         location=cifar.find(),
     )
 
 
-def _addition() -> Entry:
-    return Entry(
+def _addition() -> DatasetEntry:
+    return DatasetEntry(
         name="addition",
         description="100 sums of two 7-bit numbers, bit by bit; the test set is the training set",
         source="generated",
@@ -70,7 +70,7 @@ def _addition() -> Entry:
     )
 
 
-_ENTRIES: dict[str, Callable[[], Entry]] = {
+_ENTRIES: dict[str, Callable[[], DatasetEntry]] = {
     "digits": _digits,
     "mnist": _mnist,
     "cifar10": _cifar10,
@@ -89,7 +89,7 @@ def names() -> list[str]:
     return list(_ENTRIES)
 
 
-def catalogue() -> list[Entry]:
+def catalogue() -> list[DatasetEntry]:
     """Every data set with a name, and where it is found now; nothing is read or verified."""
     return [describe() for describe in _ENTRIES.values()]
 

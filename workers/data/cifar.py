@@ -13,22 +13,22 @@ from typing import Final
 
 from protocol.errors import DataError
 from workers.data import paths
-from workers.data.cifar_files import Form, binary, pickled, read
+from workers.data.cifar_files import CifarFormat, read_binary, read_cifar, read_pickled
 from workers.data.dataset import Dataset
-from workers.data.download import Progress, fetch, keep
+from workers.data.download import Progress, fetch, write_whole
 
 MIRRORS: tuple[str, ...] = ("https://www.cs.toronto.edu/~kriz/",)
 _LARGEST: Final = 1 << 28  # bytes of a download; the archives have 170 MB
 
-FORMS = (
-    Form(
+FORMATS = (
+    CifarFormat(
         archive="cifar-10-binary.tar.gz",
         md5="c32a1d4ab5d03f1284b67883e8d87530",
         folder="cifar-10-batches-bin",
         files=dict.fromkeys([*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"], ""),
-        read=binary,
+        read=read_binary,
     ),
-    Form(
+    CifarFormat(
         archive="cifar-10-python.tar.gz",
         md5="c58f30108f718f92721af3b95e74349a",
         folder="cifar-10-batches-py",
@@ -40,7 +40,7 @@ FORMS = (
             "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
             "test_batch": "40351d587109b95175f43aff81a1287e",
         },
-        read=pickled,
+        read=read_pickled,
     ),
 )
 
@@ -57,25 +57,25 @@ def get(progress: Progress | None) -> Path:
 
 def find() -> Path | None:
     """The first archive or folder in $DNI_DATA/cifar10, $DNI_DATA and the cache."""
-    return next((found for folder in _folders() if (found := inside(folder))), None)
+    return next((found for folder in _folders() if (found := find_inside(folder))), None)
 
 
 def _folders() -> Iterator[Path]:
-    yield from paths.given("cifar10")
-    if kept := paths.usable_cache("cifar10"):
+    yield from paths.user_folders("cifar10")
+    if kept := paths.cache_folder_if_any("cifar10"):
         yield kept
 
 
-def inside(folder: Path) -> Path | None:
+def find_inside(folder: Path) -> Path | None:
     """What `folder` holds of CIFAR-10: an archive, an unpacked folder, or its files themselves."""
-    archives = (folder / form.archive for form in FORMS)
-    unpacked = (place for form in FORMS for place in (folder / form.folder, folder))
-    return next((place for place in (*archives, *unpacked) if form_of(place)), None)
+    archives = (folder / form.archive for form in FORMATS)
+    unpacked = (place for form in FORMATS for place in (folder / form.folder, folder))
+    return next((place for place in (*archives, *unpacked) if format_of(place)), None)
 
 
-def form_of(place: Path) -> Form | None:
+def format_of(place: Path) -> CifarFormat | None:
     """The form of the archive, known by its name, or of the folder, known by its files."""
-    for form in FORMS:
+    for form in FORMATS:
         if place.name == form.archive and place.is_file():
             return form
         if any((place / name).is_file() for name in form.files):
@@ -86,30 +86,30 @@ def form_of(place: Path) -> Form | None:
 def _obtain(progress: Progress | None) -> tuple[Path, Dataset]:
     """Where it is and what it is: a user's file must be right, a cached one is mended."""
     place = find()
-    if place is not None and (form := form_of(place)):
+    if place is not None and (form := format_of(place)):
         try:
-            return place, read(place, form)
+            return place, read_cifar(place, form)
         except DataError as error:
-            if paths.usable_cache("cifar10") not in (place, *place.parents):
+            if paths.cache_folder_if_any("cifar10") not in (place, *place.parents):
                 raise DataError(f"{error}; replace it, or unset DNI_DATA") from error
-    place = _download(FORMS[0], progress)
-    return place, read(place, FORMS[0])
+    place = _download(FORMATS[0], progress)
+    return place, read_cifar(place, FORMATS[0])
 
 
-def _download(form: Form, progress: Progress | None) -> Path:
+def _download(form: CifarFormat, progress: Progress | None) -> Path:
     def accept(answer: bytes) -> bytes:
         found = hashlib.md5(answer, usedforsecurity=False).hexdigest()
         if found != form.md5:
             raise DataError(f"{form.archive}: has MD5 {found}, expected {form.md5}")
         return answer
 
-    path = paths.cache("cifar10") / form.archive
+    path = paths.cache_folder("cifar10") / form.archive
     try:
         answer = fetch(form.archive, MIRRORS, _LARGEST, accept, progress)
     except DataError as error:
-        wanted = " or ".join(known.archive for known in FORMS)
+        wanted = " or ".join(known.archive for known in FORMATS)
         raise DataError(
             f"cifar10: {error}; put {wanted} into $DNI_DATA/cifar10 or {path.parent}"
         ) from error
-    keep(path, lambda part: part.write(answer))
+    write_whole(path, lambda part: part.write(answer))
     return path

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from protocol.errors import DataError
 from workers.data import archive, pickles
-from workers.data.dataset import Dataset, build
+from workers.data.dataset import Dataset, build_dataset
 from workers.data.streams import checksum
 
 CLASSES: Final = 10
@@ -29,7 +29,7 @@ Records = tuple[NDArray[np.uint8], Array]
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class CifarFormat:
     """One of the two forms: an archive of a folder of files, the test set in the last of them.
 
     `md5` is that of the archive as it is, `files` has those of the files that are known, else "".
@@ -44,7 +44,7 @@ class Form:
     records: int = 10_000
 
 
-def binary(content: bytes, label: str) -> Records:
+def read_binary(content: bytes, label: str) -> Records:
     """Records of a byte for the label and 3,072 for the pixels."""
     if len(content) % (1 + _PIXELS):
         raise DataError(f"{label}: {len(content)} bytes are no whole number of records")
@@ -52,9 +52,9 @@ def binary(content: bytes, label: str) -> Records:
     return rows[:, 1:], rows[:, 0]
 
 
-def pickled(content: bytes, label: str) -> Records:
+def read_pickled(content: bytes, label: str) -> Records:
     """A dict with the pixels under "data" and a list of labels under "labels"."""
-    match pickles.read(content, label):
+    match pickles.read_pickle(content, label):
         case {"data": np.ndarray() as pixels, "labels": list(labels)} if pixels.shape == (
             len(labels),
             _PIXELS,
@@ -63,7 +63,7 @@ def pickled(content: bytes, label: str) -> Records:
     raise DataError(f"{label}: no pictures of {_PIXELS} bytes with as many labels")
 
 
-def read(place: Path, form: Form) -> Dataset:
+def read_cifar(place: Path, form: CifarFormat) -> Dataset:
     """The archive or folder at `place`, which has that form, verified. Raises DataError."""
     if place.is_dir():
         return _assembled(place, form, _unpacked(place, form))
@@ -73,12 +73,12 @@ def read(place: Path, form: Form) -> Dataset:
     return _assembled(place, form, _packed(place, form))
 
 
-def _unpacked(folder: Path, form: Form) -> Iterator[tuple[str, bytes]]:
+def _unpacked(folder: Path, form: CifarFormat) -> Iterator[tuple[str, bytes]]:
     for name, md5 in form.files.items():
         path = folder / name
         try:
-            if path.stat().st_size > archive.LARGEST:
-                raise DataError(f"{path}: has more than {archive.LARGEST} bytes")
+            if path.stat().st_size > archive.MAX_MEMBER_BYTES:
+                raise DataError(f"{path}: has more than {archive.MAX_MEMBER_BYTES} bytes")
             content = path.read_bytes()
         except OSError as error:
             raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
@@ -88,14 +88,14 @@ def _unpacked(folder: Path, form: Form) -> Iterator[tuple[str, bytes]]:
         yield name, content
 
 
-def _packed(path: Path, form: Form) -> Iterator[tuple[str, bytes]]:
-    for member in archive.members(path):
+def _packed(path: Path, form: CifarFormat) -> Iterator[tuple[str, bytes]]:
+    for member in archive.archive_members(path):
         name = PurePosixPath(member.name)
         if name.parent.name == form.folder and name.name in form.files:
             yield name.name, member.read()
 
 
-def _assembled(place: Path, form: Form, contents: Iterable[tuple[str, bytes]]) -> Dataset:
+def _assembled(place: Path, form: CifarFormat, contents: Iterable[tuple[str, bytes]]) -> Dataset:
     """The data set of all files, of which one is held at a time."""
     names, size = list(form.files), form.records
     x: Array = np.empty((len(names) * size, *_PICTURE[1:], _PICTURE[0]), np.uint8)
@@ -114,10 +114,10 @@ def _assembled(place: Path, form: Form, contents: Iterable[tuple[str, bytes]]) -
         if len(set(np.bincount(y[rows], minlength=CLASSES))) > 1:
             raise DataError(f"{place}: its classes are not of one size; fetch {form.archive} again")
     parts = {"x_train": x[train], "y_train": y[train], "x_test": x[test], "y_test": y[test]}
-    return build("cifar10", parts, str(place))
+    return build_dataset("cifar10", parts, str(place))
 
 
-def _checked(form: Form, content: bytes, label: str) -> Records:
+def _checked(form: CifarFormat, content: bytes, label: str) -> Records:
     pixels, labels = form.read(content, label)
     if len(labels) != form.records:
         raise DataError(f"{label}: holds {len(labels)} pictures, expected {form.records}")

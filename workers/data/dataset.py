@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from protocol.dataset_info import dataset_summary
 from protocol.errors import DataError
-from workers.data.arrays import inputs, storage, targets
+from workers.data.arrays import checked_inputs, checked_targets, storage_dtype
 from workers.data.listing import listed
-from workers.data.notes import of_inputs, of_labels, of_scales
+from workers.data.notes import notes_on_inputs, notes_on_labels, notes_on_scales
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 TESTS = KEYS[2:]
@@ -81,7 +81,7 @@ class Dataset:
         return f"{name}: {dataset_summary(self.shape, classes, self.labelled, *counts)}"
 
 
-def build(
+def build_dataset(
     name: str,
     arrays: Mapping[str, NDArray[np.generic]],
     source: str,
@@ -98,9 +98,9 @@ def build(
     x, y = {}, {}
     for part in parts:
         raw_x, raw_y = arrays[f"x_{part}"], arrays[f"y_{part}"]
-        x[part] = inputs(raw_x, f"{source}: x_{part}")
+        x[part] = checked_inputs(raw_x, f"{source}: x_{part}")
         _refuse_turned(raw_x, raw_y, part, source)
-        y[part] = targets(raw_y, f"{source}: y_{part}")
+        y[part] = checked_targets(raw_y, f"{source}: y_{part}")
         _same_count(x[part], y[part], part, source)
     if "train" in x:
         _same_inputs(arrays["x_train"], arrays["x_test"], source)
@@ -111,11 +111,11 @@ def build(
     scale = _scale(arrays[f"x_{parts[0]}"])
     # The scale of integers is that of the training set.
     looked_at = [part for part in parts if part == "train" or x[part].dtype.kind == "f"]
-    odd = [note for part in looked_at for note in of_inputs(f"x_{part}", x[part], scale)][:1]
+    odd = [note for part in looked_at for note in notes_on_inputs(f"x_{part}", x[part], scale)][:1]
     if "train" in parts:
-        odd = of_scales(x["train"], x["test"]) or odd
+        odd = notes_on_scales(x["train"], x["test"]) or odd
     if y["test"].ndim == 1 and "train" in parts:
-        odd += of_labels(y["train"], y["test"])
+        odd += notes_on_labels(y["train"], y["test"])
     return Dataset(
         name=name,
         x_train=x["train"],
@@ -163,7 +163,7 @@ def _same_inputs(train: NDArray[np.generic], test: NDArray[np.generic], source: 
             f"{source}: an example of x_train has shape {train.shape[1:]} but one of x_test "
             f"{test.shape[1:]}; give both the same shape"
         )
-    if storage(train.dtype) != storage(test.dtype):
+    if storage_dtype(train.dtype) != storage_dtype(test.dtype):
         raise DataError(
             f"{source}: x_train is {train.dtype} but x_test {test.dtype}; "
             f"save both with the same dtype"

@@ -19,15 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocol.errors import DataError
-from workers.data.archive import Member, Unreadable
+from workers.data.archive import Member, UnreadableError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
-PIXELS: Final = 1 << 24
+MAX_PIXELS: Final = 1 << 24
 """Pixels that one image may have."""
-RULES: Final = 3
+DECODE_VERSION: Final = 3
 """The version of the rules here and in `tree`, by which an archive becomes arrays, notes and names
 of classes. It is part of the name of cached arrays and must rise with every change of a rule."""
 _CLOSED: Final = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}
@@ -44,7 +44,7 @@ _SGI_BYTES: Final = 3  # where an SGI header has the bytes per channel
 _HALF_FLOATS: Final = 6  # the variant of block compression in DDS files with 16 bits per channel
 
 
-class Kind(NamedTuple):
+class ImageType(NamedTuple):
     """The mode and size, in pixels, that all images of a data set must share."""
 
     mode: str
@@ -55,13 +55,13 @@ class Kind(NamedTuple):
         return f"{self.mode} of {self.width} x {self.height} pixels"
 
 
-class Decoded(NamedTuple):
+class DecodedImage(NamedTuple):
     """uint8 `(h, w)` where the mode is L (grey), `(h, w, 3)` where RGB, `(h, w, 4)` where RGBA.
 
     `frames` counts those in the file, of which this is the first.
     """
 
-    kind: Kind
+    kind: ImageType
     pixels: NDArray[np.uint8]
     frames: int
 
@@ -89,7 +89,7 @@ class Decoder:
         """Whether the suffix or the first bytes of the file are those of an image."""
         if PurePosixPath(member.name).suffix.lower() in self._suffixes:
             return True
-        with suppress(Unreadable):
+        with suppress(UnreadableError):
             return self.is_begun(member.head())
         return False
 
@@ -103,37 +103,37 @@ class Decoder:
             return bool(accept(head))
         return False
 
-    def __call__(self, content: bytes) -> Decoded:
+    def __call__(self, content: bytes) -> DecodedImage:
         """The first frame, turned as its EXIF orientation says. Raises Unreadable.
 
         Grey and 1-bit images become L, those with transparency RGBA, and all others RGB.
         """
         if not content:
-            raise Unreadable("is empty")
+            raise UnreadableError("is empty")
         try:
             with warnings.catch_warnings():
                 # A fault that matters raises an error; the warnings of Pillow add nothing.
                 warnings.simplefilter("ignore")
                 with self._pillow.open(io.BytesIO(content), formats=self._formats) as image:
                     return self._decoded(image, content)
-        except Unreadable:
+        except UnreadableError:
             raise
         except self._unknown:
-            raise Unreadable("is no image that Pillow can read") from None
+            raise UnreadableError("is no image that Pillow can read") from None
         # Every exception: Pillow does not document what it raises for broken images.
         except Exception as error:
             reason = textwrap.shorten(str(error), 160)
-            raise Unreadable(f"cannot be decoded: {reason}") from error
+            raise UnreadableError(f"cannot be decoded: {reason}") from error
 
-    def _decoded(self, image: ImageFile, content: bytes) -> Decoded:
-        if image.width * image.height > PIXELS:
-            raise Unreadable(
+    def _decoded(self, image: ImageFile, content: bytes) -> DecodedImage:
+        if image.width * image.height > MAX_PIXELS:
+            raise UnreadableError(
                 f"claims {image.width} x {image.height} pixels, of which an image may have "
-                f"{PIXELS:,}",
+                f"{MAX_PIXELS:,}",
                 "resize {}",
             )
         if _is_deep(image, content):
-            raise Unreadable(
+            raise UnreadableError(
                 f"has more than 8 bits per channel (mode {image.mode}), which would be cut to 8",
                 "save {} with 8 bits, or all as arrays in an .npz",
             )
@@ -141,7 +141,7 @@ class Decoder:
         image.load()
         mode = _mode(image)
         made = self._upright(image if image.mode == mode else image.convert(mode), image)
-        return Decoded(Kind(mode, *made.size), np.asarray(made, np.uint8), frames)
+        return DecodedImage(ImageType(mode, *made.size), np.asarray(made, np.uint8), frames)
 
     def _upright(self, made: Image, source: Image) -> Image:
         """`made`, turned as the EXIF orientation of `source` says."""
@@ -169,7 +169,7 @@ def _mode(image: ImageFile) -> str:
         return "L"
     if image.mode in _COLOURS:
         return "RGB"
-    raise Unreadable(f"is of mode {image.mode}", "save {} as RGB, RGBA or grey (L)")
+    raise UnreadableError(f"is of mode {image.mode}", "save {} as RGB, RGBA or grey (L)")
 
 
 def _is_deep(image: ImageFile, content: bytes) -> bool:

@@ -84,7 +84,7 @@ def _request(url: str, limit: int, progress: Progress | None) -> bytes:
     return sink.getvalue()
 
 
-def keep(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Have `write` fill the file `path`, so that any reader at any time sees all of it or none.
 
     Raises DataError when the folder cannot be written to or the disk is full.

@@ -13,10 +13,20 @@ from numpy.typing import NDArray
 
 from protocol.did_you_mean import did_you_mean
 from protocol.errors import DataError
-from workers.data import archive, cifar, cifar_files, idx, image_folder, images, kinds, npz, paths
-from workers.data.dataset import KEYS, TESTS, Dataset, build
+from workers.data import (
+    archive,
+    cifar,
+    cifar_files,
+    foreign_formats,
+    idx,
+    image_folder,
+    images,
+    npz,
+    paths,
+)
+from workers.data.dataset import KEYS, TESTS, Dataset, build_dataset
 from workers.data.listing import listed
-from workers.data.streams import opened
+from workers.data.streams import open_decompressed
 
 _PACKED: Final = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.xz")
 
@@ -41,22 +51,22 @@ def _load(path: Path, tests_only: bool) -> Dataset:
         raise DataError(f"{path}: no such file or folder{_beside(path)}")
     if not path.is_file():
         raise DataError(f"{path}: is neither a file nor a folder")
-    if form := cifar.form_of(path):
-        return cifar_files.read(path, form)
+    if form := cifar.format_of(path):
+        return cifar_files.read_cifar(path, form)
     if zipfile.is_zipfile(path):
         if npz.is_npz(path):
-            return build(path.stem, npz.read(path, tests_only), str(path))
-        if what := kinds.of_zip(npz.members(path)):
+            return build_dataset(path.stem, npz.read_npz(path, tests_only), str(path))
+        if what := foreign_formats.describe_zip(npz.zip_names(path)):
             raise DataError(f"{path}: {what}")
-        return _of_images(path.stem, path, images.packed(path, tests_only))
+        return _of_images(path.stem, path, images.read_archive(path, tests_only))
     if archive.is_tar(path):
         name = path.name.partition(".tar")[0]
-        return _of_images(name, path, images.packed(path, tests_only))
-    raise DataError(f"{path}: {kinds.described(path)}")
+        return _of_images(name, path, images.read_archive(path, tests_only))
+    raise DataError(f"{path}: {foreign_formats.describe_file(path)}")
 
 
-def _of_images(name: str, path: Path, read: images.Read) -> Dataset:
-    return build(name, read.arrays, str(path), read.notes, read.kinds)
+def _of_images(name: str, path: Path, read: images.ImageArrays) -> Dataset:
+    return build_dataset(name, read.arrays, str(path), read.notes, read.kinds)
 
 
 def _folder(path: Path, tests_only: bool) -> Dataset:
@@ -64,31 +74,31 @@ def _folder(path: Path, tests_only: bool) -> Dataset:
     if len(found) > 1:
         names = listed(repr(str(place.relative_to(path))) for place in found)
         raise DataError(f"{path}: holds several data sets: {names}; give the path of one of them")
-    if not found and image_folder.is_tree(path):
-        return _of_images(path.resolve().name, path, images.folder(path, tests_only))
+    if not found and image_folder.is_image_folder(path):
+        return _of_images(path.resolve().name, path, images.read_folder(path, tests_only))
     if not found:
         raise DataError(
             f"{path}: holds no IDX files such as {idx.NAMES['x_train']}.gz, "
             f"nor pictures such as train/<class>/<name>.png{_instead(path)}"
         )
     (place,) = found
-    if form := cifar.form_of(place):
-        return cifar_files.read(place, form)
+    if form := cifar.format_of(place):
+        return cifar_files.read_cifar(place, form)
     full = place.resolve()
     name = full.parent.name if full.name == idx.RAW else full.name
-    return build(name, _idx_files(place, tests_only), str(place))
+    return build_dataset(name, _idx_files(place, tests_only), str(place))
 
 
 def _inside(path: Path) -> list[Path]:
     """The folders and archives of known data sets in the folder `path`, or that folder itself."""
-    if idx.files(path):
+    if idx.files_in(path):
         return [path]
-    known = cifar.inside(path)
-    return [*([known] if known else []), *idx.inside(path)]
+    known = cifar.find_inside(path)
+    return [*([known] if known else []), *idx.raw_folders(path)]
 
 
 def _idx_files(path: Path, tests_only: bool) -> dict[str, NDArray[np.generic]]:
-    found = idx.files(path)
+    found = idx.files_in(path)
     wanted = TESTS if tests_only else KEYS
     for key in wanted:
         if key not in found:
@@ -102,8 +112,8 @@ def _idx_files(path: Path, tests_only: bool) -> dict[str, NDArray[np.generic]]:
 
 
 def _idx(path: Path) -> NDArray[np.generic]:
-    with opened(path) as stream:
-        return idx.read(stream, str(path))
+    with open_decompressed(path) as stream:
+        return idx.read_idx(stream, str(path))
 
 
 def _beside(path: Path) -> str:
@@ -121,10 +131,10 @@ def _instead(path: Path) -> str:
     if meant := next((child for child in children if _is_likely(child)), next(packed, None)):
         return f"; did you mean {str(meant)!r}?"
     names = listed(repr(child.name) for child in children)
-    if prefix := idx.prefix(child.name for child in children):
+    if prefix := idx.common_prefix(child.name for child in children):
         return f"; it holds {names}: leave {prefix!r} out of the names of the four IDX files"
     if any(child.suffix == ".npy" for child in children):
-        return f"; it holds {names}: put the arrays into one file with {kinds.SAVE}"
+        return f"; it holds {names}: put the arrays into one file with {foreign_formats.SAVE}"
     if children and all(child.is_dir() for child in children):
         return (
             f"; it holds the folders {names}: if these are classes, move them into train/ and test/"
@@ -135,7 +145,7 @@ def _instead(path: Path) -> str:
 def _is_likely(child: Path) -> bool:
     """Whether what lies in a folder that is no data set looks like one."""
     return child.suffix == ".npz" or (
-        child.is_dir() and (bool(_inside(child)) or image_folder.is_tree(child))
+        child.is_dir() and (bool(_inside(child)) or image_folder.is_image_folder(child))
     )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocol.errors import DataError
-from workers.data.streams import take
+from workers.data.streams import read_up_to
 
 NAMES = {
     "x_train": "train-images-idx3-ubyte",
@@ -34,18 +34,18 @@ _NAME = re.compile(r"(train|t10k|test)-(images|labels)[-.]idx\d+-\w+(\.gz)?")
 _AT_END = re.compile(rf"(.+?){_NAME.pattern}")
 
 
-def read(stream: BinaryIO, label: str) -> NDArray[np.generic]:
+def read_idx(stream: BinaryIO, label: str) -> NDArray[np.generic]:
     """The array in an IDX `stream`, in native byte order and of the shape in its header.
 
     Never holds more than what is there nor more than the header claims.
     Raises DataError, which starts with `label`, for anything but exactly one IDX array.
     """
-    magic = take(stream, 4)
+    magic = read_up_to(stream, 4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in DTYPES:
         raise DataError(f"{label}: starts with {magic.hex(' ') or 'nothing'}; no IDX file")
     if magic[3] > _MAX_AXES:
         raise DataError(f"{label}: its IDX header claims {magic[3]} axes; at most {_MAX_AXES}")
-    sizes = take(stream, 4 * magic[3])
+    sizes = read_up_to(stream, 4 * magic[3])
     if len(sizes) < 4 * magic[3]:
         raise DataError(f"{label}: ends within its IDX header; fetch the file again")
     shape = struct.unpack(f">{magic[3]}I", sizes)
@@ -56,7 +56,7 @@ def _elements(
     stream: BinaryIO, dtype: np.dtype[np.generic], shape: tuple[int, ...], label: str
 ) -> NDArray[np.generic]:
     claimed = math.prod(shape) * dtype.itemsize
-    data = take(stream, claimed)
+    data = read_up_to(stream, claimed)
     if len(data) < claimed or stream.read(1):
         held = f"only {len(data)}" if len(data) < claimed else "more"
         raise DataError(
@@ -69,7 +69,7 @@ def _elements(
     return array.astype(dtype.newbyteorder("="), copy=False)
 
 
-def files(folder: Path) -> dict[str, Path]:
+def files_in(folder: Path) -> dict[str, Path]:
     """The IDX files of a data set in `folder`, by the array they hold: `"x_train"`, ...
 
     Known by their usual names (`train-images-idx3-ubyte`, `t10k-labels.idx1-ubyte.gz`, also
@@ -88,16 +88,16 @@ def files(folder: Path) -> dict[str, Path]:
     return found
 
 
-def prefix(names: Iterable[str]) -> str | None:
+def common_prefix(names: Iterable[str]) -> str | None:
     """What is before the usual name in the first of these names that only ends so, as of EMNIST."""
     found = (_AT_END.fullmatch(name) for name in names)
     return next((match[1] for match in found if match), None)
 
 
-def inside(folder: Path) -> list[Path]:
+def raw_folders(folder: Path) -> list[Path]:
     """The folders `raw` in `folder`, and in the folders in it, that hold IDX files."""
     places = (folder / RAW, *sorted(folder.glob(f"*/{RAW}")))
-    return [place for place in places if files(place)]
+    return [place for place in places if files_in(place)]
 
 
 def _key(part: str, what: str) -> str:

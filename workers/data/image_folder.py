@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocol.errors import DataError
-from workers.data.archive import LARGEST, Member, Unreadable
+from workers.data.archive import MAX_MEMBER_BYTES, Member, UnreadableError
 from workers.data.listing import listed
-from workers.data.names import PARTS, part_of, preference
+from workers.data.names import SPLITS, preference, split_of
 
 _QUIET: Final = {"thumbs.db", "desktop.ini", "__macosx"}
 """Files of file managers, which are skipped without a note, as hidden files are."""
@@ -35,7 +35,7 @@ Classes = dict[str, list[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Index:
+class ImageIndex:
     """`rows` has the part and the row of each image by its name, `labels` the labels of each
     part, int64 `(n,)`; `kinds` are the classes in the order of their labels; `notes` says how the
     tree was read."""
@@ -63,22 +63,22 @@ class _Entry(NamedTuple):
     image: bool
 
 
-def is_tree(folder: Path) -> bool:
+def is_image_folder(folder: Path) -> bool:
     """Whether `folder` has a folder that is named as one of the parts."""
-    return any(part_of(child.name) and child.is_dir() for child in folder.iterdir())
+    return any(split_of(child.name) and child.is_dir() for child in folder.iterdir())
 
 
-def holds_tree(names: Iterable[str]) -> bool:
+def holds_image_folder(names: Iterable[str]) -> bool:
     """Whether a file of an archive, whose members have these `names`, lies in one of the parts."""
-    return any(part_of(step) for name in names for step in name.split("/")[:-1][:2])
+    return any(split_of(step) for name in names for step in name.split("/")[:-1][:2])
 
 
-def members(folder: Path) -> Iterator[Member]:
+def folder_members(folder: Path) -> Iterator[Member]:
     """All that lies in `folder`, but for what links lead to beside the parts. May raise OSError."""
     for child in sorted(folder.iterdir()):
         if not child.is_dir():
             yield Member(child.name, False, partial(_read, child))
-        elif part_of(child.name):
+        elif split_of(child.name):
             yield from _below(child, child.name, ())
         elif not child.is_symlink() and not _is_quiet(child.name):
             with suppress(OSError):
@@ -104,18 +104,18 @@ def _below(folder: Path, name: str, above: tuple[tuple[int, int], ...]) -> Itera
 def _read(file: Path, size: int) -> bytes:
     try:
         if not file.is_file():  # a pipe must not even be opened
-            raise Unreadable("is no file, or a link to nothing")
-        if size < 0 and file.stat().st_size > LARGEST:
-            raise Unreadable(f"has more than {LARGEST} bytes")
+            raise UnreadableError("is no file, or a link to nothing")
+        if size < 0 and file.stat().st_size > MAX_MEMBER_BYTES:
+            raise UnreadableError(f"has more than {MAX_MEMBER_BYTES} bytes")
         with file.open("rb") as stream:
             return stream.read(size)
     except OSError as error:
-        raise Unreadable(f"cannot be read: {error.strerror or error}") from None
+        raise UnreadableError(f"cannot be read: {error.strerror or error}") from None
 
 
-def index(
+def index_images(
     found: Iterable[Member], label: str, is_image: Callable[[Member], bool], tests_only: bool
-) -> Index:
+) -> ImageIndex:
     """Where each image of a tree belongs; of a file that may be one the first bytes are read.
 
     With `tests_only` the images are those of the test set, and the training set, if there is one,
@@ -128,7 +128,7 @@ def index(
     kinds = sorted({*train, *test})
     rows: dict[str, tuple[str, int]] = {}
     labels = {}
-    used = [part for part in PARTS if part == "test" or not tests_only]
+    used = [part for part in SPLITS if part == "test" or not tests_only]
     for part in used:
         classes = parts[part].classes
         names = [name for kind in kinds for name in sorted(classes.get(kind, []))]
@@ -136,7 +136,7 @@ def index(
         counts = [len(classes.get(kind, [])) for kind in kinds]
         labels[part] = np.repeat(np.arange(len(kinds)), counts)
     notes += _left_out([*others, *(entry for part in used for entry in parts[part].others)])
-    return Index(rows, labels, tuple(kinds), tuple(notes))
+    return ImageIndex(rows, labels, tuple(kinds), tuple(notes))
 
 
 def _entries(found: Iterable[Member], is_image: Callable[[Member], bool]) -> Iterator[_Entry]:
@@ -158,7 +158,7 @@ def _parts(
     roots, others = set(), []
     for entry in entries:
         top, *inner = entry.steps[around:] or ("",)
-        if part_of(top) and (inner or entry.folder):
+        if split_of(top) and (inner or entry.folder):
             roots.add(entry.steps[:around])
             _add(folders.setdefault(top, _Part()), entry, inner)
         elif not entry.folder:
@@ -186,7 +186,7 @@ def _parts(
 
 def _around(entries: Iterable[_Entry]) -> int:
     """How many folders are around the parts: 0 or 1."""
-    tops = [{part_of(step) for e in entries for step in e.steps[at : at + 1]} for at in (0, 1)]
+    tops = [{split_of(step) for e in entries for step in e.steps[at : at + 1]} for at in (0, 1)]
     return max((0, 1), key=lambda at: ("train" in tops[at], "test" in tops[at]))
 
 
@@ -208,8 +208,8 @@ def _add(part: _Part, entry: _Entry, inner: list[str]) -> None:
 def _chosen(folders: Mapping[str, _Part], tests_only: bool) -> tuple[dict[str, _Part], list[str]]:
     """Of several folders for a part the best name that has images; and a note of each other."""
     parts, notes = {}, []
-    for part in PARTS:
-        tops = [top for top in folders if part_of(top) == part]
+    for part in SPLITS:
+        tops = [top for top in folders if split_of(top) == part]
         tops.sort(key=lambda top: (preference(top, part) or 0, top != part))
         tops.sort(key=lambda top: not any(folders[top].classes.values()))
         parts[part] = folders[tops[0]] if tops else _Part()

@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 
 from protocol.errors import DataError
 from workers.data import archive, image_folder, npz, paths
-from workers.data.archive import Member, Unreadable
+from workers.data.archive import Member, UnreadableError
 from workers.data.dataset import KEYS, TESTS
-from workers.data.decode import RULES, Decoder, Kind
-from workers.data.download import keep
+from workers.data.decode import DECODE_VERSION, Decoder, ImageType
+from workers.data.download import write_whole
 from workers.data.listing import listed
 from workers.data.streams import checksum
 
-LARGEST: Final = 1 << 33
+MAX_BYTES: Final = 1 << 33
 """Bytes that the images of a data set may have as arrays."""
 _SHOWN: Final = 5
 _LINES: Final = ("notes", "kinds")
@@ -35,7 +35,7 @@ _LINES: Final = ("notes", "kinds")
 Arrays = dict[str, NDArray[np.generic]]
 
 
-class Read(NamedTuple):
+class ImageArrays(NamedTuple):
     """Arrays by their names in `dataset.KEYS`, notes on how they were read, and the classes."""
 
     arrays: Arrays
@@ -43,28 +43,28 @@ class Read(NamedTuple):
     kinds: tuple[str, ...]
 
 
-def folder(path: Path, tests_only: bool = False) -> Read:
+def read_folder(path: Path, tests_only: bool = False) -> ImageArrays:
     """The arrays of the tree of images in a folder: uint8 `(n, h, w, c)` or `(n, h, w)`.
 
     With `tests_only` those of the test set alone. Raises DataError that names the images which are
     broken or unlike the others.
     """
-    return _decoded(partial(image_folder.members, path), str(path), tests_only)
+    return _decoded(partial(image_folder.folder_members, path), str(path), tests_only)
 
 
-def packed(path: Path, tests_only: bool = False) -> Read:
+def read_archive(path: Path, tests_only: bool = False) -> ImageArrays:
     """The same of the tree in a tar or zip; kept in the cache, by the archive's checksum."""
-    cache = paths.usable_cache("images")
+    cache = paths.cache_folder_if_any("images")
     if cache is None:  # it is decoded again the next time
-        return _decoded(partial(archive.members, path), str(path), tests_only)
+        return _decoded(partial(archive.archive_members, path), str(path), tests_only)
     digest = checksum(path, "sha256")
     whole, tests = (cache / f"{digest}-{_version()}{end}.npz" for end in ("", "-test"))
     wanted = TESTS if tests_only else KEYS
     for kept in (whole, tests)[: 1 + tests_only]:
         with suppress(DataError):  # it is not there, or broken
-            arrays = npz.arrays(kept, (*wanted, *_LINES))
-            return Read(arrays, *(tuple(map(str, arrays.pop(key))) for key in _LINES))
-    read = _decoded(partial(archive.members, path), str(path), tests_only)
+            arrays = npz.read_arrays(kept, (*wanted, *_LINES))
+            return ImageArrays(arrays, *(tuple(map(str, arrays.pop(key))) for key in _LINES))
+    read = _decoded(partial(archive.archive_members, path), str(path), tests_only)
     with suppress(DataError, OSError):  # as without a cache
         _keep(tests if tests_only else whole, read)
         for old in {*cache.glob(f"{digest}-*")} - {whole, tests}:
@@ -72,15 +72,15 @@ def packed(path: Path, tests_only: bool = False) -> Read:
     return read
 
 
-def _keep(path: Path, read: Read) -> None:
+def _keep(path: Path, read: ImageArrays) -> None:
     lines = {key: np.array(getattr(read, key), np.str_) for key in _LINES}
     named: dict[str, Any] = {**read.arrays, **lines}
-    keep(path, lambda part: np.savez(part, **named))
+    write_whole(path, lambda part: np.savez(part, **named))
 
 
 def _version() -> str:
     """That of the rules and of Pillow, on which the decoded arrays depend."""
-    return f"{RULES}-{_pillow()}"
+    return f"{DECODE_VERSION}-{_pillow()}"
 
 
 def _pillow() -> str:
@@ -91,9 +91,9 @@ def _pillow() -> str:
         return "none"
 
 
-def _decoded(members: Callable[[], Iterator[Member]], label: str, tests_only: bool) -> Read:
+def _decoded(members: Callable[[], Iterator[Member]], label: str, tests_only: bool) -> ImageArrays:
     decoder = Decoder(label)
-    index = image_folder.index(members(), label, decoder.is_image, tests_only)
+    index = image_folder.index_images(members(), label, decoder.is_image, tests_only)
     made = _Images(index, label)
     waiting = dict(index.rows)
     for member in members():
@@ -105,16 +105,16 @@ def _decoded(members: Callable[[], Iterator[Member]], label: str, tests_only: bo
     arrays: Arrays = {}
     for part, labels in index.labels.items():
         arrays |= {f"x_{part}": made.x[part], f"y_{part}": labels}
-    return Read(arrays, (*index.notes, *made.notes()), index.kinds)
+    return ImageArrays(arrays, (*index.notes, *made.notes()), index.kinds)
 
 
 class _Images:
     """The arrays while they are filled, and the images that do not fit, by name."""
 
-    def __init__(self, index: image_folder.Index, label: str) -> None:
+    def __init__(self, index: image_folder.ImageIndex, label: str) -> None:
         self.x: dict[str, NDArray[np.uint8]] = {}
         self._index, self._label = index, label
-        self._kinds: dict[Kind, list[str]] = {}
+        self._kinds: dict[ImageType, list[str]] = {}
         self._bad: dict[str, str] = {}
         self._mends: dict[str, None] = {}  # each once, in order
         self._moving: list[str] = []
@@ -123,7 +123,7 @@ class _Images:
         """Decode an image, which belongs at `place`, a part and a row."""
         try:
             kind, pixels, frames = decoder(member.read())
-        except Unreadable as error:
+        except UnreadableError as error:
             self._bad[member.name] = str(error)
             self._mends[error.mend] = None
             return
@@ -169,13 +169,13 @@ class _Images:
 
 
 def _room(
-    index: image_folder.Index, shape: tuple[int, ...], label: str
+    index: image_folder.ImageIndex, shape: tuple[int, ...], label: str
 ) -> dict[str, NDArray[np.uint8]]:
     size = len(index.rows) * math.prod(shape)
-    if size > LARGEST:
+    if size > MAX_BYTES:
         raise DataError(
             f"{label}: {len(index.rows)} pictures of {shape} have {size >> 30} GiB; "
-            f"at most {LARGEST >> 30} are read, so make them smaller"
+            f"at most {MAX_BYTES >> 30} are read, so make them smaller"
         )
     try:
         return {part: np.empty((len(y), *shape), np.uint8) for part, y in index.labels.items()}

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from protocol.errors import DataError
 from workers.data import idx, paths
-from workers.data.dataset import Dataset, build
-from workers.data.download import Progress, fetch, keep
-from workers.data.streams import decompressed, opened, verified
+from workers.data.dataset import Dataset, build_dataset
+from workers.data.download import Progress, fetch, write_whole
+from workers.data.streams import decompressed, open_decompressed, read_verified
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -29,7 +29,7 @@ _SLACK = 1 << 20  # bytes that a bad packing may add to the content
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class MnistFile:
     """One of the four files; size in bytes and MD5 are those of its decompressed content."""
 
     name: str
@@ -38,10 +38,10 @@ class File:
 
 
 FILES = {
-    "x_train": File(idx.NAMES["x_train"], 47_040_016, "6bbc9ace898e44ae57da46a324031adb"),
-    "y_train": File(idx.NAMES["y_train"], 60_008, "a25bea736e30d166cdddb491f175f624"),
-    "x_test": File(idx.NAMES["x_test"], 7_840_016, "2646ac647ad5339dbf082846283269ea"),
-    "y_test": File(idx.NAMES["y_test"], 10_008, "27ae3e4e09519cfbb04c329615203637"),
+    "x_train": MnistFile(idx.NAMES["x_train"], 47_040_016, "6bbc9ace898e44ae57da46a324031adb"),
+    "y_train": MnistFile(idx.NAMES["y_train"], 60_008, "a25bea736e30d166cdddb491f175f624"),
+    "x_test": MnistFile(idx.NAMES["x_test"], 7_840_016, "2646ac647ad5339dbf082846283269ea"),
+    "y_test": MnistFile(idx.NAMES["y_test"], 10_008, "27ae3e4e09519cfbb04c329615203637"),
 }
 
 
@@ -49,12 +49,12 @@ def load() -> Dataset:
     """MNIST, verified; `(n, 28, 28)` uint8. Downloads what is nowhere on the disk."""
     folder = find()
     found = {key: _array(_content(key, folder, None), key) for key in FILES}
-    return build("mnist", found, "mnist")
+    return build_dataset("mnist", found, "mnist")
 
 
 def get(progress: Progress | None) -> Path:
     """The folder of the four verified files, after downloading what is nowhere on the disk."""
-    folder = find() or cache()
+    folder = find() or _cache_folder()
     for key in FILES:
         _content(key, folder, progress)
     return folder
@@ -65,33 +65,33 @@ def find() -> Path | None:
 
     In each of the user's folders they may lie as torchvision keeps them, in `MNIST/raw`.
     """
-    return next((f for f in _folders() if idx.files(f).keys() >= FILES.keys()), None)
+    return next((f for f in _folders() if idx.files_in(f).keys() >= FILES.keys()), None)
 
 
 def _folders() -> Iterator[Path]:
     yield from _given()
-    if kept := paths.usable_cache("mnist"):
+    if kept := paths.cache_folder_if_any("mnist"):
         yield kept
 
 
 def _given() -> list[Path]:
     below = ((), (idx.RAW,), ("MNIST", idx.RAW))
-    return [folder.joinpath(*inner) for folder in paths.given("mnist") for inner in below]
+    return [folder.joinpath(*inner) for folder in paths.user_folders("mnist") for inner in below]
 
 
-def cache() -> Path:
+def _cache_folder() -> Path:
     """Where downloads are kept: $DNI_CACHE/mnist, or mnist in the user's cache folder."""
-    return paths.cache("mnist")
+    return paths.cache_folder("mnist")
 
 
 def _array(content: bytes, key: str) -> NDArray[np.generic]:
-    return idx.read(io.BytesIO(content), FILES[key].name)
+    return idx.read_idx(io.BytesIO(content), FILES[key].name)
 
 
 def _content(key: str, folder: Path | None, progress: Progress | None) -> bytes:
     """The verified content of one file: a user's file must be right, a cached one is mended."""
     if folder in _given():
-        return _given_content(idx.files(folder)[key], FILES[key])
+        return _given_content(idx.files_in(folder)[key], FILES[key])
     path = _cached(key)
     if path is not None:
         with suppress(DataError):
@@ -101,35 +101,35 @@ def _content(key: str, folder: Path | None, progress: Progress | None) -> bytes:
 
 def _cached(key: str) -> Path | None:
     """The copy in the cache; one that was downloaded before one that was put there."""
-    path = cache() / f"{FILES[key].name}.gz"
-    return path if path.is_file() else idx.files(cache()).get(key)
+    path = _cache_folder() / f"{FILES[key].name}.gz"
+    return path if path.is_file() else idx.files_in(_cache_folder()).get(key)
 
 
-def _given_content(path: Path, file: File) -> bytes:
+def _given_content(path: Path, file: MnistFile) -> bytes:
     try:
         return _read(path, file)
     except DataError as error:
         raise DataError(f"{error}; replace that file, or unset DNI_DATA") from error
 
 
-def _read(path: Path, file: File) -> bytes:
-    with opened(path) as stream:
-        return verified(stream, file.size, file.md5, str(path))
+def _read(path: Path, file: MnistFile) -> bytes:
+    with open_decompressed(path) as stream:
+        return read_verified(stream, file.size, file.md5, str(path))
 
 
-def _download(file: File, progress: Progress | None) -> bytes:
+def _download(file: MnistFile, progress: Progress | None) -> bytes:
     """The content of `file` from a mirror, which is kept in place of any broken copy."""
 
     def accept(answer: bytes) -> tuple[bytes, bytes]:
         with decompressed(io.BytesIO(answer), file.name) as stream:
-            return answer, verified(stream, file.size, file.md5, file.name)
+            return answer, read_verified(stream, file.size, file.md5, file.name)
 
     try:
         answer, content = fetch(f"{file.name}.gz", MIRRORS, file.size + _SLACK, accept, progress)
     except DataError as error:
         wanted = ", ".join(f"{known.name}.gz" for known in FILES.values())
         raise DataError(
-            f"mnist: {error}; put the four files {wanted} into $DNI_DATA/mnist or {cache()}"
+            f"mnist: {error}; put the four files {wanted} into $DNI_DATA/mnist or {_cache_folder()}"
         ) from error
-    keep(cache() / f"{file.name}.gz", lambda part: part.write(answer))
+    write_whole(_cache_folder() / f"{file.name}.gz", lambda part: part.write(answer))
     return content

@@ -12,7 +12,7 @@ from workers.data.dataset import KEYS
 
 _X: Final = "x|xs|images?|imgs?|data|features?|inputs?|pixels|samples|pictures"
 _Y: Final = "y|ys|labels?|lbls?|targets?|class|classes|outputs?"
-PARTS: Final = {
+SPLITS: Final = {
     "train": ("train", "training"),
     "test": ("test", "testing", "val", "valid", "validation", "dev", "eval"),
 }
@@ -20,7 +20,7 @@ PARTS: Final = {
 _SHORT: Final = {"train": ("tr", "trn"), "test": ("te", "tst")}
 """More of them, for arrays alone: as folders they are rather classes."""
 _SET: Final = re.compile("[ _-]?set$")
-_PARTS: Final = {part: re.compile("|".join(PARTS[part] + _SHORT[part])) for part in PARTS}
+_PARTS: Final = {part: re.compile("|".join(SPLITS[part] + _SHORT[part])) for part in SPLITS}
 _KINDS: Final = {"x": re.compile(_X), "y": re.compile(_Y)}
 _WORDS: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 
@@ -42,15 +42,15 @@ def _first(words: Iterable[str], known: dict[str, re.Pattern[str]]) -> str | Non
     return None
 
 
-def part_of(folder: str) -> str | None:
+def split_of(folder: str) -> str | None:
     """The part that a folder of this name is, if any; case does not matter, nor "set" behind it."""
-    return next((part for part in PARTS if preference(folder, part) is not None), None)
+    return next((part for part in SPLITS if preference(folder, part) is not None), None)
 
 
 def preference(folder: str, part: str) -> int | None:
     """The place of the name of a folder in `PARTS[part]`; None where it is not there."""
     name = _SET.sub("", folder.lower())
-    return PARTS[part].index(name) if name in PARTS[part] else None
+    return SPLITS[part].index(name) if name in SPLITS[part] else None
 
 
 def meant(key: str, names: Iterable[str]) -> str | None:
@@ -58,7 +58,7 @@ def meant(key: str, names: Iterable[str]) -> str | None:
     strange = [name for name in names if name not in KEYS]
     kind, _, part = key.partition("_")
     if same := [name for name in strange if meaning(name) == (kind, part)]:
-        return min(same, key=partial(_rank, PARTS[part]))
+        return min(same, key=partial(_rank, SPLITS[part]))
     slips = {n.lower(): n for n in strange if None in meaning(n) and n[:1].lower() == kind}
     close = difflib.get_close_matches(key, slips, n=1, cutoff=0.5)
     return slips[close[0]] if close else None

@@ -40,7 +40,7 @@ _MOST_CHANNELS: Final = 16
 Array = NDArray[np.generic]
 
 
-def of_inputs(key: str, x: Array, scale: float) -> list[str]:
+def notes_on_inputs(key: str, x: Array, scale: float) -> list[str]:
     """Notes on the examples `x`, `(n, *shape)`, of the array `key`.
 
     They are integers as they are stored, which are multiplied by `scale`, or float32.
@@ -90,7 +90,7 @@ def _are_whole(x: Array) -> bool:
     return bool((some == np.rint(some)).all())
 
 
-def of_scales(train: Array, test: Array) -> list[str]:
+def notes_on_scales(train: Array, test: Array) -> list[str]:
     """A note where the inputs of both parts, of one dtype, are scaled differently."""
     if min(len(train), len(test)) < _ENOUGH:
         return []
@@ -101,7 +101,7 @@ def of_scales(train: Array, test: Array) -> list[str]:
     return [said.format(*large)]
 
 
-def of_labels(train: Array, test: Array) -> list[str]:
+def notes_on_labels(train: Array, test: Array) -> list[str]:
     """Notes on class labels, int64 `(n,)`."""
     known, tested = np.unique(train), np.unique(test)
     if len(np.union1d(known, tested)) == 1:

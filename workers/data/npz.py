@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from protocol.errors import DataError
 from workers.data.dataset import KEYS, TESTS
-from workers.data.image_folder import holds_tree
-from workers.data.kinds import SAVE
+from workers.data.foreign_formats import SAVE
+from workers.data.image_folder import holds_image_folder
 from workers.data.listing import listed
 from workers.data.names import meant, undivided
 
@@ -24,12 +24,12 @@ _MEMBER = ".npy"
 def is_npz(path: Path) -> bool:
     """Whether the zip file at `path` holds arrays, or nothing; and no tree of images, in which an
     array may lie. Raises DataError."""
-    names = [name for name in members(path) if not name.endswith("/")]
+    names = [name for name in zip_names(path) if not name.endswith("/")]
     arrays = [name for name in names if name.endswith(_MEMBER)]
-    return len(arrays) == len(names) or (bool(arrays) and not holds_tree(names))
+    return len(arrays) == len(names) or (bool(arrays) and not holds_image_folder(names))
 
 
-def members(path: Path) -> list[str]:
+def zip_names(path: Path) -> list[str]:
     """The names of what is in the zip file at `path`. Raises DataError."""
     try:
         with zipfile.ZipFile(path) as packed:
@@ -39,7 +39,7 @@ def members(path: Path) -> list[str]:
         raise DataError(f"{path}: {_reason(error)}") from error
 
 
-def read(path: Path, tests_only: bool = False) -> dict[str, NDArray[np.generic]]:
+def read_npz(path: Path, tests_only: bool = False) -> dict[str, NDArray[np.generic]]:
     """The arrays named in `KEYS` of the file at `path`.
 
     With `tests_only` those of the test set alone; the others are not looked at. Raises DataError.
@@ -48,10 +48,10 @@ def read(path: Path, tests_only: bool = False) -> dict[str, NDArray[np.generic]]
     wanted = TESTS if tests_only else KEYS
     if missing := [key for key in wanted if key not in held]:
         raise DataError(f"{path}: {_lacks(missing, held)}")
-    return arrays(path, wanted)
+    return read_arrays(path, wanted)
 
 
-def arrays(path: Path, wanted: Sequence[str]) -> dict[str, NDArray[np.generic]]:
+def read_arrays(path: Path, wanted: Sequence[str]) -> dict[str, NDArray[np.generic]]:
     """The arrays `wanted` of the file at `path`, which has them. Raises DataError."""
     key = "the archive"
     found: dict[str, NDArray[np.generic]] = {}
@@ -72,7 +72,7 @@ def _held(path: Path) -> dict[str, str]:
     The text is empty where a header cannot be read. Raises DataError.
     """
     found = {}
-    names = [name for name in members(path) if name.endswith(_MEMBER)]
+    names = [name for name in zip_names(path) if name.endswith(_MEMBER)]
     with zipfile.ZipFile(path) as packed:
         for name in names:
             found[name.removesuffix(_MEMBER)] = ""

@@ -20,7 +20,7 @@ class NoCacheError(DataError):
     """A user without a home has no folder for the cache."""
 
 
-def given(name: str) -> tuple[Path, ...]:
+def user_folders(name: str) -> tuple[Path, ...]:
     """The user's folders for the data set `name`, best first: $DNI_DATA/name and $DNI_DATA.
 
     Raises DataError where $DNI_DATA begins with the `~` of an unknown user.
@@ -32,7 +32,7 @@ def given(name: str) -> tuple[Path, ...]:
     return (folder / name, folder)
 
 
-def cache(name: str) -> Path:
+def cache_folder(name: str) -> Path:
     """The folder that keeps what belongs to `name`: in $DNI_CACHE or in the user's cache.
 
     A user without a home has the cache in the folder of temporary files. Raises DataError where
@@ -43,10 +43,10 @@ def cache(name: str) -> Path:
     return (expanded(root, "DNI_CACHE") if root else _of_user()) / name
 
 
-def usable_cache(name: str) -> Path | None:
+def cache_folder_if_any(name: str) -> Path | None:
     """The same, but None where there is no cache, for what can do without one."""
     try:
-        return cache(name)
+        return cache_folder(name)
     except NoCacheError:
         return None
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from protocol.errors import DataError
 
 
-class _Word(Enum):
+class _Symbol(Enum):
     """What a pickle may ask for by name, and what stands for a thing that is not finished."""
 
     RECONSTRUCT = auto()
@@ -31,10 +31,10 @@ class _Word(Enum):
 
 
 _GLOBALS: Final = {
-    "numpy.core.multiarray _reconstruct": _Word.RECONSTRUCT,
-    "numpy._core.multiarray _reconstruct": _Word.RECONSTRUCT,
-    "numpy ndarray": _Word.NDARRAY,
-    "numpy dtype": _Word.DTYPE,
+    "numpy.core.multiarray _reconstruct": _Symbol.RECONSTRUCT,
+    "numpy._core.multiarray _reconstruct": _Symbol.RECONSTRUCT,
+    "numpy ndarray": _Symbol.NDARRAY,
+    "numpy dtype": _Symbol.DTYPE,
 }
 _LITERALS: Final = (
     *("BININT", "BININT1", "BININT2", "LONG1"),
@@ -45,12 +45,12 @@ _CONSTANTS: Final = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TU
 _TUPLES: Final = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
-def read(content: bytes, label: str) -> object:
+def read_pickle(content: bytes, label: str) -> object:
     """What is pickled in `content`; the str of Python 2 comes as a str of its bytes (Latin-1).
 
     Raises DataError, which starts with `label`, for anything but the plain data above.
     """
-    machine = _Machine()
+    machine = _Interpreter()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickletools, about escapes in a name
@@ -63,7 +63,7 @@ def read(content: bytes, label: str) -> object:
         ) from error
 
 
-class _Machine:
+class _Interpreter:
     """The stack machine that a pickle is a program of, as far as plain data needs it."""
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class _Machine:
         stack = self._stack
         match name:
             case "MARK":
-                stack.append(_Word.MARK)
+                stack.append(_Symbol.MARK)
             case "EMPTY_DICT":
                 stack.append({})
             case "EMPTY_LIST":
@@ -131,7 +131,7 @@ class _Machine:
 
     def _since_mark(self) -> list[object]:
         items = []
-        while (item := self._stack.pop()) is not _Word.MARK:
+        while (item := self._stack.pop()) is not _Symbol.MARK:
             items.append(item)
         return items[::-1]
 
@@ -151,26 +151,26 @@ class _Machine:
             target[key] = value
 
 
-def _known(name: str) -> _Word:
+def _known(name: str) -> _Symbol:
     if name not in _GLOBALS:
         raise ValueError(f"asks for {name!r:.100}")
     return _GLOBALS[name]
 
 
-def _reduced(function: object, arguments: object) -> _Word:
+def _reduced(function: object, arguments: object) -> _Symbol:
     match function, arguments:
-        case _Word.RECONSTRUCT, (_Word.NDARRAY, (0,), "b" | b"b"):
-            return _Word.EMPTY_ARRAY
-        case _Word.DTYPE, ("u1", 0, 1):
-            return _Word.UINT8
+        case _Symbol.RECONSTRUCT, (_Symbol.NDARRAY, (0,), "b" | b"b"):
+            return _Symbol.EMPTY_ARRAY
+        case _Symbol.DTYPE, ("u1", 0, 1):
+            return _Symbol.UINT8
     raise ValueError("calls what is no array of uint8")
 
 
-def _built(target: object, state: object) -> _Word | NDArray[np.uint8]:
+def _built(target: object, state: object) -> _Symbol | NDArray[np.uint8]:
     match target, state:
-        case _Word.UINT8, (3, "|", None, None, None, -1, -1, 0):
-            return _Word.UINT8
-        case _Word.EMPTY_ARRAY, (1, tuple(shape), _Word.UINT8, bool(f), str() | bytes() as raw):
+        case _Symbol.UINT8, (3, "|", None, None, None, -1, -1, 0):
+            return _Symbol.UINT8
+        case _Symbol.EMPTY_ARRAY, (1, tuple(shape), _Symbol.UINT8, bool(f), str() | bytes() as raw):
             content = raw.encode("latin-1") if isinstance(raw, str) else raw
             return np.frombuffer(content, np.uint8).reshape(shape, order="F" if f else "C")
     raise ValueError("builds what is no array of uint8")

@@ -20,12 +20,12 @@ from protocol.errors import DataError
 _CHUNK = 1 << 20
 _GZIP = b"\x1f\x8b"
 _XZ = b"\xfd7zXZ\0"
-BROKEN = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError)
+STREAM_ERRORS = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError)
 """What reading a broken stream raises inside `decompressed`."""
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
+def open_decompressed(path: Path) -> Iterator[BinaryIO]:
     """The content of the file at `path`, decompressed; raises DataError, as do its reads."""
     try:
         with path.open("rb") as file, decompressed(file, str(path)) as stream:
@@ -49,7 +49,7 @@ def decompressed(file: BinaryIO, label: str) -> Iterator[BinaryIO]:
                 yield cast(BinaryIO, unzip)
         else:
             yield file
-    except BROKEN as error:
+    except STREAM_ERRORS as error:
         raise DataError(f"{label}: broken {kind}: {error}; fetch the file again") from error
 
 
@@ -62,7 +62,7 @@ def checksum(path: Path, algorithm: str) -> str:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def take(stream: BinaryIO, size: int) -> bytearray:
+def read_up_to(stream: BinaryIO, size: int) -> bytearray:
     """`size` bytes, or all there are: memory grows with what is there, not with `size`."""
     data = bytearray()
     while len(data) < size and (chunk := stream.read(min(_CHUNK, size - len(data)))):
@@ -70,7 +70,7 @@ def take(stream: BinaryIO, size: int) -> bytearray:
     return data
 
 
-def verified(stream: BinaryIO, size: int, md5: str, label: str) -> bytes:
+def read_verified(stream: BinaryIO, size: int, md5: str, label: str) -> bytes:
     """The whole content, which has `size` bytes and the checksum `md5` (hex).
 
     Raises DataError with the checksum found and the one expected.
@@ -83,7 +83,7 @@ def verified(stream: BinaryIO, size: int, md5: str, label: str) -> bytes:
             digest.update(chunk)
             if len(data) < size:
                 data += chunk
-    except BROKEN as error:
+    except STREAM_ERRORS as error:
         fault = f" up to where its compression breaks ({error})"
     if fault or digest.hexdigest() != md5:
         found = f"{digest.hexdigest()}{fault}"

@@ -10,7 +10,7 @@ from typing import Final
 
 from protocol.errors import DataError
 from workers.data import idx
-from workers.data.streams import opened, take
+from workers.data.streams import open_decompressed, read_up_to
 
 SAVE: Final = "numpy.savez_compressed(path, x_train=…, y_train=…, x_test=…, y_test=…)"
 """How to make an .npz."""
@@ -69,7 +69,7 @@ _PICKLE: Final = re.compile(rb"\((?:dp|lp)\d*\n|[(\]}]q\0|c[\w.]+\n\w+\n")
 _WEB_PAGE: Final = re.compile(rb"\s*<(!doctype\s+html|html)\b", re.IGNORECASE)
 
 
-def described(path: Path) -> str:
+def describe_file(path: Path) -> str:
     """The format of the file at `path` and how to convert it, to follow the file's name.
 
     Raises OSError where it cannot be read.
@@ -79,8 +79,8 @@ def described(path: Path) -> str:
     if not head:
         return "is empty; copy or save it again"
     inner = b""
-    with suppress(DataError), opened(path) as stream:
-        inner = bytes(take(stream, _HEAD))
+    with suppress(DataError), open_decompressed(path) as stream:
+        inner = bytes(read_up_to(stream, _HEAD))
     if inner != head and inner.startswith(b"PK\3"):
         return "is an .npz or zip file that is compressed again; unpack it first"
     if inner and inner != head:
@@ -89,7 +89,7 @@ def described(path: Path) -> str:
     return _by_beginning(head) or _by_name(path, head) or _UNKNOWN
 
 
-def of_zip(names: Iterable[str]) -> str | None:
+def describe_zip(names: Iterable[str]) -> str | None:
     """The same for a zip file with members of these `names`; None where they tell nothing."""
     ends = {name.rpartition("/")[2] for name in names}
     return next((_mend(what) for end, what in _IN_ZIP.items() if end in ends), None)
