@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from protocol.errors import DataError
-from workers.data import idx, mnist
+from workers.data import idx, paths
 
 Array = NDArray[np.generic]
 
@@ -146,4 +146,4 @@ class Bar:
 
 def cached() -> list[str]:
     """The names in the cache of MNIST."""
-    return sorted(path.name for path in mnist._cache_folder().glob("**/*"))
+    return sorted(path.name for path in paths.cache_folder("mnist").glob("**/*"))

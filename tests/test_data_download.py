@@ -22,7 +22,7 @@ from tests.data_help import (
     mirror,
     refusal,
 )
-from workers.data import catalogue, get, load, mnist
+from workers.data import catalogue, get, load, mnist, paths
 from workers.data.download import write_whole
 
 pytestmark = pytest.mark.usefixtures("own_folders")
@@ -33,12 +33,12 @@ def test_the_second_mirror_is_asked_when_the_first_fails(
 ) -> None:
     with mirror({}) as bad, mirror(small) as good:
         monkeypatch.setattr(mnist, "MIRRORS", (bad.url, good.url))
-        assert get("mnist") == mnist._cache_folder()
+        assert get("mnist") == paths.cache_folder("mnist")
         assert bad.asked == good.asked == [f"/{name}" for name in small]
         np.testing.assert_array_equal(load("mnist").x_train, arrays()["x_train"])
         assert len(good.asked) == 4
     assert cached() == sorted(small)
-    assert catalogue()[1].location == mnist._cache_folder()
+    assert catalogue()[1].location == paths.cache_folder("mnist")
 
 
 def test_a_download_moves_the_bar_given_to_it(

@@ -16,7 +16,7 @@ from tests.data_help import (
     refusal,
 )
 from tests.real_data import real_data
-from workers.data import catalogue, get, load, mnist
+from workers.data import catalogue, get, load, mnist, paths
 
 pytestmark = pytest.mark.usefixtures("own_folders")
 
@@ -56,8 +56,8 @@ def test_the_real_mnist_may_lie_unzipped_at_the_root(
 def test_a_broken_file_in_the_cache_is_fetched_again(
     small: Answers, monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
-    put(mnist._cache_folder(), dict(list(small.items())[1:]))
-    (mnist._cache_folder() / f"train-images-idx3-ubyte{suffix}").write_bytes(b"broken")
+    put(paths.cache_folder("mnist"), dict(list(small.items())[1:]))
+    (paths.cache_folder("mnist") / f"train-images-idx3-ubyte{suffix}").write_bytes(b"broken")
     with mirror(small) as good:
         monkeypatch.setattr(mnist, "MIRRORS", (good.url,))
         for _ in range(2):
@@ -81,7 +81,7 @@ def test_a_wrong_file_in_the_users_folder_is_told_with_both_checksums(
 def test_the_users_folder_comes_before_the_cache(
     small: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert put(mnist._cache_folder(), small) == get("mnist")
+    assert put(paths.cache_folder("mnist"), small) == get("mnist")
     root = put(tmp_path / "data", small)
     monkeypatch.setenv("DNI_DATA", str(root))
     assert get("mnist") == root
@@ -92,7 +92,7 @@ def test_an_incomplete_users_folder_is_passed_over(
     small: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DNI_DATA", str(put(tmp_path / "data", dict(list(small.items())[1:]))))
-    assert put(mnist._cache_folder(), small) == get("mnist")
+    assert put(paths.cache_folder("mnist"), small) == get("mnist")
 
 
 def test_without_a_network_the_file_the_mirrors_and_the_mend_are_told(
@@ -106,7 +106,7 @@ def test_without_a_network_the_file_the_mirrors_and_the_mend_are_told(
         "train-images-idx3-ubyte.gz",
         *gone,
         "$DNI_DATA/mnist",
-        str(mnist._cache_folder()),
+        str(paths.cache_folder("mnist")),
     ):
         assert told in text
     assert len(text) < 1000

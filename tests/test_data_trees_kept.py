@@ -75,19 +75,19 @@ def test_the_notes_of_an_archive_are_kept_with_it(
     assert again.notes == first.notes
 
 
-@pytest.mark.parametrize("changed", ["RULES", "_pillow"])
+@pytest.mark.parametrize("changed", ["DECODE_VERSION", "pillow_version"])
 def test_a_change_of_rules_or_of_pillow_decodes_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
 ) -> None:
     path = in_tar(tmp_path / "own.tar", tree().items())
     load(path=path)
     with monkeypatch.context() as context:
-        context.setattr(images, changed, 99 if changed == "RULES" else lambda: "1.1.7")
+        context.setattr(images, changed, 99 if changed == "DECODE_VERSION" else lambda: "1.1.7")
         context.setitem(sys.modules, "PIL", None)
         assert "pip install pillow" in refusal(partial(load, path=path))
 
 
-@pytest.mark.parametrize("changed", ["RULES", "_pillow"])
+@pytest.mark.parametrize("changed", ["DECODE_VERSION", "pillow_version"])
 @pytest.mark.parametrize("tests_only", [False, True])
 def test_arrays_by_other_rules_are_removed_from_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str, tests_only: bool
@@ -97,7 +97,7 @@ def test_arrays_by_other_rules_are_removed_from_the_cache(
     load(path=path, tests_only=True)
     load(path=other)
     before = {*(tmp_path / "cache").rglob("*.npz")}
-    monkeypatch.setattr(images, changed, 99 if changed == "RULES" else lambda: "1.1.7")
+    monkeypatch.setattr(images, changed, 99 if changed == "DECODE_VERSION" else lambda: "1.1.7")
     load(path=path, tests_only=tests_only)
     after = {*(tmp_path / "cache").rglob("*.npz")}
     assert len(before & after) == 1  # of the other archive

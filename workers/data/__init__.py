@@ -20,7 +20,7 @@ __all__ = [
     "EXAMPLE",
     "Augment",
     "Dataset",
-    "Entry",
+    "DatasetEntry",
     "Progress",
     "catalogue",
     "channels_first",

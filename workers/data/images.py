@@ -80,10 +80,10 @@ def _keep(path: Path, read: ImageArrays) -> None:
 
 def _version() -> str:
     """That of the rules and of Pillow, on which the decoded arrays depend."""
-    return f"{DECODE_VERSION}-{_pillow()}"
+    return f"{DECODE_VERSION}-{pillow_version()}"
 
 
-def _pillow() -> str:
+def pillow_version() -> str:
     """The version of Pillow."""
     try:
         return version("pillow")

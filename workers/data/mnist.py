@@ -54,7 +54,7 @@ def load() -> Dataset:
 
 def get(progress: Progress | None) -> Path:
     """The folder of the four verified files, after downloading what is nowhere on the disk."""
-    folder = find() or _cache_folder()
+    folder = find() or paths.cache_folder("mnist")
     for key in FILES:
         _content(key, folder, progress)
     return folder
@@ -79,11 +79,6 @@ def _given() -> list[Path]:
     return [folder.joinpath(*inner) for folder in paths.user_folders("mnist") for inner in below]
 
 
-def _cache_folder() -> Path:
-    """Where downloads are kept: $DNI_CACHE/mnist, or mnist in the user's cache folder."""
-    return paths.cache_folder("mnist")
-
-
 def _array(content: bytes, key: str) -> NDArray[np.generic]:
     return idx.read_idx(io.BytesIO(content), FILES[key].name)
 
@@ -101,8 +96,8 @@ def _content(key: str, folder: Path | None, progress: Progress | None) -> bytes:
 
 def _cached(key: str) -> Path | None:
     """The copy in the cache; one that was downloaded before one that was put there."""
-    path = _cache_folder() / f"{FILES[key].name}.gz"
-    return path if path.is_file() else idx.files_in(_cache_folder()).get(key)
+    path = paths.cache_folder("mnist") / f"{FILES[key].name}.gz"
+    return path if path.is_file() else idx.files_in(paths.cache_folder("mnist")).get(key)
 
 
 def _given_content(path: Path, file: MnistFile) -> bytes:
@@ -129,7 +124,7 @@ def _download(file: MnistFile, progress: Progress | None) -> bytes:
     except DataError as error:
         wanted = ", ".join(f"{known.name}.gz" for known in FILES.values())
         raise DataError(
-            f"mnist: {error}; put the four files {wanted} into $DNI_DATA/mnist or {_cache_folder()}"
+            f"mnist: {error}; put the four files {wanted} into $DNI_DATA/mnist or {paths.cache_folder('mnist')}"
         ) from error
-    write_whole(_cache_folder() / f"{file.name}.gz", lambda part: part.write(answer))
+    write_whole(paths.cache_folder("mnist") / f"{file.name}.gz", lambda part: part.write(answer))
     return content
