@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from coordinator.lifecycle.train import Plan, Result
     from coordinator.observers.observer import Observer
     from protocol import Pipeline
-    from workers.data import Dataset, Entry, Progress
+    from workers.data import Dataset, DatasetEntry, Progress
     from workers.nn import LossResult
     from workers.tools.check import LayerPlan
     from workers.tools.replay import ReplayResult
@@ -184,7 +184,7 @@ def describe(pipeline: Pipeline, data: Dataset | None, report: Report) -> None:
         report(f"note: {note}")
 
 
-def catalogue() -> list[Entry]:
+def catalogue() -> list[DatasetEntry]:
     """The data sets that have a name."""
     from workers.data import catalogue as entries
 

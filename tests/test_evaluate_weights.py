@@ -99,7 +99,7 @@ def test_a_truncated_weights_file_is_called_truncated(
     assert text.endswith("the file is truncated or damaged")
     path.unlink()
     text = refusal(lambda: judged(tmp_path, folder / "d.npz"), RunError)
-    assert text == f"{path}: is not there; the run left no weights of this layer"
+    assert text == f"{path}: is missing; the run left no weights of this layer"
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,7 @@ def _read(path: Path, file: MnistFile) -> bytes:
 
 def _download(file: MnistFile, progress: Progress | None) -> bytes:
     """The content of `file` from a mirror, which is kept in place of any broken copy."""
+    folder = paths.cache_folder("mnist")
 
     def accept(answer: bytes) -> tuple[bytes, bytes]:
         with decompressed(io.BytesIO(answer), file.name) as stream:
@@ -124,7 +125,7 @@ def _download(file: MnistFile, progress: Progress | None) -> bytes:
     except DataError as error:
         wanted = ", ".join(f"{known.name}.gz" for known in FILES.values())
         raise DataError(
-            f"mnist: {error}; put the four files {wanted} into $DNI_DATA/mnist or {paths.cache_folder('mnist')}"
+            f"mnist: {error}; put the four files {wanted} into $DNI_DATA/mnist or {folder}"
         ) from error
-    write_whole(paths.cache_folder("mnist") / f"{file.name}.gz", lambda part: part.write(answer))
+    write_whole(folder / f"{file.name}.gz", lambda part: part.write(answer))
     return content
