@@ -85,7 +85,9 @@ class Augment:
 def _step(text: str, side: int, key: str) -> Step:
     name, *numbers = text.split() or [""]
     if name not in AUGMENTATIONS:
-        raise SpecError(f"{key}: unknown augmentation {text!r:.60}{did_you_mean(name, AUGMENTATIONS)}")
+        raise SpecError(
+            f"{key}: unknown augmentation {text!r:.60}{did_you_mean(name, AUGMENTATIONS)}"
+        )
     if len(numbers) != len(AUGMENTATIONS[name].split()) - 1:
         raise SpecError(f"{key}: {text!r:.60} should be {AUGMENTATIONS[name]!r}")
     if name == "flip":
