@@ -1,4 +1,4 @@
-"""The words all parts share: messages, their wire form, what a pipeline is, what a core is."""
+"""What all parts share: messages, their binary form, pipelines and the interface of a stage."""
 
 from protocol.codec.frames import WireError, decode, encode
 from protocol.codec.schema import VERSION

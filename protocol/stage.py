@@ -1,8 +1,8 @@
-"""What a core is: a part of the pipeline that computes and decides but touches nothing.
+"""A stage: a node of the pipeline's graph, which computes and decides but does no input or output.
 
-No socket, no clock, no global randomness: messages come in through `receive`, and `work` yields
-what is to be sent, in the order in which it is to be sent. The same cores run in processes
-(workers.process), in one process (coordinator.engines.inline) and in tests, joined by queues.
+A stage has no socket, no clock and no global randomness. `receive` takes messages in, and `work`
+yields the messages to send, in order. The same stages run in processes (`workers.process`), in one
+process (`coordinator.engines.inline`) and in tests, where queues connect them.
 """
 
 from __future__ import annotations
@@ -17,49 +17,50 @@ COORDINATOR: Final = "coordinator"
 
 
 class Send(NamedTuple):
-    """An effect: `message` is to go to the core called `to`, or to the COORDINATOR, now."""
+    """An effect: send `message` to the stage named `to`, or to the COORDINATOR, now."""
 
     to: str
     message: DataMessage | Evaluated | State
 
 
 class Tracer(Protocol):
-    """Who is told what a core does with its messages; see `protocol.trace_format` for the words."""
+    """Traces what a stage does with its messages; `protocol.trace_format` defines the events."""
 
     def used(self, sender: str, message: DataMessage, staleness: int = 0) -> None:
-        """The core takes up `message`; what it sends until it takes up another follows from it.
+        """The stage starts to process `message`, which causes all it sends until the next call.
 
-        `staleness` is how many batches it took up since it guessed what the message tells.
+        `staleness` counts the batches that the stage took up between the prediction of a gradient
+        or an input and the arrival of `message` with the true value.
         """
 
     def resumed(self, sender: str, batch: int) -> None:
-        """The core goes on with the activation of `batch` that it had taken up before."""
+        """The stage continues with the activation of `batch`, which it started before."""
 
     def dropped(self, sender: str, message: DataMessage, reason: DropReason) -> None:
-        """The core will not use `message`."""
+        """The stage discards `message`."""
 
     def unsent(self, to: str, kind: MessageKind, batch: int) -> None:
-        """The core does not send `to` what there is to say of `batch`: `to` is too far behind."""
+        """The stage does not send the message of `batch`: `to` is a whole window behind."""
 
 
 class NullTracer:
-    """A journal that nobody keeps."""
+    """A tracer that records nothing."""
 
     def used(self, sender: str, message: DataMessage, staleness: int = 0) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def resumed(self, sender: str, batch: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def dropped(self, sender: str, message: DataMessage, reason: DropReason) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def unsent(self, to: str, kind: MessageKind, batch: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class NonFiniteError(Exception):
-    """A number left the range of float32; the text says where."""
+    """A number left the range of float32; the text names the layer and the array."""
 
 
 class Stage(Protocol):
@@ -70,37 +71,34 @@ class Stage(Protocol):
 
     @property
     def ready(self) -> bool:
-        """Whether `work` has anything to do without a further message."""
+        """Whether `work` can do something before another message arrives."""
 
     @property
     def finished(self) -> bool:
-        """Whether everything is done and sent: nothing more comes from this core."""
+        """Whether the stage has done and sent everything."""
 
     @property
     def step(self) -> int:
-        """The number of the newest training batch that was worked on."""
+        """The number of the newest training batch that the stage has started."""
 
     @property
     def version(self) -> int:
-        """How many updates its weights have seen."""
+        """The number of updates of the weights."""
 
     def set_window(self, neighbour: str, window: int) -> None:
-        """Let `window` batches be in flight to `neighbour` from now on; the way there is long."""
+        """Allow `window` batches in flight to `neighbour` from now on."""
 
     def receive(self, sender: str, message: DataMessage) -> None:
-        """Take a message in. It waits until `work` gets to it.
-
-        What `sender` has no business to say to this core is ignored.
-        """
+        """Queue `message` for `work`. A message that `sender` may not send is ignored."""
 
     def work(self) -> Iterator[Send]:
-        """Do the one most urgent thing. Raises NonFiniteError where that breaks the numbers."""
+        """Do the most urgent unit of work. Raises NonFiniteError."""
 
     def resend_credits(self) -> Iterator[Send]:
-        """What to repeat now and then so that a lost message cannot stall a neighbour."""
+        """Repeat the newest credits, so that a lost one does not stall a neighbour."""
 
     def report(self) -> Report:
-        """What happened since the start; averages since the last call are begun anew."""
+        """Counts since the start, and averages since the last report."""
 
     def state(self) -> State | None:
-        """Weights and all that training has made of them; None for a core without any."""
+        """The weights and the state of training; None for a stage without weights."""

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 
+from protocol import renamed
 from protocol.did_you_mean import did_you_mean
 from protocol.errors import SpecError
 from protocol.text import confusable_note
@@ -15,7 +16,9 @@ def require_one_of(key: str, value: str, known: tuple[str, ...]) -> None:
     """Refuse a `value` that is not in `known`."""
     if value not in known:
         short = value[:60]
-        hint = did_you_mean(short, known) + confusable_note(short)
+        new = renamed.VALUES.get(key, {}).get(value)
+        hint = f"; did you mean {new!r}?" if new else did_you_mean(short, known)
+        hint += confusable_note(short)
         raise SpecError(f"{key}: unknown value {value!r:.60}{hint}")
 
 

@@ -102,12 +102,6 @@ NAMES: Final = {
     "call": "recording",
     "log": "TraceWriter, log_path",
     "of": "a verb: fit, from_…",
-    "entered": "ModelInput",
-    "joined": "ConditionedInput",
-    "fixed": "NoBackprop",
-    "locked": "Backprop, lockstep",
-    "top": "OutputLayer",
-    "unlocked": "UnlockedDni",
     "finite": "require_finite",
     "nonfinite": "on_nonfinite",
     "most_window": "max_window",
@@ -121,6 +115,22 @@ NAMES: Final = {
     "halve": "to_float16",
 }
 """Names of no class, function or file: these words are fine as parts of other names."""
+
+CLASSES: Final = {
+    "Call": "Operation",
+    "Decoupled": "Dni",
+    "Described": "DatasetReady",
+    "Entered": "ModelInput",
+    "Fixed": "NoBackprop",
+    "Guess": "Prediction",
+    "Incoming": "RingReader",
+    "Joined": "ConditionedInput",
+    "Locked": "Backprop",
+    "Outgoing": "RingWriter",
+    "Top": "OutputLayer",
+    "Unlocked": "UnlockedDni",
+}
+"""Names of no class: as adjectives, in functions, these words are fine."""
 
 EXCEPTIONS: Final = {
     "CausalNode": "a node of a tree of causes, as in graph theory",
@@ -140,9 +150,11 @@ TEXTS: Final = {
     "free": "async",
     "payloads": "messages",
     "most_window": "max_window",
-    "nonfinite": "on_nonfinite",
     "node1": "host1",
     "node2": "host2",
     "NOT WELL": "FAIL",
 }
 """Literals that no code outside the tests has: values and keys of pipelines, names of hosts."""
+
+HINTS: Final = "protocol/renamed.py"
+"""The one file outside the tests that has them: it holds the old names, for hints in errors."""

@@ -15,7 +15,16 @@ from typing import NamedTuple
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-from tests.forbidden import EXCEPTIONS, NAMES, PARTS, PARTS_BUT_IN_TESTS, SHARED, TEXTS
+from tests.forbidden import (
+    CLASSES,
+    EXCEPTIONS,
+    HINTS,
+    NAMES,
+    PARTS,
+    PARTS_BUT_IN_TESTS,
+    SHARED,
+    TEXTS,
+)
 from tests.pending import NAMES as PENDING
 from tests.sources import all_files, done, python_files, tree
 
@@ -87,6 +96,8 @@ def forbidden(found: Name) -> Iterator[str]:
     whole = found.name.lower().strip("_")
     if found.kind in ("class", "function", "module") and whole in NAMES and "__" not in found.name:
         yield f"{found} → {NAMES[whole]}"
+    if found.kind == "class" and found.name in CLASSES:
+        yield f"{found} → {CLASSES[found.name]}"
 
 
 def forbidden_names(pending: tuple[str, ...] = PENDING) -> list[str]:
@@ -101,7 +112,7 @@ def forbidden_texts(pending: tuple[str, ...] = PENDING) -> list[str]:
     return [
         f"{file}:{item.lineno}: {item.value!r} → {TEXTS[item.value]!r}"
         for file in python_files()
-        if done(file, ("tests", *pending))
+        if done(file, ("tests", HINTS, *pending))
         for item in ast.walk(tree(file))
         if isinstance(item, ast.Constant) and isinstance(item.value, str) and item.value in TEXTS
     ]

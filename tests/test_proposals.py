@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import Field, fields
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 import cli
-from protocol import SpecError, read_pipeline
+from protocol import (
+    DataConfig,
+    Pipeline,
+    SpecError,
+    TraceConfig,
+    TrainConfig,
+    read_pipeline,
+)
+from protocol import renamed as renamed_names
 
 TABLE = '[data]\nname = "digits"\n[[layer]]\nmodules = ["linear 10"]\n'
+
+
+def pipeline_fields() -> Iterator[tuple[str, Field[object]]]:
+    """The fields of a pipeline and of its tables, each with the name of its table."""
+    tables = {"": Pipeline, "data": DataConfig, "train": TrainConfig, "trace": TraceConfig}
+    return ((key, field) for key, cls in tables.items() for field in fields(cls))
 
 
 def refused(text: str, folder: Path, *overrides: str) -> str:
@@ -127,6 +143,44 @@ def test_an_override_of_the_embedded_example_is_blamed_itself(override: str, sai
     assert shown.exit_code == 2
     assert shown.stderr.startswith(f"Error: {said}")
     assert "digits.toml" not in shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("override", "renamed"),
+    [
+        ("data.at=host2", "data.host"),
+        ("train.most_window=8", "train.max_window"),
+        ("train.nonfinite=ignore", "train.on_nonfinite"),
+        ("workers=[[0]]", "placement"),
+        ("wire=int8", "edge_dtype"),
+        ("wires.source>layer0=int8", "edge_dtypes"),
+    ],
+)
+def test_a_renamed_key_gets_a_hint_with_its_new_name(
+    override: str, renamed: str, tmp_path: Path
+) -> None:
+    key = re.split("[=>]", override)[0].removesuffix(".source")
+    message = refused(TABLE, tmp_path, override)
+    assert message == f"{key}: unknown key; did you mean {renamed!r}?"
+
+
+@pytest.mark.parametrize(
+    ("override", "renamed"),
+    [("train.schedule=free", "async"), ("trace.mode=payloads", "messages")],
+)
+def test_a_renamed_value_gets_a_hint_with_its_new_name(
+    override: str, renamed: str, tmp_path: Path
+) -> None:
+    key, _, value = override.partition("=")
+    message = refused(TABLE, tmp_path, override)
+    assert message == f"{key}: unknown value {value!r}; did you mean {renamed!r}?"
+
+
+def test_every_renamed_key_and_value_has_a_new_name_that_is_known() -> None:
+    names = {f"{key}.{field.name}" if key else field.name for key, field in pipeline_fields()}
+    assert set(renamed_names.KEYS.values()) <= names
+    assert names.isdisjoint(renamed_names.KEYS)
+    assert set(renamed_names.VALUES) <= names
 
 
 @pytest.mark.parametrize("word", ["foo", "x", "zzzzzzzz"])
