@@ -31,7 +31,7 @@ def test_a_task_gets_the_token_on_its_standard_input_alone() -> None:
 def test_the_script_passes_its_standard_input_to_the_command() -> None:
     text = script("dni1:abc", "echo").replace("srun ", 'f() { shift 2; "$@"; cat; }; f ', 1)
     ran = subprocess.run(["sh"], input=text, text=True, capture_output=True, check=True)
-    assert ran.stdout == "join - --slots 1 --cores 1\ndni1:abc\n"
+    assert ran.stdout == "join - --slots 1 --cpus 1\ndni1:abc\n"
     assert task("dni")[:2] == ["sh", "-c"]
 
 

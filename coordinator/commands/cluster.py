@@ -26,7 +26,7 @@ _address = click.option(
 )
 @click.option("--layers", help="Layers that this host prefers, such as 2,3 (default: none).")
 @_address
-@click.option("--cores", type=click.IntRange(1), help="Number of processors to use (default: all).")
+@click.option("--cpus", type=click.IntRange(1), help="Number of CPUs to use (default: all).")
 @click.option("--lifeline", is_flag=True, help="With -: leave the run when standard input closes.")
 @click.pass_context
 def join_command(
@@ -35,7 +35,7 @@ def join_command(
     slots: int,
     layers: str | None,
     address: str | None,
-    cores: int | None,
+    cpus: int | None,
     lifeline: bool,
 ) -> None:
     """Run workers on this host for the head that printed TOKEN (- reads it from a pipe)."""
@@ -46,7 +46,7 @@ def join_command(
     closed = stdin_closed if lifeline else bool
     preferred = preferred_layers(layers)
     tell = Terminal().try_print
-    agent = Agent(read_token(token), slots, preferred, address, tell, cores, closed)
+    agent = Agent(read_token(token), slots, preferred, address, tell, cpus, closed)
     ctx.exit(agent.join())
 
 
@@ -67,8 +67,8 @@ def doctor_command(ctx: click.Context, token: str, address: str | None, as_json:
     for finding in examine(read_token(token), address):
         findings.append(finding)
         if not as_json:
-            word = "ok" if finding.well else "FAIL"
-            console.print_text(f"{finding.check}: {word}: {finding.found}")
+            result = "ok" if finding.well else "FAIL"
+            console.print_text(f"{finding.check}: {result}: {finding.found}")
             if finding.mend:
                 console.print_text(f"    {finding.mend}")
     if as_json:
@@ -126,9 +126,9 @@ _CLUSTER_OPTIONS: Final = (
         "--wait",
         type=Seconds(),
         metavar="SECONDS",
-        help="Seconds without a new host after which --workers auto trains with the slots that "
-        "have joined, dni asks on a terminal for that, and fails elsewhere (default: 30 with "
-        "auto or on a terminal; else no limit).",
+        help="End the wait after so many seconds without a new host: --workers auto then trains "
+        "with the slots that have joined, on a terminal dni asks whether to do so, and any other "
+        "run fails (default: 30 with auto or on a terminal; else no limit).",
     ),
     click.option(
         "--joins",

@@ -85,7 +85,7 @@ spec:
       containers:
         - name: agent
           image: {image}
-          command: ["sh", "-c", "exec dni join - --slots 1 --cores 1 < /run/token/token"]
+          command: ["sh", "-c", "exec dni join - --slots 1 --cpus 1 < /run/token/token"]
           resources:
             requests:
               cpu: "1"

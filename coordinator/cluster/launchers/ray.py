@@ -20,7 +20,7 @@ from coordinator.engines.options import option
 from protocol import RunError
 from protocol.errors import install_hint
 
-JOIN: Final = (sys.executable, "-P", "-m", "dni_command", "join", "-", "--lifeline", "--cores", "1")
+JOIN: Final = (sys.executable, "-P", "-m", "dni_command", "join", "-", "--lifeline", "--cpus", "1")
 LEAVE_SECONDS: Final = 5.0
 
 

@@ -63,7 +63,7 @@ class SlurmTimes:
 
 def task(remote_command: str) -> list[str]:
     """The arguments of a task: an agent with the processors that Slurm assigns to the task."""
-    join = f'{remote_command} join - --slots 1 --cores "${{SLURM_CPUS_PER_TASK:-1}}"'
+    join = f'{remote_command} join - --slots 1 --cpus "${{SLURM_CPUS_PER_TASK:-1}}"'
     return ["sh", "-c", join]
 
 
