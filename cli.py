@@ -265,7 +265,8 @@ def _inline_worker(
     data: list[Dataset], name: str, channel: InlineChannel, trace: str
 ) -> Iterator[bool]:
     from protocol.clock import clock_name
-    from workers.worker import Config, Worker
+    from workers.channel import Config
+    from workers.worker import Worker
 
     config = Config(name, trace=trace, clock=clock_name())
     return Worker(config, channel, load=lambda _: data[0]).live()

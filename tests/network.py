@@ -1,10 +1,9 @@
-"""Cores joined by queues, with no process, socket or clock, and moved by hand."""
+"""The stages of a pipeline joined by queues, without processes, sockets or clocks."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter, deque
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -21,17 +20,18 @@ from protocol import (
     LayerConfig,
     Mark,
     Pipeline,
-    Send,
     State,
     SyntheticConfig,
     TrainConfig,
 )
 from protocol.pipeline import SOURCE
+from tests.invariants import check_layer, window_of
+from tests.slots import Slots
 from workers.assembly.build import build_stages
 from workers.data import Dataset
-from workers.rules.unlocked_dni import WINDOWS_REMEMBERED, UnlockedLayer
+from workers.recording.instrument import InstrumentedStage
+from workers.stages.driver import StageGroup
 from workers.stages.layer import LayerStage
-from workers.stages.source import Source
 
 HIDDEN = LayerConfig(("linear 5", "batchnorm", "relu"))
 STEPS = 6
@@ -57,129 +57,102 @@ def tiny(rule: str, **train: Any) -> Pipeline:
     )
 
 
-class Slots:
-    """Shared memory as the transport uses it: a slot is written anew `window` arrays later.
-
-    What is put spoils what lay there, so whoever reads too late learns from nonsense.
-    """
-
-    def __init__(self, window: int) -> None:
-        self._arrays: list[np.ndarray[Any, Any] | None] = [None] * window
-        self._count = 0
-
-    def put(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        slot, self._count = self._count % len(self._arrays), self._count + 1
-        before = self._arrays[slot]
-        if before is not None:
-            before.fill(1e6)
-        self._arrays[slot] = array.copy()
-        view = self._arrays[slot].view()  # type: ignore[union-attr]
-        view.flags.writeable = False
-        return view
-
-
 class Network:
-    """Cores joined by a queue an edge; with `slots` as over shared memory, `stretched` as between
-    machines, where windows grow.
+    """The stages of `pipeline`, each in a group of its own, with one queue per edge.
 
-    Everything that is promised at every moment is checked after every move.
+    With `slots`, arrays lie in memory that is used again, as in shared memory; with `remote`, the
+    windows grow, as between hosts. After every move, all invariants are checked.
     """
 
-    def __init__(self, pipeline: Pipeline, slots: bool = False, stretched: bool = False) -> None:
+    def __init__(self, pipeline: Pipeline, slots: bool = False, remote: bool = False) -> None:
         self.pipeline = pipeline
-        self.cores = {core.name: core for core in build_stages(pipeline, DATA)}
-        self._stretched = stretched
-        self._least, self._most = pipeline.window, pipeline.max_window
+        self.stages = {stage.name: stage for stage in build_stages(pipeline, DATA)}
+        self.groups = {
+            name: StageGroup([InstrumentedStage(stage)], self)
+            for name, stage in self.stages.items()
+        }
+        self._remote = remote
+        self._min, self._max = pipeline.window, pipeline.max_window
         self.queues: dict[Edge, deque[DataMessage]] = {edge: deque() for edge in pipeline.edges}
-        self.slots = {edge: Slots(pipeline.window) for edge in pipeline.edges if slots}
+        self._slots = {edge: Slots(pipeline.window) for edge in pipeline.edges if slots}
         self.in_flight: dict[Edge, list[int]] = {edge: [] for edge in pipeline.edges}
         self.sent: Counter[Edge] = Counter()
         self.evaluations: list[Evaluated] = []
-        self.reordered = False  # a gradient that was overtaken is in flight beyond its credit
+        self.reordered = False  # then a dropped gradient may be in flight after its credit
 
-    def carry(self, sender: str, sends: Iterable[Send]) -> None:
-        for to, message in sends:
-            if isinstance(message, Evaluated | State):
-                if isinstance(message, Evaluated):
-                    self.evaluations.append(message)
-                continue
-            edge = Edge(sender, to)
-            self.queues[edge].append(self.dispatch(edge, message))
-        self.check()
+    # -- the outlet of the groups
 
-    def dispatch(self, edge: Edge, message: DataMessage) -> DataMessage:
-        """Note what is under way; gradients have credits of their own where layers are unlocked."""
-        slots = self.slots.get(edge)
+    def send(self, edge: Edge, message: DataMessage, edge_dtype: str) -> None:  # noqa: ARG002
+        self._count(edge, message)
+        self.queues[edge].append(self._in_slot(edge, message))
+
+    def report(self, message: Evaluated | State, copy: bool = False) -> None:  # noqa: ARG002
+        if isinstance(message, Evaluated):
+            self.evaluations.append(message)
+
+    def _count(self, edge: Edge, message: DataMessage) -> None:
+        """Count what is in flight; the gradients of unlocked layers have windows of their own."""
         match message:
             case Activation():
                 if edge.sender == SOURCE and self.pipeline.lockstep:
-                    self.settled(message.batch)
+                    self._complete_before(message.batch)
                 self.sent[edge] += message.train
                 self.in_flight[edge].append(message.batch)
-                return message._replace(x=slots.put(message.x)) if slots else message
             case Gradient():
                 self.sent[edge] += 1
                 if self.pipeline.unlocked:
                     self.in_flight[edge].append(message.batch)
-                return message._replace(gradient=slots.put(message.gradient)) if slots else message
+
+    def _complete_before(self, batch: int) -> None:
+        """In lockstep all earlier batches are complete when the source sends `batch`."""
+        for edge, batches in self.in_flight.items():
+            if SOURCE not in edge:
+                self.in_flight[edge] = [b for b in batches if b >= batch]
+
+    def _in_slot(self, edge: Edge, message: DataMessage) -> DataMessage:
+        slots = self._slots.get(edge)
+        if slots and isinstance(message, Activation):
+            return message._replace(x=slots.write(message.x))
+        if slots and isinstance(message, Gradient):
+            return message._replace(gradient=slots.write(message.gradient))
         return message
 
-    def settled(self, batch: int) -> None:
-        """In lockstep the source's next batch says that all is done with those before it."""
-        for edge, flying in self.in_flight.items():
-            if SOURCE not in edge:
-                self.in_flight[edge] = [b for b in flying if b >= batch]
+    # -- windows
 
     def window(self, edge: Edge) -> int:
-        """How many batches may be in flight on `edge` now."""
-        core = self.cores[edge.sender]
-        if isinstance(core, Source):
-            return core.windows[edge.receiver].window
-        assert isinstance(core, LayerStage)
-        if edge.receiver == core.above:
-            return core.window.window
-        return core.gradient_window.window if isinstance(core, UnlockedLayer) else self._least
+        """The largest number of batches that may be in flight on `edge` now."""
+        return window_of(self.stages[edge.sender], edge.receiver, self._min)
 
     def widen(self, edge: Edge) -> None:
-        """Let one more batch be in flight on `edge`, where that is a long way."""
+        """Allow one more batch in flight on `edge`, if it is remote."""
         window = self.window(edge)
-        if self._stretched and window < self._most:
-            self.cores[edge.sender].set_window(edge.receiver, window + 1)
+        if self._remote and window < self._max:
+            self.stages[edge.sender].set_window(edge.receiver, window + 1)
 
     def check(self) -> None:
         """No edge holds more than a window, and no layer keeps more than it may."""
         for edge, batches in self.in_flight.items():
             window = self.window(edge)
-            assert self._least <= window <= self._most, edge
+            assert self._min <= window <= self._max, edge
             assert len(batches) <= window, edge
         for layer in self.layers():
-            below = self.window(Edge(layer.below, layer.name))
-            most = layer.window.window
-            if isinstance(layer, UnlockedLayer):
-                self.check_unlocked(layer)
-                most = layer.memory_limit
-            assert len(layer.unanswered) <= most
-            assert sum(isinstance(m, Activation) for m in layer.inbox.from_below) <= below
+            check_layer(layer, self.window, self.reordered)
 
-    def check_unlocked(self, layer: UnlockedLayer) -> None:
-        """Nor an unlocked one."""
-        own = max(layer.window.window, layer.gradient_window.window)
-        assert layer.memory_limit == WINDOWS_REMEMBERED * own
-        assert len(layer.predicted) <= layer.memory_limit
-        waiting = sum(isinstance(m, Activation) for m in layer.from_source)
-        assert waiting <= self.window(Edge(SOURCE, layer.name))
-        if layer.above:
-            above = self.window(Edge(layer.above, layer.name))
-            assert layer.inbox.gradients <= above or self.reordered
+    # -- moves
 
     def work(self, name: str) -> None:
-        if self.cores[name].ready:
-            self.carry(name, list(self.cores[name].work()))
+        group = self.groups[name]
+        if stage := group.next():
+            group.run(stage)
+            self.check()
 
     def resend_credits(self, name: str) -> None:
-        self.carry(name, list(self.cores[name].resend_credits()))
+        for stage in self.groups[name]:
+            self.groups[name].resend_credits(stage)
+        self.check()
 
     def deliver(self, edge: Edge, position: int = 0) -> None:
+        """Deliver the message at `position` of the queue, counted round, if there is any."""
         queue = self.queues[edge]
         if queue:
             place = position % len(queue)
@@ -187,49 +160,53 @@ class Network:
             message = queue[place]
             del queue[place]
             if isinstance(message, Gradient | Credit):
-                back = Edge(edge.receiver, edge.sender)
-                flying = self.in_flight[back]
-                if message.credit in flying:
-                    del flying[: flying.index(message.credit) + 1]
-            self.cores[edge.receiver].receive(edge.sender, message)
+                self._credited(Edge(edge.receiver, edge.sender), message.credit)
+            self.groups[edge.receiver].deliver(edge, message)
+
+    def _credited(self, edge: Edge, credit: int) -> None:
+        batches = self.in_flight[edge]
+        if credit in batches:
+            del batches[: batches.index(credit) + 1]
 
     def lose_gradient(self, edge: Edge) -> None:
-        """Lose the next message altogether, credit and all, where it is a gradient."""
+        """Lose the next message with its credit, if it is a gradient."""
         if self.queues[edge] and isinstance(self.queues[edge][0], Gradient):
             self.queues[edge].popleft()
 
     def may_reorder(self, edge: Edge) -> bool:
-        """Gradients and credits on their way down; marks flow behind what they speak of."""
+        """Gradients and credits may change places on their way down; markers keep theirs."""
         order = self.pipeline.stages
         down = order.index(edge.sender) > order.index(edge.receiver)
         return down and not any(isinstance(m, Mark) for m in self.queues[edge])
 
     @property
     def finished(self) -> bool:
-        return all(core.finished for core in self.cores.values())
+        return all(group.finished for group in self.groups.values())
 
-    def drain(self, most: int = 2000, beats: bool = True) -> None:
-        """Everybody gets a turn until all is done; fails where that takes too long.
+    def drain(self, max_rounds: int = 2000, resend: bool = True) -> None:
+        """Let every stage work in turn until all have finished; fails after `max_rounds`.
 
-        Without `beats` nothing is said twice, as in one process.
+        Without `resend`, credits are sent once, as in one process.
         """
-        for _ in range(most):
+        for _ in range(max_rounds):
             if self.finished:
                 return
-            for name in self.cores:
+            for name in self.stages:
                 self.work(name)
-                if beats:
+                if resend:
                     self.resend_credits(name)
             for edge, queue in self.queues.items():
                 while queue:
                     self.deliver(edge)
-        pytest.fail("the cores stalled")
+        pytest.fail("the stages stalled")
+
+    # -- results
 
     def layers(self) -> list[LayerStage]:
-        return [core for core in self.cores.values() if isinstance(core, LayerStage)]
+        return [stage for stage in self.stages.values() if isinstance(stage, LayerStage)]
 
-    def learnt(self) -> list[dict[str, bytes]]:
-        """All that every layer would save: weights, models of both kinds, optimisers."""
+    def arrays(self) -> list[dict[str, bytes]]:
+        """All that every layer would save: weights, synthetic models and optimisers."""
         return [
             {name: array.tobytes() for name, array in layer.arrays().items()}
             for layer in self.layers()
@@ -237,22 +214,22 @@ class Network:
 
 
 def shuffle(
-    network: Network, seed: int, moves: int, losses: bool, reorder: bool, beats: bool = True
+    network: Network, seed: int, moves: int, losses: bool, reorder: bool, resend: bool = True
 ) -> None:
     """Make random moves."""
     rng = random.Random(seed)
-    cores, edges = list(network.cores), list(network.queues)
+    names, edges = list(network.stages), list(network.queues)
     for _ in range(moves):
         match rng.randrange(6 if losses else 5):
             case 0 | 1:
-                network.work(rng.choice(cores))
+                network.work(rng.choice(names))
             case 2 | 3:
                 edge = rng.choice(edges)
                 position = rng.randrange(4)
                 network.deliver(edge, position if reorder and network.may_reorder(edge) else 0)
             case 4:
-                if beats:
-                    network.resend_credits(rng.choice(cores))
+                if resend:
+                    network.resend_credits(rng.choice(names))
                 network.widen(rng.choice(edges))
             case 5:
                 network.lose_gradient(rng.choice(edges))

@@ -1,4 +1,4 @@
-"""Layers that wait for nobody: what they do with their own stream and with what neighbours say."""
+"""Unlocked layers: what they do with the source's batches and with their neighbours' messages."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def middle(**train: Any) -> UnlockedDni:
     return layer
 
 
-def work(core: Stage) -> list[Send]:
-    """All that comes of what the core has."""
+def work(stage: Stage) -> list[Send]:
+    """All that the stage sends until it waits for messages."""
     sends: list[Send] = []
-    while core.ready:
-        sends.extend(core.work())
+    while stage.ready:
+        sends.extend(stage.work())
     return sends
 
 
@@ -54,7 +54,7 @@ def real(batch: int) -> tuple[str, DataMessage]:
     return "layer0", Activation(batch, batch, True, REAL, LABELS)
 
 
-def truth(batch: int, credit: int = 0) -> tuple[str, DataMessage]:
+def true_gradient(batch: int, credit: int = 0) -> tuple[str, DataMessage]:
     return "layer2", Gradient(batch, credit, REAL)
 
 
@@ -67,7 +67,7 @@ def test_a_step_sends_up_then_learns_then_sends_down_then_credits_the_source() -
     assert layer.stats.updates == 1
 
 
-def test_an_activation_that_comes_before_the_own_batch_waits_and_then_teaches() -> None:
+def test_an_activation_waits_for_the_own_batch_and_then_fits_the_input_model() -> None:
     layer = middle()
     assert layer.inputs is not None
     layer.receive(*real(1))
@@ -79,7 +79,7 @@ def test_an_activation_that_comes_before_the_own_batch_waits_and_then_teaches() 
     assert layer.stats.activations == 1
 
 
-def test_an_activation_for_a_batch_that_was_skipped_is_dropped_and_counted() -> None:
+def test_an_activation_for_a_missed_batch_is_dropped_and_counted() -> None:
     layer = middle()
     layer.receive(*real(1))
     layer.receive(*own(2))
@@ -91,10 +91,10 @@ def test_an_activation_for_a_batch_that_was_skipped_is_dropped_and_counted() -> 
     assert (layer.stats.inputs, layer.stats.dropped_inputs) == (1, 1)
 
 
-def test_a_gradient_that_comes_before_the_own_batch_waits_and_one_that_was_skipped_goes() -> None:
+def test_a_gradient_waits_for_the_own_batch_and_is_dropped_if_that_was_missed() -> None:
     layer = middle()
-    layer.receive(*truth(1))
-    layer.receive(*truth(2))
+    layer.receive(*true_gradient(1))
+    layer.receive(*true_gradient(2))
     assert not layer.ready
     layer.receive(*own(2))
     sends = work(layer)
@@ -102,9 +102,9 @@ def test_a_gradient_that_comes_before_the_own_batch_waits_and_one_that_was_skipp
     assert Send("layer2", Credit(2)) in sends
 
 
-def test_what_neighbours_say_comes_before_the_next_batch_but_not_before_its_own() -> None:
+def test_messages_of_neighbours_are_used_after_their_own_batch_and_before_the_next() -> None:
     layer = middle()
-    for message in (own(1), own(2), real(1), truth(1), real(2), truth(2)):
+    for message in (own(1), own(2), real(1), true_gradient(1), real(2), true_gradient(2)):
         layer.receive(*message)
     counts = []
     while layer.ready:
@@ -123,7 +123,7 @@ def test_what_neighbours_say_comes_before_the_next_batch_but_not_before_its_own(
     ]
 
 
-def test_neighbours_that_are_behind_by_a_window_get_nothing_and_that_is_counted() -> None:
+def test_nothing_is_sent_to_neighbours_that_are_a_window_behind_and_that_is_counted() -> None:
     layer = middle(window=2)
     for batch in (1, 2, 3, 4, 5):
         layer.receive(*own(batch))
@@ -138,7 +138,7 @@ def test_neighbours_that_are_behind_by_a_window_get_nothing_and_that_is_counted(
     assert layer.stats.unsent == 2 * 3
 
 
-def test_only_a_few_windows_of_the_own_stream_are_remembered() -> None:
+def test_only_a_few_windows_of_own_batches_are_remembered() -> None:
     window = 2
     layer = middle(window=window)
     last = 100
@@ -153,14 +153,14 @@ def test_only_a_few_windows_of_the_own_stream_are_remembered() -> None:
     layer.receive(*real(oldest))
     work(layer)
     assert (layer.stats.inputs, layer.stats.dropped_inputs) == (1, 1)
-    layer.receive(*truth(oldest + 1))
+    layer.receive(*true_gradient(oldest + 1))
     work(layer)
     assert layer.stats.gradients == 1
     assert layer.stats.dropped_gradients == oldest
     assert min(layer.unanswered) == oldest + 2
 
 
-def test_the_drain_goes_up_when_it_has_come_both_ways() -> None:
+def test_the_drain_marker_is_sent_up_when_it_has_come_from_both_senders() -> None:
     for first, second in (("source", "layer0"), ("layer0", "source")):
         layer = middle()
         layer.receive(first, Mark("drain", 1))
@@ -169,16 +169,16 @@ def test_the_drain_goes_up_when_it_has_come_both_ways() -> None:
         assert work(layer) == [Send("layer2", Mark("drain", 1))]
 
 
-def test_what_a_neighbour_has_no_business_to_say_is_ignored() -> None:
+def test_messages_from_stages_that_may_not_send_them_are_ignored() -> None:
     layer = middle()
-    for _, message in (own(1), real(1), truth(1)):
+    for _, message in (own(1), real(1), true_gradient(1)):
         layer.receive("layer3", message)
         layer.receive("coordinator", message)
     layer.receive("source", Gradient(1, 1, REAL))
     assert not layer.ready
 
 
-def test_the_top_layer_learns_from_its_guess_of_the_input() -> None:
+def test_the_output_layer_learns_from_its_predicted_input() -> None:
     layer = build_stages(tiny("unlocked-dni"), DATA)[-1]
     assert isinstance(layer, UnlockedOutputLayer)
     layer.receive(*own(1))
@@ -191,64 +191,64 @@ def test_the_top_layer_learns_from_its_guess_of_the_input() -> None:
 
 
 def source(**train: Any) -> Source:
-    core = build_stages(tiny("unlocked-dni", **{"steps": 9, "eval_every": 0, **train}), DATA)[0]
-    assert isinstance(core, Source)
-    return core
+    stage = build_stages(tiny("unlocked-dni", **{"steps": 9, "eval_every": 0, **train}), DATA)[0]
+    assert isinstance(stage, Source)
+    return stage
 
 
-def receivers(core: Source) -> list[str]:
-    return [to for to, _ in core.work()] if core.ready else []
+def receivers(stage: Source) -> list[str]:
+    return [to for to, _ in stage.work()] if stage.ready else []
 
 
-EVERYBODY = ["layer0", "layer1", "layer2", "layer3"]
+ALL_LAYERS = ["layer0", "layer1", "layer2", "layer3"]
 
 
-def test_the_source_feeds_all_layers_and_waits_for_the_slow_while_others_have_work() -> None:
-    core = source(window=3)
-    assert [receivers(core) for _ in range(4)] == [EVERYBODY, EVERYBODY, EVERYBODY, []]
+def test_the_source_feeds_all_layers_and_waits_for_a_slow_one_while_the_others_have_work() -> None:
+    stage = source(window=3)
+    assert [receivers(stage) for _ in range(4)] == [ALL_LAYERS, ALL_LAYERS, ALL_LAYERS, []]
     for name in ("layer0", "layer1", "layer3"):
-        core.receive(name, Credit(2))
-    assert receivers(core) == []  # they have a batch each
-    core.receive("layer0", Credit(3))
-    core.receive("layer1", Credit(3))
-    assert receivers(core) == []
-    core.receive("layer3", Credit(3))
-    assert receivers(core) == ["layer0", "layer1", "layer3"]
-    core.receive("layer2", Credit(1))
-    assert receivers(core) == EVERYBODY
+        stage.receive(name, Credit(2))
+    assert receivers(stage) == []  # they have a batch each
+    stage.receive("layer0", Credit(3))
+    stage.receive("layer1", Credit(3))
+    assert receivers(stage) == []
+    stage.receive("layer3", Credit(3))
+    assert receivers(stage) == ["layer0", "layer1", "layer3"]
+    stage.receive("layer2", Credit(1))
+    assert receivers(stage) == ALL_LAYERS
 
 
-def test_two_slow_layers_are_waited_for() -> None:
-    core = source(window=1)
-    receivers(core)
-    core.receive("layer0", Credit(1))
-    core.receive("layer3", Credit(1))
-    assert receivers(core) == []
-    core.receive("layer1", Credit(1))
-    assert receivers(core) == ["layer0", "layer1", "layer3"]
+def test_the_source_waits_for_two_slow_layers() -> None:
+    stage = source(window=1)
+    receivers(stage)
+    stage.receive("layer0", Credit(1))
+    stage.receive("layer3", Credit(1))
+    assert receivers(stage) == []
+    stage.receive("layer1", Credit(1))
+    assert receivers(stage) == ["layer0", "layer1", "layer3"]
 
 
 @pytest.mark.parametrize("every", [0, 2])
-def test_nobody_misses_the_batch_before_a_test(every: int) -> None:
-    core = source(window=1, eval_every=every)
-    assert receivers(core) == EVERYBODY
-    for name in EVERYBODY[1:]:
-        core.receive(name, Credit(1))
-    assert receivers(core) == ([] if every else EVERYBODY[1:])
-    core.receive("layer0", Credit(1))
-    assert bool(receivers(core)) == bool(every)
+def test_no_layer_misses_the_batch_before_a_test(every: int) -> None:
+    stage = source(window=1, eval_every=every)
+    assert receivers(stage) == ALL_LAYERS
+    for name in ALL_LAYERS[1:]:
+        stage.receive(name, Credit(1))
+    assert receivers(stage) == ([] if every else ALL_LAYERS[1:])
+    stage.receive("layer0", Credit(1))
+    assert bool(receivers(stage)) == bool(every)
 
 
-# -- the whole
+# -- whole networks
 
 
 @RULES
 @pytest.mark.parametrize("slow", [1, 2, 3])
 @pytest.mark.parametrize("window", [1, 4])
-def test_a_layer_that_hardly_works_stalls_no_evaluation(rule: str, slow: int, window: int) -> None:
+def test_a_very_slow_layer_stalls_no_evaluation(rule: str, slow: int, window: int) -> None:
     steps = 60
     network = Network(tiny(rule, steps=steps, eval_every=20, window=window))
-    names = list(network.cores)
+    names = list(network.stages)
     for turn in range(20_000):
         if network.finished:
             break
@@ -258,10 +258,10 @@ def test_a_layer_that_hardly_works_stalls_no_evaluation(rule: str, slow: int, wi
         for edge in network.queues:
             network.deliver(edge)
     assert [e.step for e in network.evaluations] == [20, 40, 60]
-    taken = [layer.stats.activations for layer in network.layers()]
-    assert taken.pop(slow) < 2 * steps / 3
+    handled = [layer.stats.activations for layer in network.layers()]
+    assert handled.pop(slow) < 2 * steps / 3
     if window > 1:
-        assert min(taken) > 0.9 * steps
+        assert min(handled) > 0.9 * steps
 
 
 def saved(network: Network) -> list[SavedWeights]:
@@ -269,20 +269,20 @@ def saved(network: Network) -> list[SavedWeights]:
 
 
 @RULES
-def test_evaluation_goes_through_the_real_layers(rule: str) -> None:
+def test_evaluation_passes_through_the_layers_without_synthetic_models(rule: str) -> None:
     pipeline = tiny(rule, steps=30)
     network = Network(pipeline)
     network.drain()
     weights = saved(network)
-    judgement = evaluate_weights(pipeline, DATA, weights)
+    result = evaluate_weights(pipeline, DATA, weights)
     last = network.evaluations[-1]
-    assert (last.errors, last.judged) == (judgement.errors, judgement.judged)
-    assert last.loss == pytest.approx(judgement.loss, rel=1e-6)
+    assert (last.errors, last.judged) == (result.errors, result.judged)
+    assert last.loss == pytest.approx(result.loss, rel=1e-6)
     locked = replace(pipeline, rule="backprop")
-    assert evaluate_weights(locked, DATA, weights).loss == judgement.loss
+    assert evaluate_weights(locked, DATA, weights).loss == result.loss
     for layer in network.layers():
         assert isinstance(layer, UnlockedLayer)
         if layer.inputs is not None:
-            layer.inputs.stack.parameters.fill(np.nan)  # nobody asks the models
+            layer.inputs.stack.parameters.fill(np.nan)  # evaluation does not use the models
     again = evaluate_weights(pipeline, DATA, saved(network))
-    assert again.loss == judgement.loss
+    assert again.loss == result.loss

@@ -1,4 +1,4 @@
-"""Random updates (section 3.3 of the paper): each layer learns from batches of its own choice."""
+"""Random updates (section 3.3 of the paper): each layer updates on a random part of its batches."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from workers.stages.layer import LayerStage
 from workers.stages.pending import SentBatch
 
 STEPS = 400
-FAR = 5 * (STEPS / 4) ** 0.5
-"""Five standard deviations of how often one of two ways is taken in so many steps."""
+TOLERANCE = 5 * (STEPS / 4) ** 0.5
+"""Five standard deviations of the number of updates in `STEPS` steps with probability 1/2."""
 LEARNING = [rule for rule in RULES if rule != "no-bprop"]
 NEVER = 1e-12
 
-Dice = dict[str, list[bool]]
+Choices = dict[str, list[bool]]
 
 
 def run(rule: str, **train: Any) -> Network:
@@ -33,52 +33,52 @@ def run(rule: str, **train: Any) -> Network:
 
 
 @pytest.fixture
-def dice(monkeypatch: pytest.MonkeyPatch) -> Dice:
-    """What every layer has thrown so far, by the layer's name."""
-    thrown: Dice = {}
-    chosen: Callable[[LayerStage], bool] = LayerStage.chooses_batch
+def choices(monkeypatch: pytest.MonkeyPatch) -> Choices:
+    """Whether each layer updated on each of its batches, by the layer's name."""
+    chosen_batches: Choices = {}
+    choose: Callable[[LayerStage], bool] = LayerStage.chooses_batch
 
     def noted(layer: LayerStage) -> bool:
-        outcome = chosen(layer)
-        thrown.setdefault(layer.name, []).append(outcome)
+        outcome = choose(layer)
+        chosen_batches.setdefault(layer.name, []).append(outcome)
         return outcome
 
     monkeypatch.setattr(LayerStage, "chooses_batch", noted)
-    return thrown
+    return chosen_batches
 
 
 @pytest.mark.parametrize("rule", LEARNING)
-def test_half_of_the_batches_make_an_update_each_layer_by_itself(rule: str, dice: Dice) -> None:
+def test_layers_update_on_half_of_the_batches_independently(rule: str, choices: Choices) -> None:
     network = run(rule, steps=STEPS, update_probability=0.5, schedule="async")
     for layer in network.layers():
-        stats, thrown = layer.stats, dice[layer.name]
-        assert stats.activations == len(thrown)
-        assert stats.updates == sum(thrown) == layer.optimizer.count
-        assert abs(stats.updates - len(thrown) / 2) < FAR
-    names = list(dice)
+        stats, chosen_batches = layer.stats, choices[layer.name]
+        assert stats.activations == len(chosen_batches)
+        assert stats.updates == sum(chosen_batches) == layer.optimizer.count
+        assert abs(stats.updates - len(chosen_batches) / 2) < TOLERANCE
+    names = list(choices)
     for i, one in enumerate(names):
         for other in names[:i]:
-            alike = [a == b for a, b in zip(dice[one], dice[other], strict=False)]
-            assert abs(sum(alike) - len(alike) / 2) < FAR
+            alike = [a == b for a, b in zip(choices[one], choices[other], strict=False)]
+            assert abs(sum(alike) - len(alike) / 2) < TOLERANCE
 
 
 @pytest.mark.parametrize("rule", LEARNING)
-def test_a_seed_repeats_and_another_does_not(rule: str, dice: Dice) -> None:
+def test_the_choice_of_batches_depends_on_the_seed(rule: str, choices: Choices) -> None:
     settings: dict[str, Any] = {"steps": 50, "update_probability": 0.5}
     found = []
     for seed in (1, 1, 2):
-        dice.clear()
-        found.append((run(rule, seed=seed, **settings).learnt(), dict(dice)))
+        choices.clear()
+        found.append((run(rule, seed=seed, **settings).arrays(), dict(choices)))
     assert found[0] == found[1]
     assert found[0][1] != found[2][1]
 
 
 @pytest.mark.parametrize("rule", LEARNING)
-def test_with_certainty_nothing_is_drawn(rule: str) -> None:
+def test_with_probability_1_no_random_number_is_drawn(rule: str) -> None:
     network = run(rule, update_probability=1.0)
-    for core, fresh in zip(network.layers(), Network(network.pipeline).layers(), strict=True):
-        assert core.rng.bit_generator.state == fresh.rng.bit_generator.state
-        assert core.stats.updates == core.stats.activations
+    for layer, fresh in zip(network.layers(), Network(network.pipeline).layers(), strict=True):
+        assert layer.rng.bit_generator.state == fresh.rng.bit_generator.state
+        assert layer.stats.updates == layer.stats.activations
 
 
 def parameters(network: Network) -> list[bytes]:
@@ -86,7 +86,7 @@ def parameters(network: Network) -> list[bytes]:
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_layers_that_never_learn_keep_their_first_weights(rule: str) -> None:
+def test_layers_that_never_update_keep_their_initial_weights(rule: str) -> None:
     network = run(rule, steps=30, update_probability=NEVER)
     assert parameters(network) == parameters(Network(network.pipeline))
     assert [layer.stats.updates for layer in network.layers()] == [0, 0, 0, 0]
@@ -108,7 +108,7 @@ def gradients(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return found
 
 
-def test_backprop_passes_the_true_gradient_on_where_it_does_not_learn(
+def test_backprop_sends_the_true_gradient_down_without_an_update(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     learns = gradients(tiny("backprop"), monkeypatch)
@@ -119,7 +119,7 @@ def test_backprop_passes_the_true_gradient_on_where_it_does_not_learn(
     assert all(np.any(gradient) for gradient in idle)
 
 
-def test_a_guesser_learns_from_batches_that_its_layer_does_not_learn_from() -> None:
+def test_a_gradient_model_is_fitted_on_batches_without_an_update() -> None:
     network = run("cdni", steps=30, update_probability=NEVER)
     assert [layer.stats.gradients for layer in network.layers()] == [0, 0, 0, 0]
     network = run("cdni", steps=60, update_probability=0.5, schedule="lockstep")

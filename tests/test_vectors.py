@@ -35,7 +35,7 @@ from protocol.codec import quantization
 from protocol.codec.schema import BY_CLASS, DTYPES, KINDS
 from protocol.dataset_info import DatasetInfo
 from protocol.messages import FromAgent, ToAgent
-from workers.worker import Config
+from workers.channel import Config
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
 PAGE: Final = (DOCS / "protocol.md").read_text("utf-8")

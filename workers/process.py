@@ -16,9 +16,10 @@ from typing import Any, cast
 
 import numpy as np
 
+from workers.channel import Config
 from workers.lifeline import remove_folders
 from workers.transport.transport import WorkerKeys, WorkerTransport
-from workers.worker import Config, Worker
+from workers.worker import Worker
 
 
 def main() -> int:
@@ -33,7 +34,7 @@ def main() -> int:
     os.nice(config.nice)
     keys = WorkerKeys(*cast(Any, config.keys)) if config.keys else None
     links = WorkerTransport(config.control, sys.stdin.fileno(), keys)
-    worker = Worker(config, links, on_built=_settle)
+    worker = Worker(config, links, on_built=_prepare_for_training)
     try:
         for _ in worker.live():
             pass
@@ -45,7 +46,7 @@ def main() -> int:
     return int(worker.failed)
 
 
-def _settle() -> None:
+def _prepare_for_training() -> None:
     """Prepare the process for training, once everything that stays is in memory."""
     gc.freeze()  # collections need not look at it again
     _take_long_turns()

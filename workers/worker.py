@@ -17,13 +17,10 @@ workers of a pipeline in one process, one turn after the other.
 from __future__ import annotations
 
 import os
-import threading
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeAlias, TypeVar, cast
+from typing import Final, TypeAlias, TypeVar, cast
 
 from protocol import (
     VERSION,
@@ -55,10 +52,12 @@ from protocol.messages import Cause
 from protocol.pipeline import SOURCE
 from protocol.transport.warn import warn
 from workers.assembly.build import build_layer, dataset_info
+from workers.background import call_in_thread
+from workers.channel import Config, WorkerChannel
 from workers.data import Dataset, load
 from workers.recording.clock import INITIAL_PINGS, ClockSync
 from workers.recording.instrument import InstrumentedStage, instrument
-from workers.stages.driver import Outlet, StageGroup
+from workers.stages.driver import StageGroup
 from workers.stages.source import Source
 from workers.transport.edge_formats import Widths
 from workers.transport.window import Way
@@ -66,7 +65,7 @@ from workers.transport.window import Way
 REPORT_SECONDS: Final = 0.5
 SILENT_SECONDS: Final = 1.0
 """The longest time without a message to the coordinator before training begins."""
-LOOK_SECONDS: Final = 0.01
+CHECK_SECONDS: Final = 0.01
 """The time between checks whether the data have been read."""
 LONGEST_TEXT: Final = 20_000
 
@@ -75,49 +74,6 @@ Result = TypeVar("Result")
 Steps: TypeAlias = Generator[bool, None, Result]
 """A part of the dialogue, which yields as `Worker.live` does and returns a result."""
 Load: TypeAlias = Callable[[Pipeline], Dataset]
-
-
-class WorkerChannel(Outlet, Protocol):
-    """What a worker needs of its transport; no method but `poll` blocks."""
-
-    @property
-    def remote_edges(self) -> Iterator[Edge]:
-        """The edges out of this worker that lead to other hosts."""
-
-    def bind(self, edge: Edge, endpoint: str) -> str:
-        """Open the inbox at the end of `edge`; returns the address at which it is reached."""
-
-    def connect(self, edge: Edge, endpoint: str, window: int) -> None:
-        """Open the outlet of `edge`, on which `window` batches may be in flight."""
-
-    def report(self, message: Message, copy: bool = False) -> None:
-        """Report `message` to the coordinator; with `copy`, its arrays may change afterwards."""
-
-    def poll(self, seconds: float) -> Iterator[tuple[Edge | None, Message]]:
-        """The messages that have come, after waiting for at most `seconds` for the first.
-
-        The edge of a message from the coordinator is None. Raises EOFError if the coordinator is
-        gone.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """What a worker is started with; in a process of its own, a line of JSON on standard input.
-
-    `control` is the address of the coordinator. `inboxes` maps the name of each edge into this
-    worker to the address where its inbox is bound. `nice` is the process's niceness, `trace` the
-    folder for recordings and `clock` the name of the coordinator's clock. `keys` are the fields of
-    `workers.transport.transport.WorkerKeys`; None on one host, where nothing is encrypted.
-    """
-
-    name: str
-    control: str = ""
-    inboxes: dict[str, str] = field(default_factory=dict)
-    nice: int = 0
-    trace: str = ""
-    clock: str = ""
-    keys: list[object] | None = None
 
 
 class _Leave(Exception):  # noqa: N818  not an error
@@ -193,7 +149,7 @@ class Worker:
         clock = yield from self._compare_clocks()
         stages = yield from self._build(start, pipeline)
         self._instrument(stages, start, pipeline, clock)
-        group = self._group = StageGroup(self._stages, Widths(pipeline), self._channel)
+        group = self._group = StageGroup(self._stages, self._channel, Widths(pipeline).width)
         self._on_built()
         self._channel.report(Ready(self._config.name))
         if self._config.name == SOURCE:
@@ -207,8 +163,8 @@ class Worker:
     def _enlist(self) -> Steps[Start]:
         """Bind the inboxes and report their addresses; returns the coordinator's answer."""
         inboxes = self._config.inboxes.items()
-        doors = {edge: self._channel.bind(Edge.named(edge), where) for edge, where in inboxes}
-        hello = Hello(self._config.name, os.getpid(), VERSION, cast(dict[str, object], doors))
+        endpoints = {edge: self._channel.bind(Edge.named(edge), where) for edge, where in inboxes}
+        hello = Hello(self._config.name, os.getpid(), VERSION, cast(dict[str, object], endpoints))
         self._channel.report(hello)
         return (yield from self._wait(Start))
 
@@ -230,7 +186,7 @@ class Worker:
         name = self._config.name
         if name != SOURCE:
             info = from_dict(DatasetInfo, start.facts)
-            numbers = [pipeline.stages.index(core) - 1 for core in pipeline.workers[name]]
+            numbers = [pipeline.stages.index(stage) - 1 for stage in pipeline.workers[name]]
             return [build_layer(pipeline, info, number) for number in numbers]
         if start.facts:  # the coordinator has read the data, so they are on this host
             return [Source(pipeline, self._load(pipeline))]
@@ -240,19 +196,11 @@ class Worker:
 
     def _load_slowly(self, pipeline: Pipeline) -> Steps[Dataset]:
         """The data. A download may take long; the coordinator's messages are read meanwhile."""
-        loaded: Future[Dataset] = Future()
-
-        def load() -> None:
-            try:
-                loaded.set_result(self._load(pipeline))
-            except BaseException as error:  # `loaded.result` raises it in the main thread
-                loaded.set_exception(error)
-
-        threading.Thread(target=load, daemon=True).start()
+        loaded = call_in_thread(lambda: self._load(pipeline))
         due = 0.0
         while not loaded.done():
             yield False
-            for edge, message in self._channel.poll(LOOK_SECONDS):
+            for edge, message in self._channel.poll(CHECK_SECONDS):
                 _leave_if_ended(edge, message)
             if time.monotonic() >= due:
                 due = time.monotonic() + SILENT_SECONDS

@@ -33,7 +33,7 @@ MakeWorker: TypeAlias = "Callable[[str, InlineChannel, str], Life]"
 
 
 class InlineChannel:
-    """The transport of one worker; implements `workers.worker.WorkerChannel`."""
+    """The transport of one worker; implements `workers.channel.WorkerChannel`."""
 
     def __init__(self, channels: Mapping[str, InlineChannel], out: deque[ToCoordinator]) -> None:
         """`channels` holds those of all workers, by the stages in them; `out` takes reports."""

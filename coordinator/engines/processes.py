@@ -79,7 +79,7 @@ class Processes:
         self._workers: dict[str, Process] = {}
 
     def start(self, name: str, config: Mapping[str, object]) -> None:
-        """Start the worker `name`; `config` is a `workers.worker.Config`."""
+        """Start the worker `name`; `config` is a `workers.channel.Config`."""
         with self._log(name).open("wb") as log:
             worker = start_process(name, self._environment, log)
         self._workers[name] = worker

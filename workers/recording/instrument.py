@@ -84,14 +84,14 @@ class InstrumentedStage:
         """Let `controller` set the window to `neighbour`, which is on another host."""
         self._controllers[neighbour] = controller
 
-    def record_send(self, to: str, message: DataMessage, wire: str = FULL) -> None:
-        """Note that the stage is about to send `message`, with its array in the format `wire`."""
+    def record_send(self, to: str, message: DataMessage, edge_dtype: str = FULL) -> None:
+        """Note that the stage is about to send `message` with its array as `edge_dtype`."""
         if to in self._controllers and isinstance(message, Activation | Gradient):
             self._controllers[to].sends(
-                message.batch, time.monotonic_ns(), array_bytes(message, wire)
+                message.batch, time.monotonic_ns(), array_bytes(message, edge_dtype)
             )
         if self._tracer is not None:
-            self._tracer.sending(to, message, wire)
+            self._tracer.sending(to, message, edge_dtype)
 
     def receive(self, sender: str, message: DataMessage) -> None:
         """Give `message` to the stage."""

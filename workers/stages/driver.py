@@ -10,22 +10,29 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol, TypeAlias
 
 from protocol import DataMessage, Edge, Evaluated, Send, State
+from protocol.codec.quantization import FULL
 from workers.recording.instrument import InstrumentedStage
-from workers.transport.edge_formats import Widths
 
 
 class Outlet(Protocol):
     """Takes the messages that leave a group of stages."""
 
-    def send(self, edge: Edge, message: DataMessage, wire: str) -> None:
-        """Send `message` along `edge`, with its array in the format `wire`."""
+    def send(self, edge: Edge, message: DataMessage, edge_dtype: str) -> None:
+        """Send `message` along `edge`, with its array in the format `edge_dtype`."""
 
     def report(self, message: Evaluated | State, copy: bool = False) -> None:
         """Report `message` to the coordinator; with `copy`, its arrays may change afterwards."""
 
 
+FormatOf: TypeAlias = Callable[[Edge, DataMessage], str]
+"""The format of a message's array on an edge."""
 Turn: TypeAlias = Callable[[Sequence[InstrumentedStage]], InstrumentedStage | None]
 """Chooses the stage that runs next, or None if no stage is ready."""
+
+
+def full_precision(edge: Edge, message: DataMessage) -> str:  # noqa: ARG001
+    """The format of arrays that are sent unchanged."""
+    return FULL
 
 
 def furthest_behind(stages: Sequence[InstrumentedStage]) -> InstrumentedStage | None:
@@ -39,21 +46,21 @@ def furthest_behind(stages: Sequence[InstrumentedStage]) -> InstrumentedStage | 
 class StageGroup:
     """The stages of one worker, in the order of the pipeline.
 
-    `formats` gives the format of arrays on each edge, `outlet` takes what leaves the group and
+    `outlet` takes what leaves the group, `format_of` gives the format of arrays on each edge, and
     `turn` chooses the next stage. Messages between two stages of the group are delivered at once.
     """
 
     def __init__(
         self,
         stages: Iterable[InstrumentedStage],
-        formats: Widths,
         outlet: Outlet,
+        format_of: FormatOf = full_precision,
         turn: Turn = furthest_behind,
     ) -> None:
         self._stages = tuple(stages)
         self._by_name = {stage.name: stage for stage in self._stages}
-        self._formats = formats
         self._outlet = outlet
+        self._format_of = format_of
         self._turn = turn
         self.current: InstrumentedStage | None = None  # the stage that runs or ran last
 
@@ -86,15 +93,15 @@ class StageGroup:
         self._route(stage, stage.resend_credits())
 
     def _route(self, stage: InstrumentedStage, sends: Iterable[Send]) -> None:
-        sender, here = stage.name, self._by_name
+        sender, members, format_of = stage.name, self._by_name, self._format_of
         for to, message in sends:
             if isinstance(message, Evaluated | State):
                 self._outlet.report(message, copy=True)  # the weights go on changing
                 continue
             edge = Edge(sender, to)
-            wire = self._formats.width(edge, message)
-            stage.record_send(to, message, wire)
-            if to in here:
-                here[to].receive(sender, message)
+            edge_dtype = format_of(edge, message)
+            stage.record_send(to, message, edge_dtype)
+            if to in members:
+                members[to].receive(sender, message)
             else:
-                self._outlet.send(edge, message, wire)
+                self._outlet.send(edge, message, edge_dtype)

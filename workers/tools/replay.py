@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from protocol import Array, Pipeline, RunError, State, UserError, from_dict
+from protocol import (
+    Array,
+    DataMessage,
+    Edge,
+    Evaluated,
+    Pipeline,
+    RunError,
+    State,
+    UserError,
+    from_dict,
+)
 from protocol.dataset_info import DatasetInfo
 from protocol.recording_format import (
     SUFFIX,
@@ -21,7 +30,9 @@ from protocol.recording_format import (
     read_metadata,
 )
 from workers.assembly.build import build_layer
+from workers.recording.instrument import InstrumentedStage
 from workers.recording.recorder import matrix_library
+from workers.stages.driver import StageGroup
 from workers.stages.layer import LayerStage
 
 
@@ -88,12 +99,23 @@ def _checked_metadata(path: Path, layer: int) -> RecordingMetadata:
 
 
 class _Rerun:
-    """Feeds a recording to a new stage, and counts its messages and units of work."""
+    """Feeds a recording to a new stage, and counts its messages and units of work.
+
+    What the stage sends is discarded.
+    """
 
     def __init__(self, path: Path, stage: LayerStage) -> None:
         self.messages = self.units = 0
         self._path = path
         self._stage = stage
+        self._member = InstrumentedStage(stage)
+        self._group = StageGroup([self._member], self)
+
+    def send(self, edge: Edge, message: DataMessage, edge_dtype: str) -> None:
+        """Discard `message`."""
+
+    def report(self, message: Evaluated | State, copy: bool = False) -> None:
+        """Discard `message`."""
 
     def run(self) -> State:
         """The state at the end of the recording. Raises RunError if there is none."""
@@ -123,15 +145,15 @@ class _Rerun:
     def _run_entry(self, entry: ReceivedMessage | Operation | WindowChange) -> None:
         match entry:
             case ReceivedMessage():
-                self._stage.receive(entry.sender, entry.message)
+                self._group.deliver(Edge(entry.sender, self._stage.name), entry.message)
                 self.messages += 1
             case WindowChange():
                 self._stage.set_window(entry.neighbour, entry.window)
             case Operation.WORK:
-                deque(self._stage.work(), maxlen=0)
+                self._group.run(self._member)
                 self.units += 1
             case Operation.RESEND_CREDITS:
-                deque(self._stage.resend_credits(), maxlen=0)
+                self._group.resend_credits(self._member)
 
 
 def _compared(

@@ -1,4 +1,4 @@
-"""Where the way is long windows grow; what holds of windows holds of those of the moment."""
+"""Between hosts windows grow; the limits hold for the windows of the moment."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ seeds = st.integers(0, 2**32)
     gradient_queue=st.sampled_from([None, 1]),
     losses=st.booleans(),
 )
-def test_any_delivery_over_long_ways_drains_within_the_window_of_the_moment(
+def test_any_delivery_between_hosts_drains_within_the_window_of_the_moment(
     rule: str,
     schedule: str,
     seed: int,
@@ -41,7 +41,7 @@ def test_any_delivery_over_long_ways_drains_within_the_window_of_the_moment(
         max_window=max_window,
         gradient_queue=gradient_queue,
     )
-    network = Network(pipeline, stretched=True)
+    network = Network(pipeline, remote=True)
     shuffle(network, seed, 400, losses and not pipeline.unlocked, False)
     network.drain()
     assert [e.step for e in network.evaluations] == [4, STEPS]
@@ -51,20 +51,18 @@ def test_any_delivery_over_long_ways_drains_within_the_window_of_the_moment(
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_long_ways_in_lockstep_learn_what_short_ones_do(rule: str) -> None:
-    near, far = (
-        Network(tiny(rule, schedule="lockstep"), stretched=stretched) for stretched in (False, True)
-    )
-    near.drain()
-    far.drain()
-    assert near.learnt() == far.learnt()
+def test_in_lockstep_layers_learn_the_same_on_one_host_and_on_different_hosts(rule: str) -> None:
+    local, remote = (Network(tiny(rule, schedule="lockstep"), remote=r) for r in (False, True))
+    local.drain()
+    remote.drain()
+    assert local.arrays() == remote.arrays()
 
 
-def test_a_wider_window_lets_more_batches_go() -> None:
-    network = Network(tiny("cdni", window=2, max_window=5), stretched=True)
+def test_a_wider_window_allows_more_batches_in_flight() -> None:
+    network = Network(tiny("cdni", window=2, max_window=5), remote=True)
     edge = Edge(SOURCE, "layer0")
-    for wanted in (2, 3, 4, 5, 5):
-        while network.cores[SOURCE].ready:
+    for expected in (2, 3, 4, 5, 5):
+        while network.stages[SOURCE].ready:
             network.work(SOURCE)
-        assert len(network.in_flight[edge]) == wanted
+        assert len(network.in_flight[edge]) == expected
         network.widen(edge)
