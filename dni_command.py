@@ -50,12 +50,25 @@ def _importing(frame: FrameType | None) -> bool:
     return False
 
 
+def _flush() -> None:
+    """Flush the outputs; discard what cannot be written: the command has reported the failure.
+
+    Otherwise the interpreter would report it again, and exit with status 120.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()  # a reader may be slow
+        except (AttributeError, ValueError):  # there is none, or it is closed
+            continue
+        except OSError:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream.fileno())
+            os.close(null)
+
+
 def _end(ctrl_c: _CtrlC) -> None:
     """Let no Ctrl-C change the exit status while the interpreter ends, which is soon done."""
-    from contextlib import suppress  # by now it is there
-
-    with suppress(AttributeError, OSError, ValueError):  # the interpreter tries again, and tells
-        sys.stdout.flush()  # a reader may be slow
+    _flush()
     if signal.getsignal(signal.SIGINT) is ctrl_c:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 

@@ -24,7 +24,7 @@ import pytest
 import tests.examples  # noqa: F401  registers the profile before it is loaded
 from coordinator.engines import processes
 from tests.data_help import Answers, arrays, packed
-from tests.forked import SERVER, Forked, ForkedWorker, Process, base_of, workers_of
+from tests.forked import SERVER, Forked, ForkedWorker, Process, Stream, base_of, workers_of
 from tests.no_skips import pytest_addoption, pytest_runtest_makereport  # noqa: F401  hooks
 from workers.data import cifar, idx, mnist
 from workers.nn import Floats
@@ -159,11 +159,16 @@ class Dni:
         self._shm = self._shared()
 
     def __call__(
-        self, *words: str, environment: Mapping[str, str] | None = None
+        self,
+        *words: str,
+        environment: Mapping[str, str] | None = None,
+        stdout: Stream | None = None,
+        stderr: Stream | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run `dni` with `words` to its end."""
+        """Run `dni` with `words` to its end. What goes to no `stdout` or `stderr` is returned."""
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            process = self.spawn(words, out, err, environment)
+            streams = (out if stdout is None else stdout, err if stderr is None else stderr)
+            process = self.spawn(words, *streams, environment)
             try:
                 status = process.wait(60)
             except subprocess.TimeoutExpired:
@@ -175,8 +180,8 @@ class Dni:
     def spawn(
         self,
         words: Sequence[str],
-        out: IO[bytes],
-        err: IO[bytes],
+        out: Stream,
+        err: Stream,
         environment: Mapping[str, str] | None = None,
         folder: Path | None = None,
         command: Sequence[str] = (),

@@ -23,7 +23,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, Literal, TextIO
 
 import setproctitle
 from threadpoolctl import threadpool_limits
@@ -46,7 +46,6 @@ LIBRARIES: Final = (
     "rich.table",
     "tomllib",
 )
-STANDARD_STREAMS: Final = (0, 1, 2)
 
 
 def import_all() -> None:
@@ -126,10 +125,20 @@ class Server:
 
 
 def _take(descriptors: Sequence[int]) -> None:
-    """Make `descriptors` the standard streams."""
-    for stream, descriptor in zip(STANDARD_STREAMS, descriptors, strict=True):
+    """Make `descriptors` the standard streams, whose objects know what kind of file they are."""
+    for stream, descriptor in enumerate(descriptors):
         os.dup2(descriptor, stream)
         os.close(descriptor)
+    encoding = sys.stdout.encoding
+    errors = sys.stdout.errors or "strict"
+    sys.stdin = _stream(0, "r", encoding, errors)
+    sys.stdout = _stream(1, "w", encoding, errors)
+    sys.stderr = _stream(2, "w", encoding, "backslashreplace")
+
+
+def _stream(number: int, mode: Literal["r", "w"], encoding: str, errors: str) -> TextIO:
+    buffering = 1 if number == 2 else -1
+    return open(number, mode, buffering, encoding, errors, closefd=False)
 
 
 def become(request: forked.Request) -> None:
@@ -147,7 +156,7 @@ def become(request: forked.Request) -> None:
         threadpool_limits(threads)
     sys.argv = [dni_command.__file__, *request.arguments]
     sys.orig_argv = [sys.executable, "-P", "-m", "dni_command", *request.arguments]
-    setproctitle.setproctitle(request.title)
+    setproctitle.setproctitle(request.title.encode("utf-8", "replace").decode())
 
 
 def main(path: str) -> None:

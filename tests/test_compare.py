@@ -6,7 +6,6 @@ import csv
 import json
 import signal
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -165,16 +164,13 @@ def _read(folder: Path) -> Pipeline:
 @pytest.mark.slow
 def test_an_interrupted_comparison_goes_on(dni: Dni) -> None:
     words = ["--rules", "no-bprop,cdni", "--seeds", "1", "-o", "train.steps=6000"]
-    command = [sys.executable, "-P", "-m", "cli", *WORDS, *words]
-    process = subprocess.Popen(
-        command, cwd=dni.home, env=dni.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
     out = dni.home / "out"
+    with (dni.home / "said").open("wb") as said:
+        process = dni.spawn((*WORDS, *words), said, said)
     dni.until(lambda: list(out.glob("*-cdni-*/metrics.jsonl")), "the second run has begun")
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=30)[0].decode()
-    assert process.returncode == 130
-    assert "goes on from here" in said
+    assert process.wait(30) == 130
+    assert "goes on from here" in (dni.home / "said").read_text("utf-8")
     rest = compare(dni, *words)
     assert rest.stdout.count("there already") == 1
     assert len(json.loads((out / "comparison.json").read_text("utf-8"))) == 2

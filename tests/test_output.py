@@ -6,12 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
-from tests.conftest import COMMAND
 
 if TYPE_CHECKING:
     from tests.conftest import Dni
@@ -24,17 +24,8 @@ pytestmark = pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
 
 def printed_to_a_full_disk(dni: Dni, *words: str) -> tuple[int, str]:
     """Exit status and standard error of `dni` with `words`."""
-    with FULL.open("w") as full:
-        done = subprocess.run(
-            [*COMMAND, *words],
-            cwd=dni.home,
-            env=dni.environment,
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+    with FULL.open("wb") as full:
+        done = dni(*words, stdout=full)
     return done.returncode, done.stderr
 
 
@@ -53,23 +44,13 @@ def test_other_words_end_with_one_line(dni: Dni, words: tuple[str, ...]) -> None
     assert (status, said) == (1, f"Error: not all was printed: {NO_ROOM}\n")
 
 
-def without_reader(dni: Dni, words: list[str], **streams: int) -> subprocess.CompletedProcess[str]:
-    """`dni` with `words`, whose standard output, or what `streams` name, nobody reads."""
+@contextmanager
+def pipe_without_reader() -> Iterator[int]:
+    """The writing end of a pipe whose reading end is closed."""
     ours, theirs = os.pipe()
     os.close(ours)
-    try:
-        return subprocess.run(
-            [*COMMAND, *words],
-            cwd=dni.home,
-            env=dni.environment,
-            text=True,
-            timeout=60,
-            check=False,
-            stdout=streams.get("stdout", theirs),
-            stderr=streams.get("stderr", theirs),
-        )
-    finally:
-        os.close(theirs)
+    yield theirs
+    os.close(theirs)
 
 
 SAID = [
@@ -102,22 +83,28 @@ def ended_run(dni: Dni) -> Dni:
 
 
 def test_a_reader_that_goes_away_is_success_and_silence(ended_run: Dni) -> None:
-    for words in SAID:
-        done = without_reader(ended_run, words, stderr=subprocess.PIPE)
-        assert done.returncode == 0, words
-        assert "Broken pipe" not in done.stderr, words
-        assert "Exception" not in done.stderr, words
+    with pipe_without_reader() as pipe:
+        for words in SAID:
+            done = ended_run(*words, stdout=pipe)
+            assert done.returncode == 0, words
+            assert "Broken pipe" not in done.stderr, words
+            assert "Exception" not in done.stderr, words
 
 
 def test_a_mistake_is_one_whoever_reads_of_it(ended_run: Dni) -> None:
-    for words in (["check", "no.toml"], ["evaluate", "nowhere", "--json"], ["--no-such-option"]):
-        assert without_reader(ended_run, words).returncode == 2
+    with pipe_without_reader() as pipe:
+        for words in (
+            ["check", "no.toml"],
+            ["evaluate", "nowhere", "--json"],
+            ["--no-such-option"],
+        ):
+            assert ended_run(*words, stdout=pipe, stderr=pipe).returncode == 2
 
 
 def test_only_standard_streams_without_a_reader_are_dropped() -> None:
     ours, theirs = os.pipe()
     module = "coordinator.console.standard_streams"
-    code = f"from {module} import drop_abandoned; raise SystemExit(drop_abandoned())"
+    code = f"import sys; from {module} import discard_closed_outputs; sys.exit(discard_closed_outputs())"
     for closed, expected in ((False, 0), (True, 1)):
         if closed:
             os.close(ours)

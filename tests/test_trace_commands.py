@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -15,8 +16,8 @@ import pytest
 from click.testing import CliRunner
 
 import cli
-from tests.conftest import COMMAND
 from tests.conftest import Dni as Command
+from tests.forked import Process
 from tests.test_commands import mistake
 from tests.traced import ran, tiny
 
@@ -216,33 +217,23 @@ def test_a_run_is_named_by_the_end_of_its_name(traced: Dni) -> None:
 def test_a_reader_who_goes_away_gets_no_traceback(
     traced: Dni, words: list[str], form: list[str]
 ) -> None:
-    with subprocess.Popen(
-        [*COMMAND, "trace", *words, *form],
-        cwd=traced.home,
-        env=traced.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdout.close()
-        process.wait(60)
-        assert process.stderr.read() == b""
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "wb") as pipe:
+        os.close(reader)
+        assert traced("trace", *words, *form, stdout=pipe).stderr == ""
 
 
 # -- tap
 
 
 @contextmanager
-def tapping(dni: Command, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+def tapping(dni: Dni, *words: str) -> Iterator[Process]:
     """`dni trace tap` with `words`, once it has said something; its output goes to files."""
     with (dni.home / "tap.out").open("wb") as out, (dni.home / "tap.err").open("wb") as err:
-        command = [*COMMAND, "trace", "tap", "run", *words]
-        with subprocess.Popen(
-            command, cwd=dni.home, env=dni.environment, stdout=out, stderr=err
-        ) as process:
-            dni.until(lambda: len(said(dni)) > 50 or process.poll() is not None, "it says much")
-            yield process
+        process = dni.spawn(("trace", "tap", "run", *words), out, err)
+        dni.until(lambda: len(said(dni)) > 50 or process.poll() is not None, "it says much")
+        yield process
+        process.wait(60)
 
 
 def said(dni: Command) -> list[str]:

@@ -100,11 +100,11 @@ class Commands(click.Group):
         return super().main(*args, **extra)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        with _ctrl_c(), _one_line(), _reader_may_go():
+        with _ctrl_c(), _one_line(), _reader_may_go(), _flushed():
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _ctrl_c(), _one_line(), _reader_may_go():
+        with _ctrl_c(), _one_line(), _reader_may_go(), _flushed():
             return super().invoke(ctx)
 
 
@@ -126,6 +126,21 @@ def _reader_may_go() -> Iterator[None]:
         if not standard_streams.discard_closed_outputs():  # it was another pipe
             raise
         raise click.exceptions.Exit(0) from None
+
+
+@contextmanager
+def _flushed() -> Iterator[None]:
+    """Flush standard output while a failure to write it can still be reported."""
+    try:
+        yield
+    except click.exceptions.Exit as end:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:  # the exit status stays
+            standard_streams.discard_closed_outputs()
+        raise end
+    else:
+        sys.stdout.flush()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from coordinator.console.columns import Column, Phrases, Table, line
 from coordinator.console.command_line import next_steps
 from coordinator.console.json_output import print_json
-from coordinator.console.standard_streams import discard_closed_outputs
+from coordinator.console.standard_streams import discard_closed_outputs, discard_output
 from coordinator.console.terminal import Terminal
 from coordinator.engines.blas import threads
 from coordinator.lifecycle.train import Result
@@ -66,6 +66,7 @@ def json_lost(value: object, what: str) -> str:
     except BrokenPipeError:
         discard_closed_outputs()
     except OSError as error:
+        discard_output()
         return f"error: the {what} was not printed: {error.strerror}"
     return ""
 

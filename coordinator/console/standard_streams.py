@@ -73,10 +73,22 @@ def discard_closed_outputs() -> bool:
     """
     closed = [number for number in (1, 2) if _has_no_reader(number)]
     for number in closed:
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, number)
-        os.close(null)
+        _discard(number)
     return bool(closed)
+
+
+def discard_output() -> None:
+    """Redirect standard output to the null device after a failure to write that was reported.
+
+    The interpreter writes the text left in the buffer when it exits, and would report it again.
+    """
+    _discard(1)
+
+
+def _discard(number: int) -> None:
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, number)
+    os.close(null)
 
 
 def _has_no_reader(descriptor: int) -> bool:
