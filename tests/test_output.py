@@ -104,7 +104,7 @@ def test_a_mistake_is_one_whoever_reads_of_it(ended_run: Dni) -> None:
 def test_only_standard_streams_without_a_reader_are_dropped() -> None:
     ours, theirs = os.pipe()
     module = "coordinator.console.standard_streams"
-    code = f"import sys; from {module} import discard_closed_outputs; sys.exit(discard_closed_outputs())"
+    code = f"from {module} import discard_closed_outputs as ask; raise SystemExit(ask())"
     for closed, expected in ((False, 0), (True, 1)):
         if closed:
             os.close(ours)
