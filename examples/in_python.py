@@ -1,4 +1,4 @@
-"""The same as a pipeline file, in Python: build a pipeline, check it, train it, evaluate it.
+"""A pipeline in Python: create it, check it, train it, evaluate it.
 
 python examples/in_python.py
 """
