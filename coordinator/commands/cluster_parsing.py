@@ -24,19 +24,19 @@ def preferred_layers(text: str | None) -> tuple[str, ...]:
     """The names of the layers in a list such as `2,3`. Raises SpecError."""
     if text is None:
         return ()
-    numbers = [word.strip() for word in text.split(",")]
-    if not all(word.isascii() and word.isdigit() for word in numbers):
+    numbers = [part.strip() for part in text.split(",")]
+    if not all(number.isascii() and number.isdigit() for number in numbers):
         raise SpecError(f"--layers: {text!r} is not a list of layer numbers such as 2,3")
-    return tuple(layer_name(int(word)) for word in numbers)
+    return tuple(layer_name(int(number)) for number in numbers)
 
 
-def read_token(word: str) -> Token:
-    """The token in `word`; if `word` is -, in the first line of standard input that is not blank.
+def read_token(argument: str) -> Token:
+    """The token in `argument`; if `argument` is -, in the first line of standard input that is not blank.
 
     Raises SpecError if there is none.
     """
-    if word != "-":
-        return Token.read(word)
+    if argument != "-":
+        return Token.read(argument)
     if sys.stdin is None:
         raise SpecError("token: standard input is closed; pipe the token into it")
     if sys.stdin.isatty():
