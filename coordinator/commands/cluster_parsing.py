@@ -31,7 +31,7 @@ def preferred_layers(text: str | None) -> tuple[str, ...]:
 
 
 def read_token(argument: str) -> Token:
-    """The token in `argument`; if `argument` is -, in the first line of standard input that is not blank.
+    """The token in `argument`; for -, that in the first line of standard input that is not blank.
 
     Raises SpecError if there is none.
     """

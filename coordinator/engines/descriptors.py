@@ -21,8 +21,8 @@ directions the shared memory through which large arrays go."""
 _CORE: Final = 2
 """The files of its trace and of its messages."""
 _HEAD: Final = 21
-"""The run's files, ZeroMQ's threads, the sockets, the pipes of a process that starts, and the control
-socket with its connections."""
+"""The run's files, ZeroMQ's threads, the sockets, the control socket with its connections, and the
+pipes of a process that starts."""
 _CHILD: Final = 2
 """The pipe to a worker, or to the program that leads to an agent, and a connection or a file."""
 _SPOKEN: Final = 1
