@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -15,7 +16,7 @@ from tests.ssh_server import Server, ssh_server
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
 
-WAITS = "cat >/dev/null; true"
+WAITS = "sleep 600 & cat >/dev/null; kill $!; true"
 """A remote command that never joins, and ends when its lifeline closes."""
 
 
@@ -25,14 +26,16 @@ def server(dni: Dni) -> Iterator[Server]:
         yield found
 
 
-def with_argument(dni: Dni, argument: str) -> list[psutil.Process]:
-    """The processes of the run that have `argument`."""
+def of_program(dni: Dni, program: str, argument: str) -> list[psutil.Process]:
+    """The processes of the run that execute `program` with `argument`."""
     found = []
     for process in dni.processes():
         try:
-            found += [process] if argument in process.cmdline() else []
-        except psutil.Error:
+            path, *arguments = process.cmdline()
+        except (psutil.Error, ValueError):  # it has ended
             continue
+        if Path(path).name == program and argument in arguments:
+            found.append(process)
     return found
 
 
@@ -97,7 +100,7 @@ def test_nothing_is_left_when_one_end_is_killed(dni: Dni, server: Server, victim
         training.signal(signal.SIGKILL)
         training.end(PATIENCE)
     else:
-        [client] = with_argument(dni, "alpha")
+        [client] = of_program(dni, "ssh", "alpha")
         client.kill()
         assert training.end(PATIENCE) == 1
         assert "was interrupted" in training.text, training.text
@@ -127,7 +130,7 @@ def test_an_agent_that_ends_before_it_joins_ends_the_run(
 
 def test_ctrl_c_ends_the_wait_for_agents(dni: Dni, server: Server) -> None:
     training = dni.start(*server.options("alpha", WAITS))
-    dni.until(lambda: with_argument(dni, "cat"), "the remote command runs")
+    dni.until(lambda: of_program(dni, "sleep", "600"), "the remote command runs")
     training.signal(signal.SIGINT)
     assert training.end(PATIENCE) == 130
     assert "interrupted before training began: nothing is kept" in training.text
