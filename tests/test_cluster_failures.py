@@ -84,7 +84,7 @@ def test_all_agents_end_when_the_head_is_killed(dni: Dni, cluster: Cluster) -> N
     head.process.wait(LATE)
     assert cluster.exit_codes() == [1, 1, 1]
     for host in cluster.hosts:
-        assert "nothing was heard of the head for 10 s" in host.text
+        assert "no message from the head for 10 s" in host.text
         assert "Traceback" not in host.text
     dni.until(lambda: not dni.processes(), "all processes have ended")
     dni.nothing_left()
@@ -149,7 +149,7 @@ def test_an_interrupted_host_sends_its_weights_and_the_run_ends(
     assert time.monotonic() - began < 5.0
     left = f"{victim.name} ({platform.node()}) was interrupted and leaves with layer2"
     assert head.summary()["failure"] == left
-    assert "interrupted: handing in layer2; Ctrl-C again leaves at once" in victim.text
+    assert "interrupted: sending the weights of layer2; Ctrl-C again leaves at once" in victim.text
     assert sorted(cluster.exit_codes()) == [0, 0, 128 + number]
     assert (head.folder / "trace" / "layer2.trace").exists()
     assert_ended(dni, head, "failed")
@@ -161,7 +161,9 @@ def test_a_host_that_is_interrupted_twice_leaves_at_once(dni: Dni, cluster: Clus
     os.kill(head.process.pid, signal.SIGSTOP)
     began = time.monotonic()
     victim.process.send_signal(signal.SIGINT)
-    dni.until(lambda: "interrupted: handing in layer2" in victim.text, "it has the signal")
+    dni.until(
+        lambda: "interrupted: sending the weights of layer2" in victim.text, "it has the signal"
+    )
     victim.process.send_signal(signal.SIGINT)
     assert victim.process.wait(LATE) == 130
     assert time.monotonic() - began < 8.0
@@ -208,7 +210,7 @@ def test_a_host_in_reserve_that_dies_does_no_harm(dni: Dni, cluster: Cluster) ->
     late = cluster.reserve(head)
     late.process.kill()
     dni.until(lambda: f"{late.name} (" in head.text, "the head reports the loss")
-    assert "is out: nothing was heard of it for 5 s" in head.text
+    assert "is out: no message for 5 s" in head.text
     assert dni("stop", "run").returncode == 0
     assert head.end(LATE) == 130
     assert cluster.exit_codes()[:3] == [0, 0, 0]

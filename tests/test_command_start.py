@@ -142,7 +142,7 @@ def test_ctrl_c_during_an_import_ends_quietly_with_130(
 
 READS_FOR_EVER = """
 import pathlib, time
-def wait(*_):
+def wait(*_, **__):
     print("now", flush=True)
     time.sleep(60)
 pathlib.Path.{method} = wait

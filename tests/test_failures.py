@@ -154,7 +154,7 @@ def foreign_peers(folder: Path) -> Iterator[list[zmq.Socket[bytes]]]:
     try:
         endpoints = [path for path in folder.iterdir() if stat.S_ISSOCK(path.stat().st_mode)]
         assert {endpoint.name for endpoint in endpoints} >= {
-            "control",
+            "head",
             "layer1.layer0",
             "layer1.layer2",
         }

@@ -349,5 +349,5 @@ def test_every_command_takes_the_same_names(dni: Dni) -> None:
             ran = dni(*(word.format(name) for word in command))
             assert ran.returncode == 0, (command, name, ran.stderr)
     for words in ("status newest", "stop newest", "revoke newest node1"):
-        assert f"runs/{folder.name}: holds no run on several" in dni(*words.split()).stderr
+        assert f"runs/{folder.name}: the run is over" in dni(*words.split()).stderr
     assert folder.name in dni("trace", "replay", "newest", "--layer", "0").stderr

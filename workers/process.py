@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from protocol.transport.warn import warn
 from workers.channel import Config
 from workers.lifeline import remove_folders
 from workers.transport.transport import WorkerKeys, WorkerTransport
@@ -34,7 +35,7 @@ def main() -> int:
     os.nice(config.nice)
     keys = WorkerKeys(*cast(Any, config.keys)) if config.keys else None
     links = WorkerTransport(config.control, sys.stdin.fileno(), keys)
-    worker = Worker(config, links, on_built=_prepare_for_training)
+    worker = Worker(config, links, on_built=_prepare_for_training, warn=warn)
     try:
         for _ in worker.live():
             pass

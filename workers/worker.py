@@ -50,7 +50,6 @@ from protocol.clock import ClockSample
 from protocol.dataset_info import DatasetInfo
 from protocol.messages import Cause
 from protocol.pipeline import SOURCE
-from protocol.transport.warn import warn
 from workers.assembly.build import build_layer, dataset_info
 from workers.background import call_in_thread
 from workers.channel import Config, WorkerChannel
@@ -89,7 +88,7 @@ class Worker:
     """One worker and the stages that live in it.
 
     `load` reads the data for the source. `on_built` is called when the stages are built, before
-    training. `failed` is set when the worker has reported that it cannot go on.
+    training, `warn` with an unexpected error, which a broken channel cannot carry. `failed` is set when the worker has reported that it cannot go on.
     """
 
     def __init__(
@@ -98,12 +97,14 @@ class Worker:
         channel: WorkerChannel,
         load: Load = load_data,
         on_built: Callable[[], None] = lambda: None,
+        warn: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.failed = False
         self._config = config
         self._channel = channel
         self._load = load
         self._on_built = on_built
+        self._warn = warn
         self._clock = ClockSync(config.name, config.clock)
         self._stages: list[InstrumentedStage] = []
         self._group: StageGroup | None = None
@@ -127,7 +128,7 @@ class Worker:
         except UserError as error:
             self._fail("user", str(error))
         except Exception as error:
-            warn(f"{type(error).__name__}: {error}")  # the channel itself may be broken
+            self._warn(f"{type(error).__name__}: {error}")  # the channel itself may be broken
             self._fail("error", traceback.format_exc())
         finally:
             for stage in self._stages:

@@ -128,7 +128,8 @@ class EventLoop:
                     try:
                         self._observers.record(message)
                     except OSError as error:
-                        self._events.append(RunBroken(f"{error.filename}: {error.strerror}"))
+                        broken = RunBroken(f"{error.filename}: {error.strerror}")
+                        self._events.appendleft(broken)  # messages behind it may end the run
                 case SetDeadline(seconds=seconds):
                     self._deadline = None if seconds is None else time.monotonic() + seconds
                 case RunEnd():
