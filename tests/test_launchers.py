@@ -23,6 +23,7 @@ class MineOptions:
     queue: str = option("Queue to submit to.")
     tasks: int = option("Tasks on a host.", default=2)
     json: str = option("A flag that `dni run` has too.", default="")
+    overrides: str = option("The name of an argument of `dni run`.", default="")
     hosts: str = option("Hosts to leave out.", default="")
 
 class Mine:
@@ -139,6 +140,8 @@ def test_the_options_of_all_launchers_are_in_the_help_of_run(dni: Dni, site: Pat
     (hosts,) = [line for line in lines if line.startswith("--hosts ")]
     assert "mine: Hosts to leave out. ssh: Hosts," in hosts
     assert len([line for line in lines if line.startswith("--json ")]) == 1
+    assert not [line for line in lines if line.startswith("--overrides ")]
+    assert "mine: 50; " in " ".join(lines)
 
 
 @pytest.mark.parametrize(

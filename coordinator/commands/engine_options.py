@@ -6,6 +6,7 @@ arguments are parsed or its help is shown, so that `dni --help` loads no launche
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -32,7 +33,7 @@ class EngineCommand(click.Command):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """The parameters of the command, with the options of the installed launchers."""
         if not self._declared:
-            taken = {name for param in self.params for name in param.opts}
+            taken = {name for param in self.params for name in (param.name, *param.opts)}
             self._declared = [_key_value_option(), *_launcher_options(taken)]
             self._names = [param.name or "" for param in self._declared]
         own = super().get_params(ctx)
@@ -56,13 +57,13 @@ def _key_value_option() -> click.Option:
     )
 
 
-def _launcher_options(taken: set[str]) -> list[click.Parameter]:
-    """One option for each key that a launcher declares; -E sets those whose flag is `taken`."""
+def _launcher_options(taken: Collection[str | None]) -> list[click.Parameter]:
+    """One option for each key that a launcher declares; -E sets those whose name is `taken`."""
     from coordinator.cluster.launchers.installed import installed_options
 
     by_key: dict[str, list[tuple[str, Option]]] = {}
     for name, declared in installed_options():
-        if declared.flag not in taken:
+        if declared.flag not in taken and declared.key not in taken:
             by_key.setdefault(declared.key, []).append((name, declared))
     return [_click_option(key, declarations) for key, declarations in by_key.items()]
 

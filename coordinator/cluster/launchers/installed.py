@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, NamedTuple
 
@@ -27,7 +28,6 @@ class HeadOptions:
     start_timeout: float | None = option(
         "Seconds that all agents have to join.",
         default=None,
-        default_text="120; slurm: no limit",
         metavar="SECONDS",
         parse=parse_seconds,
     )
@@ -77,15 +77,24 @@ def installed_options() -> Iterator[tuple[str, Option]]:
     The options of all launchers come first, with an empty name. A launcher that cannot be loaded is
     left out: `choose` raises its error.
     """
-    for made in declared(HeadOptions):
-        yield "", made
+    options: dict[str, tuple[Option, ...]] = {}
+    limits: dict[str, float | None] = {}
     for name, point in sorted(_points().items()):
-        try:
-            options = declared(_load(point).options_type)
-        except Exception:  # the module is not ours: no error of it may stop other engines
-            continue
-        for made in options:
+        with suppress(Exception):  # the module is not ours: no error of it may stop other engines
+            found = _load(point)
+            options[name], limits[name] = declared(found.options_type), found.start_timeout
+    for made in declared(HeadOptions):
+        is_limit = made.key == "start_timeout"
+        yield "", replace(made, default=_limits_text(limits)) if is_limit else made
+    for name, each in options.items():
+        for made in each:
             yield name, made
+
+
+def _limits_text(limits: Mapping[str, float | None]) -> str:
+    """Such as `ray: 120; slurm: no limit`."""
+    texts = {name: "no limit" if limit is None else f"{limit:g}" for name, limit in limits.items()}
+    return "; ".join(f"{name}: {text}" for name, text in texts.items())
 
 
 def _load(point: EntryPoint) -> Any:
