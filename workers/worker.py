@@ -88,7 +88,8 @@ class Worker:
     """One worker and the stages that live in it.
 
     `load` reads the data for the source. `on_built` is called when the stages are built, before
-    training, `warn` with an unexpected error, which a broken channel cannot carry. `failed` is set when the worker has reported that it cannot go on.
+    training. `warn` is called with an unexpected error, which a broken channel cannot carry.
+    `failed` is set when the worker has reported that it cannot go on.
     """
 
     def __init__(
