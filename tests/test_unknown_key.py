@@ -1,4 +1,4 @@
-"""An unknown key of a pipeline proposes the one that is meant, in whatever table that is."""
+"""The error for an unknown key of a pipeline proposes the key that was meant, in any table."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def pipeline_fields() -> Iterator[tuple[str, Field[object]]]:
 
 
 def refused(text: str, folder: Path, *overrides: str) -> str:
-    """What is said of a pipeline."""
+    """The error for a pipeline, without the name of its file."""
     (folder / "p.toml").write_text(text, "utf-8")
     with pytest.raises(SpecError) as caught:
         read_pipeline(folder / "p.toml", overrides)
@@ -77,16 +77,16 @@ def refused(text: str, folder: Path, *overrides: str) -> str:
         ("rul=dni", "rule"),
     ],
 )
-def test_an_override_proposes_the_key_that_is_meant(
+def test_the_error_for_an_override_proposes_the_key_that_was_meant(
     override: str, meant: str, tmp_path: Path
 ) -> None:
     key = re.sub(r"\.(\d+)\.", r"[\1].", override.partition("=")[0])
-    said = refused(TABLE, tmp_path, override)
-    assert said == f"{key}: unknown key; did you mean {meant!r}?"
+    message = refused(TABLE, tmp_path, override)
+    assert message == f"{key}: unknown key; did you mean {meant!r}?"
 
 
 @pytest.mark.parametrize(
-    ("override", "word", "meant"),
+    ("override", "table", "meant"),
     [
         ("TRAIN.lr=0.1", "TRAIN", "train.lr"),
         ("trian.LR=0.1", "trian", "train.lr"),
@@ -98,14 +98,14 @@ def test_an_override_proposes_the_key_that_is_meant(
         ("train[lr]=1", "train[lr]", "train.lr"),
     ],
 )
-def test_a_table_that_is_unknown_proposes_the_whole_name(
-    override: str, word: str, meant: str, tmp_path: Path
+def test_the_error_for_an_unknown_table_proposes_the_whole_name(
+    override: str, table: str, meant: str, tmp_path: Path
 ) -> None:
-    assert refused(TABLE, tmp_path, override) == f"{word}: unknown key; did you mean {meant!r}?"
+    assert refused(TABLE, tmp_path, override) == f"{table}: unknown key; did you mean {meant!r}?"
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("lr = 0.1\n", "lr: unknown key; did you mean 'train.lr'?"),
         ("[train]\nbatch = 5\n", "train.batch: unknown key; did you mean 'data.batch'?"),
@@ -118,13 +118,13 @@ def test_a_table_that_is_unknown_proposes_the_whole_name(
         ("layers = 3\n", "layers: unknown key; did you mean 'layer' or 'trace.layers'?"),
     ],
 )
-def test_a_file_proposes_it_too(text: str, said: str, tmp_path: Path) -> None:
+def test_the_error_for_a_file_proposes_the_key_too(text: str, message: str, tmp_path: Path) -> None:
     whole = TABLE + text if text.startswith("[") else text + TABLE
-    assert refused(whole, tmp_path) == said
+    assert refused(whole, tmp_path) == message
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("lr=0.1", "-o lr=0.1: lr: unknown key; did you mean 'train.lr'?"),
         ("train.steps=abc", "-o train.steps=abc: train.steps: a whole number is needed"),
@@ -137,11 +137,13 @@ def test_a_file_proposes_it_too(text: str, said: str, tmp_path: Path) -> None:
         ("data.path=no.npz", "the embedded example: "),
     ],
 )
-def test_an_override_of_the_embedded_example_is_blamed_itself(override: str, said: str) -> None:
-    words = ["check", "-o", "train.seed=3", "-o", override, "-o", "name=x"]
-    shown = CliRunner().invoke(cli.main, words)
+def test_the_error_for_an_override_of_the_embedded_example_names_the_override(
+    override: str, message: str
+) -> None:
+    arguments = ["check", "-o", "train.seed=3", "-o", override, "-o", "name=x"]
+    shown = CliRunner().invoke(cli.main, arguments)
     assert shown.exit_code == 2
-    assert shown.stderr.startswith(f"Error: {said}")
+    assert shown.stderr.startswith(f"Error: {message}")
     assert "digits.toml" not in shown.stderr
 
 
@@ -183,8 +185,10 @@ def test_every_renamed_key_and_value_has_a_new_name_that_is_known() -> None:
     assert set(renamed_names.VALUES) <= names
 
 
-@pytest.mark.parametrize("word", ["foo", "x", "zzzzzzzz"])
-def test_a_word_like_none_gets_the_keys_of_its_table(word: str, tmp_path: Path) -> None:
-    assert refused(TABLE, tmp_path, f"synthetic.{word}=1") == (
-        f"synthetic.{word}: unknown key; known: hidden, input_hidden, kernel, lr"
+@pytest.mark.parametrize("key", ["foo", "x", "zzzzzzzz"])
+def test_the_error_for_a_key_that_resembles_none_lists_the_keys_of_its_table(
+    key: str, tmp_path: Path
+) -> None:
+    assert refused(TABLE, tmp_path, f"synthetic.{key}=1") == (
+        f"synthetic.{key}: unknown key; known: hidden, input_hidden, kernel, lr"
     )
