@@ -59,7 +59,7 @@ def balanced(folder: Path) -> None:
     assert {str(counts.edge) for counts in found} == {str(edge) for edge in traces.edges}
     for counts in found:
         assert counts.balanced, counts
-        assert not (counts.kind == "activation" and counts.lost), counts
+        assert not (counts.kind == "activation" and counts.lost_messages), counts
 
 
 def test_three_hosts_leave_the_files_of_a_local_run(dni: Dni, cluster: Cluster) -> None:

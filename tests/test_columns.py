@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
+from coordinator.commands.comparison_tables import comparison_table
 from coordinator.commands.tables import data_list, plan_table
-from coordinator.compare.report import comparison_table
-from coordinator.compare.results import grouped
+from coordinator.compare.results import group_runs
 from coordinator.console.columns import Column, Phrases, Table
 from coordinator.control.tables import host_table, link_table, stage_table
 from coordinator.observers.run_stats import RunStats
@@ -134,7 +134,7 @@ def plans() -> list[dict[str, object]]:
     ]
 
 
-GROUPS = grouped([ran("unlocked-cdni", 0, 12.34), ran("cdni", 0, 1.2), ran("cdni", 1, 2.3)])
+GROUPS = group_runs([ran("unlocked-cdni", 0, 12.34), ran("cdni", 0, 1.2), ran("cdni", 1, 2.3)])
 LOSSES = [
     UnusedMessages(edge, "activation", "missing", "its worker died", 10**7, 1, 10**7)
     for edge in EDGES

@@ -13,8 +13,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from coordinator.compare import table1
-from coordinator.compare.cells import Cell, cells
-from coordinator.compare.results import Group, Point, Ran, goals, grouped, read
+from coordinator.compare.cells import Cell, make_cells
+from coordinator.compare.results import (
+    CellResult,
+    CurvePoint,
+    RunGroup,
+    choose_goals,
+    group_runs,
+    read_cell_result,
+)
 from protocol import DataConfig, LayerConfig, Pipeline, SpecError, TrainConfig
 from protocol.dataset_info import DatasetInfo
 from workers.assembly.compatibility import layer_modules
@@ -35,17 +42,17 @@ def compare(dni: Dni, *words: str, code: int = 0) -> subprocess.CompletedProcess
     return ran
 
 
-def ran(rule: str, seed: int, error: float, curve: tuple[Point, ...] = ()) -> Ran:
+def ran(rule: str, seed: int, error: float, curve: tuple[CurvePoint, ...] = ()) -> CellResult:
     """A run that needs no folder."""
     pipeline = replace(PIPELINE, rule=rule, train=TrainConfig(seed=seed))
-    return Ran(Cell(pipeline, None), Path(), error, 1000.0, 2.0, curve)
+    return CellResult(Cell(pipeline, None), Path(), error, 1000.0, 2.0, curve)
 
 
 # -- what is run
 
 
 def test_every_rule_meets_every_seed_and_a_curve_has_points() -> None:
-    made = list(cells(PIPELINE, ["dni", "cdni", "dni"], 2, {"dni": 1.9}))
+    made = list(make_cells(PIPELINE, ["dni", "cdni", "dni"], 2, {"dni": 1.9}))
     assert [(c.pipeline.rule, c.pipeline.train.seed, c.paper) for c in made] == [
         *(("dni", 0, 1.9), ("cdni", 0, None)),
         *(("dni", 1, 1.9), ("cdni", 1, None)),
@@ -64,7 +71,7 @@ def test_another_pipeline_has_another_folder() -> None:
 @pytest.mark.parametrize(("rules", "seeds"), [(["dmi"], 1), (["dni"], 0), (["dni"], 10**6)])
 def test_impossible_comparisons_are_refused(rules: list[str], seeds: int) -> None:
     with pytest.raises(SpecError, match=r"--rules|--seeds"):
-        list(cells(PIPELINE, rules, seeds, {}))
+        list(make_cells(PIPELINE, rules, seeds, {}))
 
 
 @pytest.mark.parametrize("name", list(table1.PAPER))
@@ -78,34 +85,34 @@ def test_the_networks_of_the_table_fit_their_data(name: str) -> None:
 
 
 def test_the_table_can_be_narrowed() -> None:
-    made = list(table1.table1(["cdni"], 1, True, "mnist-fcn", None))
+    made = list(table1.table1_cells(["cdni"], 1, True, "mnist-fcn", None))
     assert [cell.paper for cell in made] == [2.2, 1.9, 1.7, 1.6]
     assert all(cell.pipeline.train.steps == 400 for cell in made)
     with pytest.raises(SpecError, match="--only"):
-        list(table1.table1(["cdni"], 1, True, "imagenet", None))
+        list(table1.table1_cells(["cdni"], 1, True, "imagenet", None))
 
 
 # -- what comes of it
 
 
 def test_means_spreads_and_goals() -> None:
-    curve = (Point(10, 1.0, 9.0), Point(20, 3.0, 2.0))
-    groups = grouped([
+    curve = (CurvePoint(10, 1.0, 9.0), CurvePoint(20, 3.0, 2.0))
+    groups = group_runs([
         ran("no-bprop", 0, 30.0), ran("cdni", 0, 1.0, curve), ran("cdni", 1, 2.04, curve)
     ])  # fmt: skip
     assert [(group.rule, len(group.runs)) for group in groups] == [("no-bprop", 1), ("cdni", 2)]
     cdni = groups[1]
     assert cdni.error == pytest.approx(1.52)
     assert cdni.spread == pytest.approx(0.7354, abs=1e-3)
-    assert goals(groups, None) == {"toy": 2.1}
-    assert goals(groups, 5.0) == {"toy": 5.0}
+    assert choose_goals(groups, None) == {"toy": 2.1}
+    assert choose_goals(groups, 5.0) == {"toy": 5.0}
     assert cdni.seconds_to(2.1) == 3.0
     assert cdni.seconds_to(1.0) is None
 
 
 def test_one_seed_that_never_arrives_makes_the_group_never_arrive() -> None:
-    there, not_there = (Point(1, 1.0, 1.0),), (Point(1, 1.0, 9.0),)
-    group = Group("toy", "dni", None, (ran("dni", 0, 1.0, there), ran("dni", 1, 9.0, not_there)))
+    there, not_there = (CurvePoint(1, 1.0, 1.0),), (CurvePoint(1, 1.0, 9.0),)
+    group = RunGroup("toy", "dni", None, (ran("dni", 0, 1.0, there), ran("dni", 1, 9.0, not_there)))
     assert group.seconds_to(5.0) is None
 
 
@@ -132,12 +139,12 @@ def test_what_is_there_is_not_run_again_and_what_is_half_there_is(dni: Dni) -> N
     first = compare(dni, "--rules", "dni,cdni", "--seeds", "1", "--json")
     again = compare(dni, "--rules", "dni,cdni", "--seeds", "1", "--json")
     assert json.loads(first.stdout) == json.loads(again.stdout)
-    assert again.stderr.count("there already") == 2
+    assert again.stderr.count("exists already") == 2
     folder = Path(json.loads(first.stdout)["groups"][0]["runs"][0])
     summary = dni.home / folder / "summary.json"
     summary.write_text(summary.read_text("utf-8").replace("completed", "interrupted"), "utf-8")
     third = compare(dni, "--rules", "dni,cdni", "--seeds", "1", "--json")
-    assert third.stderr.count("there already") == 1
+    assert third.stderr.count("exists already") == 1
     errors = [
         [group["test_errors"] for group in json.loads(made.stdout)["groups"]]
         for made in (first, third)
@@ -150,9 +157,9 @@ def test_a_broken_summary_is_no_run(dni: Dni, content: str) -> None:
     result = json.loads(compare(dni, "--rules", "cdni", "--seeds", "1", "--json").stdout)
     folder = dni.home / result["groups"][0]["runs"][0]
     cell = Cell(_read(folder), None, "inline")
-    assert read(cell, folder.parent) is not None
+    assert read_cell_result(cell, folder.parent) is not None
     (folder / "summary.json").write_text(content, "utf-8")
-    assert read(cell, folder.parent) is None
+    assert read_cell_result(cell, folder.parent) is None
 
 
 def _read(folder: Path) -> Pipeline:
@@ -170,9 +177,9 @@ def test_an_interrupted_comparison_goes_on(dni: Dni) -> None:
     dni.until(lambda: list(out.glob("*-cdni-*/metrics.jsonl")), "the second run has begun")
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 130
-    assert "goes on from here" in (dni.home / "said").read_text("utf-8")
+    assert "continues the comparison" in (dni.home / "said").read_text("utf-8")
     rest = compare(dni, *words)
-    assert rest.stdout.count("there already") == 1
+    assert rest.stdout.count("exists already") == 1
     assert len(json.loads((out / "comparison.json").read_text("utf-8"))) == 2
 
 

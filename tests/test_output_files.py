@@ -111,7 +111,7 @@ def test_standard_output_gets_the_file_and_nothing_else(
     done = trace(words, run, name)
     assert done.returncode == 0
     assert done.stdout.startswith(start)
-    assert b"picture: " in done.stderr or b" entries" in done.stderr
+    assert b"image: " in done.stderr or b" entries" in done.stderr
     if start == b"<svg":
         ET.fromstring(done.stdout)
     if start == b"edge,":

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 import cli
 from coordinator.traces.export import FORMS as EXPORTS
-from coordinator.traces.export.suffix import check
+from coordinator.traces.export.suffix import check_suffix
 from protocol import SpecError
 from tests.test_commands import mistake
 from tests.traced import ran, tiny
@@ -70,13 +70,13 @@ def test_a_name_that_promises_another_format_is_refused(
 @pytest.mark.parametrize("name", [".png", "a.png ", "a.png.", "a.PNG . ", ".tar.gz", "a.v1.heic"])
 def test_blanks_dots_and_hidden_files_hide_no_suffix(name: str, form: str) -> None:
     with pytest.raises(SpecError, match=r"name it (a|a.v1|trace)\.(?!png|heic)\w+$"):
-        check("--to", form, Path(name))
+        check_suffix("--to", form, Path(name))
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", ["a", "run-0.5", "a.v2", "2026.01.02", "x.y-z", "a b", "é.☃"])
 def test_a_dot_in_a_name_is_not_always_a_suffix(name: str, form: str) -> None:
-    check("--to", form, Path(name))
+    check_suffix("--to", form, Path(name))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The words of `dni trace` show what is recorded, and a mistake of the user is one clear line."""
+"""The commands of `dni trace` show the recorded messages; a mistake of the user is one line."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def traced(dni: Dni, finished: Path) -> Dni:
-    """The command, in a folder with that run."""
+    """The command in a folder with that run."""
     shutil.copytree(finished, dni.home / "run")
     return dni
 
 
 def rows(dni: Dni, *words: str) -> list[dict[str, Any]]:
-    """The JSON list that a word prints, and nothing else."""
+    """The JSON list that a command prints; it must print nothing else."""
     shown = dni("trace", *words, "--json")
     assert (shown.returncode, shown.stderr) == (0, "")
     found: list[dict[str, Any]] = json.loads(shown.stdout)
@@ -54,31 +54,31 @@ def rows(dni: Dni, *words: str) -> list[dict[str, Any]]:
 
 
 def text(dni: Dni, *words: str) -> str:
-    """What a word shows to a person."""
+    """The text that a command prints."""
     shown = dni("trace", *words)
     assert (shown.returncode, shown.stderr) == (0, "")
     assert "…" not in shown.stdout
     return shown.stdout
 
 
-def test_stats_has_a_line_an_edge(traced: Dni) -> None:
+def test_stats_has_one_row_per_edge(traced: Dni) -> None:
     found = {row["edge"]: row for row in rows(traced, "stats", "run")}
     assert found.keys() == EDGES
     for row in found.values():
-        assert all(entry["balanced"] for entry in row["counts"])
-        assert row["messages"] == sum(entry["sent"] for entry in row["counts"])
+        assert all(counts["balanced"] for counts in row["counts"])
+        assert row["messages"] == sum(counts["sent"] for counts in row["counts"])
         assert row["bound"] == 0
     (up,) = (a for a in found["source>layer0"]["counts"] if a["kind"] == "activation")
     assert (up["sent"], up["used"]) == (40, 40)
-    assert up["bytes"] == 40 * 32 * (64 + 8)  # pictures, and labels of 64 bits
+    assert up["bytes"] == 40 * 32 * (64 + 8)  # images, and labels of 64 bits
     assert found["source>layer0"]["delay"]["count"] == 40 + 12
     shown = text(traced, "stats", "run")
     assert all(edge in shown for edge in EDGES)
     assert "±" not in shown
-    assert "balance" not in shown
+    assert "unaccounted" not in shown
 
 
-def test_messages_are_chosen_by_every_option(traced: Dni) -> None:
+def test_messages_can_be_selected_by_every_option(traced: Dni) -> None:
     everything = rows(traced, "messages", "run", "--limit", "100000")
     begun = [row["sent"] for row in everything]
     assert begun == sorted(begun)
@@ -109,30 +109,30 @@ def test_messages_are_chosen_by_every_option(traced: Dni) -> None:
     assert f"the first 100 of {len(everything):,} messages" in shown
 
 
-def chapters(tree: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    for chapter in tree:
-        yield chapter
-        yield from chapters(chapter["next"])
+def all_nodes(tree: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for node in tree:
+        yield node
+        yield from all_nodes(node["effects"])
 
 
-def test_batch_tells_a_story_as_a_tree(traced: Dni) -> None:
+def test_batch_shows_a_tree_of_messages(traced: Dni) -> None:
     tree = rows(traced, "batch", "run", "7")
-    assert [chapter["edge"] for chapter in tree] == ["source>layer0"]
-    told = list(chapters(tree))
-    assert {chapter["batch"] for chapter in told} == {7}
-    assert len(told) == 5
+    assert [node["edge"] for node in tree] == ["source>layer0"]
+    nodes = list(all_nodes(tree))
+    assert {node["batch"] for node in nodes} == {7}
+    assert len(nodes) == 5
     shown = text(traced, "batch", "run", "7")
     lines = [line for line in shown.splitlines() if ">" in line]
     assert len(lines) == 5
 
 
-def test_lost_says_what_was_not_used(traced: Dni) -> None:
+def test_lost_shows_unused_messages(traced: Dni) -> None:
     found = rows(traced, "lost", "run")
-    assert {(row["kind"], row["reason"]) for row in found} <= {("credit", "the end")}
+    assert {(row["kind"], row["reason"]) for row in found} <= {("credit", "the run ended")}
     assert len(text(traced, "lost", "run").splitlines()) >= max(1, len(found))
 
 
-def test_a_run_differs_from_itself_in_nothing(traced: Dni) -> None:
+def test_run_does_not_differ_from_itself(traced: Dni) -> None:
     found = rows(traced, "diff", "run", "run")
     assert {row["edge"] for row in found} == EDGES
     assert all(row["a"] == row["b"] for row in found)
@@ -153,26 +153,26 @@ WRONG: list[tuple[tuple[str, ...], list[str]]] = [
     (("messages", "run", "--outcome", "sued"), ["--outcome", "did you mean 'used'?"]),
     (("messages", "run", "--batch", "9-7"), ["--batch", "ends before it begins"]),
     (("messages", "run", "--batch", "seven"), ["--batch", "first-last"]),
-    (("batch", "run", "99999"), ["99999", "nothing is on record"]),
-    (("batch", "run", str(10**30)), [str(10**30), "nothing is on record"]),
-    (("tap", "run"), ["does not run any more", "dni trace messages"]),
-    (("tap", "run", "--layer", "9"), ["--layer"]),
+    (("batch", "run", "99999"), ["99999", "is recorded"]),
+    (("batch", "run", str(10**30)), [str(10**30), "is recorded"]),
+    (("follow", "run"), ["the run has ended", "dni trace messages"]),
+    (("follow", "run", "--layer", "9"), ["--layer"]),
     (("lost", "nowhere"), ["nowhere"]),
 ]
 
 
-@pytest.mark.parametrize(("words", "told"), WRONG, ids=lambda value: " ".join(value)[:40])
-def test_a_mistake_is_told_in_one_line(
-    finished: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], told: list[str]
+@pytest.mark.parametrize(("arguments", "texts"), WRONG, ids=lambda value: " ".join(value)[:40])
+def test_mistake_is_reported_in_one_line(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], texts: list[str]
 ) -> None:
     monkeypatch.chdir(finished.parent)
     for form in ((), ("--json",)):
-        shown = CliRunner().invoke(cli.main, ["trace", *words, *form])
+        shown = CliRunner().invoke(cli.main, ["trace", *arguments, *form])
         process = (shown.exit_code, shown.stdout, shown.stderr)
-        mistake(subprocess.CompletedProcess("dni", *process), *told)
+        mistake(subprocess.CompletedProcess("dni", *process), *texts)
 
 
-def test_what_click_refuses_has_no_traceback(traced: Dni) -> None:
+def test_usage_error_has_no_traceback(traced: Dni) -> None:
     for words in (("batch", "run", "seven"), ("messages", "run", "--limit", "0"), ("batch", "run")):
         ran = traced("trace", *words)
         assert ran.returncode == 2
@@ -180,7 +180,7 @@ def test_what_click_refuses_has_no_traceback(traced: Dni) -> None:
         assert "Traceback" not in ran.stderr
 
 
-def test_what_cannot_be_read_is_a_warning_beside_the_rest(traced: Dni) -> None:
+def test_unreadable_trace_is_a_warning(traced: Dni) -> None:
     path = traced.home / "run" / "trace" / "layer1.trace"
     path.write_bytes(path.read_bytes()[:-48])
     for words in (("stats", "run"), ("lost", "run"), ("messages", "run"), ("batch", "run", "7")):
@@ -194,14 +194,14 @@ def test_what_cannot_be_read_is_a_warning_beside_the_rest(traced: Dni) -> None:
     assert shown.stderr == "warning: run/trace/layer1.trace: No such file or directory\n"
 
 
-def test_a_run_without_traces_is_told_in_one_line(traced: Dni) -> None:
+def test_run_without_traces_is_reported_in_one_line(traced: Dni) -> None:
     done = traced("run", "tiny.toml", "--run-dir", "off", "--engine", "inline", "--trace", "off")
     assert done.returncode == 0
     assert not (traced.home / "off" / "trace").exists()
     mistake(traced("trace", "stats", "off"), "off: holds no traces", "--trace off")
 
 
-def test_a_run_is_named_by_the_end_of_its_name(traced: Dni) -> None:
+def test_run_is_found_by_the_end_of_its_name(traced: Dni) -> None:
     runs = traced.home / "runs"
     runs.mkdir()
     for name in ("20260101-000000-one", "20260101-000000-two"):
@@ -214,60 +214,58 @@ def test_a_run_is_named_by_the_end_of_its_name(traced: Dni) -> None:
 
 @pytest.mark.parametrize("words", [["messages", "run", "--limit", "9999"], ["stats", "run"]])
 @pytest.mark.parametrize("form", [[], ["--json"]])
-def test_a_reader_who_goes_away_gets_no_traceback(
-    traced: Dni, words: list[str], form: list[str]
-) -> None:
+def test_closed_pipe_gives_no_traceback(traced: Dni, words: list[str], form: list[str]) -> None:
     reader, writer = os.pipe()
     with os.fdopen(writer, "wb") as pipe:
         os.close(reader)
         assert traced("trace", *words, *form, stdout=pipe).stderr == ""
 
 
-# -- tap
+# -- follow
 
 
 @contextmanager
-def tapping(dni: Dni, *words: str) -> Iterator[Process]:
-    """`dni trace tap` with `words`, once it has said something; its output goes to files."""
-    with (dni.home / "tap.out").open("wb") as out, (dni.home / "tap.err").open("wb") as err:
-        process = dni.spawn(("trace", "tap", "run", *words), out, err)
-        dni.until(lambda: len(said(dni)) > 50 or process.poll() is not None, "it says much")
+def following(dni: Dni, *words: str) -> Iterator[Process]:
+    """`dni trace follow` once it has printed events; its output goes to files."""
+    with (dni.home / "follow.out").open("wb") as out, (dni.home / "follow.err").open("wb") as err:
+        process = dni.spawn(("trace", "follow", "run", *words), out, err)
+        dni.until(lambda: len(printed(dni)) > 50 or process.poll() is not None, "it prints events")
         yield process
         process.wait(60)
 
 
-def said(dni: Command) -> list[str]:
-    """The lines that the tap has printed."""
-    return (dni.home / "tap.out").read_text("utf-8").splitlines()
+def printed(dni: Command) -> list[str]:
+    """The lines that `dni trace follow` has printed."""
+    return (dni.home / "follow.out").read_text("utf-8").splitlines()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["line", "json"])
-def test_tap_tells_of_a_run_until_it_ends(dni: Dni, form: str) -> None:
+def test_follow_shows_events_until_the_run_ends(dni: Dni, form: str) -> None:
     training = dni.train()
     words = ("--layer", "1", "--kind", "gradient", *(["--json"] if form == "json" else []))
-    with tapping(dni, *words) as tap:
+    with following(dni, *words) as follower:
         training.signal(signal.SIGINT)
         assert training.end(30) == 130
-        assert tap.wait(30) == 0
-    for line in said(dni):
+        assert follower.wait(30) == 0
+    for line in printed(dni):
         if form == "line":
             assert "gradient" in line
             assert "layer1" in line
         else:
-            heard = json.loads(line)
-            assert "layer1" in heard["edge"]
-            assert heard["kind"] == "gradient"
-            assert heard["event"] in {"sent", "received", "used", "dropped"}
+            event = json.loads(line)
+            assert "layer1" in event["edge"]
+            assert event["kind"] == "gradient"
+            assert event["event"] in {"sent", "received", "used", "dropped"}
 
 
 @pytest.mark.slow
-def test_tap_ends_on_ctrl_c_and_the_run_goes_on(dni: Dni) -> None:
+def test_ctrl_c_ends_follow_and_not_the_run(dni: Dni) -> None:
     training = dni.train()
-    with tapping(dni, "--batch", "1-999999999") as tap:
-        tap.send_signal(signal.SIGINT)
-        assert tap.wait(30) == 130
-    assert "Traceback" not in (dni.home / "tap.err").read_text("utf-8")
+    with following(dni, "--batch", "1-999999999") as follower:
+        follower.send_signal(signal.SIGINT)
+        assert follower.wait(30) == 130
+    assert "Traceback" not in (dni.home / "follow.err").read_text("utf-8")
     assert training.process.poll() is None
     training.signal(signal.SIGINT)
     assert training.end(30) == 130

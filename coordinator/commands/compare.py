@@ -1,4 +1,4 @@
-"""What a user asks of a comparison, as options of the command."""
+"""The command `dni compare` and its options."""
 
 from __future__ import annotations
 
@@ -22,33 +22,45 @@ if TYPE_CHECKING:
 _OPTIONS: Final = (
     click.option(
         "--rules",
-        help="The rules to compare, divided by commas.  [default: no-bprop,backprop,dni,cdni]",
+        help="The rules to compare, separated by commas.  [default: no-bprop,backprop,dni,cdni]",
     ),
-    click.option("--seeds", type=int, default=3, show_default=True, help="Runs a rule."),
+    click.option(
+        "--seeds",
+        type=int,
+        default=3,
+        show_default=True,
+        help="Number of runs per rule, each with its own seed.",
+    ),
     click.option(
         "--goal",
         type=float,
-        help="Report the seconds to this test error, percent.  [default: what all rules came to]",
+        help="Test error, percent, to report the time to.  [default: one that all rules reach]",
     ),
     click.option("--table1", is_flag=True, help="Compare the networks of the paper's table 1."),
-    click.option("--quick", is_flag=True, help="With --table1: a twentieth of the steps."),
+    click.option(
+        "--quick", is_flag=True, help="With --table1: train for a twentieth of the steps."
+    ),
     click.option(
         "--cifar10",
         type=UserPath(exists=True),
-        help="With --table1: these pictures in place of the canonical CIFAR-10.",
+        help="With --table1: use these images in place of the canonical CIFAR-10.",
     ),
-    click.option("--only", default="", help="With --table1: networks whose name starts so."),
+    click.option(
+        "--only",
+        default="",
+        help="With --table1: compare only networks whose name starts with this.",
+    ),
     click.option(
         "--out",
         type=UserPath(file_okay=False),
-        help="Where runs and results go.  [default: runs/compare-<name>]",
+        help="Folder for the runs and the results.  [default: runs/compare-<name>]",
     ),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
-    """The values of the options, by their names."""
+class ComparisonOptions:
+    """The values of the options of a comparison."""
 
     rules: str | None
     seeds: int
@@ -60,41 +72,42 @@ class Wishes:
     out: Path | None
 
     def cells(self, pipeline: Pipeline | None, engine: str) -> tuple[list[Cell], Path]:
-        """The runs wished for, and where they go; `pipeline` is None with --table1.
+        """The runs to compare, and their folder; `pipeline` is None with --table1.
 
-        Raises SpecError where the wishes do not go together.
+        Raises SpecError if the options contradict each other.
         """
         from coordinator.compare import table1
-        from coordinator.compare.cells import cells
+        from coordinator.compare.cells import make_cells
         from coordinator.run_folder.layout import utf8_file_name
         from protocol import SpecError
 
         rules = table1.RULES if self.rules is None else [r.strip() for r in self.rules.split(",")]
         if pipeline and (self.quick or self.only or self.cifar10):
-            raise SpecError("--quick, --only and --cifar10 go with --table1")
+            raise SpecError("--quick, --only and --cifar10 require --table1")
         if self.goal is not None and not 0 <= self.goal <= 100:
-            raise SpecError(f"--goal: {self.goal} is not a percentage")
+            raise SpecError(f"--goal: {self.goal} is not a percentage; give 0 … 100")
         if pipeline:
             name = pipeline.name
-            chosen = cells(pipeline, rules, self.seeds, table1.errors(pipeline))
+            found = make_cells(pipeline, rules, self.seeds, table1.paper_errors(pipeline))
         else:
             name = f"table1{'-quick' if self.quick else ''}"
-            chosen = table1.table1(rules, self.seeds, self.quick, self.only, self.cifar10)
+            found = table1.table1_cells(rules, self.seeds, self.quick, self.only, self.cifar10)
         out = self.out or Path("runs") / utf8_file_name(f"compare-{name}")
-        return [replace(cell, engine=engine) for cell in chosen], out
+        return [replace(cell, engine=engine) for cell in found], out
 
 
-def wishes(command: Callable[..., None]) -> Callable[..., None]:
-    """Give `command` the options of a comparison; it gets them as one argument, `wish`."""
+def comparison_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of a comparison to `command`, which gets them as argument `chosen`."""
 
     @wraps(command)
-    def wished(*arguments: Any, **given: Any) -> None:
-        wish = Wishes(**{field.name: given.pop(field.name) for field in fields(Wishes)})
-        command(*arguments, wish=wish, **given)
+    def wrapper(*arguments: Any, **values: Any) -> None:
+        names = [field.name for field in fields(ComparisonOptions)]
+        chosen = ComparisonOptions(**{name: values.pop(name) for name in names})
+        command(*arguments, chosen=chosen, **values)
 
     for option in reversed(_OPTIONS):
-        wished = option(wished)
-    return wished
+        wrapper = option(wrapper)
+    return wrapper
 
 
 def compare_command(functions: Functions) -> click.Command:
@@ -103,7 +116,7 @@ def compare_command(functions: Functions) -> click.Command:
     @click.command("compare", cls=EngineCommand)
     @options.pipeline_argument
     @options.overrides
-    @wishes
+    @comparison_options
     @options.engine
     @options.workers
     @options.deterministic
@@ -114,7 +127,7 @@ def compare_command(functions: Functions) -> click.Command:
         ctx: click.Context,
         pipeline: Path | None,
         overrides: tuple[str, ...],
-        wish: Wishes,
+        chosen: ComparisonOptions,
         engine: str,
         engine_options: Mapping[str, str],
         workers: int | None,
@@ -126,20 +139,20 @@ def compare_command(functions: Functions) -> click.Command:
 
         Runs that exist already are not repeated, so an interrupted comparison continues.
         """
-        from coordinator.compare.report import end_of_comparison
+        from coordinator.commands.comparison_tables import end_of_comparison
         from coordinator.compare.runner import compare as run_all
         from coordinator.console.terminal import Terminal
         from coordinator.observers.terminal import choose_display
         from protocol import SpecError, with_absolute_path
 
         overrides = options.with_options(overrides, deterministic, trace)
-        if wish.table1 and (pipeline or overrides):
+        if chosen.table1 and (pipeline or overrides):
             raise SpecError(
                 "--table1: has its own pipelines; give no file, no -o, --deterministic or --trace"
             )
         console = Terminal(stderr=as_json)
-        read = None if wish.table1 else with_absolute_path(functions.read(pipeline, overrides))
-        cells, out = wish.cells(read, engine)
+        read = None if chosen.table1 else with_absolute_path(functions.read(pipeline, overrides))
+        cells, out = chosen.cells(read, engine)
         report = _once(console.try_print)
         if read:
             functions.describe(read, None, report)
@@ -152,7 +165,7 @@ def compare_command(functions: Functions) -> click.Command:
                 observers=[choose_display(console)] if console.interactive else [],
                 report=report,
             )
-            result = run_all(cells, out, train, console.try_print, wish.goal)
+            result = run_all(cells, out, train, console.try_print, chosen.goal)
         ctx.exit(end_of_comparison(console, result, out, as_json))
 
     return compare

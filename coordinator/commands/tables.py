@@ -1,4 +1,4 @@
-"""What a person is shown before and after a run."""
+"""Tables and sentences before and after a run."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from coordinator.observers.terminal import blas_threads, layer_table
 from protocol import Pipeline
 from protocol.printable import printable
 
-BAR_SECONDS: Final = 0.1
+_BAR_SECONDS: Final = 0.1
 Row = Mapping[str, Any]
 
 
-class Ended(Protocol):
-    """What ended somehow: a run, or many. `signal` is what interrupted it, 0 for nothing."""
+class HasEnd(Protocol):
+    """The result of a run or of a comparison."""
 
     @property
     def end(self) -> RunEnd:
-        """The outcome, and what explains it."""
+        """The outcome and its explanation."""
 
     @property
     def signal(self) -> int:
-        """What interrupted it, 0 for nothing."""
+        """The number of the signal that interrupted it, or 0."""
 
 
-def exit_status(result: Ended) -> int:
-    """0 done, 1 failed, 2 the user's mistake, 128 + the signal where one ended it."""
+def exit_status(result: HasEnd) -> int:
+    """0: completed, 1: failed, 2: a mistake of the user, 128 + the signal: interrupted."""
     if result.end.outcome == "interrupted":
         return 128 + result.signal
     if result.end.outcome == "failed":
@@ -49,52 +49,55 @@ def exit_status(result: Ended) -> int:
 
 
 def end_of_run(console: Terminal, result: Result, as_json: bool) -> int:
-    """Show how a run ended; the exit status, which is 1 where JSON was lost.
+    """Show the result of a run; return the exit status, which is 1 if JSON was not printed.
 
-    The run is done, whoever can read of it; a reader who went away wants no more.
+    A closed pipe is not an error: its reader needs no more output.
     """
-    lost = json_lost(result.summary, "summary") if as_json else ""
+    failure = json_failure(result.summary, "summary") if as_json else ""
     with suppress(OSError, ValueError):
         show_result(console, result)
-    return ended(console, result, lost)
+    return finish_output(console, result, failure)
 
 
-def json_lost(value: object, what: str) -> str:
-    """Print `value`; what is wrong if that could not be, unless it is that the reader went away."""
+def json_failure(value: object, name: str) -> str:
+    """Print `value` as JSON; return an error line if that fails, "" if it succeeds.
+
+    A closed pipe counts as success. `name` is the name of the value in the error line.
+    """
     try:
         print_json(value)
     except BrokenPipeError:
         discard_closed_outputs()
     except OSError as error:
         discard_output()
-        return f"error: the {what} was not printed: {error.strerror}"
+        return f"error: the {name} was not printed: {error.strerror}"
     return ""
 
 
-def ended(console: Terminal, result: Ended, lost: str) -> int:
-    """Say what was `lost` of the output; the exit status, which is 1 then."""
-    if lost:
-        console.try_print(lost)
-    return exit_status(result) or int(bool(lost))
+def finish_output(console: Terminal, result: HasEnd, failure: str) -> int:
+    """Print the `failure` of the output, if any; return the exit status, which is then not 0."""
+    if failure:
+        console.try_print(failure)
+    return exit_status(result) or int(bool(failure))
 
 
 def show_result(console: Terminal, result: Result) -> None:
-    """The closing table, what went wrong if anything did, and where the files are."""
+    """Show the closing table, the error if there is one, and the folder of the run."""
     if not result.kept:
-        console.print_text("interrupted before training began: nothing is kept")
+        console.print_text("interrupted before training began; no files were kept")
         return
     summary: Row = result.summary
     if result.stats.layers:
         console.show(layer_table(result.stats))
     error, loss = summary["test_error"], summary["train_loss"]
     seconds = f"{summary['wall_seconds']:.1f} s"
-    said = (
+    phrases = (
         f"{summary['outcome']}: {summary['steps']:,} steps in {seconds}",
         f"{summary['samples_per_second']:,.0f} samples/s",
         f"train loss {'-' if loss is None else f'{loss:.4g}'}",
         f"test error {'-' if error is None else f'{error:.2f} %'}",
     )
-    console.show(Phrases(said))
+    console.show(Phrases(phrases))
     if result.end.text:
         console.print_text(f"error: {result.end.text}")
     console.print_text(f"files: {printable(str(result.folder))}")
@@ -103,14 +106,14 @@ def show_result(console: Terminal, result: Result) -> None:
 
 
 def plan_table(pipeline: Pipeline, plans: Sequence[Row]) -> RenderableType:
-    """What `dni check` shows of the layers' plans."""
+    """The table of `dni check`."""
     batch, window = f"batch {pipeline.data.batch}", f"window {pipeline.window}"
     blas = blas_threads(pipeline, threads(pipeline))
     title = Phrases((f"{pipeline.name}: {pipeline.rule}", batch, window, blas))
     notes = Phrases(
         (
             "model: parameters of the gradient model",
-            "up, down: bytes a batch on the edge below",
+            "up, down: bytes per batch on the edge below",
             "work: share of the multiply-adds",
         ),
         "; ",
@@ -128,13 +131,13 @@ def plan_table(pipeline: Pipeline, plans: Sequence[Row]) -> RenderableType:
         Column("work", 3),
         Column("worker", 2 if pipeline.placement else 9, left=True),
     )
-    hosts = {core: name for name, cores in pipeline.workers.items() for core in cores}
-    whole = sum(plan["work"] for plan in plans)
-    rows = [_planned(plan, whole, hosts[plan["name"]]) for plan in plans]
+    workers = {stage: name for name, held in pipeline.workers.items() for stage in held}
+    total = sum(plan["work"] for plan in plans)
+    rows = [_plan_cells(plan, total, workers[plan["name"]]) for plan in plans]
     return Group(title, Table(columns, rows, [notes]))
 
 
-def _planned(plan: Row, whole: int, worker: str) -> list[str | Phrases]:
+def _plan_cells(plan: Row, total: int, worker: str) -> list[str | Phrases]:
     return [
         plan["name"],
         Phrases(plan["modules"]),
@@ -145,40 +148,40 @@ def _planned(plan: Row, whole: int, worker: str) -> list[str | Phrases]:
         f"{plan['up_bytes'] / 1024:,.0f}",
         f"{plan['down_bytes'] / 1024:,.0f}" if plan["down_bytes"] else "",
         f"{plan['memory_mb']:.0f}",
-        f"{plan['work'] / whole:.0%}",
+        f"{plan['work'] / total:.0%}",
         worker,
     ]
 
 
 def data_list(entries: Sequence[Row]) -> RenderableType:
-    """What `dni data list` shows: some lines a data set, for URLs and paths are long and whole."""
+    """The output of `dni data list`: several lines per data set, so that no URL is cut."""
     parts: list[RenderableType] = []
     for entry in entries:
         sources = [("source:", url) for url in entry["source"].split(", ")]
         sums = [(f"MD5 of {name}:", md5) for name, md5 in entry["checksums"].items()]
         parts.append(line(entry["name"], "bold"))
         parts.append(Phrases(entry["description"].split(", "), indent="  "))
-        here = ("here:", _place(entry))
-        parts += [Phrases(s, " ", indent="  ", hang="  ") for s in (*sources, *sums, here)]
+        location = ("here:", _location_text(entry))
+        parts += [Phrases(s, " ", indent="  ", hang="  ") for s in (*sources, *sums, location)]
     return Group(*parts)
 
 
-def _place(entry: Row) -> str:
+def _location_text(entry: Row) -> str:
     if entry["source"] == "generated":
-        return "it needs no file"
+        return "generated; needs no file"
     return str(entry["location"] or f"no; dni data get {entry['name']} downloads it")
 
 
 class DownloadBar:
-    """pooch's protocol of a progress bar, drawn by rich; a file at a time.
+    """A progress bar for one file at a time, with the interface that pooch requires.
 
-    A bar that cannot be drawn is no reason to end a download.
+    A bar that cannot be drawn does not end the download.
     """
 
     def __init__(self, console: Terminal, name: str) -> None:
         self.total = 0
         self._shown = console.interactive
-        self._due = 0.0
+        self._next_refresh = 0.0
         self._progress = Progress(
             TextColumn(name, markup=False),
             BarColumn(),
@@ -190,27 +193,27 @@ class DownloadBar:
         self._task = self._progress.add_task(name, total=None)
 
     def update(self, n: int) -> None:
-        """`n` more bytes have come."""
+        """Add `n` bytes to the progress."""
         self._progress.update(self._task, total=self.total, advance=n)
-        if self._shown and time.monotonic() >= self._due:
-            self._due = time.monotonic() + BAR_SECONDS
+        if self._shown and time.monotonic() >= self._next_refresh:
+            self._next_refresh = time.monotonic() + _BAR_SECONDS
             with suppress(OSError, ValueError):
                 self._progress.start()
                 self._progress.refresh()
 
     def reset(self) -> None:
-        """Start from nothing."""
+        """Set the progress to 0."""
         self._progress.reset(self._task)
 
     def close(self) -> None:
-        """This file has ended."""
+        """Remove the bar: the file is complete."""
         with suppress(OSError, ValueError):
             self._progress.stop()
 
 
 def judgement_line(found: Mapping[str, float]) -> Phrases:
-    """What `dni evaluate` found, in a sentence."""
-    said = f"test error {found['test_error']:.2f} % ({found['errors']} of {found['judged']})"
+    """The result of `dni evaluate` in a sentence."""
+    error = f"test error {found['test_error']:.2f} % ({found['errors']} of {found['judged']})"
     absolute, loss = found["absolute_error"], found["test_loss"]
-    off = [f"off by {absolute:.2f} in all"] if absolute and math.isfinite(absolute) else []
-    return Phrases((said, f"loss {loss:.4f}" if math.isfinite(loss) else "loss -", *off))
+    off = [f"absolute error {absolute:.2f}"] if absolute and math.isfinite(absolute) else []
+    return Phrases((error, f"loss {loss:.4f}" if math.isfinite(loss) else "loss -", *off))

@@ -117,7 +117,7 @@ def batch_command(run: Path, batch: int, as_json: bool) -> None:
     traces, roots = causal_tree(run, batch)
     with console(traces) as screen:
         if as_json:
-            print_json_list(node.as_dict() for node in roots)
+            print_json_list(tree.as_dict() for tree in roots)
         else:
             screen.show(CausalTree(batch, roots))
 

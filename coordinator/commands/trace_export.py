@@ -42,7 +42,7 @@ def timeline_command(
     The default window shows some batches in the middle of training.
     """
     from coordinator.commands.trace_parsing import parse_time
-    from coordinator.traces.export.suffix import check
+    from coordinator.traces.export.suffix import check_suffix
     from coordinator.traces.timeline.html import draw_html
     from coordinator.traces.timeline.layout import read_timeline
     from coordinator.traces.timeline.svg import draw_svg
@@ -50,7 +50,7 @@ def timeline_command(
 
     for form, file in (("svg", svg), ("html", html)):
         if file is not None:
-            check(f"--{form}", form, file)
+            check_suffix(f"--{form}", form, file)
     times = (
         None if text is None else parse_time(text, option)
         for text, option in ((begin, "--from"), (length, "--for"))

@@ -1,1 +1,1 @@
-"""Many runs side by side: which, what came of them, and the table, the files and the picture."""
+"""Compare many runs: choose them, run them, and write their results and a plot."""

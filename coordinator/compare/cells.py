@@ -1,4 +1,4 @@
-"""Which runs a comparison consists of."""
+"""The runs of a comparison."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from protocol import Pipeline, SpecError, did_you_mean
 from protocol.pipeline import RULES
 
 CURVE_POINTS: Final = 20
-"""Evaluations a run where its pipeline asks for none: a curve wants some."""
-LARGEST_SEEDS: Final = 1000
+"""The number of evaluations per run if the pipeline has none: a curve needs some."""
+MAX_SEEDS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
     """One run: a network, a rule and a seed, on an engine.
 
-    `paper` is what the paper's table says of it, in percent.
+    `paper` is the test error in the paper's table, percent.
     """
 
     pipeline: Pipeline
@@ -29,25 +29,30 @@ class Cell:
     engine: str = "local"
 
     @property
+    def label(self) -> str:
+        """The network, the rule and the seed."""
+        return f"{self.pipeline.name} {self.pipeline.rule} seed {self.pipeline.train.seed}"
+
+    @property
     def folder(self) -> str:
-        """The name of its run folder: the same for the same run, and no other's."""
+        """The name of the run folder; two runs have the same name only if they are equal."""
         plan: dict[str, Any] = self.pipeline.as_dict()
-        del plan["data"]["host"]  # which is here; runs of before there was the key keep their names
+        del plan["data"]["host"]  # names the host on which the comparison runs
         text = json.dumps([self.engine, plan], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         seed = self.pipeline.train.seed
         return utf8_file_name(f"{self.pipeline.name}-{self.pipeline.rule}-seed{seed}-{digest}")
 
 
-def cells(
+def make_cells(
     pipeline: Pipeline, rules: Sequence[str], seeds: int, paper: Mapping[str, float]
 ) -> Iterator[Cell]:
-    """Every rule with every seed, from that of `pipeline` on. Raises SpecError.
+    """Every rule with every seed, starting with the seed of `pipeline`. Raises SpecError.
 
-    `paper` holds the errors in the paper's table, by rule, for the rules that stand there.
+    `paper` maps rules to the errors in the paper's table.
     """
-    if not 1 <= seeds <= LARGEST_SEEDS:
-        raise SpecError(f"--seeds: {seeds} is not in 1 … {LARGEST_SEEDS}")
+    if not 1 <= seeds <= MAX_SEEDS:
+        raise SpecError(f"--seeds: {seeds} is not in 1 … {MAX_SEEDS}")
     for rule in rules:
         if rule not in RULES:
             raise SpecError(f"--rules: unknown rule {rule!r}{did_you_mean(rule, RULES)}")

@@ -1,4 +1,4 @@
-"""Error against steps and against seconds, a curve a rule. Needs the extra [plot]."""
+"""Plot test error against steps and seconds, one curve per rule. Needs the extra [plot]."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from coordinator.compare.results import Group, Point
+from coordinator.compare.results import CurvePoint, RunGroup
 from coordinator.run_folder.layout import write_atomically
 from protocol import RunError
 from protocol.errors import install_hint
 from protocol.printable import printable
 
-PICTURE: Final = "comparison.png"
+IMAGE: Final = "comparison.png"
 COLOURS: Final = {
     "no-bprop": "#7f7f7f",
     "backprop": "#1f77b4",
@@ -25,13 +25,13 @@ COLOURS: Final = {
 }
 
 
-def draw(groups: Sequence[Group], out: Path) -> Path:
-    """Write comparison.png, a row of two panels a network. Raises RunError without [plot]."""
+def draw_curves(groups: Sequence[RunGroup], out: Path) -> Path:
+    """Write comparison.png, one row of two panels per network. Raises RunError without [plot]."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
-        raise RunError(f"the picture needs matplotlib: {install_hint('plot')}") from None
+        raise RunError(f"the plot needs matplotlib: {install_hint('plot')}") from None
     networks = list(dict.fromkeys(group.network for group in groups))
     figure = Figure(figsize=(11, 0.6 + 3.8 * len(networks)), layout="constrained")
     FigureCanvasAgg(figure)
@@ -39,18 +39,18 @@ def draw(groups: Sequence[Group], out: Path) -> Path:
     for row, network in zip(panels, networks, strict=True):
         members = [group for group in groups if group.network == network]
         _panel(row[0], members, "steps", lambda point: point.step)
-        _panel(row[1], members, "seconds, start of the workers included", lambda p: p.seconds)
+        _panel(row[1], members, "seconds, including the start of the workers", lambda p: p.seconds)
         row[0].set_title(printable(network), loc="left", fontweight="bold", parse_math=False)
         row[1].legend(frameon=False)
-    path = out / PICTURE
+    path = out / IMAGE
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # of a name that the font lacks
+        warnings.filterwarnings("ignore", "Glyph")  # for characters of a name that the font lacks
         write_atomically(path, lambda part: figure.savefig(part, dpi=130, format="png"))
     return path
 
 
 def _panel(
-    axes: Any, groups: Sequence[Group], label: str, across: Callable[[Point], float]
+    axes: Any, groups: Sequence[RunGroup], label: str, across: Callable[[CurvePoint], float]
 ) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -64,10 +64,10 @@ def _panel(
                 linewidth=0.6,
                 alpha=0.35,
             )
-        middle = [_middle(points) for points in zip(*(r.curve for r in group.runs), strict=False)]
+        mean = [_mean(points) for points in zip(*(r.curve for r in group.runs), strict=False)]
         axes.plot(
-            [across(p) for p in middle],
-            [_height(p) for p in middle],
+            [across(p) for p in mean],
+            [_height(p) for p in mean],
             color=colour,
             linewidth=1.8,
             marker="o",
@@ -84,14 +84,14 @@ def _panel(
     axes.set_xlim(left=0)
 
 
-def _height(point: Point) -> float:
-    """On a logarithmic axis nothing has no place."""
+def _height(point: CurvePoint) -> float:
+    """The error to plot: a logarithmic axis cannot show 0."""
     return max(point.error, 0.01)
 
 
-def _middle(points: Sequence[Point]) -> Point:
-    """The mean of the seeds at one evaluation."""
-    return Point(
+def _mean(points: Sequence[CurvePoint]) -> CurvePoint:
+    """The mean over the seeds at one evaluation."""
+    return CurvePoint(
         points[0].step,
         statistics.mean(point.seconds for point in points),
         statistics.mean(point.error for point in points),

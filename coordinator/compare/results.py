@@ -1,4 +1,4 @@
-"""What came of the runs of a comparison: numbers, and files of them."""
+"""The results of the runs of a comparison, and the files that hold them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ COLUMNS: Final = (
     *("network", "rule", "seed", "steps", "test_error", "samples_per_second"),
     *("wall_seconds", "goal", "seconds_to_goal", "paper", "folder"),
 )
-FIRST_RULE: Final = "no-bprop"
+BASELINE_RULE: Final = "no-bprop"
+"""The rule whose error does not count for the default goal."""
 
 
-class Point(NamedTuple):
-    """One pass over the test set: after so many steps and seconds, the error in percent."""
+class CurvePoint(NamedTuple):
+    """The test error in percent after a number of steps and seconds."""
 
     step: int
     seconds: float
@@ -34,29 +35,29 @@ class Point(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
-    """One completed run; `error` in percent, `curve` its evaluations in order."""
+class CellResult:
+    """A completed run: its final test error in percent, its rate in samples/s, its evaluations."""
 
     cell: Cell
     folder: Path
     error: float
     rate: float
     seconds: float
-    curve: tuple[Point, ...]
+    curve: tuple[CurvePoint, ...]
 
     def seconds_to(self, error: float) -> float | None:
-        """When an evaluation first was at most at `error`; None where none was."""
+        """The seconds until an evaluation first was at most `error`; None if none was."""
         return next((point.seconds for point in self.curve if point.error <= error), None)
 
 
-def read(cell: Cell, out: Path) -> Ran | None:
-    """The completed run of `cell` in `out`; None where there is none, or not all of one."""
+def read_cell_result(cell: Cell, out: Path) -> CellResult | None:
+    """The completed run of `cell` in `out`; None if it is missing or incomplete."""
     folder = out / cell.folder
     try:
         summary = json.loads((folder / SUMMARY).read_text("utf-8"))
         lines = map(json.loads, (folder / METRICS).read_text("utf-8").splitlines())
         curve = [
-            Point(line["step"], line["seconds"], line["test_error"])
+            CurvePoint(line["step"], line["seconds"], line["test_error"])
             for line in lines
             if "test_error" in line
         ]
@@ -64,7 +65,7 @@ def read(cell: Cell, out: Path) -> Ran | None:
         same = replace(saved, placement=cell.pipeline.placement) == cell.pipeline
         if summary["outcome"] != "completed" or summary["engine"] != cell.engine or not same:
             return None
-        return Ran(
+        return CellResult(
             cell,
             folder,
             error=float(summary["test_error"]),
@@ -77,37 +78,37 @@ def read(cell: Cell, out: Path) -> Ran | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """The runs of one network with one rule, one a seed."""
+class RunGroup:
+    """The runs of one network with one rule, one run per seed."""
 
     network: str
     rule: str
     paper: float | None
-    runs: tuple[Ran, ...]
+    runs: tuple[CellResult, ...]
 
     @property
     def error(self) -> float:
-        """Mean test error, percent."""
+        """The mean test error, percent."""
         return statistics.mean(run.error for run in self.runs)
 
     @property
     def spread(self) -> float:
-        """Standard deviation of the test error over the seeds; 0 for a single one."""
+        """The standard deviation of the test error over the seeds; 0 for a single seed."""
         return statistics.stdev(run.error for run in self.runs) if len(self.runs) > 1 else 0.0
 
     @property
     def rate(self) -> float:
-        """Median samples/s."""
+        """The median rate, samples/s."""
         return statistics.median(run.rate for run in self.runs)
 
     def seconds_to(self, error: float) -> float | None:
-        """Median seconds to `error`; None where a run never came to it."""
+        """The median seconds to `error`; None if a run did not reach it."""
         times = [run.seconds_to(error) for run in self.runs]
         reached = [time for time in times if time is not None]
         return statistics.median(reached) if len(reached) == len(times) else None
 
     def as_dict(self, goal: float) -> dict[str, object]:
-        """Plain values, for JSON."""
+        """The group as built-in types, for JSON."""
         return {
             "network": self.network,
             "rule": self.rule,
@@ -122,33 +123,33 @@ class Group:
         }
 
 
-def grouped(runs: Sequence[Ran]) -> list[Group]:
-    """The runs by network and rule, in the order in which they are given."""
-    groups: dict[tuple[str, str], list[Ran]] = {}
+def group_runs(runs: Sequence[CellResult]) -> list[RunGroup]:
+    """Group the runs by network and rule, in the order of `runs`."""
+    groups: dict[tuple[str, str], list[CellResult]] = {}
     for run in runs:
         pipeline = run.cell.pipeline
         groups.setdefault((pipeline.name, pipeline.rule), []).append(run)
     return [
-        Group(network, rule, members[0].cell.paper, tuple(members))
+        RunGroup(network, rule, members[0].cell.paper, tuple(members))
         for (network, rule), members in groups.items()
     ]
 
 
-def goals(groups: Sequence[Group], given: float | None) -> dict[str, float]:
-    """The error that counts as reached, by network.
+def choose_goals(groups: Sequence[RunGroup], given: float | None) -> dict[str, float]:
+    """The error to report the time to, by network.
 
-    Where none is `given`: what every rule came to in the end, but for no-bprop.
+    If it is not `given`, it is the largest final error of all rules except the baseline.
     """
     found: dict[str, float] = {}
     for group in groups:
-        serious = [g for g in groups if g.network == group.network and g.rule != FIRST_RULE]
-        worst = max((run.error for g in serious or [group] for run in g.runs), default=0.0)
+        compared = [g for g in groups if g.network == group.network and g.rule != BASELINE_RULE]
+        worst = max((run.error for g in compared or [group] for run in g.runs), default=0.0)
         found[group.network] = given if given is not None else math.ceil(worst * 10) / 10
     return found
 
 
-def write(groups: Sequence[Group], goal: dict[str, float], out: Path) -> None:
-    """Leave comparison.csv, a line a run, and comparison.json, an entry a rule and network."""
+def write_results(groups: Sequence[RunGroup], goal: dict[str, float], out: Path) -> None:
+    """Write comparison.csv, one line per run, and comparison.json, one entry per group."""
     entries = [group.as_dict(goal[group.network]) for group in groups]
     lines = [_line(group, run, goal[group.network]) for group in groups for run in group.runs]
     text = to_json(entries, indent=2) + "\n"
@@ -163,7 +164,7 @@ def _write_csv(path: Path, lines: Sequence[dict[str, object]]) -> None:
         table.writerows(lines)
 
 
-def _line(group: Group, run: Ran, goal: float) -> dict[str, object]:
+def _line(group: RunGroup, run: CellResult, goal: float) -> dict[str, object]:
     train = run.cell.pipeline.train
     return {
         "network": group.network,

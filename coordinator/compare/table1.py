@@ -1,8 +1,8 @@
 """The networks of table 1 of the paper (arXiv 1608.05343), and the errors that it reports.
 
-The paper trains for 500,000 steps at rates of 3e-5 and less; here the rates are larger and the
-steps fewer. Its fully connected layers have 256 units for MNIST and 1,000 for CIFAR-10. Its
-convolutional networks are larger than these, which are meant for a few processor cores.
+The paper trains for 500,000 steps at learning rates of at most 3e-5; here the rates are larger and
+the steps fewer. The fully connected layers have 256 units for MNIST and 1,000 for CIFAR-10, as in
+the paper. The convolutional networks are smaller than the paper's, to suit a few processor cores.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from coordinator.compare.cells import Cell, cells
+from coordinator.compare.cells import Cell, make_cells
 from protocol import (
     DataConfig,
     LayerConfig,
@@ -37,16 +37,16 @@ PAPER: Final = {
     "cifar10-cnn3": (28.7, 17.9, 19.5, 19.0),
     "cifar10-cnn4": (38.1, 15.7, 19.5, 16.4),
 }
-"""Test errors in percent of `RULES`, by network: data, kind, and number of layers."""
+"""The test errors in percent for `RULES`, by network: data set, kind, and number of layers."""
 STEPS: Final = {"mnist-fcn": 8000, "mnist-cnn": 4500, "cifar10-fcn": 5000, "cifar10-cnn": 4000}
 QUICK: Final = 20
-"""How many times fewer steps `--quick` takes."""
+"""The factor by which `--quick` reduces the number of steps."""
 DROPS: Final = (0.6, 0.85)
-"""When the learning rate is divided by 10, as parts of the whole."""
+"""The fractions of the steps after which the learning rate is divided by 10."""
 
 
 def network(name: str, quick: bool, cifar10: Path | None = None) -> Pipeline:
-    """The pipeline of the network called `name`; `cifar10` are pictures to use for that set."""
+    """The pipeline of the network `name`; `cifar10` is a path to the images of CIFAR-10."""
     data, kind = name[:-1].split("-")
     steps = STEPS[name[:-1]] // (QUICK if quick else 1)
     path = str(cifar10.resolve()) if cifar10 and data == "cifar10" else None
@@ -70,27 +70,27 @@ def _layers(data: str, images: bool, count: int) -> tuple[LayerConfig, ...]:
     pools = (True, True, False)
     made = []
     for i in range(count - 1):
-        words = [f"conv {32 if i == 0 else 64} 5 pad same", "batchnorm", "relu"]
+        modules = [f"conv {32 if i == 0 else 64} 5 pad same", "batchnorm", "relu"]
         if pools[i]:
-            words.append("maxpool 2")
-        made.append(LayerConfig((*(first if i == 0 else ()), *words)))
+            modules.append("maxpool 2")
+        made.append(LayerConfig((*(first if i == 0 else ()), *modules)))
     return (*made, last)
 
 
-def errors(pipeline: Pipeline) -> dict[str, float]:
-    """What the paper's table says of this network, by rule; nothing where it is none of those."""
+def paper_errors(pipeline: Pipeline) -> dict[str, float]:
+    """The errors of this network in the paper's table, by rule; empty for other networks."""
     name = pipeline.name
     if name not in PAPER or network(name, quick=False).layer != pipeline.layer:
         return {}
     return dict(zip(RULES, PAPER[name], strict=True))
 
 
-def table1(
+def table1_cells(
     rules: Sequence[str], seeds: int, quick: bool, only: str, cifar10: Path | None
 ) -> Iterator[Cell]:
-    """The cells of the table, `seeds` times, of networks whose name starts with `only`.
+    """The cells of all networks whose name starts with `only`, with `seeds` seeds each.
 
-    Raises SpecError where there are none.
+    Raises SpecError if there is no such network.
     """
     names = [name for name in PAPER if name.startswith(only)]
     if not names:
@@ -99,4 +99,4 @@ def table1(
         )
     for name in names:
         made = network(name, quick, cifar10)
-        yield from cells(made, rules, seeds, errors(made))
+        yield from make_cells(made, rules, seeds, paper_errors(made))

@@ -92,19 +92,19 @@ class Table:
         width, encoding = options.max_width, console.encoding
         rows = [[_cell(cell, encoding) for cell in row] for row in self.rows]
         headings = [_printable(column.heading, encoding) for column in self.columns]
-        widths = self._widths(headings, rows, width)
-        rule = line(transliterate("─", encoding) * _total(list(widths.values())), "dim")
-        yield from self._row(headings, widths, "bold")
+        sizes = self._column_sizes(headings, rows, width)
+        rule = line(transliterate("─", encoding) * _total(list(sizes.values())), "dim")
+        yield from self._row(headings, sizes, "bold")
         yield rule
         for row in rows:
-            yield from self._row(row, widths) if row else [rule]
+            yield from self._row(row, sizes) if row else [rule]
         yield from self.notes
-        hidden = [heading for index, heading in enumerate(headings) if index not in widths]
+        hidden = [heading for index, heading in enumerate(headings) if index not in sizes]
         if hidden and self.hint:
             named = [*(f"{heading}," for heading in hidden[:-1]), f"{hidden[-1]};"]
             yield Phrases([f"not shown at {width} columns:", *named, self.hint], " ")
 
-    def _widths(
+    def _column_sizes(
         self, headings: Sequence[str], rows: Sequence[Sequence[Cell]], width: int
     ) -> dict[int, int]:
         """The width of each column that is shown, by the index of the column."""
@@ -114,9 +114,7 @@ class Table:
         ]
         least = [_widest(cells, self.columns[i].min_width) for i, cells in enumerate(columns)]
         shown = self._fitting(least, width)
-        return dict(
-            _shared_widths(columns, least, shown, width - _total([least[p] for p in shown]))
-        )
+        return dict(_share_spare(columns, least, shown, width - _total([least[p] for p in shown])))
 
     def _fitting(self, least: Sequence[int], width: int) -> list[int]:
         """The indices of the columns that are shown."""
@@ -126,14 +124,14 @@ class Table:
         return shown
 
     def _row(
-        self, cells: Sequence[Cell], widths: Mapping[int, int], style: str = ""
+        self, cells: Sequence[Cell], sizes: Mapping[int, int], style: str = ""
     ) -> Iterator[Text]:
-        parts = {index: _lines(cells[index], width) for index, width in widths.items()}
+        parts = {index: _lines(cells[index], width) for index, width in sizes.items()}
         for number in range(max(map(len, parts.values()))):
             texts = [
                 _padded(
                     part[number] if number < len(part) else "",
-                    widths[index],
+                    sizes[index],
                     self.columns[index].left,
                 )
                 for index, part in parts.items()
@@ -141,7 +139,7 @@ class Table:
             yield line(GAP.join(texts).rstrip(), style)
 
 
-def _shared_widths(
+def _share_spare(
     columns: Sequence[Sequence[Cell]], least: Sequence[int], shown: Sequence[int], spare: int
 ) -> Iterator[tuple[int, int]]:
     """The width of each column in `shown`; columns with sentences share the `spare` columns."""
@@ -151,8 +149,8 @@ def _shared_widths(
         yield index, least[index] + more
 
 
-def _total(widths: Sequence[int]) -> int:
-    return sum(widths) + len(GAP) * (len(widths) - 1)
+def _total(sizes: Sequence[int]) -> int:
+    return sum(sizes) + len(GAP) * (len(sizes) - 1)
 
 
 def _widest(cells: Iterable[Cell], width: int) -> int:

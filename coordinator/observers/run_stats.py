@@ -44,7 +44,7 @@ class RunStats:
         return {
             "step": message.step,
             "test_error": self.test_error,
-            "test_loss": finite(self.test_loss),
+            "test_loss": finite_or_none(self.test_loss),
         }
 
     def _report(self, report: Report) -> dict[str, object]:
@@ -82,9 +82,9 @@ class RunStats:
             "outcome": outcome,
             "wall_seconds": wall_seconds,
             "samples_per_second": self.samples_per_second,
-            "train_loss": finite(self.loss),
+            "train_loss": finite_or_none(self.loss),
             "test_error": self.test_error,
-            "test_loss": finite(self.test_loss),
+            "test_loss": finite_or_none(self.test_loss),
             "layers": [_layer(self._newest(name)) for name in self.pipeline.stages[1:]],
         }
 
@@ -94,17 +94,17 @@ def _row(report: Report, before: Report, rate: float) -> dict[str, object]:
     return {
         "layer": report.name,
         "step": report.step,
-        "loss": finite(report.loss),
+        "loss": finite_or_none(report.loss),
         **_counters(report),
         "samples_per_second": rate,
         "busy_fraction": busy_fraction(report),
         "staleness_p50": report.staleness_p50,
         "staleness_max": report.staleness_max,
-        "synthetic_cosine": finite(report.synthetic_cosine),
-        "norm_ratio": finite(report.norm_ratio),
+        "synthetic_cosine": finite_or_none(report.synthetic_cosine),
+        "norm_ratio": finite_or_none(report.norm_ratio),
         "queue": report.queue,
         "window": report.window,
-        "links": _links(report, before),
+        "links": _link_stats(report, before),
         "rss_mb": report.rss_mb,
     }
 
@@ -133,7 +133,7 @@ def _rate(report: Report, before: Report) -> float:
     return (report.samples - before.samples) / seconds if seconds > 0 else 0.0
 
 
-def _links(report: Report, before: Report) -> dict[str, dict[str, float | None]]:
+def _link_stats(report: Report, before: Report) -> dict[str, dict[str, float | None]]:
     """The window, the round trip in ms, and MB/s since the previous report, by neighbour."""
     found = {}
     seconds = report.elapsed - before.elapsed
@@ -143,7 +143,7 @@ def _links(report: Report, before: Report) -> dict[str, dict[str, float | None]]
         found[neighbour] = {
             "window": window,
             "round_trip_ms": round_trip,
-            "mb_per_second": finite(rate),
+            "mb_per_second": finite_or_none(rate),
         }
     return found
 
@@ -152,7 +152,7 @@ def _link(value: object) -> tuple[int, float | None, float]:
     """Return window, round trip and sent bytes of a link; a malformed value becomes zeros."""
     match value:
         case [int(window), float() | None as round_trip, float(sent)]:
-            return window, finite(round_trip), sent
+            return window, finite_or_none(round_trip), sent
         case _:
             return 0, None, 0.0
 
@@ -162,7 +162,7 @@ def busy_fraction(report: Report) -> float:
     return report.busy / report.elapsed if report.elapsed else 0.0
 
 
-def finite(number: float | None) -> float | None:
+def finite_or_none(number: float | None) -> float | None:
     """`number`, or None if JSON cannot represent it."""
     return number if number is not None and math.isfinite(number) else None
 
@@ -174,7 +174,7 @@ def _layer(report: Report) -> dict[str, object]:
         "busy_fraction": busy_fraction(report),
         "staleness_p50": report.staleness_p50,
         "staleness_max": report.staleness_max,
-        "synthetic_cosine": finite(report.synthetic_cosine),
-        "norm_ratio": finite(report.norm_ratio),
+        "synthetic_cosine": finite_or_none(report.synthetic_cosine),
+        "norm_ratio": finite_or_none(report.norm_ratio),
         "peak_rss_mb": report.peak_rss_mb,
     }

@@ -33,9 +33,9 @@ def blas_threads(pipeline: Pipeline, count: int) -> str:
     """The BLAS threads per worker and the reason; a `count` of 0 leaves the number to each host."""
     if not count:
         return "its host's BLAS threads per worker"
-    why = reason(pipeline)
+    source = reason(pipeline)
     text = f"{count} BLAS {'thread' if count == 1 else 'threads'} per worker"
-    return f"{text} ({why})" if why else text
+    return f"{text} ({source})" if source else text
 
 
 def _heading(stats: RunStats, threads: int) -> Phrases:

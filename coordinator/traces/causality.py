@@ -25,8 +25,8 @@ class CausalNode:
     effects: list[CausalNode] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, object]:
-        """The node and its subtree as built-in types."""
-        effects = [node.as_dict() for node in self.effects]
+        """The tree and its subtree as built-in types."""
+        effects = [tree.as_dict() for tree in self.effects]
         return {**self.message._asdict(), "effects": effects}
 
 
@@ -40,11 +40,11 @@ def causal_tree(folder: Path, batch: int) -> tuple[Traces, list[CausalNode]]:
     rows, count = find_messages(traces, choice)
     if not count:
         raise RunError(f"{folder}: no message of batch {batch} is recorded")
-    nodes = [CausalNode(row) for row in rows]
-    by_edge = {node.message.edge: node for node in nodes}
+    trees = [CausalNode(row) for row in rows]
+    by_edge = {tree.message.edge: tree for tree in trees}
     effects: dict[str, list[CausalNode]] = defaultdict(list)
-    for node in nodes:
-        effects[node.message.cause if node.message.cause in by_edge else ""].append(node)
+    for tree in trees:
+        effects[tree.message.cause if tree.message.cause in by_edge else ""].append(tree)
     for cause, caused in effects.items():
         if cause:
             by_edge[cause].effects.extend(caused)

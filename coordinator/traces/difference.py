@@ -34,7 +34,7 @@ def measures(edge: EdgeStats) -> dict[str, float | None]:
         "delay_p95": delay.p95 if delay else None,
         "staleness_p50": edge.staleness.p50 if edge.staleness else None,
         "dropped": edge.dropped / sent if known else None,
-        "lost": edge.lost / sent if known else None,
+        "lost": edge.lost_messages / sent if known else None,
     }
 
 

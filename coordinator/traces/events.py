@@ -69,7 +69,7 @@ class StageEvents:
             _split(chosen, parts)
         self.horizon = file.horizon
         self._edges = {name: i for i, name in enumerate(file.metadata.edges)}
-        self._all = {key: _joined(columns) for key, columns in parts.items()}
+        self._all = {key: _concatenated(columns) for key, columns in parts.items()}
 
     def columns(self, edge: Edge, event: int) -> Columns:
         """The columns of the records of `event` on `edge`; empty columns if there are none."""
@@ -88,7 +88,7 @@ class StageEvents:
                 count = int(work.sum())
                 spans["edge"].append(np.full(count, index, np.uint16))
                 spans["resumed"].append(np.full(count, event == form.RESUMED))
-        found = _joined(spans)
+        found = _concatenated(spans)
         order = np.argsort(found["time"], kind="stable")
         ordered = {column: values[order] for column, values in found.items()}
         begin, end = convert(ordered.pop("time")), ordered.pop("end")
@@ -110,7 +110,7 @@ def _split(block: Records, parts: dict[tuple[int, int], dict[str, list[Numbers]]
                 columns[name].append(block[name][group])
 
 
-def _joined(columns: dict[str, list[Numbers]]) -> Columns:
+def _concatenated(columns: dict[str, list[Numbers]]) -> Columns:
     return {name: np.concatenate(columns.pop(name)) for name in list(columns)}
 
 

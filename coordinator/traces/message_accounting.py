@@ -42,14 +42,14 @@ class EdgeCounts:
     unmatched: int
 
     @property
-    def lost(self) -> int:
+    def lost_messages(self) -> int:
         """The number of messages that were sent and neither used nor dropped."""
         return self.waiting + self.missing
 
     @property
     def balanced(self) -> bool:
         """Whether every sent message is accounted for, and no other message is."""
-        accounted = self.used + sum(self.dropped.values()) + self.lost
+        accounted = self.used + sum(self.dropped.values()) + self.lost_messages
         return self.sent == accounted and self.waiting >= 0 and not self.unmatched
 
 

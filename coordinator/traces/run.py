@@ -46,7 +46,9 @@ class Traces:
             except RunError as error:
                 self.problems.append(str(error))
         if not self.files:
-            raise RunError(f"{folder}: holds no traces; {_why_none(self.pipeline, self.problems)}")
+            raise RunError(
+                f"{folder}: holds no traces; {_empty_text(self.pipeline, self.problems)}"
+            )
         self._clocks = {stage: clock_correction(file) for stage, file in self.files.items()}
         self._filter = record_filter
         self.events = lru_cache(CACHED_STAGES)(self._events)
@@ -124,7 +126,7 @@ class Traces:
         return list(dict.fromkeys(found))
 
 
-def _why_none(pipeline: Pipeline, problems: list[str]) -> str:
+def _empty_text(pipeline: Pipeline, problems: list[str]) -> str:
     return "with --trace off nothing is recorded" if pipeline.trace.mode == "off" else problems[0]
 
 

@@ -57,7 +57,7 @@ def _stats_cells(row: EdgeStats, clocks_differ: bool) -> Iterator[str]:
         yield time_text(row.bound)
     yield from (f"{staleness.p50:.0f}", f"{staleness.max:.0f}") if staleness else "--"
     known = row.sender_known and row.receiver_known
-    yield from (f"{row.dropped:,}", f"{row.lost:,}") if known else "--"
+    yield from (f"{row.dropped:,}", f"{row.lost_messages:,}") if known else "--"
 
 
 def stats_json(row: EdgeStats) -> dict[str, object]:
@@ -75,7 +75,7 @@ def stats_json(row: EdgeStats) -> dict[str, object]:
         "bytes": row.bytes,
         "rate": row.rate,
         "dropped": row.dropped,
-        "lost": row.lost,
+        "lost": row.lost_messages,
     }
     return _without(values, unknown)
 

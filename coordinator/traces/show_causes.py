@@ -23,28 +23,28 @@ class CausalTree:
     roots: Sequence[CausalNode]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        start = min(node.message.first for node in self.roots)
+        start = min(tree.message.first for tree in self.roots)
         yield Phrases((f"batch {self.batch}", f"first sent {start / 1e9:.6f} s after the start"))
         for text in _branches(self.roots, start, options.max_width, ""):
             yield line(transliterate(text, console.encoding))
 
 
-def _branches(nodes: Sequence[CausalNode], start: int, width: int, guides: str) -> Iterator[str]:
+def _branches(trees: Sequence[CausalNode], start: int, width: int, guides: str) -> Iterator[str]:
     """The lines of `nodes` in order of time, each after `guides`.
 
     The guides take at most a third of `width`; deeper branches are not indented further.
     """
-    ordered = sorted(nodes, key=lambda node: node.message.first)
-    for node in ordered:
-        last = node is ordered[-1]
+    ordered = sorted(trees, key=lambda tree: tree.message.first)
+    for tree in ordered:
+        last = tree is ordered[-1]
         branch, below = ("└ ", "  ") if last else ("├ ", "│ ")
-        sentence = Phrases(_sentence(node.message, start)).for_encoding("utf-8")
-        continued = "│   " if node.effects else "    "
+        sentence = Phrases(_sentence(tree.message, start)).for_encoding("utf-8")
+        continued = "│   " if tree.effects else "    "
         first, *more = sentence.lines(width - len(guides + below + continued))
         yield f"{guides}{branch}{first}"
         yield from (f"{guides}{below}{continued}{text}" for text in more)
         deeper = (guides + below)[-max(2, width // 6 * 2) :]
-        yield from _branches(node.effects, start, width, deeper)
+        yield from _branches(tree.effects, start, width, deeper)
 
 
 def _sentence(message: MessageRow, start: int) -> list[str]:

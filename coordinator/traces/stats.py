@@ -77,9 +77,9 @@ class EdgeStats:
         return sum(sum(c.dropped.values()) + c.unsent for c in self.counts)
 
     @property
-    def lost(self) -> int:
+    def lost_messages(self) -> int:
         """The number of messages that were sent and neither used nor dropped."""
-        return sum(c.lost for c in self.counts)
+        return sum(c.lost_messages for c in self.counts)
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from typing import BinaryIO, Final, TextIO
 from coordinator.traces.export.chrome import write_chrome
 from coordinator.traces.export.otlp import write_otlp
 from coordinator.traces.export.perfetto import write_perfetto
-from coordinator.traces.export.suffix import check
+from coordinator.traces.export.suffix import check_suffix
 from coordinator.traces.export.tables import write_csv, write_jsonl
 from coordinator.traces.output import write_output, write_output_text
 from coordinator.traces.run import Traces
@@ -33,7 +33,7 @@ def export(traces: Traces, form: str, path: Path) -> int:
     """
     if form not in FORMS:
         raise RunError(f"--to: unknown format {form!r}{did_you_mean(form, FORMS)}")
-    check("--to", form, path)
+    check_suffix("--to", form, path)
     written = 0
 
     def write(file: BinaryIO) -> None:

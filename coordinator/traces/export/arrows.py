@@ -31,7 +31,7 @@ def span_attributes(incoming: Iterable[MessageSpans], count: int) -> dict[str, N
         spans = group.receiver_span[rows]
         for name in ATTRIBUTES:
             found[name][spans] = getattr(group.messages, name)[rows]
-        found["flow"][spans] = np.where(group.matched, group.flow, np.uint64(0))[rows]
+        found["flow"][spans] = np.where(group.matched, group.flow_id, np.uint64(0))[rows]
     return found
 
 
@@ -41,7 +41,7 @@ def sent_flows(outgoing: Iterable[MessageSpans]) -> tuple[Numbers, Numbers]:
     for group in outgoing:
         rows = group.matched & (group.sender_span != NEVER)
         spans.append(group.sender_span[rows])
-        flows.append(group.flow[rows])
+        flows.append(group.flow_id[rows])
     span = np.concatenate(spans)
     order = np.argsort(span, kind="stable")
     return span[order], np.concatenate(flows)[order]

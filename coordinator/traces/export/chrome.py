@@ -112,7 +112,7 @@ class _ChromeStage:
         rows = np.flatnonzero(which)
         binding = ['"cat":"message"', *(['"bp":"e"'] if phase == "f" else [])]
         line = self._head(phase, track, form.KINDS[group.messages.kind], *binding) + ',"id":"0x%x"}'
-        yield from self._lines(line, _times(phase, group)[rows], group.flow[rows])
+        yield from self._lines(line, _times(phase, group)[rows], group.flow_id[rows])
 
     def _slices(
         self, phase: str, group: MessageSpans, which: Numbers, prefix: str

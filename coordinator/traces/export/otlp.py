@@ -23,7 +23,7 @@ from coordinator.traces.export.spans import (
     RECEIVER,
     attribute,
     attributes,
-    first_halves,
+    first_spans,
     span_id,
     stage_number,
     trace_id,
@@ -110,7 +110,7 @@ class _OtlpStage:
             if inside.any():
                 during = spans[inside]
                 trace[inside] = trace_id(sender.batch[during], sender.kind[during])
-            span[~inside] = group.flow[part][~inside] | MESSAGE
+            span[~inside] = group.flow_id[part][~inside] | MESSAGE
             sent = messages.sent[part] != NEVER
             rows = zip(*(c.tolist() for c in (sent, trace == batch, trace, span)), strict=True)
             texts[part] = [self._link(*row) for row in rows]
@@ -132,10 +132,10 @@ class _OtlpStage:
             started = group.receiver_span != NEVER
             texts[group.receiver_span[started]] = found[started]
         stage = stage_number(self._view, self._stage)
-        first = first_halves(work)
-        halves = first != NEVER
-        first_ids = span_id(stage, first[halves]).tolist()
-        texts[halves] = [f'"parentSpanId":"{i:016x}",' for i in first_ids]
+        first = first_spans(work)
+        has_first = first != NEVER
+        first_ids = span_id(stage, first[has_first]).tolist()
+        texts[has_first] = [f'"parentSpanId":"{i:016x}",' for i in first_ids]
         ids = span_id(stage, np.arange(len(work)))
         for part in chunks(len(work)):
             yield self._block(work, part, values, texts, ids)
@@ -181,7 +181,7 @@ class _OtlpStage:
         kind = form.KINDS[messages.kind]
         for part in chunks(len(rows)):
             at = rows[part]
-            span = group.flow[at] | MESSAGE
+            span = group.flow_id[at] | MESSAGE
             if event == "dropped":
                 span |= RECEIVER
             columns = [trace_id(messages.batch[at], messages.kind), span]

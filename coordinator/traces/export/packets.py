@@ -11,7 +11,7 @@ from typing import Final
 from coordinator.traces.clocks import Times
 from coordinator.traces.events import Numbers
 from coordinator.traces.export.arrows import ATTRIBUTES
-from coordinator.traces.export.protobuf import Template, bytes_field, encode, varint_field
+from coordinator.traces.export.protobuf import Template, bytes_field, encode_one, varint_field
 from coordinator.traces.export.view import View
 from coordinator.traces.run import Traces
 from protocol import trace_format as form
@@ -59,7 +59,7 @@ def preamble(view: View, strings: StringTable) -> bytes:
     defaults = bytes_field(59, varint_field(58, MONOTONIC))
     first = defaults + bytes_field(12, interned) + _CLEARED + varint_field(87, 1)
     snapshot = varint_field(8, now) + varint_field(58, MONOTONIC) + clock
-    return encode(bytes_field(1, snapshot)) + encode(bytes_field(1, _SEQUENCE + first))
+    return encode_one(bytes_field(1, snapshot)) + encode_one(bytes_field(1, _SEQUENCE + first))
 
 
 def packet(time: Times, event: Template) -> Template:
@@ -69,4 +69,4 @@ def packet(time: Times, event: Template) -> Template:
 
 def track(uuid: int, body: Template) -> bytes:
     """The packet that describes the track `uuid`."""
-    return encode(bytes_field(1, _SEQUENCE + bytes_field(60, varint_field(1, uuid) + body)))
+    return encode_one(bytes_field(1, _SEQUENCE + bytes_field(60, varint_field(1, uuid) + body)))

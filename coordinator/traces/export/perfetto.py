@@ -167,7 +167,7 @@ class _PerfettoStage:
         event += strings.annotation("version", messages.version[rows])
         event += strings.annotation("bytes", messages.bytes[rows]) if sent else []
         event += strings.annotation("reason", reason) if dropped and reason else []
-        event += fixed64_field(47 if sent else 48, group.flow[rows]) if matched else []
+        event += fixed64_field(47 if sent else 48, group.flow_id[rows]) if matched else []
         return packet((messages.sent if sent else messages.used)[rows], event)
 
     # -- counters

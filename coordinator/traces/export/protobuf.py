@@ -67,7 +67,7 @@ def _size(part: bytes | NumberColumn) -> int:
     return part.width if isinstance(part, NumberColumn) else len(part)
 
 
-def encode(template: Template) -> bytes:
+def encode_one(template: Template) -> bytes:
     """The single message of a template without columns."""
     return b"".join(part for part in template if isinstance(part, bytes))
 

@@ -32,7 +32,7 @@ def trace_id(batch: Numbers, kind: int | Numbers) -> Numbers:
     return batch.astype(np.uint64) | np.where(test, _TEST, np.uint64(0))
 
 
-def first_halves(work: WorkSpans) -> Numbers:
+def first_spans(work: WorkSpans) -> Numbers:
     """For every resumed span the span in which its batch began; NEVER for other spans."""
     found = np.full(len(work), NEVER)
     for edge in np.unique(work.edge):

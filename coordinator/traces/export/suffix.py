@@ -37,7 +37,7 @@ _SUFFIX: Final = re.compile(r"\.(?!v?\d+$)\w+(?:-trace)?", re.ASCII)
 """A suffix that names a format; the ends of `run-0.5`, `a.v2` and `2026.01.02` do not."""
 
 
-def check(option: str, form: str, file: Path) -> None:
+def check_suffix(option: str, form: str, file: Path) -> None:
     """Raise SpecError if the suffix of `file` belongs to another format than `form`.
 
     A pipe or a device may have any name.

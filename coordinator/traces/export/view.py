@@ -28,7 +28,7 @@ CHUNK: Final = 1 << 15
 class MessageSpans:
     """The messages of one kind on an edge with their spans at the sender and at the receiver.
 
-    A dropped message has no span at the receiver. `number` identifies the edge, `flow` each
+    A dropped message has no span at the receiver. `number` identifies the edge, `flow_id` each
     message of the run.
     """
 
@@ -38,7 +38,7 @@ class MessageSpans:
     number: int
 
     @property
-    def flow(self) -> Numbers:
+    def flow_id(self) -> Numbers:
         """A unique number for each message, never 0."""
         base = self.number << 48 | self.messages.kind << 44
         return np.arange(1, len(self.messages) + 1, dtype=np.uint64) + np.uint64(base)

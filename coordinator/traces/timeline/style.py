@@ -78,7 +78,7 @@ def _round_numbers() -> Iterator[int]:
         size *= 10
 
 
-def describe(timeline: Timeline, shape: Box | Arrow) -> str:
+def describe_shape(timeline: Timeline, shape: Box | Arrow) -> str:
     """Describe `shape` in a line."""
     names = [lane.name for lane in timeline.lanes]
     if isinstance(shape, Box):

@@ -15,7 +15,7 @@ from coordinator.traces.timeline.style import (
     DROPPED,
     KIND_STYLES,
     actions,
-    describe,
+    describe_shape,
     kinds,
     ticks,
 )
@@ -44,7 +44,7 @@ text{{font:12px {_FONT};fill:{DARK}}}
 .middle{{text-anchor:middle}}
 .box{{stroke:#fff;stroke-width:.8}}
 .arrow{{fill:none;stroke-width:1.3;stroke-opacity:.85}}
-.far{{stroke-width:1;stroke-opacity:.28}}
+.crossing{{stroke-width:1;stroke-opacity:.28}}
 .dropped{{stroke-dasharray:4 3}}
 .waiting{{stroke-dasharray:1.5 3}}
 """
@@ -168,9 +168,9 @@ def _lanes(canvas: _Canvas) -> Iterator[str]:
 def _shapes(canvas: _Canvas) -> Iterator[str]:
     """Boxes and arrows; arrows that cross other lanes lie under the boxes, others above them."""
     arrows = canvas.timeline.arrows
-    far = [arrow for arrow in arrows if abs(arrow.sender - arrow.receiver) > 1]
+    crossing = [arrow for arrow in arrows if abs(arrow.sender - arrow.receiver) > 1]
     near = [arrow for arrow in arrows if abs(arrow.sender - arrow.receiver) == 1]
-    yield from (_arrow(canvas, arrow, " far") for arrow in far)
+    yield from (_arrow(canvas, arrow, " crossing") for arrow in crossing)
     yield from (_box(canvas, box) for box in canvas.timeline.boxes)
     yield from (_arrow(canvas, arrow, "") for arrow in near)
 
@@ -180,7 +180,7 @@ def _box(canvas: _Canvas, box: Box) -> str:
     left, right = (canvas.x(time) for time in visible_span(box, canvas.timeline.window))
     width, top = max(right - left, 0.6), canvas.ceiling(box.lane)
     drawn = (
-        f'<g><title>{_text(describe(canvas.timeline, box))}</title><rect class="box" '
+        f'<g><title>{_text(describe_shape(canvas.timeline, box))}</title><rect class="box" '
         f'x="{left:.2f}" y="{top}" width="{width:.2f}" height="{HEIGHT}" fill="{style.colour}"/>'
     )
     if width >= DIGIT * len(str(box.batch)) + 3:
@@ -189,15 +189,16 @@ def _box(canvas: _Canvas, box: Box) -> str:
     return drawn + "</g>"
 
 
-def _arrow(canvas: _Canvas, arrow: Arrow, far: str) -> str:
+def _arrow(canvas: _Canvas, arrow: Arrow, crossing: str) -> str:
     begin, end = canvas.line(arrow)
     inside = arrow.end <= canvas.timeline.window.end
     state = " dropped" if arrow.dropped else " waiting" if arrow.outcome != "used" else ""
     head = f' marker-end="url(#{arrow.kind})"' if inside and not state else ""
     cross = _cross(end) if inside and arrow.dropped else ""
     return (
-        f"<g><title>{_text(describe(canvas.timeline, arrow))}</title>"
-        f'<path class="arrow{far}{state}" d="M{begin[0]:.2f} {begin[1]:g}L{end[0]:.2f} {end[1]:g}" '
+        f"<g><title>{_text(describe_shape(canvas.timeline, arrow))}</title>"
+        f'<path class="arrow{crossing}{state}" d="M{begin[0]:.2f} {begin[1]:g}'
+        f'L{end[0]:.2f} {end[1]:g}" '
         f'stroke="{KIND_STYLES[arrow.kind].colour}"{head}/>{cross}</g>'
     )
 
