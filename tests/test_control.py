@@ -29,7 +29,7 @@ from coordinator.control.run_control import RunControl
 from coordinator.control.server import ControlServer
 from coordinator.control.snapshot import HostStatus, LocalHost, Snapshot
 from coordinator.interrupts import InterruptCounter
-from coordinator.observers.recorder import Recorder
+from coordinator.observers.recorder import RunRecorder
 from coordinator.observers.run_stats import RunStats
 from coordinator.run_folder.layout import CONTROL, METRICS, SUMMARY
 from protocol import Report, RunError, SpecError
@@ -49,7 +49,7 @@ def sockets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Path]:
     """The folder of a run that this process records."""
-    recorder = Recorder(tmp_path, tiny())
+    recorder = RunRecorder(tmp_path, tiny())
     yield tmp_path
     recorder.close()
 

@@ -157,11 +157,11 @@ def messages() -> Iterable[Report | Evaluated]:
 
 
 def test_the_files_of_a_run_are_json_whatever_its_workers_say(tmp_path: Path) -> None:
-    from coordinator.observers.recorder import Recorder
+    from coordinator.observers.recorder import RunRecorder
     from coordinator.observers.run_stats import RunStats
     from coordinator.run_folder.layout import METRICS, SUMMARY
 
-    stats, recorder = RunStats(tiny()), Recorder(tmp_path, tiny())
+    stats, recorder = RunStats(tiny()), RunRecorder(tmp_path, tiny())
     for message in messages():
         recorder.on_metrics(stats, stats.add(message))
     recorder.finish({**stats.summary("completed", 1.0), "extra": INF})

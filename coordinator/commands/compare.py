@@ -17,6 +17,9 @@ from coordinator.commands.parameters import UserPath
 
 if TYPE_CHECKING:
     from coordinator.compare.cells import Cell
+    from coordinator.compare.runner import Comparison
+    from coordinator.console.terminal import Terminal
+    from coordinator.lifecycle.train import Result
     from protocol import Pipeline
 
 _OPTIONS: Final = (
@@ -111,7 +114,7 @@ def comparison_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def compare_command(functions: Functions) -> click.Command:
-    """`dni compare`."""
+    """The command `dni compare`."""
 
     @click.command("compare", cls=EngineCommand)
     @options.pipeline_argument
@@ -139,36 +142,54 @@ def compare_command(functions: Functions) -> click.Command:
 
         Runs that exist already are not repeated, so an interrupted comparison continues.
         """
-        from coordinator.commands.comparison_tables import end_of_comparison
-        from coordinator.compare.runner import compare as run_all
-        from coordinator.console.terminal import Terminal
-        from coordinator.observers.terminal import choose_display
-        from protocol import SpecError, with_absolute_path
-
         overrides = options.with_options(overrides, deterministic, trace)
-        if chosen.table1 and (pipeline or overrides):
-            raise SpecError(
-                "--table1: has its own pipelines; give no file, no -o, --deterministic or --trace"
-            )
-        console = Terminal(stderr=as_json)
-        read = None if chosen.table1 else with_absolute_path(functions.read(pipeline, overrides))
-        cells, out = chosen.cells(read, engine)
-        report = _once(console.try_print)
-        if read:
-            functions.describe(read, None, report)
-        with options.about(pipeline, overrides):
-            train = partial(
-                functions.run,
-                engine_options=engine_options,
-                workers=workers,
-                force=True,
-                observers=[choose_display(console)] if console.interactive else [],
-                report=report,
-            )
-            result = run_all(cells, out, train, console.try_print, chosen.goal)
-        ctx.exit(end_of_comparison(console, result, out, as_json))
+        run = partial(functions.run, engine_options=engine_options, workers=workers, force=True)
+        console = _console(as_json)
+        result, out = _compare(functions, run, pipeline, overrides, chosen, engine, console)
+        ctx.exit(_show(console, result, out, as_json))
 
     return compare
+
+
+def _console(as_json: bool) -> Terminal:
+    from coordinator.console.terminal import Terminal
+
+    return Terminal(stderr=as_json)
+
+
+def _show(console: Terminal, result: Comparison, out: Path, as_json: bool) -> int:
+    from coordinator.commands.comparison_tables import end_of_comparison
+
+    return end_of_comparison(console, result, out, as_json)
+
+
+def _compare(
+    functions: Functions,
+    run: Callable[..., Result],
+    path: Path | None,
+    overrides: tuple[str, ...],
+    chosen: ComparisonOptions,
+    engine: str,
+    console: Terminal,
+) -> tuple[Comparison, Path]:
+    """Compare with `run`, and report progress to `console`; return the results and their folder."""
+    from coordinator.compare.runner import compare
+    from coordinator.observers.terminal import choose_display
+    from protocol import SpecError, with_absolute_path
+
+    if chosen.table1 and (path or overrides):
+        raise SpecError(
+            "--table1: has its own pipelines; give no file, no -o, --deterministic or --trace"
+        )
+    pipeline = None if chosen.table1 else with_absolute_path(functions.read(path, overrides))
+    cells, out = chosen.cells(pipeline, engine)
+    report = _once(console.try_print)
+    if pipeline:
+        functions.describe(pipeline, None, report)
+    observers = [choose_display(console)] if console.interactive else []
+    run = partial(run, observers=observers, report=report)
+    with options.about(path, overrides):
+        return compare(cells, out, run, console.try_print, chosen.goal), out
 
 
 def _once(report: Callable[[str], None]) -> Callable[[str], None]:

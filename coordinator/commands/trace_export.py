@@ -86,7 +86,7 @@ def export_command(run: Path, form: str, file: Path) -> None:
         _confirm(file, f"{file}: {count:,} entries")
 
 
-class ReplayResult(Protocol):
+class ReplayOutcome(Protocol):
     """The result of a replay; `workers.tools.replay` returns it."""
 
     @property
@@ -110,7 +110,7 @@ class ReplayResult(Protocol):
         """A remark on the result, or ""."""
 
 
-def replay_command(replay: Callable[[Path, int], ReplayResult]) -> click.Command:
+def replay_command(replay: Callable[[Path, int], ReplayOutcome]) -> click.Command:
     """The command `dni trace replay`, given the function that replays a layer of a run."""
 
     @click.command("replay")
@@ -141,7 +141,7 @@ def replay_command(replay: Callable[[Path, int], ReplayResult]) -> click.Command
 _JSON_FIELDS = ("layer", "messages", "equal", "note")
 
 
-def _replay_lines(result: ReplayResult) -> list[str]:
+def _replay_lines(result: ReplayOutcome) -> list[str]:
     same = "the same weights, bit for bit" if result.equal else "DIFFERENT weights"
     lines = [f"{result.layer}: {result.messages:,} messages, {same}"]
     lines += [f"  {name}: differs by up to {off:g}" for name, off in result.differing]

@@ -13,7 +13,7 @@ from coordinator.interrupts import InterruptCounter, count_interrupts
 from coordinator.lifecycle.engine import Engine, Job
 from coordinator.lifecycle.loop import run_workers
 from coordinator.observers.observer import Observer, Observers
-from coordinator.observers.recorder import Recorder
+from coordinator.observers.recorder import RunRecorder
 from coordinator.observers.run_end import RunEnd
 from coordinator.observers.run_stats import RunStats
 from coordinator.run_folder.create import RunFolder
@@ -102,7 +102,7 @@ def _run(
 
 def _finish(
     folder: RunFolder,
-    recorder: Recorder,
+    recorder: RunRecorder,
     stats: RunStats,
     end: RunEnd,
     extra: dict[str, object],
@@ -119,9 +119,9 @@ def _finish(
     return Result(folder.path, summary, end, interrupts.signal, stats, folder.committed)
 
 
-def _recorder(folder: RunFolder, pipeline: Pipeline) -> Recorder:
+def _recorder(folder: RunFolder, pipeline: Pipeline) -> RunRecorder:
     try:
-        return Recorder(folder.create(), pipeline)
+        return RunRecorder(folder.create(), pipeline)
     except OSError as error:
         folder.rollback()
         raise _user_error(error, folder.path) from error

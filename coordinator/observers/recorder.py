@@ -32,7 +32,7 @@ _LOCK_TRIES: Final = 100
 _LOCK_SECONDS: Final = 0.005
 
 
-class Recorder(Observer):
+class RunRecorder(Observer):
     """Writes the files of a run. Every method raises OSError if the disk refuses a write."""
 
     def __init__(self, folder: Path, pipeline: Pipeline) -> None:
