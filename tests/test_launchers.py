@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Final
@@ -11,7 +13,7 @@ import pytest
 from coordinator.cluster.launchers.installed import choose, installed_options
 from coordinator.cluster.launchers.ssh import Ssh
 from protocol import RunError, SpecError
-from tests.conftest import Dni
+from tests.conftest import COMMAND, Dni
 
 ENGINES: Final = ("local", "inline")
 MINE: Final = """\
@@ -167,4 +169,23 @@ def test_a_wrong_engine_is_one_line_and_status_2(
     assert ran.stderr.startswith(f"Error: {error}")
     assert ran.stderr.count("\n") == 1
     assert not (dni.home / "run").exists()
+    dni.nothing_left()
+
+
+def test_the_launcher_of_the_documentation_trains(dni: Dni, site: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "engines.md").read_text("utf-8")
+    (module,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    install(site, "prefix", "prefix_launcher:Prefix", module)
+    program = dni.home / "bin" / "dni"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(COMMAND)} "$@"\n', "utf-8")
+    program.chmod(0o755)
+    path = f"{program.parent}:{dni.environment['PATH']}"
+    ran = dni(
+        *("run", "tiny.toml", "--run-dir", "run", "--engine", "prefix", "--prefix", "nice -n 1"),
+        environment={"PYTHONPATH": str(site), "PATH": path},
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "host3: " in ran.stdout
+    assert "dni1:" not in ran.stdout + ran.stderr
     dni.nothing_left()
