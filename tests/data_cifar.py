@@ -72,7 +72,7 @@ def put(place: Path, data: bytes | Files) -> Path:
 
 
 def is_small(data: Dataset) -> bool:
-    """Whether it is the small data set, picture by picture."""
+    """Whether it is the small data set, image by image."""
     assert (data.name, data.shape, data.classes, data.scale) == (
         "cifar10",
         (32, 32, 3),

@@ -1,4 +1,4 @@
-"""Training pictures are varied as the words say, the same in every run, and never in a test."""
+"""Training images are varied as the words say, the same in every run, and never in a test."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from workers.data.augment import crop, flip
 from workers.stages.source import Source, order
 
 Array = NDArray[np.generic]
-PICTURES = DatasetInfo((6, 5, 3), "|u1", 1 / 255, classes=4, labelled=True, examples=40, tests=10)
+IMAGES = DatasetInfo((6, 5, 3), "|u1", 1 / 255, classes=4, labelled=True, examples=40, tests=10)
 
 batches = hnp.arrays(
     st.sampled_from(["u1", "i2", ">f4", "f8", "?"]),
@@ -43,7 +43,7 @@ def same(a: Array, b: Array) -> bool:
 
 
 @given(batches, seeds)
-def test_a_flip_gives_each_picture_or_its_mirror_image(x: Array, seed: int) -> None:
+def test_a_flip_gives_each_image_or_its_mirror_image(x: Array, seed: int) -> None:
     before = x.copy()
     flipped = flip(x, np.random.default_rng(seed))
     assert same(x, before)
@@ -54,7 +54,7 @@ def test_a_flip_gives_each_picture_or_its_mirror_image(x: Array, seed: int) -> N
 
 
 @given(batches, seeds, st.integers(1, 4))
-def test_a_crop_gives_a_piece_of_the_padded_picture(x: Array, seed: int, margin: int) -> None:
+def test_a_crop_gives_a_piece_of_the_padded_image(x: Array, seed: int, margin: int) -> None:
     before = x.copy()
     cropped = crop(x, np.random.default_rng(seed), margin)
     assert same(x, before)
@@ -119,14 +119,14 @@ def test_a_wrong_word_is_told_when_the_pipeline_is_checked(
     words: tuple[str, ...], said: str
 ) -> None:
     with pytest.raises(SpecError) as caught:
-        layer_modules(pipeline(words), PICTURES)
+        layer_modules(pipeline(words), IMAGES)
     assert said in str(caught.value)
     assert len(str(caught.value)) < 200
 
 
 @pytest.mark.parametrize("shape", [(7,), (2, 3, 4, 5)])
-def test_only_pictures_are_augmented(shape: tuple[int, ...]) -> None:
-    with pytest.raises(SpecError, match="only pictures"):
+def test_only_images_are_augmented(shape: tuple[int, ...]) -> None:
+    with pytest.raises(SpecError, match="only images"):
         Augment(("flip",), shape)
 
 
@@ -154,7 +154,7 @@ def pipeline(words: tuple[str, ...], seed: int = 0) -> Pipeline:
 
 
 def sent(words: tuple[str, ...], seed: int = 0) -> list[Activation]:
-    """All that a source of 40 pictures sends in two epochs, and in a test between them."""
+    """All that a source of 40 images sends in two epochs, and in a test between them."""
     rng = np.random.default_rng(5)
     x, y = rng.integers(1, 256, (40, 6, 5, 3), np.uint8), np.arange(40) % 4
     data = Dataset("own", x, y, x[:10], y[:10], classes=4, scale=1 / 255)
@@ -185,12 +185,12 @@ def test_a_batch_is_varied_by_seed_epoch_and_place_alone() -> None:
     assert not same(first[0].x, other[0].x)
 
 
-def test_a_picture_is_varied_anew_in_each_epoch() -> None:
+def test_a_image_is_varied_anew_in_each_epoch() -> None:
     batches = [a.x for a in sent(("crop 2",)) if a.train]
     seen: dict[int, list[Array]] = {}
     for epoch in (0, 1):
         rows = order(0, epoch, 40)
-        for row, picture in zip(rows.tolist(), np.concatenate(batches[4 * epoch :]), strict=False):
-            seen.setdefault(row, []).append(picture)
+        for row, image in zip(rows.tolist(), np.concatenate(batches[4 * epoch :]), strict=False):
+            seen.setdefault(row, []).append(image)
     assert all(len(pair) == 2 for pair in seen.values())
     assert sum(same(*pair) for pair in seen.values()) < 10

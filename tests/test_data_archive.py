@@ -16,7 +16,7 @@ import pytest
 
 from protocol.errors import DataError
 from tests.data_help import refusal
-from tests.data_pictures import in_folder, in_tar, tree
+from tests.data_images import in_folder, in_tar, tree
 from workers.data import Dataset, archive, load
 
 pytestmark = pytest.mark.usefixtures("own_folders")
@@ -140,7 +140,9 @@ def test_a_link_that_leads_out_of_an_archive_is_refused_by_its_name(
     folder = in_folder(tmp_path / "own", tree())
     link(folder, "train/a/2.png", target)
     text = refusal(partial(load, path=pack(folder)))
-    assert "train/a/2.png': is a link to what is not in the archive; pack the archive" in text
+    assert (
+        "train/a/2.png': is a link to a file that is not in the archive; pack the archive" in text
+    )
 
 
 def test_a_member_beyond_all_reason_is_refused(tmp_path: Path) -> None:

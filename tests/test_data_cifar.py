@@ -125,11 +125,11 @@ def longer(raw: bytes) -> bytes:
 
 
 WRONG: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "cut": (lambda raw: raw[:-1], "are no whole number of records"),
-    "long": (longer, f"holds {RECORDS + 1} pictures, expected {RECORDS}"),
-    "empty": (lambda _: b"", f"holds 0 pictures, expected {RECORDS}"),
+    "cut": (lambda raw: raw[:-1], "are not a whole number of records"),
+    "long": (longer, f"holds {RECORDS + 1} images, expected {RECORDS}"),
+    "empty": (lambda _: b"", f"holds 0 images, expected {RECORDS}"),
     "label": (lambda raw: b"\x0a" + raw[1:], "a label is not in 0 to 9"),
-    "uneven": (lambda raw: bytes([(raw[0] + 1) % 10]) + raw[1:], "not of one size"),
+    "uneven": (lambda raw: bytes([(raw[0] + 1) % 10]) + raw[1:], "differ in size"),
 }
 
 
@@ -169,7 +169,7 @@ def test_a_pickle_that_calls_is_refused_by_checksum_and_without(
     text = refusal(lambda: load(path=place))
     assert text.startswith(f"{place}")
     assert "data_batch_3" in text
-    assert ("has MD5" if checked else "asks for 'posix system'") in text
+    assert ("has MD5" if checked else "names 'posix system'") in text
     assert not (tmp_path / "touched").exists()
 
 
@@ -193,7 +193,7 @@ def test_a_pickle_of_another_table_is_refused(
     form = cifar.FORMATS[1]
     monkeypatch.setattr(cifar, "FORMATS", (replace(form, files=dict.fromkeys(form.files, "")),))
     place = put(tmp_path / "own", content(form) | {"test_batch": pickle.dumps(table, 4)})
-    assert "test_batch: no pictures of 3072 bytes" in refusal(lambda: load(path=place))
+    assert "test_batch: holds no images of 3072 bytes" in refusal(lambda: load(path=place))
 
 
 def test_a_missing_file_is_named(answers: Files, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.data_help import refusal
-from tests.data_pictures import Files, content, in_folder, one_class, picture, plain_ppm
+from tests.data_images import Files, content, image, in_folder, one_class, plain_ppm
 from workers.data import load
 
 pytestmark = pytest.mark.usefixtures("own_folders")
@@ -129,7 +129,7 @@ def test_one_reason_is_given_once_for_all_images(tmp_path: Path, count: int) -> 
 
 
 def test_one_image_alone_is_called_it(tmp_path: Path) -> None:
-    files = one_class("x.png", picture(PIXELS)) | {"train/a/z.png": deep_png(2, 3)}
+    files = one_class("x.png", image(PIXELS)) | {"train/a/z.png": deep_png(2, 3)}
     text = refusal(partial(load, path=in_folder(tmp_path / "own", files)))
     assert "'train/a/z.png': has more than 8 bits" in text
     assert "; save it with 8 bits" in text

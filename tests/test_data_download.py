@@ -59,7 +59,7 @@ def test_a_download_moves_the_bar_given_to_it(
     ("damage", "said"),
     [
         (lambda raw: gzip.compress(gzip.decompress(raw)[:-1] + b"\7"), "has MD5"),
-        (lambda raw: raw[:-4] + b"\0\0\0\0", "its compression breaks"),
+        (lambda raw: raw[:-4] + b"\0\0\0\0", "decompression fails"),
         (lambda _: b"<html>log in</html>", "has MD5"),
         (lambda raw: raw + bytes(2_000_000), "sends more than"),
     ],

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.data_help import refusal
-from tests.data_pictures import Files, content, in_folder, one_class, picture, plain_ppm
+from tests.data_images import Files, content, image, in_folder, one_class, plain_ppm
 from workers.data import load
 
 pytestmark = pytest.mark.usefixtures("own_folders")
@@ -81,14 +81,14 @@ TEXTS = (b"Python", b"P1,P2,label\n", b"BMW, 3", b"P", b"", b"#define a 1", b"/*
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_text_is_not_taken_for_an_image(tmp_path: Path, text: bytes) -> None:
-    files = one_class("x.png", picture(PIXELS)) | {"train/a/notes": text}
+    files = one_class("x.png", image(PIXELS)) | {"train/a/notes": text}
     note, _ = load(path=in_folder(tmp_path / "own", files)).notes  # the other: one class
     assert note == "left out 1 file that is not an image: 'train/a/notes'"
 
 
 @pytest.mark.parametrize("name", ["x.jfif", "x.jpe", "x.JPG", "x.jpeg"])
 def test_every_suffix_of_jpeg_is_read(tmp_path: Path, name: str) -> None:
-    found = read(tmp_path, one_class(name, picture(SMOOTH, "JPEG"))).astype(int)
+    found = read(tmp_path, one_class(name, image(SMOOTH, "JPEG"))).astype(int)
     assert np.abs(found[0] - SMOOTH).max() < 12
 
 
@@ -170,7 +170,7 @@ def test_the_first_of_several_frames_is_read_with_a_note(tmp_path: Path, form: s
     data = load(path=in_folder(tmp_path / "own", one_class(name, moving)))
     np.testing.assert_array_equal(data.x_train[0], np.full((2, 3, 3), (255, 0, 0)))
     note, _ = data.notes  # the other one is on the one class
-    assert note.startswith("of images with several frames or pages the first is read: ")
+    assert note.startswith("only the first frame or page of these images is read: ")
     assert note.endswith(f" 'test/a/0{name}', 'train/a/0{name}'")
 
 
@@ -186,21 +186,21 @@ def test_a_format_that_needs_another_program_is_never_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, begin: bytes
 ) -> None:
     monkeypatch.setattr("subprocess.Popen", None)
-    files = one_class("x.png", picture(PIXELS)) | {f"train/a/{name}": begin}
+    files = one_class("x.png", image(PIXELS)) | {f"train/a/{name}": begin}
     assert f"'train/a/{name}'" in load(path=in_folder(tmp_path / "own", files)).notes[0]
-    hidden = one_class("x.png", picture(PIXELS)) | {"train/a/y.png": begin}
+    hidden = one_class("x.png", image(PIXELS)) | {"train/a/y.png": begin}
     text = refusal(partial(load, path=in_folder(tmp_path / "hidden", hidden)))
-    assert "'train/a/y.png': is no image that Pillow can read" in text
+    assert "'train/a/y.png': is not an image that Pillow can read" in text
 
 
 # All that is wrong, at once
 
-GOOD = picture(PIXELS)
+GOOD = image(PIXELS)
 
 
 def wrong(count: int) -> Files:
     """So many images that are broken, empty, of another size or of another mode, in turn."""
-    kinds = (GOOD[:60], b"", picture(PIXELS[:3]), picture(PIXELS[..., 0]))
+    kinds = (GOOD[:60], b"", image(PIXELS[:3]), image(PIXELS[..., 0]))
     return {f"train/a/y{i:03}.png": kinds[i % 4] for i in range(count)}
 
 
@@ -220,7 +220,7 @@ def test_all_bad_images_are_listed_up_to_ten_and_how_many_more(tmp_path: Path, c
 
 @pytest.mark.parametrize("odd", ["test/a/!.png", "train/a/!.png", "train/a/z.png"])
 def test_the_one_image_of_another_size_is_named_wherever_it_is(tmp_path: Path, odd: str) -> None:
-    files = one_class("x.png", *[GOOD] * 5) | {odd: picture(PIXELS[:2])}
+    files = one_class("x.png", *[GOOD] * 5) | {odd: image(PIXELS[:2])}
     text = refusal(partial(load, path=in_folder(tmp_path / "own", files)))
     assert f"{odd!r}: is RGB of 6 x 2 pixels; most" in text
 
@@ -231,4 +231,4 @@ def test_a_broken_link_is_named_and_a_circular_link_is_skipped(tmp_path: Path) -
     assert len(load(path=path).x_train) == 1
     (path / "train" / "a" / "gone.png").symlink_to(tmp_path / "nowhere.png")
     text = refusal(partial(load, path=path))
-    assert "'train/a/gone.png': is no file, or a link to nothing" in text
+    assert "'train/a/gone.png': is not a file, or is a broken link" in text

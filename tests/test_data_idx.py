@@ -124,7 +124,7 @@ def test_a_gzip_bomb_is_refused_by_the_claim_in_its_header(tmp_path: Path) -> No
     folder = idx_folder(tmp_path / "own", arrays(), lambda name: f"{name}.gz")
     path = folder / "train-images-idx3-ubyte.gz"
     path.write_bytes(gzip.compress(packed(arrays()["x_train"]) + bytes(100_000_000), 1))
-    assert f"{path}: its IDX header claims 24 bytes" in refusal(lambda: load(path=folder))
+    assert f"{path}: its IDX header states 24 bytes" in refusal(lambda: load(path=folder))
 
 
 def test_a_cut_gzip_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A tree of pictures is a data set, in a folder or an archive; what is wrong with it is named."""
+"""A tree of images is a data set, in a folder or an archive; what is wrong with it is named."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from tests.data_help import refusal
-from tests.data_pictures import NAMES, Files, in_folder, in_tar, picture, pixels, tree
+from tests.data_images import NAMES, Files, image, in_folder, in_tar, pixels, tree
 from tests.real_data import real_data
 from workers.data import Dataset, images, load
 
@@ -39,13 +39,13 @@ def is_tree(data: Dataset, shape: tuple[int, ...] = (5, 4, 3)) -> bool:
 
 
 @pytest.mark.parametrize("shape", [(5, 4, 3), (3, 6), (2, 2, 4), (1, 1)])
-def test_a_folder_of_pictures_is_a_data_set(tmp_path: Path, shape: tuple[int, ...]) -> None:
+def test_a_folder_of_images_is_a_data_set(tmp_path: Path, shape: tuple[int, ...]) -> None:
     assert is_tree(load(path=in_folder(tmp_path / "own", tree(shape))), shape)
 
 
 @pytest.mark.parametrize("suffix", [".tar", ".tar.gz", ".tar.xz"])
-@pytest.mark.parametrize("around", ["", "./", "pictures/"])
-def test_an_archive_of_pictures_is_the_same_data_set(
+@pytest.mark.parametrize("around", ["", "./", "images/"])
+def test_an_archive_of_images_is_the_same_data_set(
     tmp_path: Path, suffix: str, around: str
 ) -> None:
     members: list[tuple[str, bytes | None]] = [
@@ -55,11 +55,11 @@ def test_an_archive_of_pictures_is_the_same_data_set(
     assert is_tree(load(path=in_tar(tmp_path / f"own{suffix}", members)))
 
 
-def test_jpegs_are_pictures_and_all_other_files_are_not(tmp_path: Path) -> None:
+def test_jpegs_are_images_and_all_other_files_are_not(tmp_path: Path) -> None:
     smooth = np.arange(64, dtype=np.uint8).reshape(8, 8) * 3
     names = ("train/a/1.jpg", "train/a/2.JPEG", "test/a/3.jpeg", "train/b/1.jpg", "test/b/1.jpg")
     rest = ("readme.txt", "train/notes.txt", "train/a/.hidden.png", "train/.git/x.png", "a/b.png")
-    files = {name: picture(smooth, "JPEG") for name in names} | dict.fromkeys(rest, b"text")
+    files = {name: image(smooth, "JPEG") for name in names} | dict.fromkeys(rest, b"text")
     for data in (
         load(path=in_folder(tmp_path / "own", files)),
         load(path=in_tar(tmp_path / "own.tar", [*files.items(), ("train/a/deep", None)])),
@@ -80,27 +80,27 @@ def claimed(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + data
 
 
-NOISE = picture(pixels("noise", (40, 40, 3)), "JPEG")
+NOISE = image(pixels("noise", (40, 40, 3)), "JPEG")
 FIRST, OTHER = "train/a/0.png", "test/b/1.png"
 WRONG: dict[str, tuple[Files, str]] = {
-    "size": ({OTHER: picture(pixels("x", (4, 5, 3)))}, "is RGB of 5 x 4 pixels; most, such as 't"),
-    "mode": ({OTHER: picture(pixels("x", (5, 4)))}, "is L of 4 x 5 pixels; most, such as 't"),
-    "text": ({OTHER: b"text"}, "is no image that Pillow can read"),
+    "size": ({OTHER: image(pixels("x", (4, 5, 3)))}, "is RGB of 5 x 4 pixels; most, such as 't"),
+    "mode": ({OTHER: image(pixels("x", (5, 4)))}, "is L of 4 x 5 pixels; most, such as 't"),
+    "text": ({OTHER: b"text"}, "is not an image that Pillow can read"),
     "empty": ({OTHER: b""}, "is empty; repair or remove it"),
-    "deep": ({OTHER: picture(pixels("x", (5, 4)).astype(np.uint16))}, "has more than 8 bits"),
+    "deep": ({OTHER: image(pixels("x", (5, 4)).astype(np.uint16))}, "has more than 8 bits"),
     "cut": ({OTHER: tree()[OTHER][:-30]}, "cannot be decoded"),
     "void": ({OTHER: claimed(4, 5)}, "cannot be decoded"),
     "bomb": ({OTHER: claimed(60_000, 60_000)}, "cannot be decoded"),
     "large": (
         {OTHER: claimed(11_000, 11_000)},
-        "claims 11000 x 11000 pixels, of which an image may have 16,777,216; resize it",
+        "has 11000 x 11000 pixels according to its header; at most 16,777,216 pixels are allowed; resize it",
     ),
 }
 
 
 @pytest.mark.parametrize("wrong", WRONG)
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_picture_that_is_broken_or_unlike_the_others_is_named(
+def test_a_image_that_is_broken_or_unlike_the_others_is_named(
     tmp_path: Path, wrong: str, packed: bool
 ) -> None:
     change, said = WRONG[wrong]
@@ -116,18 +116,18 @@ def test_a_picture_that_is_broken_or_unlike_the_others_is_named(
 
 
 def first(tmp_path: Path, content: bytes) -> Path:
-    """An archive in which `content` is the first picture."""
+    """An archive in which `content` is the first image."""
     files = tree()
     del files[FIRST]
     return in_tar(tmp_path / "own.tar", [(FIRST, content), *files.items()])
 
 
-def test_the_first_picture_may_not_be_of_any_kind_either(tmp_path: Path) -> None:
+def test_the_first_image_may_not_be_of_any_kind_either(tmp_path: Path) -> None:
     for content, said in (
-        (claimed(5000, 5000), "claims 5000 x 5000 pixels"),
-        (claimed(11_000, 11_000), "claims 11000 x 11000 pixels"),
+        (claimed(5000, 5000), "has 5000 x 5000 pixels"),
+        (claimed(11_000, 11_000), "has 11000 x 11000 pixels"),
         (
-            picture(np.zeros((5, 4), np.float32), "TIFF"),
+            image(np.zeros((5, 4), np.float32), "TIFF"),
             "has more than 8 bits per channel (mode F)",
         ),
         (NOISE[: len(NOISE) // 2], "cannot be decoded"),
@@ -137,22 +137,22 @@ def test_the_first_picture_may_not_be_of_any_kind_either(tmp_path: Path) -> None
         assert said in text
 
 
-def test_more_pictures_than_memory_are_refused(
+def test_more_images_than_memory_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(images, "MAX_BYTES", 479)
     path = in_folder(tmp_path / "own", tree())
-    assert "8 pictures of (5, 4, 3)" in refusal(lambda: load(path=path))
+    assert "8 images of (5, 4, 3)" in refusal(lambda: load(path=path))
 
 
 TREES: dict[str, tuple[Callable[[Files], object], str]] = {
-    "none": (lambda f: f.clear(), "holds no pictures such as train/<class>/<name>.png"),
+    "none": (lambda f: f.clear(), "holds no images such as train/<class>/<name>.png"),
     "lacking": (lambda f: [f.pop(f"test/a/{i}.png") for i in (0, 1)], "test/ lacks the class 'a'"),
     "more": (lambda f: f.update({"test/c/1.png": b""}), "train/ lacks the class 'c'"),
-    "empty": (lambda f: f.update({"train/c/x.txt": b""}), "the class 'train/c' holds no pictures"),
+    "empty": (lambda f: f.update({"train/c/x.txt": b""}), "the class 'train/c' holds no images"),
     "two empty": (
         lambda f: f.update({"train/c/x.txt": b"", "test/d/x.txt": b""}),
-        "the classes 'test/d', 'train/c' hold no pictures; put some there, or remove the folders",
+        "the classes 'test/d', 'train/c' hold no images; add some, or remove the folders",
     ),
     "odd": (lambda f: f.update({"test/c\nd/1.png": b""}), "lacks the class 'c\\nd'"),
 }
@@ -179,14 +179,14 @@ def test_an_empty_class_is_refused(tmp_path: Path) -> None:
     (folder / "test" / "c").mkdir()
     packed = in_tar(tmp_path / "own.tar", [*tree().items(), ("test/c/", None)])
     for path in (folder, packed):
-        assert "'test/c' holds no pictures" in refusal(partial(load, path=path))
+        assert "'test/c' holds no images" in refusal(partial(load, path=path))
 
 
 def test_a_name_that_comes_twice_and_two_trees_are_refused(tmp_path: Path) -> None:
     twice = in_tar(tmp_path / "own.tar", [*tree().items(), *tree().items()])
     assert "twice" in refusal(lambda: load(path=twice))
     two = in_tar(tmp_path / "own.tar", [(f"{a}/{n}", c) for a in "ab" for n, c in tree().items()])
-    assert "more than one tree: under 'a', 'b'" in refusal(lambda: load(path=two))
+    assert "more than one image folder: under 'a', 'b'" in refusal(lambda: load(path=two))
 
 
 def test_without_pillow_it_is_told_how_to_get_it(
@@ -218,7 +218,7 @@ def test_an_archive_is_decoded_once_by_its_content(
         moved = tmp_path / "folder" / "own.tar"
         moved.parent.mkdir()
         assert is_tree(load(path=path.rename(moved)))
-    other = tree() | {FIRST: picture(pixels("other"))}
+    other = tree() | {FIRST: image(pixels("other"))}
     changed = load(path=in_tar(moved, other.items()))
     np.testing.assert_array_equal(changed.x_train[0], pixels("other"))
     assert len(cached(tmp_path)) == 2

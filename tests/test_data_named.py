@@ -127,4 +127,4 @@ def test_a_folder_without_idx_files_is_answered_with_its_npz(tmp_path: Path) -> 
 def test_a_file_that_is_no_npz_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "own.npz"
     path.write_bytes(content)
-    assert f"{path}: is no .npz file" in refusal(lambda: load(path=path))
+    assert f"{path}: is not an .npz file" in refusal(lambda: load(path=path))

@@ -11,7 +11,7 @@ import pytest
 from cli import evaluate
 from protocol import DataError
 from tests.data_help import Array, idx_folder, saved
-from tests.data_pictures import in_folder, in_tar, picture
+from tests.data_images import image, in_folder, in_tar
 from tests.evaluate_help import NET, TESTS, WHOLE, X, Y, judged, refusal, trained
 from workers.data import digits, idx
 
@@ -40,7 +40,7 @@ def as_idx(folder: Path) -> Path:
 
 def images() -> dict[str, bytes]:
     return {
-        f"test/{'abc'[y]}/{i}.png": picture(x)
+        f"test/{'abc'[y]}/{i}.png": image(x)
         for i, (x, y) in enumerate(zip(X[40:], Y[40:], strict=True))
     }
 
@@ -95,7 +95,7 @@ def test_broken_files_of_the_training_set_are_not_read(
     assert judged(folder, tmp_path / "idx") == expected
 
 
-@pytest.mark.parametrize("broken", [b"", b"text", picture(X[0])[:40], picture(X[0][:3])])
+@pytest.mark.parametrize("broken", [b"", b"text", image(X[0])[:40], image(X[0][:3])])
 @pytest.mark.parametrize("packed", [False, True])
 def test_broken_images_of_the_training_set_are_not_decoded(
     folder: Path, tmp_path: Path, broken: bytes, packed: bool

@@ -14,7 +14,7 @@ from cli import evaluate
 from protocol import DataError, RunError, SpecError
 from protocol.dataset_info import DatasetInfo, usable_class_names
 from tests.data_help import saved
-from tests.data_pictures import Files, in_folder, picture
+from tests.data_images import Files, image, in_folder
 from tests.evaluate_help import TESTS, X, Y, judged, refusal, trained
 
 pytestmark = pytest.mark.usefixtures("own_folders")
@@ -27,7 +27,7 @@ def as_classes(
     called = dict(zip(digits, names, strict=True))
     halves = {"train": range(40), "test": range(40, 60)}
     return {
-        f"{part}/{called[str(Y[i])]}/{i}.png": picture(X[i])
+        f"{part}/{called[str(Y[i])]}/{i}.png": image(X[i])
         for part in parts
         for i in halves[part]
         if str(Y[i]) in called

@@ -1,8 +1,8 @@
-"""The examples that a network learns from: shipped, downloaded and the user's own.
+"""Data sets: embedded, generated, downloaded, and the user's own files.
 
-Everything that enters here was made by somebody else, so everything is checked once, at
-this door: an array that leaves it has the dtype and the shape its docstring promises, and
-whatever is wrong is a `DataError` of one line that names the file, the array and the mend.
+All files are untrusted input and are validated here. Every array that this package returns has the
+documented dtype and shape. Every fault is a `DataError` of one line that names the file, the array
+and the remedy.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from workers.data.download import Progress
 from workers.data.notes import channels_first, renumbering
 
 EXAMPLE = Path(__file__).with_name("digits.toml")
-"""The pipeline file that ships with the digits."""
+"""The pipeline file for the embedded digits."""
 
 __all__ = [
     "EXAMPLE",

@@ -1,7 +1,7 @@
-"""The members of a tar or zip archive, read one after the other; nothing is written to the disk.
+"""Reads the members of a tar or zip archive one by one, without writing to the disk.
 
-Names and sizes in an archive are its author's claim: names are only compared, and no more is
-held at a time than one member of bounded size, however much the archive decompresses to.
+Names and sizes in an archive are untrusted. Names are compared and never used as paths, and at most
+one member of bounded size is in memory, even if the archive decompresses to much more.
 """
 
 from __future__ import annotations
@@ -23,25 +23,26 @@ from workers.data.streams import STREAM_ERRORS, open_decompressed, read_up_to
 
 T = TypeVar("T")
 MAX_MEMBER_BYTES: Final = 1 << 26
-"""Bytes that a member may have."""
+"""The largest size of a member in bytes."""
 MAX_MEMBERS: Final = 1 << 21
-"""Members that an archive may have."""
+"""The largest number of members."""
 HEAD_BYTES: Final = 16
-"""Bytes that tell the format of a member."""
+"""The number of first bytes that identify the format of a member."""
 _SLACK: Final = 1 << 20  # bytes of headers and padding around a member
-_ENCRYPTED: Final = 1  # a flag of a zip's member
+_ENCRYPTED: Final = 1  # a flag of a zip member
 _MAGIC: Final = slice(257, 262)
 _LONGEST_PATH: Final = 4096
-_LOST: Final = (
-    "is a link to what is not in the archive",
+_BROKEN_LINK: Final = (
+    "is a link to a file that is not in the archive",
     "pack the archive again with the files themselves, as tar --dereference does",
 )
 
 
 class UnreadableError(Exception):
-    """Why a file cannot be used as an image; the text continues a sentence that names the file.
+    """A file cannot be used as an image. The caller collects these errors and raises one DataError.
 
-    `mend` says what to do with "it", or with "them" where there are several, in the place of `{}`.
+    The text continues a sentence that begins with the name of the file. `mend` is the remedy, in
+    which "it" or "them" replaces `{}`.
     """
 
     def __init__(self, reason: str, mend: str = "repair or remove {}") -> None:
@@ -51,10 +52,10 @@ class UnreadableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file or folder; its content can be read once, before the next member is asked for.
+    """A file or folder of an archive. Its content can be read once, before the next member.
 
-    `target` is the path in the archive that a link leads to, else None. Reading raises Unreadable,
-    or DataError where the whole archive is broken.
+    `target` is the path in the archive that a link points to, else None. Reading raises
+    UnreadableError, or DataError if the whole archive is broken.
     """
 
     name: str
@@ -67,12 +68,12 @@ class Member:
         return self._read(-1)
 
     def head(self) -> bytes:
-        """The first bytes of a file, `HEAD` at most."""
+        """The first bytes of a file, at most `HEAD_BYTES`."""
         return self._read(HEAD_BYTES)
 
 
 def is_tar(path: Path) -> bool:
-    """Whether the file at `path`, decompressed, starts like a tar archive. Raises DataError."""
+    """Whether the decompressed file at `path` begins as a tar archive. Raises DataError."""
     with open_decompressed(path) as stream:
         return read_up_to(stream, _MAGIC.stop)[_MAGIC] == b"ustar"
 
@@ -80,9 +81,10 @@ def is_tar(path: Path) -> bool:
 def archive_members(path: Path) -> Iterator[Member]:
     """The files and folders in a zip, or in a tar that may be compressed by gzip or xz.
 
-    Links come last, as the files in the archive that they lead to. To read a link that leads
-    elsewhere, or a device, raises Unreadable. Raises DataError, as do the reads of a Member, for an
-    archive that is broken, has more than `MOST` members or one of more than `LARGEST` bytes.
+    Links come last, with the content of the files in the archive that they point to. Reading a link
+    to any other file, or a device, raises UnreadableError. Raises DataError, as do reads of a
+    Member, if the archive is broken, has more than `MAX_MEMBERS` members, or has a member of more
+    than `MAX_MEMBER_BYTES`.
     """
     walk = _zipped if zipfile.is_zipfile(path) else _tarred
     yield from _counted(path, _followed(partial(walk, path), path))
@@ -96,7 +98,7 @@ def _counted(path: Path, found: Iterable[T]) -> Iterator[T]:
 
 
 def _followed(walk: Callable[[], Iterator[Member]], path: Path) -> Iterator[Member]:
-    """The members that `walk` gives, and then, in a second walk, the links among them."""
+    """The members of one walk through the archive, then, in a second walk, its links."""
     links: dict[str, str] = {}
     for member in _counted(path, walk()):
         if member.target is None:
@@ -106,31 +108,31 @@ def _followed(walk: Callable[[], Iterator[Member]], path: Path) -> Iterator[Memb
     if not links:
         return
     names = _by_end(links)
-    lost = {*names}
+    broken = {*names}
     for member in walk():
         if member.target is None and not member.folder:
             reached = _leading_to(normpath(member.name), names)
-            lost -= reached.keys()
+            broken -= reached.keys()
             yield from _copies(member, [name for found in reached.values() for name in found])
-    for end in sorted(lost):
+    for end in sorted(broken):
         for name in names[end]:
-            if not name.startswith(f"{end}/"):  # a link to a folder that it is in
-                yield Member(name, False, partial(_unreadable, *_LOST))
+            if not name.startswith(f"{end}/"):  # a link to a folder around the link
+                yield Member(name, False, partial(_unreadable, *_BROKEN_LINK))
 
 
 def _by_end(links: Mapping[str, str]) -> dict[str, list[str]]:
-    """The names of `links` by what they lead to, also as they are in folders that links lead to."""
+    """The names of `links` by their final targets, including names in folders that are linked."""
     names: dict[str, list[str]] = {}
     for name in links:
         names.setdefault(_end(name, links), []).append(name)
     for name in links:
-        if (end := _end(name, links)) not in links:  # else links in a circle
+        if (end := _end(name, links)) not in links:  # else the links form a cycle
             names[end] += [other for more in _leading_to(name, names).values() for other in more]
     return names
 
 
 def _end(name: str, links: Mapping[str, str]) -> str:
-    """Where the link `name` leads, over other links; links in a circle lead to one of them."""
+    """The final target of the link `name`. The links of a cycle lead to one link of it."""
     seen = {name}
     while (name := links[name]) in links and name not in seen:
         seen.add(name)
@@ -138,7 +140,7 @@ def _end(name: str, links: Mapping[str, str]) -> str:
 
 
 def _leading_to(file: str, names: Mapping[str, list[str]]) -> dict[str, list[str]]:
-    """The names that links, which are `names` by their ends, give to the path `file`, by end."""
+    """The names that links give to the path `file`, by target; `names` are links by target."""
     reached = {file: names[file]} if file in names else {}
     for folder in map(str, PurePosixPath(file).parents):
         outside = [name for name in names.get(folder, ()) if not name.startswith(f"{folder}/")]
@@ -162,7 +164,7 @@ def _tarred(path: Path) -> Iterator[Member]:
         metered = _BoundedStream(stream, path)
         with _convert_errors(path, partial(tarfile.open, fileobj=metered, mode="r|")) as tar:
             while found := _convert_errors(path, tar.next):
-                tar.members = []  # type: ignore[attr-defined]  # or it remembers every one
+                tar.members = []  # type: ignore[attr-defined]  # else it keeps every member
                 _refuse_large(path, found.name, found.size)
                 yield _of_tar(tar, found, path)
                 metered.refill()
@@ -177,7 +179,7 @@ def _of_tar(tar: tarfile.TarFile, found: tarfile.TarInfo, path: Path) -> Member:
         target = normpath(found.linkname)
     elif found.issym():
         target = _linked(name, found.linkname)
-    return Member(name, False, partial(_unreadable, "is no file", "remove {}"), target)
+    return Member(name, False, partial(_unreadable, "is not a file", "remove {}"), target)
 
 
 def _linked(name: str, target: str) -> str:
@@ -214,13 +216,14 @@ def _refuse_large(path: Path, name: str, size: int) -> None:
 
 
 class _BoundedStream:
-    """A stream that yields no more than one member's worth of bytes until it is refilled."""
+    """A stream that yields at most the bytes of one member until `refill` is called."""
 
     def __init__(self, stream: BinaryIO, path: Path) -> None:
         self._stream, self._path = stream, path
         self.refill()
 
     def refill(self) -> None:
+        """Allow the bytes of one more member."""
         self._left = MAX_MEMBER_BYTES + _SLACK
 
     def read(self, size: int) -> bytes:
@@ -232,14 +235,14 @@ class _BoundedStream:
 
 
 def _convert_errors(
-    path: Path, call: Callable[[], T], told: tuple[type[Exception], ...] = (OSError, *STREAM_ERRORS)
+    path: Path, call: Callable[[], T], kept: tuple[type[Exception], ...] = (OSError, *STREAM_ERRORS)
 ) -> T:
-    """What `call` returns, with errors as DataError; `told` are converted by the caller instead."""
+    """The result of `call`. Errors become DataError, except `kept`, which the caller converts."""
     try:
         return call()
-    # Every exception: tarfile and zipfile do not document what they raise for broken files.
+    # Every exception: the errors of tarfile and zipfile for broken files are not documented.
     except Exception as error:
-        if isinstance(error, (DataError, *told)):
+        if isinstance(error, (DataError, *kept)):
             raise
         raise DataError(
             f"{path}: broken archive: {textwrap.shorten(str(error), 160)}; fetch the file again"

@@ -1,7 +1,7 @@
-"""What one array of a user's must be before a layer may see it.
+"""Validates one array of a user's data set.
 
-Integer images stay as narrow as they are stored: the first layer scales a batch of them, and
-no float copy of a whole data set is ever made.
+Integer inputs keep their stored width. The first layer scales each batch, so that there is never a
+float copy of a whole data set.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _LAST_LABEL = 2**31 - 2
 
 
 def checked_inputs(raw: NDArray[np.generic], label: str) -> NDArray[np.generic]:
-    """`(n, *shape)` integers of their own width (bool as uint8), or float32.
+    """The examples `(n, *shape)`: integers of their stored width (bool as uint8), or float32.
 
-    Raises DataError, which starts with `label`, for any other dtype, for NaN or infinity,
-    and for arrays without examples or features.
+    Raises DataError that begins with `label` for any other dtype, for NaN or infinity, and for
+    arrays without examples or features.
     """
     _refuse_dtype(raw, label, "save numbers, such as columns of 0 and 1 for words")
     _refuse_empty(raw, label)
@@ -34,11 +34,11 @@ def checked_inputs(raw: NDArray[np.generic], label: str) -> NDArray[np.generic]:
 
 
 def checked_targets(raw: NDArray[np.generic], label: str) -> NDArray[np.generic]:
-    """int64 class labels `(n,)` of integers or booleans, or float32 targets `(n, k)`.
+    """The targets: int64 class labels `(n,)`, or float32 values `(n, k)`.
 
-    Integers `(n, 1)` are labels; floats `(n,)` are regression targets `(n, 1)`; booleans
-    `(n, k)` are the targets 0 and 1 of several labels an example.
-    Raises DataError, which starts with `label`, for anything else.
+    Integers `(n, 1)` are class labels. Floats `(n,)` are regression targets `(n, 1)`. Booleans
+    `(n, k)` are k targets of 0 or 1 per example. Raises DataError that begins with `label` for
+    anything else.
     """
     _refuse_dtype(raw, label, f"number the classes: {UNIQUE}")
     _refuse_empty(raw, label)
@@ -50,9 +50,9 @@ def checked_targets(raw: NDArray[np.generic], label: str) -> NDArray[np.generic]
 
 
 def storage_dtype(dtype: np.dtype[np.generic]) -> np.dtype[np.generic]:
-    """The dtype that training keeps an input of `dtype` in: native byte order, no float64.
+    """The dtype in which training stores inputs of `dtype`: native byte order, no float64.
 
-    A bool stays bool here, so that it is not taken for an image's uint8.
+    A bool stays bool, so that it is not confused with uint8 pixels.
     """
     return np.dtype(np.float32) if dtype.kind == "f" else dtype.newbyteorder("=")
 

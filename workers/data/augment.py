@@ -1,7 +1,7 @@
-"""Pictures that are a little different each time they are seen.
+"""Random augmentation of images.
 
-A batch is `(n, height, width)` or `(n, height, width, channels)` of any dtype. Whole pixels are
-moved, so no function here cares what a pixel is made of.
+A batch is `(n, height, width)` or `(n, height, width, channels)` of any dtype. The functions move
+whole pixels and do not depend on the dtype.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ AUGMENTATIONS: Final = {"flip": "flip", "crop": "crop <pixels>"}
 
 
 def flip(x: Array, rng: np.random.Generator) -> Array:
-    """A copy of the batch `x` in which half of the pictures, at random, are mirrored sideways."""
+    """A copy of the batch `x` in which each image is mirrored left to right with probability 1/2."""
     pixels = _pixels(x)
     chosen = rng.random(len(x)) < 0.5
     moved = pixels.copy()
@@ -33,9 +33,9 @@ def flip(x: Array, rng: np.random.Generator) -> Array:
 
 
 def crop(x: Array, rng: np.random.Generator, margin: int) -> Array:
-    """A copy of the batch `x`, each picture moved at random by up to `margin` pixels.
+    """A copy of the batch `x` in which each image is shifted at random by up to `margin` pixels.
 
-    It is a piece of the old size, cut out of the picture with `margin` zeros on every side.
+    The image is padded with `margin` zeros on every side and cropped to its size.
     """
     count, height, width = x.shape[:3]
     pixels = _pixels(x)
@@ -48,35 +48,35 @@ def crop(x: Array, rng: np.random.Generator, margin: int) -> Array:
 
 
 def _pixels(x: Array) -> NDArray[np.void]:
-    """`x` as `(n, height, width)` of whole pixels, which numpy then moves in one piece each."""
+    """`x` as `(n, height, width)` with one void element per pixel."""
     channels = math.prod(x.shape[3:])
     pixel = np.dtype((np.void, channels * x.itemsize))
     return np.ascontiguousarray(x).reshape(*x.shape[:3], channels).view(pixel)[..., 0]
 
 
 class Augment:
-    """What `words` such as `("flip", "crop 4")` say, in their order, for examples of `shape`.
+    """Applies `steps` such as `("flip", "crop 4")`, in order, to batches of examples of `shape`.
 
-    Raises SpecError for any other word, for examples that are no pictures, and for a crop that
-    is not smaller than the picture.
+    Raises SpecError for an unknown step, for examples that are not images, and for a crop that is
+    not smaller than the image.
     """
 
-    def __init__(self, words: Sequence[str], shape: Sequence[int]) -> None:
-        if words and len(shape) not in (2, 3):
+    def __init__(self, steps: Sequence[str], shape: Sequence[int]) -> None:
+        if steps and len(shape) not in (2, 3):
             raise SpecError(
-                f"data.augment: an example has shape {tuple(shape)}; only pictures, "
+                f"data.augment: an example has shape {tuple(shape)}; only images, "
                 f"(height, width) or (height, width, channels), can be augmented"
             )
         self._steps = [
-            _step(word, min(shape[:2]), f"data.augment[{i}]") for i, word in enumerate(words)
+            _step(step, min(shape[:2]), f"data.augment[{i}]") for i, step in enumerate(steps)
         ]
 
     def __bool__(self) -> bool:
-        """Whether there are any words."""
+        """Whether there are any steps."""
         return bool(self._steps)
 
     def __call__(self, x: Array, rng: np.random.Generator) -> Array:
-        """A new batch for `x`: a function of both; `x` itself where there are no words."""
+        """The augmented batch, which depends on `x` and `rng` alone; `x` itself without steps."""
         for step in self._steps:
             x = step(x, rng)
         return x
@@ -96,6 +96,6 @@ def _step(text: str, side: int, key: str) -> Step:
     if not (margin.isdecimal() and len(margin) < 9 and 0 < int(margin) < side):
         raise SpecError(
             f"{key}: {text!r:.60}: a whole number is needed from 1 to {side - 1}, "
-            f"less than the picture's side"
+            f"less than the side of the image"
         )
     return partial(crop, margin=int(margin))

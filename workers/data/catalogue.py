@@ -1,4 +1,4 @@
-"""The data sets that go by a name, and the one way in for them and for a user's own."""
+"""The named data sets, and the function that loads them or a user's own."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from workers.data.download import Progress
 
 @dataclass(frozen=True, slots=True)
 class DatasetEntry:
-    """What `dni data list` tells of a data set.
+    """A data set as `dni data list` shows it.
 
-    `source` is where it comes from: "embedded", "generated" or URLs divided by ", "; `checksums`
-    the MD5 (hex) of each file: of a single file its decompressed content, of an archive itself;
-    `location` the file or folder it would be read from now, or None where it is generated or
-    still to be downloaded.
+    `source` is "embedded", "generated", or URLs separated by ", ". `checksums` holds the MD5 (hex)
+    of each file: of the decompressed content of a single file, and of an archive as it is.
+    `location` is the file or folder that `load` would read, or None if the data set is generated
+    or not downloaded yet.
     """
 
     name: str
@@ -85,24 +85,24 @@ _LOADERS: dict[str, Callable[[], Dataset]] = {
 
 
 def names() -> list[str]:
-    """The names that `load` and `get` know."""
+    """The names that `load` and `get` take."""
     return list(_ENTRIES)
 
 
 def catalogue() -> list[DatasetEntry]:
-    """Every data set with a name, and where it is found now; nothing is read or verified."""
+    """Every named data set with its present location. Reads and verifies nothing."""
     return [describe() for describe in _ENTRIES.values()]
 
 
 def load(
     name: str | None = None, path: str | Path | None = None, *, tests_only: bool = False
 ) -> Dataset:
-    """The data set called `name`, or the user's own at `path`: exactly one of them.
+    """The data set called `name`, or the user's own at `path`; give exactly one of them.
 
     `path` is an .npz of `x_train, y_train, x_test, y_test`, a folder of IDX files, a folder, tar or
-    zip of images `train/<class>/*` and `test/<class>/*`, or CIFAR-10 in one of its forms. With
-    `tests_only` the training set at `path` is not read, and may be missing. MNIST and CIFAR-10 are
-    downloaded when nowhere on the disk. Raises DataError.
+    zip of images `train/<class>/*` and `test/<class>/*`, or CIFAR-10 in one of its formats. With
+    `tests_only` the training set at `path` is not read and may be missing. MNIST and CIFAR-10 are
+    downloaded if they are not on the disk. Raises DataError.
     """
     if (name is None) == (path is None):
         given = "neither" if name is None else f"both {name!r} and {str(path)!r}"
@@ -117,10 +117,10 @@ def load(
 
 
 def get(name: str, progress: Progress | None = None) -> Path | None:
-    """The file or folder of the data set called `name`, verified; downloaded when absent.
+    """The verified file or folder of the data set called `name`, downloaded if it is missing.
 
-    None for one that is generated. `progress` is a bar in pooch's protocol, which is reset and
-    closed once a file; it stays untouched when nothing has to be downloaded. Raises DataError.
+    None for a generated data set. `progress` is a progress bar, which is reset and closed once per
+    downloaded file. Raises DataError.
     """
     match _known(name):
         case "mnist":

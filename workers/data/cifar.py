@@ -1,4 +1,4 @@
-"""CIFAR-10: 60,000 photographs of 32 x 32 pixels, found on the disk or downloaded.
+"""CIFAR-10: 60,000 photographs of 32 x 32 pixels, read from the disk or downloaded.
 
 A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images" (2009),
 https://www.cs.toronto.edu/~kriz/cifar.html.
@@ -18,7 +18,7 @@ from workers.data.dataset import Dataset
 from workers.data.download import Progress, fetch, write_whole
 
 MIRRORS: tuple[str, ...] = ("https://www.cs.toronto.edu/~kriz/",)
-_LARGEST: Final = 1 << 28  # bytes of a download; the archives have 170 MB
+_MAX_DOWNLOAD: Final = 1 << 28  # limit of a download in bytes; the archives have 170 MB
 
 FORMATS = (
     CifarFormat(
@@ -46,12 +46,12 @@ FORMATS = (
 
 
 def load() -> Dataset:
-    """CIFAR-10, verified; `(n, 32, 32, 3)` uint8. Downloads what is nowhere on the disk."""
+    """The verified data set, `(n, 32, 32, 3)` uint8; downloaded if it is not on the disk."""
     return _obtain(None)[1]
 
 
 def get(progress: Progress | None) -> Path:
-    """The verified archive or folder, after downloading what is nowhere on the disk."""
+    """The verified archive or folder; downloaded if it is not on the disk."""
     return _obtain(progress)[0]
 
 
@@ -67,14 +67,14 @@ def _folders() -> Iterator[Path]:
 
 
 def find_inside(folder: Path) -> Path | None:
-    """What `folder` holds of CIFAR-10: an archive, an unpacked folder, or its files themselves."""
+    """CIFAR-10 in `folder`: an archive, an unpacked folder, or `folder` itself; else None."""
     archives = (folder / form.archive for form in FORMATS)
     unpacked = (place for form in FORMATS for place in (folder / form.folder, folder))
     return next((place for place in (*archives, *unpacked) if format_of(place)), None)
 
 
 def format_of(place: Path) -> CifarFormat | None:
-    """The form of the archive, known by its name, or of the folder, known by its files."""
+    """The format of an archive with a known name, or of a folder with known files; else None."""
     for form in FORMATS:
         if place.name == form.archive and place.is_file():
             return form
@@ -84,7 +84,7 @@ def format_of(place: Path) -> CifarFormat | None:
 
 
 def _obtain(progress: Progress | None) -> tuple[Path, Dataset]:
-    """Where it is and what it is: a user's file must be right, a cached one is mended."""
+    """The location and the data set. A broken user's file is an error; a cached one is replaced."""
     place = find()
     if place is not None and (form := format_of(place)):
         try:
@@ -105,7 +105,7 @@ def _download(form: CifarFormat, progress: Progress | None) -> Path:
 
     path = paths.cache_folder("cifar10") / form.archive
     try:
-        answer = fetch(form.archive, MIRRORS, _LARGEST, accept, progress)
+        answer = fetch(form.archive, MIRRORS, _MAX_DOWNLOAD, accept, progress)
     except DataError as error:
         wanted = " or ".join(known.archive for known in FORMATS)
         raise DataError(

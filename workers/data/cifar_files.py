@@ -1,6 +1,7 @@
-"""What is in the files of CIFAR-10, in either of the two forms in which it is published.
+"""Reads the files of CIFAR-10 in either published format.
 
-One is six files of plain records; the other six pickles of Python 2, which are never unpickled.
+One format is six files of binary records. The other is six pickles of Python 2, which are parsed
+and never unpickled.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from workers.data.dataset import Dataset, build_dataset
 from workers.data.streams import checksum
 
 CLASSES: Final = 10
-_PICTURE: Final = (3, 32, 32)
+_IMAGE: Final = (3, 32, 32)
 _PIXELS: Final = 3 * 32 * 32
 
 Array = NDArray[Any]
@@ -30,10 +31,10 @@ Records = tuple[NDArray[np.uint8], Array]
 
 @dataclass(frozen=True, slots=True)
 class CifarFormat:
-    """One of the two forms: an archive of a folder of files, the test set in the last of them.
+    """A published format: an archive of a folder of files, the last of which is the test set.
 
-    `md5` is that of the archive as it is, `files` has those of the files that are known, else "".
-    `read` makes records of one file's content; each has `records` of them.
+    `md5` is the checksum of the archive. `files` maps the names of the files to their checksums, or
+    to "" if these are unknown. `read` converts the content of a file to its `records` records.
     """
 
     archive: str
@@ -45,9 +46,9 @@ class CifarFormat:
 
 
 def read_binary(content: bytes, label: str) -> Records:
-    """Records of a byte for the label and 3,072 for the pixels."""
+    """Records of one byte for the label and 3,072 bytes for the pixels."""
     if len(content) % (1 + _PIXELS):
-        raise DataError(f"{label}: {len(content)} bytes are no whole number of records")
+        raise DataError(f"{label}: {len(content)} bytes are not a whole number of records")
     rows = np.frombuffer(content, np.uint8).reshape(-1, 1 + _PIXELS)
     return rows[:, 1:], rows[:, 0]
 
@@ -60,11 +61,11 @@ def read_pickled(content: bytes, label: str) -> Records:
             _PIXELS,
         ) and {type(label) for label in labels} == {int}:
             return pixels, np.asarray(labels)
-    raise DataError(f"{label}: no pictures of {_PIXELS} bytes with as many labels")
+    raise DataError(f"{label}: holds no images of {_PIXELS} bytes with one label each")
 
 
 def read_cifar(place: Path, form: CifarFormat) -> Dataset:
-    """The archive or folder at `place`, which has that form, verified. Raises DataError."""
+    """The verified data set in the archive or folder at `place`. Raises DataError."""
     if place.is_dir():
         return _assembled(place, form, _unpacked(place, form))
     found = checksum(place, "md5")
@@ -96,15 +97,15 @@ def _packed(path: Path, form: CifarFormat) -> Iterator[tuple[str, bytes]]:
 
 
 def _assembled(place: Path, form: CifarFormat, contents: Iterable[tuple[str, bytes]]) -> Dataset:
-    """The data set of all files, of which one is held at a time."""
+    """The data set from all files, of which one at a time is in memory."""
     names, size = list(form.files), form.records
-    x: Array = np.empty((len(names) * size, *_PICTURE[1:], _PICTURE[0]), np.uint8)
+    x: Array = np.empty((len(names) * size, *_IMAGE[1:], _IMAGE[0]), np.uint8)
     y: Array = np.empty(len(x), np.int64)
     missing = set(names)
     for name, content in contents:
         rows = slice(size * names.index(name), size * (names.index(name) + 1))
         pixels, y[rows] = _checked(form, content, f"{place}: {name}")
-        x[rows] = pixels.reshape(-1, *_PICTURE).transpose(0, 2, 3, 1)
+        x[rows] = pixels.reshape(-1, *_IMAGE).transpose(0, 2, 3, 1)
         missing.discard(name)
     if missing:
         raise DataError(f"{place}: {min(missing)} is missing; fetch {form.archive} again")
@@ -112,7 +113,7 @@ def _assembled(place: Path, form: CifarFormat, contents: Iterable[tuple[str, byt
     test = slice(len(x) - size, None)
     for rows in (train, test):
         if len(set(np.bincount(y[rows], minlength=CLASSES))) > 1:
-            raise DataError(f"{place}: its classes are not of one size; fetch {form.archive} again")
+            raise DataError(f"{place}: its classes differ in size; fetch {form.archive} again")
     parts = {"x_train": x[train], "y_train": y[train], "x_test": x[test], "y_test": y[test]}
     return build_dataset("cifar10", parts, str(place))
 
@@ -120,7 +121,7 @@ def _assembled(place: Path, form: CifarFormat, contents: Iterable[tuple[str, byt
 def _checked(form: CifarFormat, content: bytes, label: str) -> Records:
     pixels, labels = form.read(content, label)
     if len(labels) != form.records:
-        raise DataError(f"{label}: holds {len(labels)} pictures, expected {form.records}")
+        raise DataError(f"{label}: holds {len(labels)} images, expected {form.records}")
     if not (labels.min() >= 0 and labels.max() < CLASSES):
         raise DataError(f"{label}: a label is not in 0 to {CLASSES - 1}")
     return pixels, labels

@@ -1,4 +1,4 @@
-"""The one record that training reads, and the way from four raw arrays to it."""
+"""The data set that training reads, and its construction from four raw arrays."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from workers.data.notes import notes_on_inputs, notes_on_labels, notes_on_scales
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 TESTS = KEYS[2:]
 _FEW = 1000
-"""Different target values that may be class numbers."""
+"""The largest number of distinct target values that may be class numbers."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
-    """Examples and what is to be learned of them, split into training and test.
+    """Examples and their targets, split into a training set and a test set.
 
     `x_train`, `x_test`: `(n, *shape)`, integers of their stored width or float32.
     `y_train`, `y_test`: int64 class labels `(n,)`, or float32 targets `(n, k)`.
-    `classes`: number of classes, or `k` for float targets.
-    `scale`: what the first layer multiplies integer inputs by (1.0 for floats).
-    `notes`: one line for each thing about the data that a user should know before training.
-    `class_names`: the names of the classes, in the order of their numbers, where they have names.
+    `classes`: the number of classes, or `k` for float targets.
+    `scale`: the factor by which the first layer multiplies integer inputs (1.0 for floats).
+    `notes`: one line for each property of the data that a user should know before training.
+    `class_names`: the names of the classes in the order of their numbers; empty without names.
 
-    The training set has no examples where only the test set was asked for.
+    The training set is empty if only the test set was loaded.
     """
 
     name: str
@@ -46,25 +46,25 @@ class Dataset:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one example."""
+        """The shape of one example."""
         return self.x_train.shape[1:]
 
     @property
     def labelled(self) -> bool:
-        """Whether there are class labels, and no target values."""
+        """Whether the targets are class labels, not values."""
         return self.y_test.ndim == 1
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """The class numbers that occur, in order; none where there are target values."""
+        """The class labels that occur, sorted; empty for target values."""
         if not self.labelled:
             return np.empty(0, np.int64)
         return np.union1d(self.y_train, self.y_test)
 
     @property
     def maybe_labels(self) -> NDArray[np.generic]:
-        """The target values that occur, in order, where they may be class numbers saved as floats:
-        one for each example, few and whole; else none."""
+        """The target values that occur, sorted, if they may be class numbers saved as floats: one
+        value per example, few distinct ones, all whole. Else empty."""
         none = np.empty(0, np.float32)
         if self.labelled or self.classes != 1 or not len(self.y_train):
             return none
@@ -74,7 +74,7 @@ class Dataset:
 
     @property
     def summary(self) -> str:
-        """One line: `digits: 1,437 training and 360 test examples of 8x8, 10 classes`."""
+        """A line such as `digits: 1,437 training and 360 test examples of 8x8, 10 classes`."""
         name = self.name if self.name.isprintable() else repr(self.name)
         classes = len(self.labels) or self.classes
         counts = len(self.x_train), len(self.x_test)
@@ -90,71 +90,91 @@ def build_dataset(
 ) -> Dataset:
     """The data set of the arrays named in `KEYS`; `source` names their file in errors.
 
-    Those of the training set may be missing; the training set then has no examples. `notes` says
-    how the arrays were read; `class_names` may hold the names of more classes than have examples.
-    Raises DataError for arrays that cannot be trained on, or that do not fit one another.
+    The arrays of the training set may be missing; the training set is empty then. `notes` describe
+    how the arrays were read. `class_names` may name more classes than have examples. Raises
+    DataError for arrays that cannot be trained on, or that do not fit together.
     """
-    parts = [part for part in ("train", "test") if f"x_{part}" in arrays]
+    splits = [split for split in ("train", "test") if f"x_{split}" in arrays]
     x, y = {}, {}
-    for part in parts:
-        raw_x, raw_y = arrays[f"x_{part}"], arrays[f"y_{part}"]
-        x[part] = checked_inputs(raw_x, f"{source}: x_{part}")
-        _refuse_turned(raw_x, raw_y, part, source)
-        y[part] = checked_targets(raw_y, f"{source}: y_{part}")
-        _same_count(x[part], y[part], part, source)
+    for split in splits:
+        x[split], y[split] = _checked_split(arrays, split, source)
     if "train" in x:
         _same_inputs(arrays["x_train"], arrays["x_test"], source)
         _same_targets(y["train"], y["test"], source)
         _same_numbers(y["train"], y["test"], source)
     else:
         x["train"], y["train"] = x["test"][:0], y["test"][:0]
-    scale = _scale(arrays[f"x_{parts[0]}"])
-    # The scale of integers is that of the training set.
-    looked_at = [part for part in parts if part == "train" or x[part].dtype.kind == "f"]
-    odd = [note for part in looked_at for note in notes_on_inputs(f"x_{part}", x[part], scale)][:1]
-    if "train" in parts:
-        odd = notes_on_scales(x["train"], x["test"]) or odd
-    if y["test"].ndim == 1 and "train" in parts:
-        odd += notes_on_labels(y["train"], y["test"])
+    scale = _scale(arrays[f"x_{splits[0]}"])
     return Dataset(
         name=name,
         x_train=x["train"],
         y_train=y["train"],
         x_test=x["test"],
         y_test=y["test"],
-        classes=max(_classes([y[part] for part in parts]), len(class_names)),
+        classes=max(_classes([y[split] for split in splits]), len(class_names)),
         scale=scale,
-        notes=(*notes, *odd),
+        notes=(*notes, *_notes(x, y, splits, scale)),
         class_names=class_names,
     )
 
 
-def _refuse_turned(x: NDArray[np.generic], y: NDArray[np.generic], part: str, source: str) -> None:
-    """Refuse targets with the examples along the last axis, `(1, n)` or `(k, n)`, as of MATLAB."""
+def _checked_split(
+    arrays: Mapping[str, NDArray[np.generic]], split: str, source: str
+) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
+    """The validated inputs and targets of a split, "train" or "test"."""
+    raw_x, raw_y = arrays[f"x_{split}"], arrays[f"y_{split}"]
+    x = checked_inputs(raw_x, f"{source}: x_{split}")
+    _refuse_transposed(raw_x, raw_y, split, source)
+    y = checked_targets(raw_y, f"{source}: y_{split}")
+    _same_count(x, y, split, source)
+    return x, y
+
+
+def _notes(
+    x: Mapping[str, NDArray[np.generic]],
+    y: Mapping[str, NDArray[np.generic]],
+    splits: Sequence[str],
+    scale: float,
+) -> list[str]:
+    """Notes on the values of the arrays. The scale of integers is that of the training set."""
+    checked = [split for split in splits if split == "train" or x[split].dtype.kind == "f"]
+    notes = [note for split in checked for note in notes_on_inputs(f"x_{split}", x[split], scale)]
+    notes = notes[:1]
+    if "train" in splits:
+        notes = notes_on_scales(x["train"], x["test"]) or notes
+        if y["test"].ndim == 1:
+            notes += notes_on_labels(y["train"], y["test"])
+    return notes
+
+
+def _refuse_transposed(
+    x: NDArray[np.generic], y: NDArray[np.generic], split: str, source: str
+) -> None:
+    """Refuse targets with the examples along the last axis, `(1, n)` or `(k, n)`, as in MATLAB."""
     if y.ndim != 2 or len(y) == len(x) or y.shape[1] < 2:
         return
     too = ""
     if y.shape[1] == x.shape[-1] != len(x):
-        too = f", and numpy.moveaxis(x_{part}, -1, 0)"
+        too = f", and numpy.moveaxis(x_{split}, -1, 0)"
     if len(y) == 1 and (y.shape[1] == len(x) or too or y.dtype.kind in "iu"):
         raise DataError(
-            f"{source}: y_{part}: shape {y.shape} is one row; save y.reshape(-1), of shape "
+            f"{source}: y_{split}: shape {y.shape} is one row; save y.reshape(-1), of shape "
             f"{(y.shape[1],)}{too}"
         )
     if y.shape[1] == len(x) or too:
         raise DataError(
-            f"{source}: y_{part}: shape {y.shape} has the examples along the last axis; "
-            f"save y_{part}.T{too}"
+            f"{source}: y_{split}: shape {y.shape} has the examples along the last axis; "
+            f"save y_{split}.T{too}"
         )
 
 
-def _same_count(x: NDArray[np.generic], y: NDArray[np.generic], part: str, source: str) -> None:
+def _same_count(x: NDArray[np.generic], y: NDArray[np.generic], split: str, source: str) -> None:
     if len(x) == len(y):
         return
     mend = "give one target an example"
     if x.shape[-1] == len(y):
-        mend = f"the examples are along the last axis: save numpy.moveaxis(x_{part}, -1, 0)"
-    raise DataError(f"{source}: x_{part} has {len(x)} examples but y_{part} has {len(y)}; {mend}")
+        mend = f"the examples are along the last axis: save numpy.moveaxis(x_{split}, -1, 0)"
+    raise DataError(f"{source}: x_{split} has {len(x)} examples but y_{split} has {len(y)}; {mend}")
 
 
 def _same_inputs(train: NDArray[np.generic], test: NDArray[np.generic], source: str) -> None:
@@ -185,7 +205,7 @@ def _same_targets(train: NDArray[np.generic], test: NDArray[np.generic], source:
 
 
 def _same_numbers(train: NDArray[np.generic], test: NDArray[np.generic], source: str) -> None:
-    """Refuse labels of which one part has the same as the other but for a difference."""
+    """Refuse labels of the test set that are those of the training set plus a constant."""
     if train.ndim == 2:
         return
     known, tested = np.unique(train), np.unique(test)
@@ -210,10 +230,10 @@ def _classes(y: Sequence[NDArray[np.generic]]) -> int:
 
 
 def _scale(raw: NDArray[np.generic]) -> float:
-    """What brings integers into [-1, 1]; of the array as it was stored (bool: already there)."""
+    """The factor that scales the stored integers to [-1, 1]; 1 for bool and float."""
     if raw.dtype.kind in "fb":
         return 1.0
     if raw.dtype == np.uint8:
         return 1 / 255
-    # Not abs(): the smallest value of a signed type has no positive twin in that type.
+    # Not abs(): the negated minimum of a signed type overflows.
     return 1 / max(int(raw.max()), -int(raw.min()), 1)

@@ -1,7 +1,7 @@
-"""Decodes one image file into an array of 8-bit pixels, or says why that is not possible.
+"""Decodes one image file into an array of 8-bit pixels.
 
-Pillow decodes. A format is known by the content of a file, not by its name. Formats for which
-Pillow calls another program, or which it recognises but cannot decode, are never opened.
+Pillow decodes. The content of a file, not its name, determines the format. Formats for which Pillow
+starts another program, or which it recognises but cannot decode, are never opened.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
 MAX_PIXELS: Final = 1 << 24
-"""Pixels that one image may have."""
-DECODE_VERSION: Final = 3
-"""The version of the rules here and in `tree`, by which an archive becomes arrays, notes and names
-of classes. It is part of the name of cached arrays and must rise with every change of a rule."""
+"""The largest number of pixels of an image."""
+DECODE_VERSION: Final = 4
+"""The version of the conversion from an archive to arrays, notes and class names, here and in
+`image_folder`. It is part of the name of cached arrays: increase it with every change."""
 _CLOSED: Final = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}
-_VAGUE: Final = {"DIB"}
-"""Formats whose first bytes other files have too."""
+_AMBIGUOUS: Final = {"DIB"}
+"""Formats whose first bytes occur in other files too."""
 _TEXT: Final = re.compile(rb"(?!P[1-7]\s)[\t\n\r -~]*")
-"""The first bytes of a text, which an image in digits (PPM) may look like."""
+"""Matches text that is not a Netpbm image, whose header is text too."""
 _DEEP: Final = re.compile(r"(?:L|LA|RGBA?|RGBX|RGBa|CMYK);(?:12|16|32)[A-Z]*")
-"""Raw modes with more than 8 bits per channel, which Pillow silently cuts to 8."""
+"""Raw modes with more than 8 bits per channel, which Pillow silently truncates to 8."""
 _COLOURS: Final = {"L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"}
-_ORIENTATION: Final = 0x0112  # the tag of EXIF
-_BITS: Final = 258  # the tag of TIFF for the bits of each channel
-_SGI_BYTES: Final = 3  # where an SGI header has the bytes per channel
-_HALF_FLOATS: Final = 6  # the variant of block compression in DDS files with 16 bits per channel
+_ORIENTATION: Final = 0x0112  # an EXIF tag
+_BITS: Final = 258  # the TIFF tag of the bits per channel
+_SGI_BYTES: Final = 3  # the offset of the bytes per channel in an SGI header
+_HALF_FLOATS: Final = 6  # the block compression of DDS files with 16 bits per channel
 
 
 class ImageType(NamedTuple):
-    """The mode and size, in pixels, that all images of a data set must share."""
+    """The mode and the size in pixels, which all images of a data set must share."""
 
     mode: str
     width: int
@@ -56,37 +56,37 @@ class ImageType(NamedTuple):
 
 
 class DecodedImage(NamedTuple):
-    """uint8 `(h, w)` where the mode is L (grey), `(h, w, 3)` where RGB, `(h, w, 4)` where RGBA.
+    """The first of `frames` frames of a file.
 
-    `frames` counts those in the file, of which this is the first.
+    `pixels` is uint8 `(h, w)` in mode L (grey), `(h, w, 3)` in RGB, and `(h, w, 4)` in RGBA.
     """
 
-    kind: ImageType
+    type: ImageType
     pixels: NDArray[np.uint8]
     frames: int
 
 
 class Decoder:
-    """Pillow, with the formats that may be opened. Raises DataError where it is not installed."""
+    """Decodes images by Pillow in the allowed formats. Raises DataError without Pillow."""
 
     def __init__(self, label: str) -> None:
         try:
-            # Not at the top of the module: only data sets of images need Pillow.
+            # Imported here, because only data sets of images need Pillow.
             from PIL import Image, UnidentifiedImageError
         except ImportError:
             raise DataError(
-                f"{label}: pictures are decoded by Pillow, which is not installed; "
+                f"{label}: images are decoded by Pillow, which is not installed; "
                 f"pip install pillow, or install dni with its extra [images]"
             ) from None
         self._pillow, self._unknown = Image, UnidentifiedImageError
         by_suffix = Image.registered_extensions()
         self._formats = tuple(sorted(set(Image.OPEN) - _CLOSED))
         self._suffixes = {end for end, form in by_suffix.items() if form not in _CLOSED}
-        known = (Image.OPEN[form][1] for form in self._formats if form not in _VAGUE)
+        known = (Image.OPEN[form][1] for form in self._formats if form not in _AMBIGUOUS)
         self._accepts = [accept for accept in known if accept]
 
     def is_image(self, member: Member) -> bool:
-        """Whether the suffix or the first bytes of the file are those of an image."""
+        """Whether the suffix or the first bytes of the file indicate an image."""
         if PurePosixPath(member.name).suffix.lower() in self._suffixes:
             return True
         with suppress(UnreadableError):
@@ -94,33 +94,33 @@ class Decoder:
         return False
 
     def is_begun(self, head: bytes) -> bool:
-        """Whether `head` are the first bytes of an image. A few formats, such as TGA, have none."""
+        """Whether `head` begins as an image does. A few formats, such as TGA, have no signature."""
         return not _TEXT.fullmatch(head) and any(self._is_accepted(a, head) for a in self._accepts)
 
     @staticmethod
     def _is_accepted(accept: Callable[[bytes], bool | str], head: bytes) -> bool:
-        with suppress(Exception):  # of a file that is shorter than the signature
+        with suppress(Exception):  # the file may be shorter than the signature
             return bool(accept(head))
         return False
 
     def __call__(self, content: bytes) -> DecodedImage:
-        """The first frame, turned as its EXIF orientation says. Raises Unreadable.
+        """The first frame, rotated by its EXIF orientation. Raises UnreadableError.
 
-        Grey and 1-bit images become L, those with transparency RGBA, and all others RGB.
+        Grey and 1-bit images become L, images with transparency RGBA, and all others RGB.
         """
         if not content:
             raise UnreadableError("is empty")
         try:
             with warnings.catch_warnings():
-                # A fault that matters raises an error; the warnings of Pillow add nothing.
+                # Every relevant fault raises an error, so the warnings of Pillow are dropped.
                 warnings.simplefilter("ignore")
                 with self._pillow.open(io.BytesIO(content), formats=self._formats) as image:
                     return self._decoded(image, content)
         except UnreadableError:
             raise
         except self._unknown:
-            raise UnreadableError("is no image that Pillow can read") from None
-        # Every exception: Pillow does not document what it raises for broken images.
+            raise UnreadableError("is not an image that Pillow can read") from None
+        # Every exception: the errors of Pillow for broken images are not documented.
         except Exception as error:
             reason = textwrap.shorten(str(error), 160)
             raise UnreadableError(f"cannot be decoded: {reason}") from error
@@ -128,8 +128,8 @@ class Decoder:
     def _decoded(self, image: ImageFile, content: bytes) -> DecodedImage:
         if image.width * image.height > MAX_PIXELS:
             raise UnreadableError(
-                f"claims {image.width} x {image.height} pixels, of which an image may have "
-                f"{MAX_PIXELS:,}",
+                f"has {image.width} x {image.height} pixels according to its header; at most "
+                f"{MAX_PIXELS:,} pixels are allowed",
                 "resize {}",
             )
         if _is_deep(image, content):
@@ -144,7 +144,7 @@ class Decoder:
         return DecodedImage(ImageType(mode, *made.size), np.asarray(made, np.uint8), frames)
 
     def _upright(self, made: Image, source: Image) -> Image:
-        """`made`, turned as the EXIF orientation of `source` says."""
+        """`made`, rotated by the EXIF orientation of `source`."""
         turns = self._pillow.Transpose
         orientation = 1
         with suppress(Exception):  # broken EXIF is ignored
@@ -162,10 +162,12 @@ class Decoder:
 
 
 def _mode(image: ImageFile) -> str:
-    """The mode to convert a loaded image to. Raises Unreadable."""
+    """The mode to convert a loaded image to. Raises UnreadableError."""
     if image.has_transparency_data:
         return "RGBA"
-    if image.mode in ("1", "L") and image.format != "GIF":  # a GIF may be grey and the next one not
+    if (
+        image.mode in ("1", "L") and image.format != "GIF"
+    ):  # one GIF may be grey and the next one coloured
         return "L"
     if image.mode in _COLOURS:
         return "RGB"
@@ -191,20 +193,20 @@ def _is_deep(image: ImageFile, content: bytes) -> bool:
     return any(_is_deep_tile(tile[0], tile[3]) for tile in image.tile)
 
 
-def _is_deep_tile(codec: str, said: Any) -> bool:
-    """The same of a part of an image, by its decoder and what that is told."""
-    words = said if isinstance(said, tuple) else (said,)
+def _is_deep_tile(codec: str, parameters: Any) -> bool:
+    """Whether a tile has more than 8 bits per channel, by its codec and the codec's parameters."""
+    values = parameters if isinstance(parameters, tuple) else (parameters,)
     if codec == "bcn":
-        return bool(words[0] == _HALF_FLOATS)
+        return bool(values[0] == _HALF_FLOATS)
     if codec == "dds_rgb":
-        return any(mask.bit_count() > 8 for mask in words[1])
+        return any(mask.bit_count() > 8 for mask in values[1])
     if codec in ("ppm", "ppm_plain"):
-        return any(isinstance(most, int) and most > 255 for most in words)
-    return any(isinstance(word, str) and _DEEP.fullmatch(word) for word in words)
+        return any(isinstance(most, int) and most > 255 for most in values)
+    return any(isinstance(value, str) and _DEEP.fullmatch(value) for value in values)
 
 
 def _byte_after(content: bytes, marker: bytes, offset: int) -> int:
-    """The byte `offset` behind a `marker`; 0 where there is none."""
+    """The byte `offset` bytes after `marker`; 0 if there is none."""
     at = content.find(marker)
     where = at + len(marker) + offset
     return content[where] if at >= 0 and where < len(content) else 0

@@ -1,7 +1,7 @@
-"""A file from the first of several mirrors that has it, and its way into the cache.
+"""Downloads a file from the first mirror that has it, and writes it to the cache.
 
-A download is held in memory until it is verified, and only then written: a run that is
-killed half way leaves nothing, and two processes that fetch at once do no harm.
+A download is verified in memory before it is written. So a process that is killed leaves no partial
+file, and two processes can download the same file at once.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from protocol.errors import DataError
 T = TypeVar("T")
 _TIMEOUT = (10, 30)  # seconds to connect, seconds between two packets
 _CHUNK = 1 << 16
-_REASON = 160  # characters; a network library's own account fills a screen
+_REASON = 160  # characters; messages of network libraries can be very long
 
 
 class Progress(Protocol):
-    """pooch's protocol of a progress bar; it is reset and closed once a file."""
+    """The progress bar protocol of pooch. A bar is reset and closed once per file."""
 
     total: int
 
     def update(self, n: int, /) -> object:
-        """`n` more bytes have come."""
+        """Add `n` bytes."""
 
     def reset(self) -> object:
-        """Start from nothing again."""
+        """Start from 0 again."""
 
     def close(self) -> object:
-        """This file has ended."""
+        """End the bar of this file."""
 
 
 class _Bounded(io.BytesIO):
-    """Memory for at most `limit` bytes of a mirror's answer."""
+    """A buffer for at most `limit` bytes of a response."""
 
     def __init__(self, limit: int) -> None:
         super().__init__()
@@ -56,10 +56,10 @@ def fetch(
     accept: Callable[[bytes], T],
     progress: Progress | None,
 ) -> T:
-    """What `accept` makes of `file` as the first mirror sends it whose answer it accepts.
+    """The result of `accept` for the first response that it accepts, of the mirrors in order.
 
-    `accept` raises DataError for an answer that is not the file; of more than `limit` bytes it
-    is not even asked. Raises DataError that tells for each mirror why it did not do.
+    `accept` raises DataError for a wrong response. A response of more than `limit` bytes is refused
+    without a call. Raises DataError with the failure of every mirror.
     """
     failures: list[str] = []
     for mirror in mirrors:
@@ -73,7 +73,7 @@ def fetch(
 
 
 def _request(url: str, limit: int, progress: Progress | None) -> bytes:
-    # Not at the top: pooch takes longer to import than MNIST takes to be found on the disk.
+    # Imported here, because the import takes longer than finding MNIST on the disk.
     import pooch
 
     sink = _Bounded(limit)
@@ -85,9 +85,9 @@ def _request(url: str, limit: int, progress: Progress | None) -> bytes:
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Have `write` fill the file `path`, so that any reader at any time sees all of it or none.
+    """Write the file `path` by a call of `write`, atomically: a reader sees all of it or none.
 
-    Raises DataError when the folder cannot be written to or the disk is full.
+    Raises DataError if the folder is not writable or the disk is full.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     except OSError as error:
         raise DataError(
             f"{path}: cannot be written: {error.strerror or error}; "
-            f"make room, or name another folder in DNI_CACHE"
+            f"free some space, or set DNI_CACHE to another folder"
         ) from error
 
 
@@ -105,6 +105,6 @@ def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
             write(cast(BinaryIO, part))
             part.close()
             Path(part.name).replace(path)
-        except BaseException:  # Ctrl-C too
+        except BaseException:  # KeyboardInterrupt too
             Path(part.name).unlink(missing_ok=True)
             raise

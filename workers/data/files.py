@@ -1,4 +1,4 @@
-"""A data set of the user's own: a file or a folder in any of the forms that are known."""
+"""Loads a user's data set from a file or folder in any known format."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _PACKED: Final = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.xz")
 
 
 def load(path: str | Path, tests_only: bool = False) -> Dataset:
-    """The data set at `path`; with `tests_only` its test set alone.
+    """The data set at `path`; with `tests_only` only its test set.
 
-    Raises DataError for whatever it is that is not one.
+    Raises DataError if there is no data set at `path`, or if it is broken.
     """
     place = paths.expanded(path, "data.path")
     try:
@@ -66,7 +66,7 @@ def _load(path: Path, tests_only: bool) -> Dataset:
 
 
 def _of_images(name: str, path: Path, read: images.ImageArrays) -> Dataset:
-    return build_dataset(name, read.arrays, str(path), read.notes, read.kinds)
+    return build_dataset(name, read.arrays, str(path), read.notes, read.class_names)
 
 
 def _folder(path: Path, tests_only: bool) -> Dataset:
@@ -79,7 +79,7 @@ def _folder(path: Path, tests_only: bool) -> Dataset:
     if not found:
         raise DataError(
             f"{path}: holds no IDX files such as {idx.NAMES['x_train']}.gz, "
-            f"nor pictures such as train/<class>/<name>.png{_instead(path)}"
+            f"nor images such as train/<class>/<name>.png{_instead(path)}"
         )
     (place,) = found
     if form := cifar.format_of(place):
@@ -90,7 +90,7 @@ def _folder(path: Path, tests_only: bool) -> Dataset:
 
 
 def _inside(path: Path) -> list[Path]:
-    """The folders and archives of known data sets in the folder `path`, or that folder itself."""
+    """The folders and archives of data sets in the folder `path`, or `path` itself if it is one."""
     if idx.files_in(path):
         return [path]
     known = cifar.find_inside(path)
@@ -106,8 +106,8 @@ def _idx_files(path: Path, tests_only: bool) -> dict[str, NDArray[np.generic]]:
             if (path / file).is_dir():
                 raise DataError(f"{path / file}: is a folder, not a file")
             names = (child.name for child in path.iterdir())
-            strange = (n for n in names if n.removesuffix(".gz") not in idx.NAMES.values())
-            raise DataError(f"{path}: {file}[.gz] is missing{_close(file, strange)}")
+            unknown = (n for n in names if n.removesuffix(".gz") not in idx.NAMES.values())
+            raise DataError(f"{path}: {file}[.gz] is missing{_hint(file, unknown)}")
     return {key: _idx(found[key]) for key in wanted}
 
 
@@ -117,15 +117,15 @@ def _idx(path: Path) -> NDArray[np.generic]:
 
 
 def _beside(path: Path) -> str:
-    """A hint at what lies where `path` should."""
+    """A hint at a file or folder with a similar name, for a `path` that does not exist."""
     if not path.parent.is_dir():
         return f"; there is no folder {str(path.parent)!r} either"
     seen = (f for f in path.parent.iterdir() if not f.name.startswith("."))
-    return _close(path.name, (f.name for f in seen if f.suffix == ".npz" or f.is_dir()))
+    return _hint(path.name, (f.name for f in seen if f.suffix == ".npz" or f.is_dir()))
 
 
 def _instead(path: Path) -> str:
-    """A hint: a data set inside the folder `path`, or else what the folder holds."""
+    """A hint at a data set in the folder `path`, or else the list of its content."""
     children = sorted(child for child in path.iterdir() if not child.name.startswith("."))
     packed = (child for child in children if child.name.lower().endswith(_PACKED))
     if meant := next((child for child in children if _is_likely(child)), next(packed, None)):
@@ -143,13 +143,13 @@ def _instead(path: Path) -> str:
 
 
 def _is_likely(child: Path) -> bool:
-    """Whether what lies in a folder that is no data set looks like one."""
+    """Whether `child` of a folder that is not a data set looks like a data set."""
     return child.suffix == ".npz" or (
         child.is_dir() and (bool(_inside(child)) or image_folder.is_image_folder(child))
     )
 
 
-def _close(word: str, words: Iterable[str]) -> str:
-    """`did_you_mean`, without its list of all that is known: a folder may hold any number."""
-    close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
-    return did_you_mean(word, close) if close else ""
+def _hint(name: str, names: Iterable[str]) -> str:
+    """`did_you_mean`, without the list of all names, because a folder may hold any number."""
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return did_you_mean(name, close) if close else ""

@@ -1,4 +1,4 @@
-"""Names the format of a file that is not a data set, and says how to convert it."""
+"""Names the format of a file that is not a data set, and explains how to convert it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from workers.data import idx
 from workers.data.streams import open_decompressed, read_up_to
 
 SAVE: Final = "numpy.savez_compressed(path, x_train=…, y_train=…, x_test=…, y_test=…)"
-"""How to make an .npz."""
+"""The call that writes an .npz file."""
 _HEAD: Final = 4096
 _UNKNOWN: Final = (
-    f"is no .npz file, nor a tar or zip archive of pictures; save the arrays with {SAVE}"
+    f"is not an .npz file, nor a tar or zip archive of images; save the arrays with {SAVE}"
 )
 _ARRAYS: Final = {
     b"\x93NUMPY": "a single array (.npy); load it with numpy.load",
@@ -31,7 +31,7 @@ _ARRAYS: Final = {
         "a pickle, which is never loaded here; load it in Python",
     ),
 }
-"""Formats that hold arrays, by their first bytes."""
+"""Formats of arrays, by their first bytes."""
 _OTHERS: Final = {
     b"PK\3": "is truncated: the end of the .npz or zip file is missing; copy or save it again",
     **dict.fromkeys(
@@ -70,9 +70,9 @@ _WEB_PAGE: Final = re.compile(rb"\s*<(!doctype\s+html|html)\b", re.IGNORECASE)
 
 
 def describe_file(path: Path) -> str:
-    """The format of the file at `path` and how to convert it, to follow the file's name.
+    """The format of the file at `path` and how to convert it, to be put after the name of the file.
 
-    Raises OSError where it cannot be read.
+    Raises OSError if the file cannot be read.
     """
     with path.open("rb") as file:
         head = file.read(_HEAD)
@@ -90,7 +90,7 @@ def describe_file(path: Path) -> str:
 
 
 def describe_zip(names: Iterable[str]) -> str | None:
-    """The same for a zip file with members of these `names`; None where they tell nothing."""
+    """The same for a zip file whose members have these `names`; None if the format is unknown."""
     ends = {name.rpartition("/")[2] for name in names}
     return next((_mend(what) for end, what in _IN_ZIP.items() if end in ends), None)
 
@@ -102,7 +102,7 @@ def _by_beginning(head: bytes) -> str | None:
     if _PICKLE.match(head):
         return _mend(_ENDINGS[".pkl"])
     if _WEB_PAGE.match(head):
-        return "is a web page, as of a download that failed; fetch it again"
+        return "is a web page, probably of a failed download; fetch it again"
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return _OTHERS[b"\x89PNG"]
     return next((what for begin, what in _OTHERS.items() if head.startswith(begin)), None)
@@ -116,10 +116,10 @@ def _by_name(path: Path, head: bytes) -> str | None:
 
 
 def _mend(what: str) -> str:
-    return f"is no .npz file but {what} and save the arrays with {SAVE}"
+    return f"is not an .npz file but {what} and save the arrays with {SAVE}"
 
 
 def _is_table(head: bytes) -> bool:
-    """Whether the file begins with two lines of text that have as many commas."""
+    """Whether the file begins with two lines of text with the same number of commas."""
     first, second = [*head.splitlines()[:2], b"", b""][:2]
     return b"\0" not in head and 0 < first.count(b",") == second.count(b",")

@@ -27,7 +27,7 @@ NAMES = {
 }
 
 RAW = "raw"
-"""The folder of the files below that of the data set, where torchvision keeps them."""
+"""The subfolder in which torchvision stores the files of a data set."""
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MAX_AXES = 32
 _NAME = re.compile(r"(train|t10k|test)-(images|labels)[-.]idx\d+-\w+(\.gz)?")
@@ -35,16 +35,16 @@ _AT_END = re.compile(rf"(.+?){_NAME.pattern}")
 
 
 def read_idx(stream: BinaryIO, label: str) -> NDArray[np.generic]:
-    """The array in an IDX `stream`, in native byte order and of the shape in its header.
+    """The array in an IDX `stream`, in native byte order and with the shape in its header.
 
-    Never holds more than what is there nor more than the header claims.
-    Raises DataError, which starts with `label`, for anything but exactly one IDX array.
+    Reads no more than the stream holds and no more than the header states. Raises DataError that
+    begins with `label` for anything but exactly one IDX array.
     """
     magic = read_up_to(stream, 4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in DTYPES:
-        raise DataError(f"{label}: starts with {magic.hex(' ') or 'nothing'}; no IDX file")
+        raise DataError(f"{label}: starts with {magic.hex(' ') or 'nothing'}; not an IDX file")
     if magic[3] > _MAX_AXES:
-        raise DataError(f"{label}: its IDX header claims {magic[3]} axes; at most {_MAX_AXES}")
+        raise DataError(f"{label}: its IDX header states {magic[3]} axes; at most {_MAX_AXES}")
     sizes = read_up_to(stream, 4 * magic[3])
     if len(sizes) < 4 * magic[3]:
         raise DataError(f"{label}: ends within its IDX header; fetch the file again")
@@ -55,26 +55,26 @@ def read_idx(stream: BinaryIO, label: str) -> NDArray[np.generic]:
 def _elements(
     stream: BinaryIO, dtype: np.dtype[np.generic], shape: tuple[int, ...], label: str
 ) -> NDArray[np.generic]:
-    claimed = math.prod(shape) * dtype.itemsize
-    data = read_up_to(stream, claimed)
-    if len(data) < claimed or stream.read(1):
-        held = f"only {len(data)}" if len(data) < claimed else "more"
+    stated = math.prod(shape) * dtype.itemsize
+    data = read_up_to(stream, stated)
+    if len(data) < stated or stream.read(1):
+        held = f"only {len(data)}" if len(data) < stated else "more"
         raise DataError(
-            f"{label}: its IDX header claims {claimed} bytes of elements {shape} but the file "
+            f"{label}: its IDX header states {stated} bytes of elements {shape} but the file "
             f"holds {held}; fetch the file again"
         )
-    if claimed == 0:
-        raise DataError(f"{label}: its IDX header claims no elements: {shape}")
+    if stated == 0:
+        raise DataError(f"{label}: its IDX header states no elements: {shape}")
     array = np.frombuffer(data, dtype).reshape(shape)
     return array.astype(dtype.newbyteorder("="), copy=False)
 
 
 def files_in(folder: Path) -> dict[str, Path]:
-    """The IDX files of a data set in `folder`, by the array they hold: `"x_train"`, ...
+    """The IDX files of a data set in `folder`, by the array that they hold: `"x_train"`, ...
 
-    Known by their usual names (`train-images-idx3-ubyte`, `t10k-labels.idx1-ubyte.gz`, also
-    `test-...`); of several for one array, the first by name. Empty when there is no folder.
-    Raises DataError for a folder that may not be read.
+    A file is recognised by its usual name (`train-images-idx3-ubyte`, `t10k-labels.idx1-ubyte.gz`,
+    also `test-...`). Of several files for one array, the first by name is taken. Empty if there is
+    no folder. Raises DataError if the folder cannot be read.
     """
     found: dict[str, Path] = {}
     try:
@@ -89,13 +89,13 @@ def files_in(folder: Path) -> dict[str, Path]:
 
 
 def common_prefix(names: Iterable[str]) -> str | None:
-    """What is before the usual name in the first of these names that only ends so, as of EMNIST."""
+    """The text before a usual name at the end of the first such name, as in EMNIST; else None."""
     found = (_AT_END.fullmatch(name) for name in names)
     return next((match[1] for match in found if match), None)
 
 
 def raw_folders(folder: Path) -> list[Path]:
-    """The folders `raw` in `folder`, and in the folders in it, that hold IDX files."""
+    """The folders `raw` with IDX files in `folder` and in its subfolders."""
     places = (folder / RAW, *sorted(folder.glob(f"*/{RAW}")))
     return [place for place in places if files_in(place)]
 

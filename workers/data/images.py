@@ -1,4 +1,4 @@
-"""Trees of images become arrays, and those of an archive only once.
+"""Decodes image folders into arrays, and caches the arrays of archives.
 
 Each image is decoded into its row, so memory holds the data set and one image. One error lists all
 images that cannot be used.
@@ -27,45 +27,45 @@ from workers.data.listing import listed
 from workers.data.streams import checksum
 
 MAX_BYTES: Final = 1 << 33
-"""Bytes that the images of a data set may have as arrays."""
+"""The largest size of the decoded images in bytes."""
 _SHOWN: Final = 5
-_LINES: Final = ("notes", "kinds")
-"""What is kept of a `Read` beside its arrays."""
+_LINES: Final = ("notes", "class_names")
+"""The fields of `ImageArrays` that are cached beside the arrays."""
 
 Arrays = dict[str, NDArray[np.generic]]
 
 
 class ImageArrays(NamedTuple):
-    """Arrays by their names in `dataset.KEYS`, notes on how they were read, and the classes."""
+    """The arrays by their names in `dataset.KEYS`, notes on how they were read, and class names."""
 
     arrays: Arrays
     notes: tuple[str, ...]
-    kinds: tuple[str, ...]
+    class_names: tuple[str, ...]
 
 
 def read_folder(path: Path, tests_only: bool = False) -> ImageArrays:
-    """The arrays of the tree of images in a folder: uint8 `(n, h, w, c)` or `(n, h, w)`.
+    """The arrays of an image folder: uint8 `(n, h, w, c)` or `(n, h, w)`.
 
-    With `tests_only` those of the test set alone. Raises DataError that names the images which are
-    broken or unlike the others.
+    With `tests_only` only those of the test set. Raises DataError that lists the images which are
+    broken or differ from the others in mode or size.
     """
     return _decoded(partial(image_folder.folder_members, path), str(path), tests_only)
 
 
 def read_archive(path: Path, tests_only: bool = False) -> ImageArrays:
-    """The same of the tree in a tar or zip; kept in the cache, by the archive's checksum."""
+    """The arrays of an image folder in a tar or zip, cached under the checksum of the archive."""
     cache = paths.cache_folder_if_any("images")
-    if cache is None:  # it is decoded again the next time
+    if cache is None:  # decoded again at every call
         return _decoded(partial(archive.archive_members, path), str(path), tests_only)
     digest = checksum(path, "sha256")
     whole, tests = (cache / f"{digest}-{_version()}{end}.npz" for end in ("", "-test"))
     wanted = TESTS if tests_only else KEYS
     for kept in (whole, tests)[: 1 + tests_only]:
-        with suppress(DataError):  # it is not there, or broken
+        with suppress(DataError):  # missing or broken
             arrays = npz.read_arrays(kept, (*wanted, *_LINES))
             return ImageArrays(arrays, *(tuple(map(str, arrays.pop(key))) for key in _LINES))
     read = _decoded(partial(archive.archive_members, path), str(path), tests_only)
-    with suppress(DataError, OSError):  # as without a cache
+    with suppress(DataError, OSError):  # then it is decoded at every call
         _keep(tests if tests_only else whole, read)
         for old in {*cache.glob(f"{digest}-*")} - {whole, tests}:
             old.unlink(missing_ok=True)
@@ -79,12 +79,12 @@ def _keep(path: Path, read: ImageArrays) -> None:
 
 
 def _version() -> str:
-    """That of the rules and of Pillow, on which the decoded arrays depend."""
+    """The versions of the decoder and of Pillow, on which the arrays depend."""
     return f"{DECODE_VERSION}-{pillow_version()}"
 
 
 def pillow_version() -> str:
-    """The version of Pillow."""
+    """The version of Pillow, or "none"."""
     try:
         return version("pillow")
     except PackageNotFoundError:
@@ -100,50 +100,50 @@ def _decoded(members: Callable[[], Iterator[Member]], label: str, tests_only: bo
         if place := waiting.pop(member.name, None):
             made.add(member, place, decoder)
     if waiting:
-        raise DataError(f"{label}: {min(waiting)!r} went away while it was being read")
+        raise DataError(f"{label}: {min(waiting)!r} was deleted while it was being read")
     made.refuse()
     arrays: Arrays = {}
-    for part, labels in index.labels.items():
-        arrays |= {f"x_{part}": made.x[part], f"y_{part}": labels}
-    return ImageArrays(arrays, (*index.notes, *made.notes()), index.kinds)
+    for split, labels in index.labels.items():
+        arrays |= {f"x_{split}": made.x[split], f"y_{split}": labels}
+    return ImageArrays(arrays, (*index.notes, *made.notes()), index.class_names)
 
 
 class _Images:
-    """The arrays while they are filled, and the images that do not fit, by name."""
+    """Fills the arrays, and collects the images that cannot be used, by name."""
 
     def __init__(self, index: image_folder.ImageIndex, label: str) -> None:
         self.x: dict[str, NDArray[np.uint8]] = {}
         self._index, self._label = index, label
-        self._kinds: dict[ImageType, list[str]] = {}
+        self._types: dict[ImageType, list[str]] = {}
         self._bad: dict[str, str] = {}
-        self._mends: dict[str, None] = {}  # each once, in order
-        self._moving: list[str] = []
+        self._mends: dict[str, None] = {}  # without duplicates, in order
+        self._animated: list[str] = []
 
     def add(self, member: Member, place: tuple[str, int], decoder: Decoder) -> None:
-        """Decode an image, which belongs at `place`, a part and a row."""
+        """Decode an image into `place`, a split and a row."""
         try:
-            kind, pixels, frames = decoder(member.read())
+            type_, pixels, frames = decoder(member.read())
         except UnreadableError as error:
             self._bad[member.name] = str(error)
             self._mends[error.mend] = None
             return
-        if not self._kinds:
+        if not self._types:
             self.x = _room(self._index, pixels.shape, self._label)
-        self._kinds.setdefault(kind, []).append(member.name)
+        self._types.setdefault(type_, []).append(member.name)
         if frames > 1:
-            self._moving.append(member.name)
-        if len(self._kinds) == 1:
-            part, row = place
-            self.x[part][row] = pixels
+            self._animated.append(member.name)
+        if len(self._types) == 1:
+            split, row = place
+            self.x[split][row] = pixels
 
     def refuse(self) -> None:
-        """Raise DataError that names the images which are broken or unlike most others."""
+        """Raise DataError that lists the images which are broken or differ from most others."""
         bad, most = dict(self._bad), []
-        if len(self._kinds) > 1:
-            usual = max(self._kinds, key=lambda kind: len(self._kinds[kind]))
-            one = self._kinds[usual][0]
-            odd = (kind for kind in self._kinds if kind != usual)
-            bad |= {name: f"is {kind}" for kind in odd for name in self._kinds[kind]}
+        if len(self._types) > 1:
+            usual = max(self._types, key=lambda type_: len(self._types[type_]))
+            one = self._types[usual][0]
+            odd = (type_ for type_ in self._types if type_ != usual)
+            bad |= {name: f"is {type_}" for type_ in odd for name in self._types[type_]}
             most.append(f"most, such as {one!r}, are {usual}: convert or resize the others")
         if bad:
             them = "it" if len(bad) == 1 else "them"
@@ -151,7 +151,7 @@ class _Images:
             raise DataError(f"{self._label}: {self._listed(bad)}; {mend}")
 
     def _listed(self, bad: Mapping[str, str]) -> str:
-        """The images that cannot be used, with what is wrong with them."""
+        """The images that cannot be used, with the reasons."""
         names, reasons = sorted(bad), {*bad.values()}
         count = f"{len(bad):,} of {len(self._index.rows):,} images cannot be used"
         if len(bad) == 1:
@@ -161,11 +161,11 @@ class _Images:
         return f"{count}: {listed((f'{name!r}: {bad[name]}' for name in names), divider='; ')}"
 
     def notes(self) -> tuple[str, ...]:
-        """A note on images of which one frame was read."""
-        if not self._moving:
+        """A note on images with several frames, of which the first was read."""
+        if not self._animated:
             return ()
-        shown = listed((repr(name) for name in sorted(self._moving)), _SHOWN)
-        return (f"of images with several frames or pages the first is read: {shown}",)
+        shown = listed((repr(name) for name in sorted(self._animated)), _SHOWN)
+        return (f"only the first frame or page of these images is read: {shown}",)
 
 
 def _room(
@@ -174,10 +174,10 @@ def _room(
     size = len(index.rows) * math.prod(shape)
     if size > MAX_BYTES:
         raise DataError(
-            f"{label}: {len(index.rows)} pictures of {shape} have {size >> 30} GiB; "
-            f"at most {MAX_BYTES >> 30} are read, so make them smaller"
+            f"{label}: {len(index.rows)} images of {shape} have {size >> 30} GiB; "
+            f"at most {MAX_BYTES >> 30} GiB are allowed: make the images smaller"
         )
     try:
-        return {part: np.empty((len(y), *shape), np.uint8) for part, y in index.labels.items()}
+        return {split: np.empty((len(y), *shape), np.uint8) for split, y in index.labels.items()}
     except MemoryError as error:
-        raise DataError(f"{label}: more memory than there is: {error}") from None
+        raise DataError(f"{label}: not enough memory: {error}") from None

@@ -1,4 +1,4 @@
-"""Lists in messages, capped to a length that people read."""
+"""Lists in messages, limited to a readable length."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Final
 
-MOST: Final = 10
+MAX_LISTED: Final = 10
 
 
-def listed(items: Iterable[object], most: int = MOST, divider: str = ", ") -> str:
-    """The first `most` of `items`, and how many more there are: `a, b and 7 more`."""
+def listed(items: Iterable[object], most: int = MAX_LISTED, divider: str = ", ") -> str:
+    """The first `most` of `items` and the number of the others: `a, b and 7 more`."""
     rest = iter(items)
     shown = divider.join(str(item) for item in islice(rest, most))
     more = sum(1 for _ in rest)

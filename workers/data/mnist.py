@@ -1,7 +1,7 @@
-"""MNIST: 70,000 handwritten digits of 28 x 28 pixels, found on the disk or downloaded.
+"""MNIST: 70,000 handwritten digits of 28 x 28 pixels, read from the disk or downloaded.
 
 Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits". The checksums are
-of the decompressed content, so that each file may lie gzipped or not, and packed by anyone.
+of the decompressed content, so a file may be compressed by any gzip or not at all.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
-_SLACK = 1 << 20  # bytes that a bad packing may add to the content
+_SLACK = 1 << 20  # bytes that compression may add to the content
 
 
 @dataclass(frozen=True, slots=True)
 class MnistFile:
-    """One of the four files; size in bytes and MD5 are those of its decompressed content."""
+    """One of the four files, with the size in bytes and the MD5 of its decompressed content."""
 
     name: str
     size: int
@@ -46,14 +46,14 @@ FILES = {
 
 
 def load() -> Dataset:
-    """MNIST, verified; `(n, 28, 28)` uint8. Downloads what is nowhere on the disk."""
+    """The verified data set, `(n, 28, 28)` uint8; downloaded if it is not on the disk."""
     folder = find()
     found = {key: _array(_content(key, folder, None), key) for key in FILES}
     return build_dataset("mnist", found, "mnist")
 
 
 def get(progress: Progress | None) -> Path:
-    """The folder of the four verified files, after downloading what is nowhere on the disk."""
+    """The folder of the four verified files; missing ones are downloaded."""
     folder = find() or paths.cache_folder("mnist")
     for key in FILES:
         _content(key, folder, progress)
@@ -61,9 +61,9 @@ def get(progress: Progress | None) -> Path:
 
 
 def find() -> Path | None:
-    """The first folder that has all four files: $DNI_DATA/mnist, $DNI_DATA, the cache.
+    """The first folder with all four files: $DNI_DATA/mnist, $DNI_DATA, the cache.
 
-    In each of the user's folders they may lie as torchvision keeps them, in `MNIST/raw`.
+    In $DNI_DATA the files may also be in `MNIST/raw`, where torchvision stores them.
     """
     return next((f for f in _folders() if idx.files_in(f).keys() >= FILES.keys()), None)
 
@@ -84,7 +84,7 @@ def _array(content: bytes, key: str) -> NDArray[np.generic]:
 
 
 def _content(key: str, folder: Path | None, progress: Progress | None) -> bytes:
-    """The verified content of one file: a user's file must be right, a cached one is mended."""
+    """The verified content of a file. A broken file is an error, or is replaced in the cache."""
     if folder in _given():
         return _given_content(idx.files_in(folder)[key], FILES[key])
     path = _cached(key)
@@ -95,7 +95,7 @@ def _content(key: str, folder: Path | None, progress: Progress | None) -> bytes:
 
 
 def _cached(key: str) -> Path | None:
-    """The copy in the cache; one that was downloaded before one that was put there."""
+    """The copy in the cache: a downloaded one, or else one that the user has put there."""
     path = paths.cache_folder("mnist") / f"{FILES[key].name}.gz"
     return path if path.is_file() else idx.files_in(paths.cache_folder("mnist")).get(key)
 
@@ -113,19 +113,19 @@ def _read(path: Path, file: MnistFile) -> bytes:
 
 
 def _download(file: MnistFile, progress: Progress | None) -> bytes:
-    """The content of `file` from a mirror, which is kept in place of any broken copy."""
+    """The content of `file` from a mirror. The download replaces a broken copy in the cache."""
     folder = paths.cache_folder("mnist")
 
-    def accept(answer: bytes) -> tuple[bytes, bytes]:
-        with decompressed(io.BytesIO(answer), file.name) as stream:
-            return answer, read_verified(stream, file.size, file.md5, file.name)
+    def accept(response: bytes) -> tuple[bytes, bytes]:
+        with decompressed(io.BytesIO(response), file.name) as stream:
+            return response, read_verified(stream, file.size, file.md5, file.name)
 
     try:
-        answer, content = fetch(f"{file.name}.gz", MIRRORS, file.size + _SLACK, accept, progress)
+        response, content = fetch(f"{file.name}.gz", MIRRORS, file.size + _SLACK, accept, progress)
     except DataError as error:
         wanted = ", ".join(f"{known.name}.gz" for known in FILES.values())
         raise DataError(
             f"mnist: {error}; put the four files {wanted} into $DNI_DATA/mnist or {folder}"
         ) from error
-    write_whole(folder / f"{file.name}.gz", lambda part: part.write(answer))
+    write_whole(folder / f"{file.name}.gz", lambda part: part.write(response))
     return content

@@ -1,4 +1,4 @@
-"""Notes on arrays that can be trained on but are probably not what the user meant."""
+"""Notes on arrays that can be trained on, but that the user probably did not intend."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from numpy.typing import NDArray
 from workers.data.listing import listed
 
 _LARGE: Final = 2.0
-"""The largest value of images of floats that count as scaled."""
+"""The largest value of float images that are considered scaled."""
 _SMALL: Final = 0.1
-"""The largest value of 8-bit inputs, after scaling, that counts as too small."""
+"""The largest value of scaled 8-bit inputs that is considered too small."""
 _BYTE: Final = 255
 _BRIGHT: Final = 200
-"""The least largest value of pixels up to 255."""
-_FAR: Final = 100
-"""The least largest value beside which a few negative numbers do not count..."""
+"""Pixels of the range 0 to 255 have a maximum of at least this."""
+_WIDE_RANGE: Final = 100
+"""If the maximum is above this, small negative numbers are ignored..."""
 _STRAY: Final = 0.05
-"""...down to this part of it."""
+"""...down to this fraction of the maximum."""
 _APART: Final = 50
-"""How many times larger the numbers of one part are if it is scaled differently."""
+"""The ratio of the maxima of two splits that are scaled differently."""
 _ENOUGH: Final = 10
-"""Examples by which the scale of a part is known."""
+"""The number of examples from which the scale of a split is known."""
 _ROW: Final = 16
-"""The least length of a row that can be the pixels of an image."""
+"""The smallest length of a row of pixels of an image."""
 _IMAGE: Final = 64
-"""The least length of one whose pixels may be fractions."""
+"""The smallest length of such a row if the pixels are not whole numbers."""
 UNIQUE: Final = (
     "save numpy.unique(y, return_inverse=True)[1], with y the training and test labels in one array"
 )
-"""How to number classes whatever their labels are."""
+"""The call that numbers classes with any labels."""
 _CHANNELS: Final = (1, 3, 4)
 _MOST_CHANNELS: Final = 16
-"""Of a square image whose channels may come first, where they are not as many as usual."""
+"""The largest unusual number of channels of a square image with the channels first."""
 
 Array = NDArray[np.generic]
 
@@ -43,9 +43,9 @@ Array = NDArray[np.generic]
 def notes_on_inputs(key: str, x: Array, scale: float) -> list[str]:
     """Notes on the examples `x`, `(n, *shape)`, of the array `key`.
 
-    They are integers as they are stored, which are multiplied by `scale`, or float32.
+    The examples are float32, or stored integers, which the first layer multiplies by `scale`.
     """
-    if x.dtype == np.uint8 and scale < 1:  # of booleans it is 1
+    if x.dtype == np.uint8 and scale < 1:  # the scale of booleans is 1
         return _of_bytes(key, int(np.max(x)))
     return _of_floats(key, x) if x.dtype.kind == "f" else []
 
@@ -62,7 +62,7 @@ def _of_bytes(key: str, largest: int) -> list[str]:
 
 def _of_floats(key: str, x: Array) -> list[str]:
     low, high = float(np.min(x)), float(np.max(x))
-    stray = high > _FAR and low >= -_STRAY * high  # a few negative numbers, as of padding
+    stray = high > _WIDE_RANGE and low >= -_STRAY * high  # such as padding
     if (low < 0 and not stray) or high <= _LARGE:
         return []
     if x.ndim == 2 and not _are_rows_of_pixels(x, low, high):
@@ -75,8 +75,8 @@ def _of_floats(key: str, x: Array) -> list[str]:
 
 
 def _are_rows_of_pixels(x: Array, low: float, high: float) -> bool:
-    """Whether rows look like flattened images: from 0 to about 255, and either whole numbers or of
-    the size of a square image."""
+    """Whether rows look like flattened images: their values range from 0 to about 255, and they
+    are whole numbers or have the length of a square image."""
     width = x.shape[1]
     if width < _ROW or low != 0 or not _BRIGHT < high <= _BYTE:
         return False
@@ -85,20 +85,20 @@ def _are_rows_of_pixels(x: Array, low: float, high: float) -> bool:
 
 
 def _are_whole(x: Array) -> bool:
-    """Whether the first thousand examples are whole numbers."""
+    """Whether the first thousand examples hold whole numbers only."""
     some = np.asarray(x[:1000], np.float32)
     return bool((some == np.rint(some)).all())
 
 
 def notes_on_scales(train: Array, test: Array) -> list[str]:
-    """A note where the inputs of both parts, of one dtype, are scaled differently."""
+    """A note if the inputs of the two splits have one dtype and different scales."""
     if min(len(train), len(test)) < _ENOUGH:
         return []
     large = [max(abs(float(np.max(x))), abs(float(np.min(x)))) for x in (train, test)]
     if not 0 < min(large) * _APART < max(large):
         return []
-    said = "the numbers of x_train go up to {:g}, those of x_test to {:g}; scale both alike"
-    return [said.format(*large)]
+    note = "the numbers of x_train go up to {:g}, those of x_test to {:g}; scale both alike"
+    return [note.format(*large)]
 
 
 def notes_on_labels(train: Array, test: Array) -> list[str]:
@@ -131,9 +131,9 @@ def _of_unknown(labels: Array) -> list[str]:
 
 
 def renumbering(first: list[int], count: int, last: int | None = None) -> str:
-    """How to number classes from 0, of which there are `count`.
+    """Advice how to number `count` classes from 0.
 
-    `first` are the lowest labels, in order, and `last` the highest, where that is not among them.
+    `first` holds the lowest labels, sorted; `last` is the highest label if it is not among them.
     """
     low, high = first[0], first[-1] if last is None else last
     if high - low + 1 == count:
@@ -142,11 +142,11 @@ def renumbering(first: list[int], count: int, last: int | None = None) -> str:
 
 
 def channels_first(shape: tuple[int, ...]) -> str | None:
-    """A note if examples of `shape` look like (channels, height, width), else None."""
+    """A note if examples of `shape` look like (channels, height, width); else None."""
     if len(shape) != 3 or shape[2] in _CHANNELS or min(shape[1:]) < 5:
         return None
-    several = shape[1] == shape[2] >= 2 * shape[0] and shape[0] <= _MOST_CHANNELS
-    if shape[0] not in _CHANNELS and not several:
+    square = shape[1] == shape[2] >= 2 * shape[0] and shape[0] <= _MOST_CHANNELS
+    if shape[0] not in _CHANNELS and not square:
         return None
     return (
         f"examples of shape {shape} look like (channels, height, width), but images are "

@@ -1,4 +1,4 @@
-"""The arrays of an .npz file."""
+"""Reads the arrays of an .npz file."""
 
 from __future__ import annotations
 
@@ -22,19 +22,21 @@ _MEMBER = ".npy"
 
 
 def is_npz(path: Path) -> bool:
-    """Whether the zip file at `path` holds arrays, or nothing; and no tree of images, in which an
-    array may lie. Raises DataError."""
+    """Whether the zip file at `path` holds only arrays, or arrays and no image folder.
+
+    Raises DataError.
+    """
     names = [name for name in zip_names(path) if not name.endswith("/")]
     arrays = [name for name in names if name.endswith(_MEMBER)]
     return len(arrays) == len(names) or (bool(arrays) and not holds_image_folder(names))
 
 
 def zip_names(path: Path) -> list[str]:
-    """The names of what is in the zip file at `path`. Raises DataError."""
+    """The names of the members of the zip file at `path`. Raises DataError."""
     try:
         with zipfile.ZipFile(path) as packed:
             return packed.namelist()
-    # Every exception: zipfile does not document what it raises for broken files.
+    # Every exception: the errors of zipfile for broken files are not documented.
     except Exception as error:
         raise DataError(f"{path}: {_reason(error)}") from error
 
@@ -42,7 +44,7 @@ def zip_names(path: Path) -> list[str]:
 def read_npz(path: Path, tests_only: bool = False) -> dict[str, NDArray[np.generic]]:
     """The arrays named in `KEYS` of the file at `path`.
 
-    With `tests_only` those of the test set alone; the others are not looked at. Raises DataError.
+    With `tests_only` only those of the test set are read. Raises DataError.
     """
     held = _held(path)
     wanted = TESTS if tests_only else KEYS
@@ -52,24 +54,24 @@ def read_npz(path: Path, tests_only: bool = False) -> dict[str, NDArray[np.gener
 
 
 def read_arrays(path: Path, wanted: Sequence[str]) -> dict[str, NDArray[np.generic]]:
-    """The arrays `wanted` of the file at `path`, which has them. Raises DataError."""
+    """The arrays `wanted` of the file at `path`, which must have them. Raises DataError."""
     key = "the archive"
     found: dict[str, NDArray[np.generic]] = {}
     try:
-        # Opened here, because numpy leaves a file open that turns out to be broken.
+        # Opened here, because numpy does not close a broken file.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             for key in wanted:
                 found[key] = np.asarray(archive[key])
-    # Every exception: numpy and zipfile do not document what they raise for broken files.
+    # Every exception: the errors of numpy and zipfile for broken files are not documented.
     except Exception as error:
         raise DataError(f"{path}: {key}: {_reason(error)}") from error
     return found
 
 
 def _held(path: Path) -> dict[str, str]:
-    """Dtype and shape of each array, such as `uint8 (100, 8, 8)`, by name, from the headers alone.
+    """The dtype and shape of each array by name, such as `uint8 (100, 8, 8)`, from its header.
 
-    The text is empty where a header cannot be read. Raises DataError.
+    The text is empty if the header cannot be read. Raises DataError.
     """
     found = {}
     names = [name for name in zip_names(path) if name.endswith(_MEMBER)]
@@ -87,11 +89,11 @@ def _held(path: Path) -> dict[str, str]:
 
 
 def _lacks(missing: Sequence[str], held: Mapping[str, str]) -> str:
-    """Which arrays are missing, which may be meant instead, and what the file holds."""
-    word = "array" if len(missing) == 1 else "arrays"
+    """The missing arrays, others that may be meant, and the content of the file."""
+    noun = "array" if len(missing) == 1 else "arrays"
     verb = "is" if len(missing) == 1 else "are"
     names = ", ".join(map(repr, missing))
-    return f"the {word} {names} {verb} missing{_hint(missing, held)}; {_listing(held)}"
+    return f"the {noun} {names} {verb} missing{_hint(missing, held)}; {_listing(held)}"
 
 
 def _hint(missing: Sequence[str], held: Mapping[str, str]) -> str:
@@ -99,7 +101,7 @@ def _hint(missing: Sequence[str], held: Mapping[str, str]) -> str:
     whole = undivided(names)
     parts = {key.partition("_")[2] for key in missing}
     pairs = {key: meant(key, names) for key in missing}
-    if len(parts) == 1:  # the other part is there, so a name without a part means this one
+    if len(parts) == 1:  # the other split is there, so a name without a split means this one
         pairs = {key: name or whole.get(key[0]) for key, name in pairs.items()}
     found = [(key, name) for key, name in pairs.items() if name]
     if len(missing) == 1 and found:
@@ -113,8 +115,8 @@ def _hint(missing: Sequence[str], held: Mapping[str, str]) -> str:
             f"; {listed(map(repr, objects))} holds Python objects, which are never loaded: {SAVE}"
         )
     if "x" in whole and len(parts) > 1:
-        said = " and ".join(map(repr, whole.values()))
-        return f"; split {said} into training and test arrays"
+        both = " and ".join(map(repr, whole.values()))
+        return f"; split {both} into training and test arrays"
     if missing == list(TESTS):
         return "; split some examples off 'x_train' and 'y_train' for them"
     return ""

@@ -1,4 +1,4 @@
-"""Where data sets with a name lie: the user's folder, and the cache."""
+"""The folders of named data sets: the user's folder and the cache."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _MEND: Final = "set DNI_CACHE to a folder that is yours"
 
 
 class NoCacheError(DataError):
-    """A user without a home has no folder for the cache."""
+    """There is no folder for the cache, because the user has no home folder."""
 
 
 def user_folders(name: str) -> tuple[Path, ...]:
-    """The user's folders for the data set `name`, best first: $DNI_DATA/name and $DNI_DATA.
+    """The user's folders for the data set `name` in order: $DNI_DATA/name and $DNI_DATA.
 
-    Raises DataError where $DNI_DATA begins with the `~` of an unknown user.
+    Raises DataError if $DNI_DATA begins with the `~` of an unknown user.
     """
     root = os.environ.get("DNI_DATA")
     if not root:
@@ -33,18 +33,18 @@ def user_folders(name: str) -> tuple[Path, ...]:
 
 
 def cache_folder(name: str) -> Path:
-    """The folder that keeps what belongs to `name`: in $DNI_CACHE or in the user's cache.
+    """The folder of `name` in the cache: in $DNI_CACHE, or else in the user's cache folder.
 
-    A user without a home has the cache in the folder of temporary files. Raises DataError where
-    $DNI_CACHE begins with the `~` of an unknown user, and NoCacheError where there is no such
-    folder of temporary files.
+    Without a home folder the cache is in the folder for temporary files. Raises DataError if
+    $DNI_CACHE begins with the `~` of an unknown user, and NoCacheError if there is no private
+    folder for the cache.
     """
     root = os.environ.get("DNI_CACHE")
     return (expanded(root, "DNI_CACHE") if root else _of_user()) / name
 
 
 def cache_folder_if_any(name: str) -> Path | None:
-    """The same, but None where there is no cache, for what can do without one."""
+    """The same, or None if there is no folder for the cache."""
     try:
         return cache_folder(name)
     except NoCacheError:
@@ -74,7 +74,7 @@ def _of_user() -> Path:
 
 
 def _private(folder: Path) -> Path:
-    """`folder`, made where it is missing. Raises NoCacheError where others may enter or own it."""
+    """`folder`, created if missing. Raises NoCacheError if other users own it or may enter it."""
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()

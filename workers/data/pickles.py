@@ -1,8 +1,8 @@
-"""Plain data out of a pickle, without unpickling: nothing that it asks for is ever called.
+"""Reads plain data from a pickle without unpickling: nothing that a pickle names is called.
 
-`pickletools` only takes a pickle apart. What is put together here is dicts with string keys,
-lists, tuples, strings, bytes, integers and arrays of uint8, the last in exactly the words that
-numpy writes for them (protocols 2 to 4); a pickle with anything else in it is refused.
+`pickletools` splits a pickle into instructions. This module interprets those for dicts with string
+keys, lists, tuples, strings, bytes, integers, and uint8 arrays exactly as numpy pickles them
+(protocols 2 to 4). A pickle with any other instruction is refused.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from protocol.errors import DataError
 
 
 class _Symbol(Enum):
-    """What a pickle may ask for by name, and what stands for a thing that is not finished."""
+    """Objects that a pickle may name, and placeholders for unfinished objects."""
 
     RECONSTRUCT = auto()
     NDARRAY = auto()
     DTYPE = auto()
     UINT8 = auto()
     EMPTY_ARRAY = auto()
-    MARK = auto()
+    BRACKET = auto()
 
 
 _GLOBALS: Final = {
@@ -46,37 +46,37 @@ _TUPLES: Final = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 def read_pickle(content: bytes, label: str) -> object:
-    """What is pickled in `content`; the str of Python 2 comes as a str of its bytes (Latin-1).
+    """The object pickled in `content`; a str of Python 2 is decoded as Latin-1.
 
-    Raises DataError, which starts with `label`, for anything but the plain data above.
+    Raises DataError that begins with `label` for anything but plain data.
     """
-    machine = _Interpreter()
+    interpreter = _Interpreter()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickletools, about escapes in a name
+            warnings.simplefilter("ignore")  # pickletools warns about escapes in names
             for code, argument, _ in pickletools.genops(content):
-                machine.step(code.name, argument)
-        return machine.result()
+                interpreter.step(code.name, argument)
+        return interpreter.result()
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise DataError(
-            f"{label}: no pickle of plain data: {textwrap.shorten(str(error), 160)}"
+            f"{label}: is not a pickle of plain data: {textwrap.shorten(str(error), 160)}"
         ) from error
 
 
 class _Interpreter:
-    """The stack machine that a pickle is a program of, as far as plain data needs it."""
+    """Interprets the instructions that plain data need, on a stack and a memo."""
 
     def __init__(self) -> None:
         self._stack: list[object] = []
         self._memo: dict[int, object] = {}
 
     def result(self) -> object:
-        """What the program has made."""
+        """The one object on the stack."""
         (made,) = self._stack
         return made
 
     def step(self, name: str, argument: object) -> None:
-        """Carry out one instruction. Raises ValueError for one that plain data does not need."""
+        """Execute one instruction. Raises ValueError for one that plain data do not need."""
         stack = self._stack
         if name in _LITERALS:
             stack.append(argument)
@@ -97,29 +97,29 @@ class _Interpreter:
         stack = self._stack
         match name:
             case "MARK":
-                stack.append(_Symbol.MARK)
+                stack.append(_Symbol.BRACKET)
             case "EMPTY_DICT":
                 stack.append({})
             case "EMPTY_LIST":
                 stack.append([])
             case "TUPLE":
-                stack.append(tuple(self._since_mark()))
+                stack.append(tuple(self._pop_to_bracket()))
             case "APPEND":
                 self._extend([stack.pop()])
             case "APPENDS":
-                self._extend(self._since_mark())
+                self._extend(self._pop_to_bracket())
             case "SETITEM":
                 value, key = stack.pop(), stack.pop()
                 self._update([key, value])
             case "SETITEMS":
-                self._update(self._since_mark())
+                self._update(self._pop_to_bracket())
             case "GLOBAL":
                 stack.append(_known(str(argument)))
             case "STACK_GLOBAL":
-                word, module = stack.pop(), stack.pop()
-                if not (isinstance(module, str) and isinstance(word, str)):
-                    raise ValueError("asks for what has no name")
-                stack.append(_known(f"{module} {word}"))
+                attribute, module = stack.pop(), stack.pop()
+                if not (isinstance(module, str) and isinstance(attribute, str)):
+                    raise ValueError("names an object by something that is not a string")
+                stack.append(_known(f"{module} {attribute}"))
             case "REDUCE":
                 arguments, function = stack.pop(), stack.pop()
                 stack.append(_reduced(function, arguments))
@@ -129,31 +129,31 @@ class _Interpreter:
             case _:
                 raise ValueError(f"holds the instruction {name}")
 
-    def _since_mark(self) -> list[object]:
+    def _pop_to_bracket(self) -> list[object]:
         items = []
-        while (item := self._stack.pop()) is not _Symbol.MARK:
+        while (item := self._stack.pop()) is not _Symbol.BRACKET:
             items.append(item)
         return items[::-1]
 
     def _extend(self, items: list[object]) -> None:
         target = self._stack[-1]
         if not isinstance(target, list):
-            raise ValueError("appends to what is no list")
+            raise ValueError("appends to something that is not a list")
         target.extend(items)
 
     def _update(self, items: list[object]) -> None:
         target = self._stack[-1]
         if not isinstance(target, dict):
-            raise ValueError("sets items of what is no dict")
+            raise ValueError("sets items of something that is not a dict")
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, str):
-                raise ValueError("has a key that is no string")
+                raise ValueError("has a key that is not a string")
             target[key] = value
 
 
 def _known(name: str) -> _Symbol:
     if name not in _GLOBALS:
-        raise ValueError(f"asks for {name!r:.100}")
+        raise ValueError(f"names {name!r:.100}")
     return _GLOBALS[name]
 
 
@@ -163,7 +163,7 @@ def _reduced(function: object, arguments: object) -> _Symbol:
             return _Symbol.EMPTY_ARRAY
         case _Symbol.DTYPE, ("u1", 0, 1):
             return _Symbol.UINT8
-    raise ValueError("calls what is no array of uint8")
+    raise ValueError("calls something other than an array of uint8")
 
 
 def _built(target: object, state: object) -> _Symbol | NDArray[np.uint8]:
@@ -173,4 +173,4 @@ def _built(target: object, state: object) -> _Symbol | NDArray[np.uint8]:
         case _Symbol.EMPTY_ARRAY, (1, tuple(shape), _Symbol.UINT8, bool(f), str() | bytes() as raw):
             content = raw.encode("latin-1") if isinstance(raw, str) else raw
             return np.frombuffer(content, np.uint8).reshape(shape, order="F" if f else "C")
-    raise ValueError("builds what is no array of uint8")
+    raise ValueError("builds something other than an array of uint8")

@@ -1,7 +1,7 @@
-"""The bytes of a file that may be compressed, with every way to be broken told as DataError.
+"""Reads files that may be compressed; every fault of a file is a DataError.
 
-What is inside a gzip or xz is its author's claim: the readers here hold no more than the caller
-said it should be, however much comes out.
+Compressed content is untrusted: a reader holds no more bytes than its caller expects, even if the
+stream yields more.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _CHUNK = 1 << 20
 _GZIP = b"\x1f\x8b"
 _XZ = b"\xfd7zXZ\0"
 STREAM_ERRORS = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError)
-"""What reading a broken stream raises inside `decompressed`."""
+"""The errors of a broken stream inside `decompressed`."""
 
 
 @contextmanager
 def open_decompressed(path: Path) -> Iterator[BinaryIO]:
-    """The content of the file at `path`, decompressed; raises DataError, as do its reads."""
+    """The decompressed content of the file at `path`. Opening and reading raise DataError."""
     try:
         with path.open("rb") as file, decompressed(file, str(path)) as stream:
             yield stream
@@ -36,7 +36,7 @@ def open_decompressed(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def decompressed(file: BinaryIO, label: str) -> Iterator[BinaryIO]:
-    """The content of an open file; gzip and xz are known by their first bytes, not by a name."""
+    """The decompressed content of an open file; its first bytes identify gzip and xz."""
     head = file.read(len(_XZ))
     file.seek(0)
     kind = "xz" if head == _XZ else "gzip"
@@ -54,7 +54,7 @@ def decompressed(file: BinaryIO, label: str) -> Iterator[BinaryIO]:
 
 
 def checksum(path: Path, algorithm: str) -> str:
-    """The hex digest of the file at `path` as it lies there. Raises DataError."""
+    """The hex digest of the file at `path`, without decompression. Raises DataError."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, algorithm).hexdigest()
@@ -63,7 +63,7 @@ def checksum(path: Path, algorithm: str) -> str:
 
 
 def read_up_to(stream: BinaryIO, size: int) -> bytearray:
-    """`size` bytes, or all there are: memory grows with what is there, not with `size`."""
+    """`size` bytes, or all there are. Allocates memory for the bytes that are read only."""
     data = bytearray()
     while len(data) < size and (chunk := stream.read(min(_CHUNK, size - len(data)))):
         data += chunk
@@ -71,9 +71,9 @@ def read_up_to(stream: BinaryIO, size: int) -> bytearray:
 
 
 def read_verified(stream: BinaryIO, size: int, md5: str, label: str) -> bytes:
-    """The whole content, which has `size` bytes and the checksum `md5` (hex).
+    """The whole content, which must have `size` bytes and the checksum `md5` (hex).
 
-    Raises DataError with the checksum found and the one expected.
+    Raises DataError with the found and the expected checksum.
     """
     data = bytearray()
     digest = hashlib.md5(usedforsecurity=False)
@@ -84,7 +84,7 @@ def read_verified(stream: BinaryIO, size: int, md5: str, label: str) -> bytes:
             if len(data) < size:
                 data += chunk
     except STREAM_ERRORS as error:
-        fault = f" up to where its compression breaks ({error})"
+        fault = f" up to the point where decompression fails ({error})"
     if fault or digest.hexdigest() != md5:
         found = f"{digest.hexdigest()}{fault}"
         raise DataError(f"{label}: its content has MD5 {found}, expected {md5}")

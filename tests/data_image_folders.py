@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.data_pictures import Files, in_folder, in_tar, picture, pixels
+from tests.data_images import Files, image, in_folder, in_tar, pixels
 from workers.data import Dataset
 
 Pack = Callable[[Path, Files], Path]
@@ -33,7 +33,7 @@ packs = pytest.mark.parametrize("pack", PACKS.values(), ids=PACKS)
 def tree(train: str = "train", test: str = "test", around: str = "") -> Files:
     """Two images in each of the classes a and b of both parts, each other than all others."""
     names = [f"{part}/{kind}/{i}.png" for part in (train, test) for kind in "ab" for i in "01"]
-    return {f"{around}{name}": picture(pixels(name)) for name in names}
+    return {f"{around}{name}": image(pixels(name)) for name in names}
 
 
 def is_read(data: Dataset, train: str = "train", test: str = "test") -> bool:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tests.data_help import refusal
-from tests.data_pictures import in_folder, picture, pixels
-from tests.data_trees import OTHERS, QUIET, Pack, is_read, packs, tree
+from tests.data_image_folders import OTHERS, QUIET, Pack, is_read, packs, tree
+from tests.data_images import image, in_folder, pixels
 from workers.data import load
 
 pytestmark = pytest.mark.usefixtures("own_folders")
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("own_folders")
 @packs
 def test_images_below_a_class_are_of_that_class_at_any_depth(tmp_path: Path, pack: Pack) -> None:
     files = {
-        f"{part}/{kind}/{below}{i}.png": picture(pixels(f"{part}{kind}{below}{i}"))
+        f"{part}/{kind}/{below}{i}.png": image(pixels(f"{part}{kind}{below}{i}"))
         for part in ("train", "test")
         for kind in "ab"
         for below in ("", "deep/", "deep/er/", "other/train/")
@@ -56,7 +56,7 @@ BESIDE = {
 def test_images_that_are_in_no_class_are_counted_and_named(
     tmp_path: Path, pack: Pack, name: str, around: str
 ) -> None:
-    files = {f"{around}{path}": picture(pixels("x")) for path in BESIDE[name]}
+    files = {f"{around}{path}": image(pixels("x")) for path in BESIDE[name]}
     path = pack(tmp_path, tree(around=around) | files)
     inside = path.is_dir() and around
     data = load(path=path / "own" if inside else path)
@@ -76,7 +76,7 @@ def test_files_beside_the_parts_are_counted(tmp_path: Path, pack: Pack) -> None:
 
 
 def test_folders_that_cannot_be_read_are_no_matter_beside_the_parts(tmp_path: Path) -> None:
-    path = in_folder(tmp_path / "own", tree() | {"lost/x.png": b"", "z.png": picture(pixels("z"))})
+    path = in_folder(tmp_path / "own", tree() | {"lost/x.png": b"", "z.png": image(pixels("z"))})
     (path / "link").symlink_to(tmp_path)
     (path / "lost").chmod(0)
     try:
@@ -143,7 +143,7 @@ def test_a_second_test_set_gives_a_note(tmp_path: Path, pack: Pack) -> None:
 
 @packs
 def test_val_is_used_where_test_has_no_classes(tmp_path: Path, pack: Pack) -> None:
-    unlabelled = {f"test/{i}.png": picture(pixels("x")) for i in range(3)}
+    unlabelled = {f"test/{i}.png": image(pixels("x")) for i in range(3)}
     data = load(path=pack(tmp_path, tree(test="val") | unlabelled))
     assert is_read(data, test="val")
     assert data.notes == ("val/ is used as test/", "test/ is not used: val/ is the test set")
@@ -183,7 +183,7 @@ def test_the_error_for_classes_without_parts_names_the_classes(tmp_path: Path) -
 
 @pytest.mark.parametrize("lacking", [2, 10, 30])
 def test_ten_of_the_missing_classes_are_named(tmp_path: Path, lacking: int) -> None:
-    more = {f"train/c{i:02}/0.png": picture(pixels("x")) for i in range(lacking)}
+    more = {f"train/c{i:02}/0.png": image(pixels("x")) for i in range(lacking)}
     text = refusal(partial(load, path=in_folder(tmp_path / "own", tree() | more)))
     assert "test/ lacks the classes 'c00', 'c01'" in text
     assert text.count("'c") == min(lacking, 10)

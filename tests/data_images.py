@@ -1,4 +1,4 @@
-"""Small trees of pictures, in folders and in archives."""
+"""Small trees of images, in folders and in archives."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Files = dict[str, bytes]
 NAMES = [f"{part}/{kind}/{i}" for part in ("test", "train") for kind in "ba" for i in (1, 0)]
 
 
-def picture(pixels: NDArray[np.uint8], kind: str = "PNG") -> bytes:
-    """The file of a picture."""
+def image(pixels: NDArray[np.uint8], kind: str = "PNG") -> bytes:
+    """The file of a image."""
     raw = io.BytesIO()
     Image.fromarray(pixels).save(raw, kind)
     return raw.getvalue()
 
 
 def pixels(name: str, shape: tuple[int, ...] = (5, 4, 3)) -> NDArray[np.uint8]:
-    """Pixels that depend on a picture's name."""
+    """Pixels that depend on a image's name."""
     return np.random.default_rng(list(name.encode())).integers(0, 256, shape, np.uint8)
 
 
@@ -42,8 +42,8 @@ def one_class(name: str, *images: bytes) -> Files:
 
 
 def tree(shape: tuple[int, ...] = (5, 4, 3)) -> Files:
-    """Two pictures in each of two classes, in the training and in the test set."""
-    return {f"{name}.png": picture(pixels(name, shape)) for name in NAMES}
+    """Two images in each of two classes, in the training and in the test set."""
+    return {f"{name}.png": image(pixels(name, shape)) for name in NAMES}
 
 
 def in_folder(folder: Path, files: Files) -> Path:

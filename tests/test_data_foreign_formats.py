@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from tests.data_help import arrays, packed, refusal, saved
-from tests.data_pictures import in_folder, in_tar, picture, pixels
-from tests.data_trees import in_zip
+from tests.data_image_folders import in_zip
+from tests.data_images import image, in_folder, in_tar, pixels
 from workers.data import load, npz
 
 pytestmark = pytest.mark.usefixtures("own_folders")
@@ -59,8 +59,8 @@ def zipped(compress: Callable[[bytes], bytes]) -> Callable[[Path], object]:
 
 
 KINDS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "x.npy": (of_numpy, "is no .npz file but a single array (.npy); load it with numpy.load"),
-    "x.npz": (of_numpy, "is no .npz file but a single array (.npy)"),
+    "x.npy": (of_numpy, "is not an .npz file but a single array (.npy); load it with numpy.load"),
+    "x.npz": (of_numpy, "is not an .npz file but a single array (.npy)"),
     "x.pkl": (raw(pickle.dumps([1], 4)), "but a pickle, which is never loaded here"),
     "protocol 0": (raw(pickle.dumps({"a": 1}, 0)), "but a pickle, which is never loaded here"),
     "list of protocol 0": (raw(pickle.dumps([1], 0)), "but a pickle, which is never loaded here"),
@@ -84,7 +84,7 @@ KINDS: dict[str, tuple[Callable[[Path], object], str]] = {
     "x.zst": (raw(b"\x28\xb5\x2f\xfd"), "is compressed by zstd; unpack it first"),
     "x.7z": (raw(b"7z\xbc\xaf\x27\x1c"), "is a 7z archive; unpack it to a folder"),
     "x.rar": (raw(b"Rar!\x1a\7"), "is a RAR archive; unpack it to a folder"),
-    "x.npy.gz": (raw(gzip.compress(b"\x93NUMPY")), "is compressed, and its content is no .npz"),
+    "x.npy.gz": (raw(gzip.compress(b"\x93NUMPY")), "is compressed, and its content is not an .npz"),
     "x.npz.gz": (
         zipped(gzip.compress),
         "is an .npz or zip file that is compressed again; unpack",
@@ -94,25 +94,31 @@ KINDS: dict[str, tuple[Callable[[Path], object], str]] = {
         "is an .npz or zip file that is compressed again; unpack",
     ),
     "y.npz": (zipped(gzip.compress), "is an .npz or zip file that is compressed again; unpack"),
-    "x.csv.xz": (raw(lzma.compress(b"1\n2\n")), "is compressed, and its content is no .npz file"),
+    "x.csv.xz": (
+        raw(lzma.compress(b"1\n2\n")),
+        "is compressed, and its content is not an .npz file",
+    ),
     "t10k-images-idx3-ubyte": (raw(packed(np.zeros((1, 2, 2), np.uint8))), "is one IDX file; give"),
     "x.idx.gz": (
         raw(gzip.compress(packed(np.zeros(2, np.uint8)))),
         "content is one IDX file; give",
     ),
-    "x.png": (raw(picture(pixels("x"))), "is one image; give the folder that holds train/"),
-    "x.gif": (raw(picture(pixels("x"), "GIF")), "is one image; give the folder"),
-    "x.webp": (raw(picture(pixels("x"), "WEBP")), "is one image; give the folder"),
-    "x.bmp": (raw(picture(pixels("x"), "BMP")), "is one image; give the folder"),
-    "x.tif": (raw(picture(pixels("x"), "TIFF")), "is one image; give the folder"),
+    "x.png": (raw(image(pixels("x"))), "is one image; give the folder that holds train/"),
+    "x.gif": (raw(image(pixels("x"), "GIF")), "is one image; give the folder"),
+    "x.webp": (raw(image(pixels("x"), "WEBP")), "is one image; give the folder"),
+    "x.bmp": (raw(image(pixels("x"), "BMP")), "is one image; give the folder"),
+    "x.tif": (raw(image(pixels("x"), "TIFF")), "is one image; give the folder"),
     "float.idx": (raw(packed(np.zeros((1, 2), np.float32))), "is one IDX file; give"),
     "short.idx": (raw(packed(np.zeros((1, 2), np.int16))), "is one IDX file; give"),
-    "PAGE.npz": (raw(b"<HTML>"), "is a web page, as of a download that failed"),
-    "blank.npz": (raw(b"\n\n <html lang=en>"), "is a web page, as of a download that failed"),
-    "page.npz": (raw(b"<!DOCTYPE html>"), "is a web page, as of a download that failed"),
+    "PAGE.npz": (raw(b"<HTML>"), "is a web page, probably of a failed download"),
+    "blank.npz": (raw(b"\n\n <html lang=en>"), "is a web page, probably of a failed download"),
+    "page.npz": (raw(b"<!DOCTYPE html>"), "is a web page, probably of a failed download"),
     "lfs.npz": (raw(b"version https://git-lfs.github.com/spec/v1"), "is a pointer of Git LFS"),
     "empty.npz": (raw(b""), "is empty; copy or save it again"),
-    "noise": (raw(bytes(range(1, 99))), "is no .npz file, nor a tar or zip archive of pictures"),
+    "noise": (
+        raw(bytes(range(1, 99))),
+        "is not an .npz file, nor a tar or zip archive of images",
+    ),
 }
 
 
@@ -123,7 +129,7 @@ def test_the_error_names_the_format_of_the_file(tmp_path: Path, name: str) -> No
     text = refusal(partial(load, path=tmp_path / name))
     assert text.startswith(f"{tmp_path / name}: ")
     assert said in text
-    if "is no .npz file" in text:
+    if "is not an .npz file" in text:
         assert text.endswith("y_test=…)")
 
 

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 import cli
 from protocol import DataError
 from tests.data_help import put, refusal
-from tests.data_pictures import in_tar, tree
+from tests.data_images import in_tar, tree
 from workers.data import catalogue, cifar, load, mnist, paths
 
 

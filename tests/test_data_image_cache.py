@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from tests.data_help import refusal
-from tests.data_pictures import in_tar, picture, pixels
-from tests.data_trees import OTHERS, PACKS, Pack, in_zip, is_read, packs, tree
+from tests.data_image_folders import OTHERS, PACKS, Pack, in_zip, is_read, packs, tree
+from tests.data_images import image, in_tar, pixels
 from workers.data import images, load
 
 pytestmark = pytest.mark.usefixtures("own_folders")
@@ -51,7 +51,7 @@ def test_the_training_set_numbers_the_classes_of_a_test_set_that_lacks_some(
 def test_a_test_set_alone_may_have_other_classes_than_the_training_set(
     tmp_path: Path, pack: Pack, classes: str
 ) -> None:
-    files = {f"test/{kind}/0.png": picture(pixels(kind)) for kind in "bc"}
+    files = {f"test/{kind}/0.png": image(pixels(kind)) for kind in "bc"}
     files |= {f"Training/{kind}/0.png": b"" for kind in classes}
     data = load(path=pack(tmp_path, files), tests_only=True)
     assert data.class_names == tuple(sorted({*classes, "b", "c"}))
@@ -151,12 +151,12 @@ def test_the_error_for_an_archive_of_other_data_says_to_unpack_them(
     tmp_path: Path, pack: Pack, name: str
 ) -> None:
     text = refusal(partial(load, path=pack(tmp_path, {name: b""})))
-    assert f"it holds {name!r}, which no archive may hold: unpack them" in text
+    assert f"it holds {name!r}, which is not read from an archive: unpack it" in text
 
 
 @pytest.mark.parametrize("count", [3, 3000])
 def test_the_error_for_a_zip_without_images_is_one_short_line(tmp_path: Path, count: int) -> None:
     path = in_zip(tmp_path / "own.zip", {f"some/where/{i}.csv": b"" for i in range(count)})
     text = refusal(partial(load, path=path))
-    assert "holds no pictures such as train/<class>/<name>.png" in text
+    assert "holds no images such as train/<class>/<name>.png" in text
     assert len(text) < 500

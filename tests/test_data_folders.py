@@ -69,7 +69,7 @@ def test_cifar10_is_found_in_the_folder_of_torchvision(tmp_path: Path, form: Cif
     put(tmp_path / "data" / form.folder, content(form))
     for path in (tmp_path / "data", tmp_path / "data" / form.folder):
         text = refusal(partial(load, path=path))
-        assert "pictures, expected 10000" in text or "has MD5" in text
+        assert "images, expected 10000" in text or "has MD5" in text
 
 
 @pytest.mark.parametrize("compressed", [False, True])
