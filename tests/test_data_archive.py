@@ -190,6 +190,6 @@ def test_what_is_no_tar_is_said_to_be_none(tmp_path: Path) -> None:
     for content in (b"", b"text", gzip.compress(b"text"), lzma.compress(bytes(1000))):
         path.write_bytes(content)
         text = refusal(lambda: load(path=path))
-        assert text.startswith(f"{path}: is {'no .npz file, nor a tar' if content else 'empty'}")
+        assert text.startswith(f"{path}: is {'not an .npz file' if content else 'empty'}")
     path.write_bytes(gzip.compress(bytes(200))[:-9])
     assert f"{path}: broken gzip" in refusal(lambda: load(path=path))

@@ -93,14 +93,14 @@ WRONG: dict[str, tuple[Files, str]] = {
     "bomb": ({OTHER: claimed(60_000, 60_000)}, "cannot be decoded"),
     "large": (
         {OTHER: claimed(11_000, 11_000)},
-        "has 11000 x 11000 pixels according to its header; at most 16,777,216 pixels are allowed; resize it",
+        "has 11000 x 11000 pixels; at most 16,777,216 are allowed; resize it",
     ),
 }
 
 
 @pytest.mark.parametrize("wrong", WRONG)
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_image_that_is_broken_or_unlike_the_others_is_named(
+def test_an_image_that_is_broken_or_unlike_the_others_is_named(
     tmp_path: Path, wrong: str, packed: bool
 ) -> None:
     change, said = WRONG[wrong]

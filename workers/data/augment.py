@@ -24,7 +24,7 @@ AUGMENTATIONS: Final = {"flip": "flip", "crop": "crop <pixels>"}
 
 
 def flip(x: Array, rng: np.random.Generator) -> Array:
-    """A copy of the batch `x` in which each image is mirrored left to right with probability 1/2."""
+    """A copy of the batch `x` with each image mirrored left to right with probability 1/2."""
     pixels = _pixels(x)
     chosen = rng.random(len(x)) < 0.5
     moved = pixels.copy()

@@ -128,8 +128,7 @@ class Decoder:
     def _decoded(self, image: ImageFile, content: bytes) -> DecodedImage:
         if image.width * image.height > MAX_PIXELS:
             raise UnreadableError(
-                f"has {image.width} x {image.height} pixels according to its header; at most "
-                f"{MAX_PIXELS:,} pixels are allowed",
+                f"has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are allowed",
                 "resize {}",
             )
         if _is_deep(image, content):
