@@ -5,7 +5,7 @@
 A stage is deterministic. Its weights follow from its first weights, which the pipeline gives, and
 from the messages that it received between its operations. The entries hold both, in order. If the
 recording was closed in order, its last entry is the final state of the layer.
-docs/traces-payloads.md describes the format to the byte.
+docs/traces-messages.md describes the format to the byte.
 
 The reader raises RunError and nothing else, after the last whole entry. It allocates nothing that
 is larger than the rest of the file, and it unpickles and evaluates nothing.
