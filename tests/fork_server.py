@@ -19,6 +19,7 @@ import pkgutil
 import selectors
 import signal
 import socket
+import struct
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -89,7 +90,11 @@ class Server:
 
     def _fork(self) -> forked.Request | None:
         connection, _ = self._listener.accept()
-        request, descriptors = forked.receive(connection)
+        try:
+            request, descriptors = forked.receive(connection)
+        except (EOFError, OSError, struct.error):  # the process that sends the request was killed
+            connection.close()
+            return None
         child = os.fork()
         if child == 0:
             self._close()
@@ -99,7 +104,8 @@ class Server:
         for descriptor in descriptors:
             os.close(descriptor)
         self._children[child] = connection
-        forked.send_number(connection, child)
+        with suppress(OSError):
+            forked.send_number(connection, child)
         return None
 
     def _close(self) -> None:
