@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol import Edge, LayerConfig
+from protocol import LayerConfig
 from protocol.pipeline import RULES
 from tests.examples import examples
 from tests.network import DATA, STEPS, Network, shuffle, tiny
-from workers.stages.layer import LayerStage
+from tests.test_delivery_order import check_unlocked_counters
 
 LOCKED = tuple(rule for rule in RULES if not rule.startswith("unlocked"))
 UNLOCKED = tuple(rule for rule in RULES if rule.startswith("unlocked"))
@@ -30,82 +30,6 @@ def drain(network: Network) -> None:
 
 
 @pytest.mark.slow
-@schedules
-@pytest.mark.parametrize("rule", LOCKED)
-@examples(400)
-@given(
-    seed=seeds,
-    window=st.integers(1, 5),
-    gradient_queue=st.sampled_from([None, 0, 1, 2]),
-    losses=st.booleans(),
-    reorder=st.booleans(),
-)
-def test_any_delivery_drains_within_the_window(
-    rule: str,
-    schedule: str,
-    seed: int,
-    window: int,
-    gradient_queue: int | None,
-    losses: bool,
-    reorder: bool,
-) -> None:
-    pipeline = tiny(rule, schedule=schedule, window=window, gradient_queue=gradient_queue)
-    network = Network(pipeline)
-    shuffle(network, seed, MOVES, losses, reorder)
-    drain(network)
-    for layer in network.layers():
-        stats = layer.stats
-        assert stats.activations == STEPS
-        assert (stats.inputs, stats.dropped_inputs, stats.unsent) == (0, 0, 0)
-        if rule != "no-bprop" and layer.above:
-            assert stats.gradients + stats.dropped_gradients == STEPS
-            if not losses and not reorder and gradient_queue == 0:
-                assert stats.dropped_gradients == 0
-
-
-def check_counters(network: Network, layer: LayerStage) -> None:
-    """Every message to and from an unlocked layer was used, dropped, not sent, or is remembered."""
-    stats = layer.stats
-    fed = network.sent[Edge("source", layer.name)]
-    real = network.sent[Edge(layer.below, layer.name)] if layer.below != "source" else 0
-    up = network.sent[Edge(layer.name, layer.above)] if layer.above else 0
-    down = network.sent[Edge(layer.name, layer.below)]
-    assert stats.activations == stats.updates == fed <= STEPS
-    assert stats.inputs + stats.dropped_inputs == real
-    unsent_up = fed - up if layer.above else 0
-    unsent_down = fed - down if layer.needs_input_gradient else 0
-    assert stats.unsent == unsent_up + unsent_down
-    if layer.above:
-        assert stats.gradients + stats.dropped_gradients + len(layer.unanswered) == fed
-        assert stats.gradients <= network.sent[Edge(layer.above, layer.name)]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("rule", UNLOCKED)
-@examples(400)
-@given(
-    seed=seeds,
-    window=st.integers(1, 5),
-    gradient_queue=st.sampled_from([None, 0, 1, 2]),
-    losses=st.booleans(),
-    reorder=st.booleans(),
-)
-def test_any_delivery_to_unlocked_layers_drains_within_the_window(
-    rule: str,
-    seed: int,
-    window: int,
-    gradient_queue: int | None,
-    losses: bool,
-    reorder: bool,
-) -> None:
-    network = Network(tiny(rule, window=window, gradient_queue=gradient_queue))
-    shuffle(network, seed, MOVES, losses, reorder)
-    drain(network)
-    for layer in network.layers():
-        check_counters(network, layer)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("rule", UNLOCKED)
 @examples(100)
 @given(seed=seeds, gradient_queue=st.sampled_from([None, 0, 1]))
@@ -116,7 +40,7 @@ def test_in_lockstep_unlocked_layers_miss_no_message(
     shuffle(network, seed, MOVES, losses=False, reorder=False)
     drain(network)
     for layer in network.layers():
-        check_counters(network, layer)
+        check_unlocked_counters(network, layer)
         assert layer.stats.activations == STEPS
         assert layer.stats.inputs == (STEPS if layer.below != "source" else 0)
         assert layer.stats.gradients == (STEPS if layer.above else 0)
