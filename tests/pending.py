@@ -85,7 +85,6 @@ NAMES: Final = (
     "tests/test_placement.py",
     "tests/test_printable.py",
     "tests/test_program.py",
-    "tests/test_recipes.py",
     "tests/test_registry.py",
     "tests/test_rules.py",
     "tests/test_run_folder.py",

@@ -1,4 +1,4 @@
-"""The word for machinery that is given a file: manifest."""
+"""`dni manifest`: files with which other systems run a pipeline."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ if TYPE_CHECKING:
 
 
 def manifest_group(read: Callable[[Path | None, tuple[str, ...]], Pipeline]) -> click.Group:
-    """`dni manifest`; `read` makes a pipeline of a file and overrides."""
+    """The command `dni manifest`; `read` reads a pipeline file and applies overrides."""
 
     @click.group("manifest")
     def manifest() -> None:
-        """Print what others need to run a pipeline."""
+        """Print a file with which another system runs a pipeline."""
 
     @manifest.command("k8s")
     @options.pipeline_argument
     @options.overrides
-    @click.option("--image", required=True, help="A container image with dni in it.")
+    @click.option("--image", required=True, help="Container image that has dni.")
     @click.option(
         "--head",
         default="tcp://dni-head:7070",
         show_default=True,
         metavar="tcp://NAME:PORT",
-        help="The Service at which agents find the head.",
+        help="Name and port of the Service of the head.",
     )
     def k8s(pipeline: Path | None, overrides: tuple[str, ...], image: str, head: str) -> None:
-        """Print a Kubernetes manifest for the PIPELINE file: a head, and a pod a worker."""
+        """Print a Kubernetes manifest for the PIPELINE file: a head, and one pod per worker."""
         import tomli_w
 
-        from coordinator.cluster.launchers.kubernetes import manifest as written
+        from coordinator.cluster.launchers.kubernetes import kubernetes_manifest
 
         made = read(pipeline, overrides)
         text = tomli_w.dumps(made.as_dict())
-        click.echo(written(text, len(made.workers) - 1, image, head), nl=False)
+        click.echo(kubernetes_manifest(text, len(made.workers) - 1, image, head), nl=False)
 
     return manifest

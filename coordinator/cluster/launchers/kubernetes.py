@@ -1,7 +1,7 @@
-"""A run on Kubernetes as a manifest: a head, its Service, and an indexed Job of agents.
+"""A manifest for Kubernetes: a Job for the head, its Service, and an indexed Job of agents.
 
-The head makes its keys when it starts, so the token is not in the manifest. The agents' pods wait
-until the Secret that holds it is made; the head of the text says how.
+The head generates its keys when it starts, so the manifest cannot contain the token. The pods of
+the agents wait for a Secret with the token; the first lines of the manifest show how to make it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from protocol import RunError
 _HEAD: Final = re.compile(r"tcp://([a-z]([a-z0-9-]{0,55}[a-z0-9])?):(\d{1,5})")
 
 _TEMPLATE: Final = """\
-# kubectl apply -f this file; the agents wait for the token, which the head makes and prints:
+# kubectl apply -f this file; the agents wait for the token, which the head prints:
 #   kubectl logs job/{name} | sed -n 's/^dni join //p' \\
 #     | kubectl create secret generic {name}-token --from-file=token=/dev/stdin
 apiVersion: v1
@@ -101,10 +101,11 @@ spec:
 """
 
 
-def manifest(pipeline: str, agents: int, image: str, head: str) -> str:
-    """The manifest for the text of a pipeline in so many workers.
+def kubernetes_manifest(pipeline: str, agents: int, image: str, head: str) -> str:
+    """The manifest for the text of a pipeline file, with one pod for each of the `agents`.
 
-    `head` is tcp://NAME:PORT, the Service at which agents find it. Raises RunError.
+    `head` is tcp://NAME:PORT, the name of the Service of the head and its port. Raises RunError
+    where it is not.
     """
     found = _HEAD.fullmatch(head)
     if not found:
