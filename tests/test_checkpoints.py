@@ -1,4 +1,4 @@
-"""Weights that layers hand in on their way are those that a shorter run would have left."""
+"""The weights of a checkpoint equal those of a run that ends at its step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STEPS, EVERY = 30, 10
 
 
 def steps(folder: Path) -> dict[str, int]:
-    """At which step each layer's weights are."""
+    """The step of each layer's saved weights."""
     found = {}
     for path in (folder / "weights").iterdir():
         with safe_open(path, "numpy") as file:
@@ -35,7 +35,7 @@ def steps(folder: Path) -> dict[str, int]:
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["inline", "local"])
 @pytest.mark.parametrize("rule", RULES)
-def test_in_lockstep_each_is_what_a_run_of_so_many_steps_leaves(
+def test_in_lockstep_a_checkpoint_equals_the_end_of_a_shorter_run(
     tmp_path: Path, rule: str, engine: str
 ) -> None:
     kept: dict[tuple[str, int], dict[str, np.ndarray]] = {}
@@ -48,9 +48,9 @@ def test_in_lockstep_each_is_what_a_run_of_so_many_steps_leaves(
     (tmp_path / "tiny.toml").write_text(TINY, "utf-8")
 
     def trained(count: int) -> None:
-        words = [f"rule={rule}", "train.schedule=lockstep", "train.eval_every=0"]
-        words += [f"train.checkpoint_every={EVERY}", f"train.steps={count}", "train.threads=1"]
-        pipeline = read_pipeline(tmp_path / "tiny.toml", words)
+        settings = [f"rule={rule}", "train.schedule=lockstep", "train.eval_every=0"]
+        settings += [f"train.checkpoint_every={EVERY}", f"train.steps={count}", "train.threads=1"]
+        pipeline = read_pipeline(tmp_path / "tiny.toml", settings)
         assert (
             run(
                 pipeline, engine=engine, run_dir=tmp_path / str(count), observers=[Collector()]
@@ -67,13 +67,17 @@ def test_in_lockstep_each_is_what_a_run_of_so_many_steps_leaves(
             path = tmp_path / str(count) / "weights" / f"{name}.safetensors"
             final, midway = load_file(path), kept[name, count]
             assert final.keys() == midway.keys()
-            if rule in ("no-bprop", "dni", "cdni"):  # the others learn from a batch when it is back
+            if rule in (
+                "no-bprop",
+                "dni",
+                "cdni",
+            ):  # under the other rules later batches are in flight already
                 for key, array in final.items():
                     np.testing.assert_array_equal(midway[key], array, key)
 
 
 @pytest.mark.slow
-def test_who_is_killed_leaves_the_weights_of_the_checkpoint_before(dni: Dni) -> None:
+def test_a_killed_layer_leaves_the_weights_of_its_last_checkpoint(dni: Dni) -> None:
     training = dni.train("-o", "train.checkpoint_every=500")
     dni.until(lambda: set(steps(training.folder)) == set(LAYERS), "all have handed in weights")
     training.family["layer1"].kill()

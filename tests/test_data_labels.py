@@ -14,7 +14,7 @@ from protocol.dataset_info import DatasetInfo
 from tests.data_help import Array, arrays, refusal, saved
 from tests.data_nets import RNG, Y, loaded, net, refused
 from workers.assembly.build import dataset_info
-from workers.assembly.compatibility import layer_modules, notes
+from workers.assembly.compatibility import compatibility_notes, layer_modules
 from workers.data import load
 
 pytestmark = pytest.mark.usefixtures("own_folders")
@@ -156,9 +156,9 @@ def test_targets_outside_0_to_1_give_a_note_with_binary_cross_entropy(
 ) -> None:
     y = np.where(np.eye(3)[Y] > 0, high, low) * 1.0
     data = loaded(tmp_path, y=y)
-    found = notes(net("linear 3", loss="binary-cross-entropy"), data)
+    found = compatibility_notes(net("linear 3", loss="binary-cross-entropy"), data)
     assert [f"y_train holds {low} to {high}, but binary" in note for note in found] == [True] * odd
-    assert notes(net("linear 3", loss="squared-error"), data) == []
+    assert compatibility_notes(net("linear 3", loss="squared-error"), data) == []
 
 
 def test_facts_without_labels_give_the_plain_error() -> None:
@@ -216,7 +216,11 @@ WHOLE = {
 def test_class_numbers_that_are_floats_give_a_note(tmp_path: Path, name: str, loss: str) -> None:
     y, noted = WHOLE[name]
     data = loaded(tmp_path, y=y)
-    said = [note for note in notes(net("linear 1", loss=loss), data) if "as target values" in note]
+    said = [
+        note
+        for note in compatibility_notes(net("linear 1", loss=loss), data)
+        if "as target values" in note
+    ]
     assert len(said) == noted
     assert all("save them as integers, y.astype('int64')" in note for note in said)
     info = dataset_info(data)
@@ -226,8 +230,8 @@ def test_class_numbers_that_are_floats_give_a_note(tmp_path: Path, name: str, lo
 
 def test_zeros_and_ones_are_targets_of_binary_cross_entropy(tmp_path: Path) -> None:
     data = loaded(tmp_path, y=(Y > 0) * 1.0)
-    assert notes(net("linear 1", loss="binary-cross-entropy"), data) == []
-    assert len(notes(net("linear 1", loss="squared-error"), data)) == 1
+    assert compatibility_notes(net("linear 1", loss="binary-cross-entropy"), data) == []
+    assert len(compatibility_notes(net("linear 1", loss="squared-error"), data)) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Several layers in one worker: the same run in fewer processes, and one name for their death."""
+"""Groups of layers in one worker: the same run in fewer processes, under one name."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def grouped(*placement: tuple[int, ...], layers: int = 4) -> Pipeline:
     )
 
 
-def test_a_worker_has_the_name_of_its_layers() -> None:
+def test_a_worker_is_named_after_its_layers() -> None:
     one_each = {"source": ("source",), **{f"layer{i}": (f"layer{i}",) for i in range(4)}}
     assert grouped().workers == one_each
     assert grouped((2,), (0,), (3,), (1,)).workers == one_each
@@ -48,7 +48,7 @@ def test_a_worker_has_the_name_of_its_layers() -> None:
     }
 
 
-def test_where_layers_live_does_not_change_who_speaks_to_whom() -> None:
+def test_placement_does_not_change_the_edges() -> None:
     edges = grouped(layers=2).edges
     assert set(edges) == {
         Edge("source", "layer0"),
@@ -66,9 +66,9 @@ def weights(training: Training) -> set[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
-def test_a_grouped_run_ends_as_any_other(dni: Dni, rule: str) -> None:
-    words = (*GROUPED, "-o", f"rule={rule}")
-    ran = dni("run", "tiny.toml", "--run-dir", "run", "--json", *words)
+def test_a_run_with_groups_completes(dni: Dni, rule: str) -> None:
+    options = (*GROUPED, "-o", f"rule={rule}")
+    ran = dni("run", "tiny.toml", "--run-dir", "run", "--json", *options)
     assert ran.returncode == 0, ran.stderr
     summary = json.loads(ran.stdout)
     assert summary["outcome"] == "completed"
@@ -114,7 +114,7 @@ Tanh.forward = broken
 
 
 @pytest.mark.slow
-def test_the_layer_that_fails_is_named_and_not_its_worker(dni: Dni) -> None:
+def test_a_failure_names_the_layer_and_not_its_worker(dni: Dni) -> None:
     environment = dni.sitecustomize(RAISES_IN_LAYER1)
     training = dni.start(*GROUPED, environment=environment, workers=WORKERS)
     assert training.end(LATE) == 1
@@ -126,10 +126,10 @@ def test_the_layer_that_fails_is_named_and_not_its_worker(dni: Dni) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", ["no-bprop", "cdni", "unlocked-cdni"])
-def test_what_a_neighbour_in_the_same_worker_holds_is_not_written_again(
+def test_an_array_that_a_stage_of_the_same_worker_holds_is_not_overwritten(
     tmp_path: Path, rule: str
 ) -> None:
-    """A layer whose output is its input passes on memory that the sender writes again."""
+    """The output of a flatten layer shares memory that the sender overwrites."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((6000, 128, 8)).astype(np.float32)
     y = (x.reshape(len(x), -1) @ rng.standard_normal((1024, 5))).argmax(axis=1)
@@ -148,9 +148,9 @@ def test_what_a_neighbour_in_the_same_worker_holds_is_not_written_again(
 
 
 @pytest.mark.slow
-def test_unlocked_layers_of_one_worker_take_turns(dni: Dni) -> None:
-    words = ("-o", "rule=unlocked-cdni", "-o", "placement=[[0,1,2]]", "-o", "train.steps=400")
-    told = dni("run", "tiny.toml", "--run-dir", "run", "--json", *words)
-    assert told.returncode == 0, told.stderr
-    updates = [layer["updates"] for layer in json.loads(told.stdout)["layers"]]
+def test_unlocked_layers_of_one_worker_make_equal_progress(dni: Dni) -> None:
+    options = ("-o", "rule=unlocked-cdni", "-o", "placement=[[0,1,2]]", "-o", "train.steps=400")
+    ran = dni("run", "tiny.toml", "--run-dir", "run", "--json", *options)
+    assert ran.returncode == 0, ran.stderr
+    updates = [layer["updates"] for layer in json.loads(ran.stdout)["layers"]]
     assert min(updates) >= 0.8 * max(updates)

@@ -1,4 +1,4 @@
-"""Every loss gives the slope of its sum over the batch, counts errors, and survives any outputs."""
+"""A loss returns its sum and the gradient of it, counts errors, and handles outputs of any size."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ def answers(kind: str, n: int = N, k: int = K) -> Labels:
 
 
 @pytest.mark.parametrize(("name", "kind"), JUDGED)
-def test_a_loss_gives_the_slope_of_the_sum_over_the_batch(
+def test_a_loss_returns_the_gradient_of_its_sum_over_the_batch(
     name: str, kind: str, difference: Callable[[Callable[[], float], Floats], Floats]
 ) -> None:
     outputs, labels = np.random.default_rng(7).normal(size=(N, K)), answers(kind)
-    judgement = LOSSES[name](outputs, labels)
-    slopes = difference(lambda: LOSSES[name](outputs, labels).loss, outputs)
-    assert_allclose(judgement.gradient, slopes, rtol=1e-7, atol=1e-8)
+    result = LOSSES[name](outputs, labels)
+    gradient = difference(lambda: LOSSES[name](outputs, labels).loss, outputs)
+    assert_allclose(result.gradient, gradient, rtol=1e-7, atol=1e-8)
     parts = [LOSSES[name](outputs[i : i + 1], labels[i : i + 1]) for i in range(N)]
-    assert judgement.loss == pytest.approx(sum(part.loss for part in parts), rel=1e-12)
-    assert judgement.errors == sum(part.errors for part in parts)
+    assert result.loss == pytest.approx(sum(part.loss for part in parts), rel=1e-12)
+    assert result.errors == sum(part.errors for part in parts)
 
 
-def test_every_loss_that_a_pipeline_may_name_is_there() -> None:
+def test_every_loss_of_the_configuration_exists() -> None:
     assert set(LOSSES) == set(config.LOSSES)
 
 
 @pytest.mark.parametrize(("name", "kind"), JUDGED)
-def test_a_loss_survives_outputs_of_any_size(name: str, kind: str) -> None:
+def test_a_loss_is_finite_for_outputs_of_any_size(name: str, kind: str) -> None:
     outputs = np.array([[1e4, -1e4, 0.0], [-1e4, 1e4, 1e4]], np.float32)
-    judgement = LOSSES[name](outputs, answers(kind, 2))
-    assert np.isfinite(judgement.loss)
-    assert np.isfinite(judgement.gradient).all()
+    result = LOSSES[name](outputs, answers(kind, 2))
+    assert np.isfinite(result.loss)
+    assert np.isfinite(result.gradient).all()
 
 
 def test_errors_are_counted_by_example_for_classes_and_by_output_for_values() -> None:
@@ -60,6 +60,6 @@ def test_errors_are_counted_by_example_for_classes_and_by_output_for_values() ->
 def test_a_loss_writes_to_nothing_that_it_is_given(name: str, kind: str) -> None:
     outputs, labels = np.random.default_rng(7).normal(size=(N, K)).astype("f4"), answers(kind)
     outputs.flags.writeable = labels.flags.writeable = False
-    judgement = LOSSES[name](outputs, labels)
-    assert judgement.gradient.dtype == np.float32
-    assert not np.shares_memory(judgement.gradient, outputs)
+    result = LOSSES[name](outputs, labels)
+    assert result.gradient.dtype == np.float32
+    assert not np.shares_memory(result.gradient, outputs)

@@ -1,7 +1,4 @@
-"""Every gradient is the slope of its function, by finite differences in float64.
-
-And modules are functions: what is in flight elsewhere, or was before, makes no difference.
-"""
+"""Every gradient equals finite differences in float64, and modules have no hidden state."""
 
 from __future__ import annotations
 
@@ -83,8 +80,8 @@ def stack_of(texts: Sequence[str], shape: Shape, seed: int = 0, dtype: str = "f8
     return stack
 
 
-def begin(stack: Stack) -> None:
-    """Let the random numbers of `stack` begin anew."""
+def restart(stack: Stack) -> None:
+    """Restart the random numbers of `stack`."""
     for module in stack.modules:
         module.initial(np.random.default_rng(0))
 
@@ -95,7 +92,7 @@ def away_from_zero(rng: np.random.Generator, shape: Shape) -> Floats:
 
 
 def kink_distance(stack: Stack, x: ModelInput) -> float:
-    """The least absolute input of any ReLU in `stack`."""
+    """The smallest absolute input of any ReLU in `stack`."""
     least = np.inf
     x = stack.as_floats(x)
     for i, module in enumerate(stack.modules):
@@ -106,21 +103,21 @@ def kink_distance(stack: Stack, x: ModelInput) -> float:
     return least
 
 
-def has_its_slopes(
+def check_gradients(
     stack: Stack,
     x: Floats,
     difference: Difference,
-    put: Callable[[Floats], ModelInput] = lambda x: x,
+    to_input: Callable[[Floats], ModelInput] = lambda x: x,
 ) -> None:
     """Assert that `backward` agrees with the finite differences by inputs and parameters.
 
-    `put` makes of `x` what the stack takes.
+    `to_input` converts `x` to the input of the stack.
     """
-    assert kink_distance(stack, put(x)) > 1e-3
+    assert kink_distance(stack, to_input(x)) > 1e-3
 
     def forward() -> tuple[Floats, list[object]]:
-        begin(stack)
-        return stack.forward(put(x), train=True)
+        restart(stack)
+        return stack.forward(to_input(x), train=True)
 
     y, caches = forward()
     assert y.shape == (len(x), *stack.output)
@@ -146,21 +143,21 @@ def answers(kind: str) -> Labels:
     return rng.integers(0, K, N) if kind != "values" else rng.uniform(0, 1, (N, K))
 
 
-def test_every_word_has_a_case() -> None:
+def test_every_module_has_a_case() -> None:
     assert {text.split()[0] for texts, _ in CASES for text in texts} == MODULES.keys()
 
 
 @over_cases
-def test_modules_have_the_slopes_of_their_function(
+def test_gradients_of_modules_equal_finite_differences(
     texts: Sequence[str], shape: Shape, difference: Difference
 ) -> None:
     x = away_from_zero(np.random.default_rng(3), (N, *shape))
-    has_its_slopes(stack_of(texts, shape), x, difference)
+    check_gradients(stack_of(texts, shape), x, difference)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(("hidden", "kind"), MODELS)
-def test_a_gradient_model_has_the_slopes_of_its_function(
+def test_gradients_of_gradient_models_equal_finite_differences(
     hidden: Sequence[int], kind: str, shape: Shape, difference: Difference
 ) -> None:
     classes = 0 if kind == "none" else K
@@ -169,16 +166,14 @@ def test_a_gradient_model_has_the_slopes_of_its_function(
     model.stack.parameters[...] = rng.normal(size=model.stack.parameters.size)
     h, c = rng.normal(size=(N, *shape)), answers(kind)
     if isinstance(x := model.predict(h, c).x, ConditionedInput):
-        has_its_slopes(model.stack, h, difference, lambda h: ConditionedInput(h, c))
+        check_gradients(model.stack, h, difference, lambda h: ConditionedInput(h, c))
     else:
-        has_its_slopes(model.stack, x.copy(), difference)
+        check_gradients(model.stack, x.copy(), difference)
 
 
 @pytest.mark.parametrize("shape", [(6,), (2, 3)])
 @pytest.mark.parametrize("kind", ["classes", "values"])
-def test_what_is_conditioned_is_linear_in_activations_and_labels_in_one_row(
-    shape: Shape, kind: str
-) -> None:
+def test_a_conditioned_module_equals_linear_on_the_concatenation(shape: Shape, kind: str) -> None:
     rng = np.random.default_rng(14)
     h, c, dy = rng.normal(size=(N, *shape)), answers(kind), rng.normal(size=(N, 4))
     row = np.concatenate((h.reshape(N, 6), np.eye(K)[c] if c.ndim == 1 else c), axis=1)
@@ -201,10 +196,10 @@ def test_batches_in_flight_do_not_disturb_each_other(texts: Sequence[str], shape
         dy = np.random.default_rng(11).normal(size=(N, *stack.output))
         return stack.backward(caches, dy, need_dx=True).copy(), stack.gradients.copy()
 
-    begin(stack)
+    restart(stack)
     alone = [backward(stack.forward(x, train=True)[1]) for x in xs]
     for turn in ((0, 1), (1, 0)):
-        begin(stack)
+        restart(stack)
         caches = [stack.forward(x, train=True)[1] for x in xs]
         found = {i: backward(caches[i]) for i in turn}
         for i in turn:
@@ -213,7 +208,7 @@ def test_batches_in_flight_do_not_disturb_each_other(texts: Sequence[str], shape
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i2", "i8", "?"])
-def test_integers_are_scaled_as_they_enter_and_floats_are_not(dtype: str) -> None:
+def test_integer_inputs_are_scaled_and_floats_are_not(dtype: str) -> None:
     x = np.arange(12).reshape(4, 3).astype(dtype)
     stack = Stack([make("linear 2", (3,), "k")], np.random.default_rng(0), scale=1 / 255)
     y, _ = stack.forward(x, train=True)

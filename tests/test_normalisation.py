@@ -49,7 +49,7 @@ def test_every_example_is_standardised_by_itself(shape: tuple[int, ...]) -> None
     assert_array_equal(standardised(x[2:3]).reshape(1, -1), rows[2:3])
 
 
-def test_a_picture_with_hardly_any_contrast_is_divided_by_the_floor() -> None:
+def test_an_image_with_little_contrast_is_divided_by_the_lower_bound() -> None:
     """As tf.image.per_image_standardization: by max(deviation, 1 / sqrt(numbers))."""
     x = np.full((2, 4, 4, 1), 0.5, "f4")
     x[1, 0, 0] += 0.16

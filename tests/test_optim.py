@@ -1,4 +1,4 @@
-"""Optimisers take the steps of their papers and of PyTorch, whatever the size of the vector."""
+"""Optimisers take the steps of their papers and of PyTorch, for vectors of any size."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def first(size: int, dtype: str) -> Floats:
     return np.resize(np.random.default_rng(0).normal(size=1009), size).astype(dtype)
 
 
-def slope(step: int, size: int, dtype: str) -> Floats:
-    """The gradient of a step: of several magnitudes, repeating out of time with the blocks."""
+def gradient_of(step: int, size: int, dtype: str) -> Floats:
+    """The gradient of a step, of many magnitudes; its period is not that of the blocks."""
     g = np.random.default_rng(step).normal(size=997) * np.logspace(-4, 2, 997)
     g[0] = 0
     return np.resize(g.astype(dtype), size)
@@ -45,7 +45,7 @@ def trained(name: str, size: int, dtype: str, scale: float = 1.0, times: float =
     """The parameters after 50 steps on `times` the gradients, at `scale`."""
     optimizer, parameters = MAKERS[name](size, dtype), first(size, dtype)
     for step in range(STEPS):
-        gradients = (slope(step, size, dtype) * times).astype(dtype)
+        gradients = (gradient_of(step, size, dtype) * times).astype(dtype)
         optimizer.step(parameters, gradients, LR, scale)
     assert optimizer.count == STEPS
     return parameters
@@ -56,7 +56,7 @@ def adam_by_the_paper(size: int, dtype: str) -> Floats:
     theta = first(size, dtype).astype("f8")
     m, v = np.zeros(size), np.zeros(size)
     for t in range(1, STEPS + 1):
-        g = slope(t - 1, size, dtype).astype("f8")
+        g = gradient_of(t - 1, size, dtype).astype("f8")
         m = 0.9 * m + 0.1 * g
         v = 0.999 * v + 0.001 * g**2
         m_hat, v_hat = m / (1 - 0.9**t), v / (1 - 0.999**t)
@@ -65,11 +65,11 @@ def adam_by_the_paper(size: int, dtype: str) -> Floats:
 
 
 def sgd_by_the_sum(size: int, dtype: str) -> Floats:
-    """Momentum unrolled: what a gradient has moved after k more steps is a geometric sum."""
+    """Momentum unrolled: a gradient's contribution after k more steps is a geometric sum."""
     theta = first(size, dtype).astype("f8")
     for step in range(STEPS):
         factor = (1 - MOMENTUM ** (STEPS - step)) / (1 - MOMENTUM)
-        theta -= LR * factor * slope(step, size, dtype)
+        theta -= LR * factor * gradient_of(step, size, dtype)
     return theta
 
 
@@ -106,7 +106,7 @@ def test_fifty_steps_end_where_those_of_pytorch_end(
     else:
         peer = torch.optim.SGD([theirs], lr=LR, momentum=MOMENTUM)
     for step in range(STEPS):
-        theirs.grad = torch.tensor(slope(step, size, dtype))
+        theirs.grad = torch.tensor(gradient_of(step, size, dtype))
         peer.step()
     ours = trained(name, size, dtype)
     assert_allclose(ours, theirs.detach().numpy(), rtol=tight, atol=tight)
@@ -134,7 +134,7 @@ def test_the_scale_matters(name: str) -> None:
 
 
 @over_makers
-def test_what_an_optimiser_keeps_is_by_parameter_in_the_dtype_of_its_making(name: str) -> None:
+def test_the_vectors_of_an_optimiser_have_one_number_per_parameter_in_its_dtype(name: str) -> None:
     size = BLOCK + 3
     optimizer, parameters = MAKERS[name](size, "f4"), first(size, "f4")
     gradients = np.zeros(size, np.float32)
@@ -161,8 +161,8 @@ def test_adam_at_a_scale_that_changes_is_the_gradients_scaled(dtype: str, tight:
     mine, yours = (first(size, dtype) for _ in range(2))
     for step in range(STEPS):
         scale = 1 / (1 + step % 5)
-        ours.step(mine, slope(step, size, dtype), LR, scale)
-        theirs.step(yours, (slope(step, size, "f8") * scale).astype(dtype), LR, 1.0)
+        ours.step(mine, gradient_of(step, size, dtype), LR, scale)
+        theirs.step(yours, (gradient_of(step, size, "f8") * scale).astype(dtype), LR, 1.0)
     assert_allclose(mine, yours, rtol=tight, atol=tight)
     for name, vector in ours.named().items():
         assert_allclose(vector, theirs.named()[name], rtol=10 * tight, atol=tight, err_msg=name)
@@ -176,7 +176,7 @@ def test_a_layer_without_parameters_can_be_stepped(name: str) -> None:
 
 
 @over_makers
-def test_each_step_uses_the_rate_it_is_given(name: str) -> None:
+def test_each_step_uses_its_learning_rate(name: str) -> None:
     optimizer, parameters = MAKERS[name](3, "f8"), np.ones(3)
     optimizer.step(parameters, np.ones(3), 0.0, 1.0)
     assert parameters.tolist() == [1, 1, 1]
@@ -202,5 +202,5 @@ def test_the_rate_counts_the_drops_that_were_reached(
     assert math.isclose(learning_rate(lr, sorted(drops), step), lr * 10.0**-reached)
 
 
-def test_more_drops_than_a_float_has_digits_stop_the_learning_and_nothing_else() -> None:
+def test_very_many_drops_make_the_learning_rate_zero() -> None:
     assert learning_rate(0.5, range(1, 401), 400) == 0

@@ -1,22 +1,34 @@
-"""The rules against each other and against a network that is not cut into layers at all."""
+"""The rules compared with each other and with a network that is not divided into layers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
-from protocol import DataConfig, Evaluated, LayerConfig, Pipeline, Send, Stage, State, TrainConfig
+from protocol import (
+    DataConfig,
+    DataMessage,
+    Edge,
+    Evaluated,
+    LayerConfig,
+    Pipeline,
+    Stage,
+    State,
+    TrainConfig,
+)
 from workers.assembly.build import UPDATES, build_stack, build_stages, dataset_info, layer_rng
 from workers.assembly.compatibility import layer_modules
 from workers.data import Dataset
 from workers.nn import LOSSES, Floats, Labels, Stack
 from workers.nn.optim import Adam, Optimizer, Sgd, learning_rate
+from workers.recording.instrument import InstrumentedStage
 from workers.rules.backprop import Backprop
 from workers.rules.dni import Dni
 from workers.rules.synthetic import Prediction
+from workers.stages.driver import StageGroup
 from workers.stages.layer import LayerStage
 from workers.stages.source import order
 
@@ -44,31 +56,32 @@ def toy(rule: str, **train: Any) -> Pipeline:
     )
 
 
-def turns(cores: Sequence[Stage]) -> list[Evaluated]:
-    """Give every core one turn after the other until all have finished."""
-    evaluated: list[Evaluated] = []
-    named = {core.name: core for core in cores}
-    for _ in range(10_000):
-        if all(core.finished for core in cores):
-            return evaluated
-        for core in cores:
-            sends: Iterator[Send] = core.work() if core.ready else iter(())
-            for to, message in sends:
-                if isinstance(message, Evaluated):
-                    evaluated.append(message)
-                elif not isinstance(message, State):
-                    named[to].receive(core.name, message)
-    pytest.fail("the cores stalled")
+class Discard:
+    """An outlet that discards evaluations; no message leaves the group of all stages."""
+
+    def send(self, edge: Edge, message: DataMessage, edge_dtype: str) -> None:
+        pytest.fail(f"{message} left the group along {edge} as {edge_dtype}")
+
+    def report(self, message: Evaluated | State, copy: bool = False) -> None: ...
 
 
-def layers(cores: Sequence[Stage]) -> list[LayerStage]:
-    return [core for core in cores if isinstance(core, LayerStage)]
+def run_all(stages: Sequence[Stage]) -> None:
+    """Run `stages` as one group until all have finished."""
+    group = StageGroup(map(InstrumentedStage, stages), Discard())
+    while not group.finished:
+        stage = group.next()
+        assert stage is not None, "the stages stalled"
+        group.run(stage)
 
 
-def plain_backprop(pipeline: Pipeline) -> tuple[list[Stack], list[list[Floats]]]:
-    """Back-propagation through the whole network in one loop: the oracle.
+def layers(stages: Sequence[Stage]) -> list[LayerStage]:
+    return [stage for stage in stages if isinstance(stage, LayerStage)]
 
-    Also the true gradients by the output of every layer, a list a step.
+
+def undivided_backprop(pipeline: Pipeline) -> tuple[list[Stack], list[list[Floats]]]:
+    """Back-propagation through the whole network in one loop: the reference.
+
+    Also the true gradients by the output of every layer, one list per step.
     """
     info = dataset_info(DATA)
     made = layer_modules(pipeline, info)
@@ -79,9 +92,9 @@ def plain_backprop(pipeline: Pipeline) -> tuple[list[Stack], list[list[Floats]]]
         else Sgd(len(s.parameters), pipeline.train.momentum)
         for s in stacks
     ]
-    dice = [layer_rng(pipeline, i, UPDATES) for i in range(len(stacks))]
+    rngs = [layer_rng(pipeline, i, UPDATES) for i in range(len(stacks))]
     probability = pipeline.train.update_probability
-    truths = []
+    gradients = []
     for step in range(1, STEPS + 1):
         an_epoch = len(DATA.x_train) // BATCH
         epoch, number = divmod(step - 1, an_epoch)
@@ -92,26 +105,26 @@ def plain_backprop(pipeline: Pipeline) -> tuple[list[Stack], list[list[Floats]]]
             y, cache = stack.forward(y, train=True)
             caches.append(cache)
         dy = LOSSES[pipeline.train.loss](y, DATA.y_train[rows]).gradient
-        truths.append([dy])
+        gradients.append([dy])
         for i in reversed(range(len(stacks))):
             dx = stacks[i].backward(caches[i], dy, need_dx=i > 0)
             lr = learning_rate(pipeline.train.lr, DROPS, step)
-            if probability == 1 or dice[i].random() < probability:
+            if probability == 1 or rngs[i].random() < probability:
                 optimizers[i].step(stacks[i].parameters, stacks[i].gradients, lr, 1 / BATCH)
             dy = dx
-            truths[-1].insert(0, dy)
-    return stacks, [truth[1:] for truth in truths]
+            gradients[-1].insert(0, dy)
+    return stacks, [gradient[1:] for gradient in gradients]
 
 
-class Oracle:
-    """Stands in for a gradient model and always guesses right."""
+class PerfectModel:
+    """Replaces a gradient model; every prediction is the true gradient."""
 
-    def __init__(self, truths: Sequence[Floats]) -> None:
-        self._truths = iter(truths)
+    def __init__(self, gradients: Sequence[Floats]) -> None:
+        self._gradients = iter(gradients)
         self.error = 0.0
 
     def predict(self, h: Floats, labels: Labels) -> Prediction:  # noqa: ARG002
-        return Prediction(next(self._truths), h, [], 0)
+        return Prediction(next(self._gradients), h, [], 0)
 
     def named(self, prefix: str) -> dict[str, Floats]:  # noqa: ARG002
         return {}
@@ -122,30 +135,30 @@ class Oracle:
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 @pytest.mark.parametrize("probability", [1.0, 0.5])
-def test_backprop_over_cores_equals_plain_backprop(optimizer: str, probability: float) -> None:
+def test_backprop_over_stages_equals_undivided_backprop(optimizer: str, probability: float) -> None:
     pipeline = toy("backprop", optimizer=optimizer, update_probability=probability)
-    cores = build_stages(pipeline, DATA)
-    turns(cores)
-    stacks, _ = plain_backprop(pipeline)
-    for layer, stack in zip(layers(cores), stacks, strict=True):
+    stages = build_stages(pipeline, DATA)
+    run_all(stages)
+    stacks, _ = undivided_backprop(pipeline)
+    for layer, stack in zip(layers(stages), stacks, strict=True):
         for name, array in stack.named().items():
             np.testing.assert_array_equal(layer.stack.named()[name], array, err_msg=name)
 
 
 @pytest.mark.parametrize("rule", ["dni", "cdni"])
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-def test_with_the_true_gradient_for_a_guess_dni_equals_backprop(rule: str, optimizer: str) -> None:
+def test_dni_with_true_gradients_for_predictions_equals_backprop(rule: str, optimizer: str) -> None:
     pipeline = toy(rule, optimizer=optimizer)
-    stacks, truths = plain_backprop(pipeline)
-    cores = build_stages(pipeline, DATA)
-    oracles = []
-    for i, layer in enumerate(layers(cores)[:-1]):
+    stacks, gradients = undivided_backprop(pipeline)
+    stages = build_stages(pipeline, DATA)
+    models = []
+    for i, layer in enumerate(layers(stages)[:-1]):
         assert isinstance(layer, Dni)
-        oracles.append(Oracle([truth[i] for truth in truths]))
-        layer.synthetic = oracles[-1]  # type: ignore[assignment]
-    turns(cores)
-    assert [oracle.error for oracle in oracles] == [0.0, 0.0]
-    for layer, stack in zip(layers(cores), stacks, strict=True):
+        models.append(PerfectModel([gradient[i] for gradient in gradients]))
+        layer.synthetic = models[-1]  # type: ignore[assignment]
+    run_all(stages)
+    assert [model.error for model in models] == [0.0, 0.0]
+    for layer, stack in zip(layers(stages), stacks, strict=True):
         for name, array in stack.named().items():
             np.testing.assert_array_equal(layer.stack.named()[name], array, err_msg=name)
 
@@ -154,7 +167,7 @@ def test_with_the_true_gradient_for_a_guess_dni_equals_backprop(rule: str, optim
 def test_backprop_equals_pytorch() -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     pipeline = toy("backprop")
-    cores = build_stages(pipeline, DATA)
+    stages = build_stages(pipeline, DATA)
     network = torch.nn.Sequential()
     info = dataset_info(DATA)
     for i, modules in enumerate(layer_modules(pipeline, info)):
@@ -179,8 +192,8 @@ def test_backprop_equals_pytorch() -> None:
         ).backward()
         optimizer.step()
         drops.step()
-    turns(cores)
-    for i, layer in enumerate(layers(cores)):
+    run_all(stages)
+    for i, layer in enumerate(layers(stages)):
         ours, theirs = (
             layer.stack.named()["0.linear.weight"],
             network[3 * i].weight.detach().numpy(),
@@ -188,30 +201,30 @@ def test_backprop_equals_pytorch() -> None:
         np.testing.assert_allclose(ours, theirs.T, rtol=2e-3, atol=2e-4)
 
 
-def test_without_backprop_only_the_top_layer_moves() -> None:
+def test_without_backprop_only_the_output_layer_changes() -> None:
     pipeline = toy("no-bprop")
     before = [layer.stack.parameters.copy() for layer in layers(build_stages(pipeline, DATA))]
-    cores = build_stages(pipeline, DATA)
-    turns(cores)
+    stages = build_stages(pipeline, DATA)
+    run_all(stages)
     moved = [
         not np.array_equal(layer.stack.parameters, first)
-        for layer, first in zip(layers(cores), before, strict=True)
+        for layer, first in zip(layers(stages), before, strict=True)
     ]
     assert moved == [False, False, True]
 
 
-def test_the_first_step_of_dni_leaves_hidden_weights_alone_as_its_guess_is_zero() -> None:
+def test_the_first_step_of_dni_does_not_change_hidden_weights_as_its_prediction_is_zero() -> None:
     pipeline = toy("dni", steps=1, optimizer="sgd")
     before = [layer.stack.parameters.copy() for layer in layers(build_stages(pipeline, DATA))]
-    cores = build_stages(pipeline, DATA)
-    turns(cores)
-    for layer, first in zip(layers(cores)[:-1], before, strict=False):
+    stages = build_stages(pipeline, DATA)
+    run_all(stages)
+    for layer, first in zip(layers(stages)[:-1], before, strict=False):
         np.testing.assert_array_equal(layer.stack.parameters, first)
 
 
-def test_locked_layers_answer_a_gradient_once() -> None:
-    cores = build_stages(toy("backprop"), DATA)
-    turns(cores)
-    for layer in layers(cores)[:-1]:
+def test_backprop_layers_answer_every_gradient_once() -> None:
+    stages = build_stages(toy("backprop"), DATA)
+    run_all(stages)
+    for layer in layers(stages)[:-1]:
         assert isinstance(layer, Backprop)
         assert layer.stats.updates == layer.stats.gradients == STEPS

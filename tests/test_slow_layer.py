@@ -1,4 +1,4 @@
-"""No layer waits for another: one that is slowed from outside leaves the others their pace."""
+"""Unlocked layers keep their rate when another layer is slowed down from outside."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ SECONDS = 1.5
 SLOWED = "layer2"
 
 
-def kept(tmp_path: Path, rule: str, enough: float) -> tuple[float, float]:
-    """What SLOWED keeps of its rate in the median, and what is the least that another does.
+def rates_kept(tmp_path: Path, rule: str, enough: float) -> tuple[float, float]:
+    """The share of its rate that SLOWED keeps (median), and the smallest share of another layer.
 
-    Of the others each layer's best of a few rounds counts: whatever else the machine does may well
-    take from it in one part of a round and not in the others.
+    For the other layers the best of a few rounds counts, since other load on the host may slow them
+    down in single rounds.
     """
     path = tmp_path / "wide.toml"
     path.write_text(PIPELINE, "utf-8")
@@ -52,15 +52,15 @@ def kept(tmp_path: Path, rule: str, enough: float) -> tuple[float, float]:
     return statistics.median(r[SLOWED] for r in rounds), others
 
 
-def test_where_a_layer_is_slowed_unlocked_layers_keep_their_rate(tmp_path: Path) -> None:
-    slow, others = kept(tmp_path, "unlocked-cdni", 0.9)
+def test_unlocked_layers_keep_their_rate_beside_a_slow_layer(tmp_path: Path) -> None:
+    slow, others = rates_kept(tmp_path, "unlocked-cdni", 0.9)
     assert others > 0.9
     assert slow < 0.3
 
 
-def test_where_a_layer_is_slowed_the_others_wait_if_only_gradients_are_guessed(
+def test_decoupled_layers_wait_for_a_slow_layer(
     tmp_path: Path,
 ) -> None:
-    slow, others = kept(tmp_path, "cdni", 0.0)
+    slow, others = rates_kept(tmp_path, "cdni", 0.0)
     assert 0 < others < 0.5
     assert slow < 0.5

@@ -1,4 +1,4 @@
-"""Models that guess a layer's input: the right gradient, a truth that is learnt, nothing kept."""
+"""Synthetic-input models: right gradients, targets that are learned, no memory kept."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tests.test_synthetic import Recorder, plain
+from tests.test_synthetic import RecordingOptimizer, plain_sgd
 from workers.nn import Floats, Shape, Stack
 from workers.nn.optim import Adam, Sgd
 from workers.rules.synthetic import SyntheticInput, input_modules
@@ -20,42 +20,42 @@ OUTPUT: Shape = (4,)
 
 def model_of(
     hidden: Sequence[int],
-    optimizer: Callable[[int], Adam | Sgd | Recorder] = Adam,
+    optimizer: Callable[[int], Adam | Sgd | RecordingOptimizer] = Adam,
     shape: Shape = OUTPUT,
     scale: float = 1.0,
 ) -> SyntheticInput:
     return SyntheticInput(INPUTS, shape, hidden, np.random.default_rng(0), optimizer, scale)
 
 
-def drawn(*shape: int, seed: int = 1) -> Floats:
+def normal(*shape: int, seed: int = 1) -> Floats:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 @pytest.mark.parametrize("hidden", [(), (7,), (7, 5)])
-def test_teaching_descends_half_the_squared_error(
+def test_a_fit_follows_the_gradient_of_half_the_squared_error(
     hidden: Sequence[int], difference: Callable[[Callable[[], float], Floats], Floats]
 ) -> None:
-    model = model_of(hidden, Recorder)
+    model = model_of(hidden, RecordingOptimizer)
     model.stack = Stack(input_modules(INPUTS, OUTPUT, hidden), np.random.default_rng(0), dtype="f8")
-    x, truth = drawn(N, *INPUTS).astype("f8"), drawn(N, *OUTPUT, seed=2).astype("f8")
+    x, target = normal(N, *INPUTS).astype("f8"), normal(N, *OUTPUT, seed=2).astype("f8")
 
     def loss() -> float:
-        return float(np.sum((model.predict(x).value - truth) ** 2) / 2 / N)
+        return float(np.sum((model.predict(x).value - target) ** 2) / 2 / N)
 
-    slope = difference(loss, model.stack.parameters)
-    model.fit(model.predict(x), truth, lr=1.0)
-    assert isinstance(model.optimizer, Recorder)
-    assert_allclose(model.optimizer.seen, slope, rtol=1e-5, atol=1e-8)
+    gradient = difference(loss, model.stack.parameters)
+    model.fit(model.predict(x), target, lr=1.0)
+    assert isinstance(model.optimizer, RecordingOptimizer)
+    assert_allclose(model.optimizer.seen, gradient, rtol=1e-5, atol=1e-8)
 
 
-def test_a_linear_map_is_learnt() -> None:
+def test_a_linear_map_is_learned() -> None:
     model = model_of((), lambda size: Sgd(size, 0.9))
-    weights = drawn(6, 4, seed=3)
+    weights = normal(6, 4, seed=3)
     rng = np.random.default_rng(4)
     for _ in range(500):
         x = rng.standard_normal((N, *INPUTS)).astype(np.float32)
         model.fit(model.predict(x), x.reshape(N, 6) @ weights, lr=0.05)
-    x = drawn(N, *INPUTS, seed=5)
+    x = normal(N, *INPUTS, seed=5)
     assert_allclose(model.predict(x).value, x.reshape(N, 6) @ weights, atol=1e-3)
 
 
@@ -67,20 +67,20 @@ def test_a_hidden_layer_learns_what_no_linear_model_can() -> None:
         found = []
         for _ in range(1500):
             x = rng.standard_normal((64, *INPUTS)).astype(np.float32)
-            truth = np.abs(x[:, :1, 0])
-            guess = model.predict(x)
-            found.append(float(np.mean((guess.value - truth) ** 2)))
-            model.fit(guess, truth, lr=0.01)
+            target = np.abs(x[:, :1, 0])
+            prediction = model.predict(x)
+            found.append(float(np.mean((prediction.value - target) ** 2)))
+            model.fit(prediction, target, lr=0.01)
         errors[hidden] = float(np.mean(found[-100:]))
     assert errors[(32,)] < errors[()] / 10
 
 
-def test_a_picture_is_guessed_in_its_own_shape() -> None:
-    guess = model_of((5,), shape=(4, 4, 3)).predict(drawn(N, *INPUTS))
-    assert guess.value.shape == (N, 4, 4, 3)
+def test_the_prediction_of_an_image_has_its_shape() -> None:
+    prediction = model_of((5,), shape=(4, 4, 3)).predict(normal(N, *INPUTS))
+    assert prediction.value.shape == (N, 4, 4, 3)
 
 
-def test_pixels_are_scaled_as_they_enter() -> None:
+def test_integer_pixels_are_scaled() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (N, *INPUTS), np.uint8)
     scaled = (pixels / 255).astype(np.float32)
     ours, expected = model_of((), scale=1 / 255).predict(pixels), model_of(()).predict(scaled)
@@ -90,13 +90,13 @@ def test_pixels_are_scaled_as_they_enter() -> None:
 @pytest.mark.parametrize("hidden", [(), (7,)])
 @pytest.mark.parametrize("dtype", ["f4", "u1"])
 def test_the_memory_of_the_message_is_not_kept(hidden: Sequence[int], dtype: str) -> None:
-    learnt = []
+    learned = []
     for spoil in (False, True):
-        model = model_of(hidden, plain)
+        model = model_of(hidden, plain_sgd)
         x = np.random.default_rng(0).integers(0, 9, (N, *INPUTS)).astype(dtype)
-        guess = model.predict(x)
+        prediction = model.predict(x)
         if spoil:
             x.fill(99)
-        model.fit(guess, drawn(N, *OUTPUT, seed=2), lr=0.1)
-        learnt.append(model.stack.parameters.copy())
-    assert_array_equal(learnt[0], learnt[1])
+        model.fit(prediction, normal(N, *OUTPUT, seed=2), lr=0.1)
+        learned.append(model.stack.parameters.copy())
+    assert_array_equal(learned[0], learned[1])

@@ -1,4 +1,4 @@
-"""Modules, losses and all their gradients are those of PyTorch, where it is installed."""
+"""Modules, losses and their gradients equal those of PyTorch."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ CASES: tuple[tuple[str, Shape], ...] = (
     ("conv 3 5 pad 6 stride 4", (5, 7, 2)),
     ("conv 2 5", (24, 24)),
     *(
-        (f"{word} {options}", (7, 8, 3))
-        for word in ("maxpool", "avgpool")
+        (f"{kind} {options}", (7, 8, 3))
+        for kind in ("maxpool", "avgpool")
         for options in ("1", "2", "3 stride 2", "3 stride 2 pad 1", "2 stride 3", "7", "4 pad 2")
     ),
     ("maxpool 2", (90, 70)),
 )
-"""The larger ones are more than is worked on at a time."""
-PEERLESS = {"dropout"}
-"""Whose random numbers are their own."""
+"""The larger cases exceed one block."""
+WITHOUT_PEER = {"dropout"}
+"""Modules whose random numbers differ from those of PyTorch."""
 JUDGED = [(name, kind) for name in LOSSES for kind in ("classes", "values")]
 JUDGED.remove(("cross-entropy", "values"))
 N, K = 64, 3
@@ -62,37 +62,37 @@ def agree(ours: Any, theirs: Any, tight: float) -> None:
 
 def in_torch(text: str, f: Any, x: Any, p: Mapping[str, Any], train: bool) -> Any:
     """`text` as torch.nn.functional has it; channels are the last axis here, the second there."""
-    word, *numbers = text.split()
-    if word == "linear":
+    kind, *numbers = text.split()
+    if kind == "linear":
         return f.linear(x.flatten(1), p["weight"].T, p["bias"])
-    if word == "batchnorm":
+    if kind == "batchnorm":
         rows = x.reshape(-1, x.shape[-1])
         running = p["running_mean"], p["running_var"]
         return f.batch_norm(rows, *running, p["scale"], p["shift"], train).reshape(x.shape)
-    if word == "standardise":
+    if kind == "standardise":
         rows = x.flatten(1)
         deviation = rows.std(1, correction=0, keepdim=True).clamp(min=rows.shape[1] ** -0.5)
         return ((rows - rows.mean(1, keepdim=True)) / deviation).reshape(x.shape)
-    if word in ("conv", "maxpool", "avgpool"):
-        pictures = x.reshape(*x.shape[:3], -1).permute(0, 3, 1, 2)
-        return in_pictures(word, numbers, f, pictures, p).permute(0, 2, 3, 1)
-    return x.flatten(1) if word == "flatten" else getattr(f, word)(x)
+    if kind in ("conv", "maxpool", "avgpool"):
+        images = x.reshape(*x.shape[:3], -1).permute(0, 3, 1, 2)
+        return in_torch_images(kind, numbers, f, images, p).permute(0, 2, 3, 1)
+    return x.flatten(1) if kind == "flatten" else getattr(f, kind)(x)
 
 
-def in_pictures(word: str, numbers: list[str], f: Any, x: Any, p: Mapping[str, Any]) -> Any:
-    first = 2 if word == "conv" else 1
+def in_torch_images(kind: str, numbers: list[str], f: Any, x: Any, p: Mapping[str, Any]) -> Any:
+    first = 2 if kind == "conv" else 1
     options = dict(zip(numbers[first::2], numbers[first + 1 :: 2], strict=True))
     pad = options.get("pad", "0")
     padding = int(pad) if pad != "same" else pad
-    if word == "conv":
+    if kind == "conv":
         weight, stride = p["weight"].permute(3, 2, 0, 1), int(options.get("stride", 1))
         return f.conv2d(x, weight, p["bias"], stride=stride, padding=padding)
-    pool = f.max_pool2d if word == "maxpool" else f.avg_pool2d
+    pool = f.max_pool2d if kind == "maxpool" else f.avg_pool2d
     return pool(x, int(numbers[0]), int(options.get("stride", numbers[0])), padding)
 
 
-def test_every_word_has_its_peer() -> None:
-    assert {text.split()[0] for text, _ in CASES} == MODULES.keys() - PEERLESS
+def test_every_module_has_a_peer() -> None:
+    assert {text.split()[0] for text, _ in CASES} == MODULES.keys() - WITHOUT_PEER
 
 
 @pytest.mark.service
@@ -105,12 +105,12 @@ def test_a_module_and_its_gradients_are_those_of_pytorch(
     stack = Stack(modules([text], shape, "k"), np.random.default_rng(0), dtype=dtype)
     stack.parameters[...] = np.random.default_rng(1).uniform(-0.5, 0.5, stack.parameters.size)
     p = {name.split(".")[2]: torch.tensor(array) for name, array in stack.named().items()}
-    learnt = [p[name] for name in stack.modules[0].initial(np.random.default_rng(0))]
+    learned = [p[name] for name in stack.modules[0].initial(np.random.default_rng(0))]
     for step in range(4):
         x = np.random.default_rng(step).normal(1, 2, (N, *shape)).astype(dtype)
         x = np.round(x) if step == 3 else x  # which brings ties
         theirs_x = torch.tensor(x, requires_grad=True)
-        for each in learnt:
+        for each in learned:
             each.requires_grad_().grad = None
         theirs = in_torch(text, torch.nn.functional, theirs_x, p, train=True)
         ours, caches = stack.forward(x, train=True)
@@ -119,7 +119,7 @@ def test_a_module_and_its_gradients_are_those_of_pytorch(
         agree(ours, theirs.detach(), tight)
         dx = stack.backward(caches, dy, need_dx=True)
         agree(dx, theirs_x.grad, tight)
-        slopes = [each.grad.numpy().ravel() for each in learnt] or [np.empty(0)]
+        slopes = [each.grad.numpy().ravel() for each in learned] or [np.empty(0)]
         agree(stack.gradients, np.concatenate(slopes), 10 * tight)
         for name, array in stack.named().items():
             agree(array, p[name.split(".")[2]].detach(), tight)

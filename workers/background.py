@@ -14,11 +14,11 @@ def call_in_thread(function: Callable[[], Result]) -> Future[Result]:
     """The future result of `function`. The thread does not keep the process from exiting."""
     future: Future[Result] = Future()
 
-    def call() -> None:
+    def run() -> None:
         try:
             future.set_result(function())
         except BaseException as error:  # `future.result` raises it in the thread that waits
             future.set_exception(error)
 
-    threading.Thread(target=call, daemon=True).start()
+    threading.Thread(target=run, daemon=True).start()
     return future

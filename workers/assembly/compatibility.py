@@ -1,6 +1,6 @@
-"""Whether a pipeline and its data fit together, checked before anything starts.
+"""Checks that a pipeline and its data fit together, before anything starts.
 
-The checks use the shapes of modules alone; no array is made.
+The checks use the shapes of modules alone and allocate no array.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _CAST: Final = (
 def fitted(pipeline: Pipeline, shape: Shape) -> list[list[Module]]:
     """The modules of every layer, each fitted to the one below, for examples of `shape`.
 
-    Raises SpecError where a module cannot take what it is given.
+    Raises SpecError if a module cannot take the output of the module below it.
     """
     made: list[list[Module]] = []
     inputs = shape
@@ -38,12 +38,12 @@ def fitted(pipeline: Pipeline, shape: Shape) -> list[list[Module]]:
         try:
             made.append(modules(layer.modules, inputs, f"layer[{i}]"))
         except SpecError as error:
-            raise SpecError(f"{error}{_turned(pipeline, shape)}") from None
+            raise SpecError(f"{error}{_channels_hint(pipeline, shape)}") from None
         inputs = made[-1][-1].output
     return made
 
 
-def _turned(pipeline: Pipeline, shape: Shape) -> str:
+def _channels_hint(pipeline: Pipeline, shape: Shape) -> str:
     hint = channels_first(shape) if reads_images(pipeline) else None
     return f"; {hint}" if hint else ""
 
@@ -52,10 +52,10 @@ def reads_images(pipeline: Pipeline) -> bool:
     """Whether a module sees the axes of an example before they are flattened."""
     for layer in pipeline.layer:
         for text in layer.modules:
-            word, *_ = text.split() or [""]
-            if word in _OF_IMAGES:
+            kind, *_ = text.split() or [""]
+            if kind in _OF_IMAGES:
                 return True
-            if word in _OF_ROWS:
+            if kind in _OF_ROWS:
                 return False
     return False
 
@@ -63,7 +63,7 @@ def reads_images(pipeline: Pipeline) -> bool:
 def layer_modules(pipeline: Pipeline, info: DatasetInfo) -> list[list[Module]]:
     """The modules of every layer, for training.
 
-    Raises SpecError where the pipeline and the data do not fit together.
+    Raises SpecError if the pipeline and the data do not fit together.
     """
     made = fitted(pipeline, info.shape)
     batch = pipeline.data.batch
@@ -72,7 +72,7 @@ def layer_modules(pipeline: Pipeline, info: DatasetInfo) -> list[list[Module]]:
             raise SpecError(f"layer[{i}]: a batch of its activations is larger than 2 GiB")
     _check_loss(pipeline, info)
     _check_outputs(pipeline, info, made[-1][-1].output)
-    Augment(pipeline.data.augment, info.shape)  # raises where they do not fit
+    Augment(pipeline.data.augment, info.shape)  # raises if the images do not fit
     if batch > info.examples:
         raise SpecError(f"data.batch: {batch} is more than the {info.examples} training examples")
     _check_batchnorm(pipeline, info, made)
@@ -82,14 +82,14 @@ def layer_modules(pipeline: Pipeline, info: DatasetInfo) -> list[list[Module]]:
 def _check_loss(pipeline: Pipeline, info: DatasetInfo) -> None:
     if info.labelled or pipeline.train.loss != "cross-entropy":
         return
-    mend = (
+    remedy = (
         "if they are class numbers, save them as integers: y.astype('int64')"
         if info.classes == 1
         else "if its rows are one-hot, save class numbers: y.argmax(axis=1)"
     )
     raise SpecError(
         "train.loss: cross-entropy needs class labels, integers, but y holds floats or rows of "
-        f"booleans, which are target values; {mend}; for target values use 'squared-error' or "
+        f"booleans, which are target values; {remedy}; for target values use 'squared-error' or "
         "'binary-cross-entropy'"
     )
 
@@ -111,12 +111,12 @@ def _check_outputs(pipeline: Pipeline, info: DatasetInfo, shape: Shape) -> None:
 
 
 def _labels(info: DatasetInfo, width: int) -> str:
-    """What the labels are, and what to do where the last layer has too few outputs."""
+    """The end of an error: what the labels are, and what to do about too few outputs."""
     last = info.classes - 1
     if not info.labels or info.distinct == info.classes:
         return f"labels go up to {last}; end it with 'linear {info.classes}'"
     low = info.labels[0]
-    mend = renumbering(list(info.labels), info.distinct, last)
+    remedy = renumbering(list(info.labels), info.distinct, last)
     if info.distinct == last - low + 1:
         what = f"labels start at {low} and go up to {last}"
     else:
@@ -124,7 +124,7 @@ def _labels(info: DatasetInfo, width: int) -> str:
         more = f", … {last}" if info.distinct > len(info.labels) else ""
         what = f"labels are not consecutive ({first}{more})"
     end = "" if width == info.distinct else f", and end it with 'linear {info.distinct}'"
-    return f"{what}; number the {info.distinct} classes from 0: {mend}{end}"
+    return f"{what}; number the {info.distinct} classes from 0: {remedy}{end}"
 
 
 def _check_batchnorm(
@@ -135,10 +135,10 @@ def _check_batchnorm(
         for j, module in enumerate(row):
             single = pipeline.data.batch * math.prod(module.output[:-1]) == 1
             if isinstance(module, BatchNorm) and single:
-                where, mend = key
+                where, remedy = key
                 raise SpecError(
                     f"{where.format(j)}: batch normalisation over one value per channel "
-                    f"(data.batch = 1) gives a constant; set data.batch to 2 or more, or {mend}"
+                    f"(data.batch = 1) gives a constant; set data.batch to 2 or more, or {remedy}"
                 )
 
 
@@ -151,31 +151,34 @@ def _rows(
         yield (f"layer[{i}].modules[{{}}]", "remove 'batchnorm'"), layer
         if i < last and pipeline.decoupled:
             model = gradient_model_modules(pipeline, info, layer[-1].output)
-            yield (f"synthetic.hidden: behind layer{i}", "set synthetic.hidden = []"), model
+            yield (
+                (f"synthetic.hidden: gradient model of layer{i}", "set synthetic.hidden = []"),
+                model,
+            )
         if i and pipeline.unlocked:
             model = input_model_modules(pipeline, info, made[i - 1][-1].output)
-            key = f"synthetic.input_hidden: of layer{i}"
+            key = f"synthetic.input_hidden: input model of layer{i}"
             yield (key, "set synthetic.input_hidden = []"), model
 
 
 def condition(pipeline: Pipeline, info: DatasetInfo) -> int:
-    """The width of what the gradient models see of the labels; 0 for nothing."""
+    """The width of the condition of gradient models; 0 if they do not see the labels."""
     return info.classes if pipeline.conditioned else 0
 
 
 def gradient_model_modules(pipeline: Pipeline, info: DatasetInfo, shape: Shape) -> list[Module]:
-    """Those of the gradient model behind a layer whose activations have `shape`."""
+    """The modules of the gradient model of a layer whose activations have `shape`."""
     model = pipeline.synthetic
     return model_modules(shape, condition(pipeline, info), model.hidden, model.kernel)
 
 
 def input_model_modules(pipeline: Pipeline, info: DatasetInfo, shape: Shape) -> list[Module]:
-    """Those of the synthetic-input model of a layer whose input has `shape`."""
+    """The modules of the synthetic-input model of a layer whose input has `shape`."""
     return input_modules(info.shape, shape, pipeline.synthetic.input_hidden)
 
 
-def notes(pipeline: Pipeline, data: Dataset) -> list[str]:
-    """One line for each thing that a user should know before `pipeline` trains on `data`."""
+def compatibility_notes(pipeline: Pipeline, data: Dataset) -> list[str]:
+    """What a user should know before `pipeline` trains on `data`, one line each."""
     found = [*data.notes]
     if reads_images(pipeline) or pipeline.data.augment:
         found += filter(None, [channels_first(data.shape)])

@@ -12,7 +12,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from functools import cache
 from typing import Final, NamedTuple, cast
 
 import numpy as np
@@ -20,19 +19,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from workers.nn.image import image_shape, window_count
 from workers.nn.module import Floats, Shape, Views
+from workers.nn.product import multiply
 
 BLOCK: Final = 1 << 18
 """Numbers in the matrix of windows, but at least one image; the fastest of 2^16 to 2^19."""
 SPARE: Final = 16
 """Numbers (one cache line) between rows, which may otherwise be a power of two apart."""
-SMALL: Final = 10**6
-"""Up to this many multiplications OpenBLAS uses its kernels for small products, on `AVX512`."""
-AVX512: Final = ("SkylakeX", "Cooperlake", "SapphireRapids")
-FEW: Final = range(4, 33)
-"""Numbers of columns that are split: fewer are faster in one product, and more gain nothing."""
-ROWS: Final = 12
-MOST_ROWS: Final = 48
-"""The most rows per product, a multiple of `ROWS`: 1.1 to 1.8 times as fast as one product."""
 
 
 class _Windows(NamedTuple):
@@ -95,30 +87,6 @@ def _overlap(side: int, before: int, length: int) -> tuple[slice, slice]:
     return slice(first + before, last + before), slice(first, last)
 
 
-@cache
-def _small_products() -> bool:
-    """Whether the matrix library has kernels for small products that copy neither factor."""
-    from threadpoolctl import threadpool_info  # slow to import, and only convolutions need it
-
-    return any(pool.get("architecture") in AVX512 for pool in threadpool_info())
-
-
-def _product(rows: Floats, matrix: Floats, out: Floats) -> None:
-    """Set `out` to `rows` @ `matrix`.
-
-    Copying `rows` into the order that a kernel needs takes longer than multiplying them by few
-    columns. Products of a few rows each need no copy.
-    """
-    length, columns = matrix.shape
-    count = min(MOST_ROWS, SMALL // matrix.size // ROWS * ROWS)
-    whole = 0
-    if columns in FEW and count and _small_products():
-        whole = len(rows) // count * count
-        few = rows[:whole].reshape(-1, count, length)
-        np.matmul(few, matrix, out=out[:whole].reshape(-1, count, columns))
-    np.matmul(rows[whole:], matrix, out=out[whole:])
-
-
 class Conv:
     """Cross-correlation of (h, w, c) with `channels` kernels of (kernel, kernel, c), plus bias.
 
@@ -174,7 +142,7 @@ class Conv:
         matrix = np.concatenate((p["weight"].reshape(-1, outputs), p["bias"][None]))
         y = np.empty((len(x), *self.output), x.dtype)
         for images, rows in self._windows.blocks(x.reshape(len(x), *self._input)):
-            _product(rows, matrix, y[images].reshape(-1, outputs))
+            multiply(rows, matrix, y[images].reshape(-1, outputs))
         return y, x
 
     def backward(self, p: Views, g: Views, cache: object, dy: Floats, need_dx: bool) -> Floats:
@@ -214,7 +182,7 @@ class Conv:
             for images, rows in _Windows(size, 1, before, counts).blocks(dy):
                 pixels = x[images, v.pixels, h.pixels]
                 products = np.empty(pixels.shape, dy.dtype)
-                _product(rows, matrix, products.reshape(-1, inputs))
+                multiply(rows, matrix, products.reshape(-1, inputs))
                 dx[images, v.pixels, h.pixels] = products
                 sums += np.matmul(rows.T, pixels.reshape(-1, inputs), out=part)
             dw[v.taps, h.taps] = sums[:-1].reshape(turned.shape).swapaxes(2, 3)[::-1, ::-1]

@@ -67,9 +67,9 @@ class OutputLayer(LayerStage):
         )
         return iter(())
 
-    def _pass_on(self, mark: Mark) -> Iterator[Send]:
-        if mark.mark == "evaluated":
-            yield Send(COORDINATOR, replace(self._evaluation, step=mark.step))
+    def _pass_on(self, marker: Mark) -> Iterator[Send]:
+        if marker.mark == "evaluated":
+            yield Send(COORDINATOR, replace(self._evaluation, step=marker.step))
             self._evaluation = self._empty_evaluation
-        elif mark.mark == "drain":
-            yield Send(self.below, Mark("drained", mark.step))
+        elif marker.mark == "drain":
+            yield Send(self.below, Mark("drained", marker.step))

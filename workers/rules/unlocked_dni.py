@@ -132,8 +132,8 @@ class UnlockedLayer(LayerStage):
                 case Activation() as message:
                     self.tracer.used(SOURCE, message)
                     yield from self._take_from_source(message)
-                case Mark() as mark:
-                    self.tracer.used(SOURCE, mark)
+                case Mark() as marker:
+                    self.tracer.used(SOURCE, marker)
                     self._drained = True
         yield from self._send_other_credits()
 

@@ -14,7 +14,7 @@ from protocol import Activation, Gradient, Mark, Pipeline, Report, Send, State
 from protocol.pipeline import SOURCE
 from workers.nn import Floats, Stack
 from workers.nn.optim import Optimizer, learning_rate
-from workers.stages.finite import FiniteCheck
+from workers.stages.finite_check import FiniteCheck
 from workers.stages.pending import SentBatch
 from workers.stages.ports import LayerPorts
 
@@ -40,8 +40,8 @@ class LayerStage(LayerPorts):
 
     # -- what rules override
 
-    def _pass_on(self, mark: Mark) -> Iterator[Send]:
-        yield Send(self.above, mark)
+    def _pass_on(self, marker: Mark) -> Iterator[Send]:
+        yield Send(self.above, marker)
 
     def _train(self, message: Activation) -> Iterator[Send]:
         y, _ = self._forward(message)

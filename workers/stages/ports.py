@@ -133,9 +133,9 @@ class LayerPorts(ABC):
                 case Gradient() as gradient:
                     self.inbox.gradients -= 1
                     yield from self._take_gradient(gradient)
-                case Mark() as mark:
-                    self.tracer.used(self.above, mark)
-                    yield Send(self.below, mark)
+                case Mark() as marker:
+                    self.tracer.used(self.above, marker)
+                    yield Send(self.below, marker)
             break
         else:
             yield from self._go_on()
@@ -268,7 +268,7 @@ class LayerPorts(ABC):
         """No training batch follows."""
 
     @abstractmethod
-    def _pass_on(self, mark: Mark) -> Iterator[Send]:
+    def _pass_on(self, marker: Mark) -> Iterator[Send]:
         """Answer a marker from below."""
 
     @abstractmethod
