@@ -154,7 +154,7 @@ def evaluate(
     data = _load(pipeline, tests_only=True)
     for note in data.notes:
         report(f"note: {note}")
-    with threadpool_limits(blas.asked()[0] or blas.cores()):
+    with threadpool_limits(blas.environment_threads()[0] or blas.cores()):
         return evaluate_weights(pipeline, data, saved, lambda note: report(f"note: {note}"))
 
 

@@ -192,7 +192,7 @@ def test_the_users_threads_are_respected_and_odd_words_are_not(
 ) -> None:
     for name, value in said.items():
         monkeypatch.setenv(name, value)
-    assert blas.asked() == wanted
+    assert blas.environment_threads() == wanted
     count = wanted[0] or 4
     assert blas.threads(PIPELINE) == count
     environment = blas.environment(blas.threads(PIPELINE))
@@ -247,7 +247,7 @@ def test_a_number_that_is_not_used_is_told(
 ) -> None:
     monkeypatch.setenv(name, value)
     (note,) = blas.unused(PIPELINE)
-    assert note.startswith(f"{name}={value[:40]}: is not used;")
+    assert note.startswith(f"{name}={value[:40]}: is ignored;")
     assert len(note) < 160
     assert blas.unused(replace(PIPELINE, train=TrainConfig(threads=2))) == []
 

@@ -187,4 +187,4 @@ def test_what_the_doctor_finds_is_json() -> None:
     token = Token(("tcp://127.0.0.1:1",), b"k" * 32, b"s" * 32)
     (finding,) = strict(printed("doctor", str(token), "--json"))
     assert finding["check"] == "head"
-    assert finding["well"] is False
+    assert finding["passed"] is False

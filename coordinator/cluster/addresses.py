@@ -1,4 +1,4 @@
-"""Which addresses a name stands for, which of them answer, and which are this machine's."""
+"""The addresses that a name stands for, which of them answer, and which belong to this host."""
 
 from __future__ import annotations
 
@@ -25,63 +25,68 @@ LINK_LOCAL: Final = 0x20
 """The scope of such an address in `_IF_INET6`."""
 _IF_INET6: Final = Path("/proc/net/if_inet6")
 _WHY: Final = {
-    errno.EADDRNOTAVAIL: "no address of this machine; `ip address` shows those that are",
+    errno.EADDRNOTAVAIL: "not an address of this host; `ip address` lists its addresses",
     errno.EADDRINUSE: "the port is in use; choose another, or * for one that is free",
     errno.EACCES: "only root may listen at ports below 1024; choose a higher one",
-    errno.EAFNOSUPPORT: "this machine does not have addresses of that kind",
+    errno.EAFNOSUPPORT: "this host has no addresses of that family",
     errno.EINVAL: "a link-local address needs its interface, as in [fe80::1%eth0]",
-    errno.ENODEV: "the interface behind the address is not one of this machine",
+    errno.ENODEV: "this host has no such network interface",
 }
 
 
-def why(error: OSError) -> str:
-    """What it means that a socket cannot listen at an address, and what to do."""
+def bind_error_text(error: OSError) -> str:
+    """Why a socket cannot be bound to an address, and what to do."""
     return _WHY.get(error.errno or 0) or error.strerror or str(error)
 
 
 def bindable(endpoint: Endpoint, key: str) -> Endpoint:
-    """The address of this machine that `endpoint` names, with its port, where one can listen.
+    """The numeric address of this host that `endpoint` names, with its port.
 
-    Raises RunError that begins with `key` where that is every address, or none.
+    Raises RunError, which begins with `key`, for a wildcard address and for one that cannot be
+    bound.
     """
     if is_unspecified(endpoint.host):
         raise RunError(
-            f"{key}: {endpoint.host} is every address; name one that other machines can reach"
+            f"{key}: {endpoint.host} stands for every address; name one that other hosts can reach"
         )
-    if _is_of_many(endpoint.host):
-        raise RunError(f"{key}: {endpoint.host} is the address of many hosts; name one of this")
+    if _is_multicast(endpoint.host):
+        raise RunError(
+            f"{key}: {endpoint.host} is a multicast or broadcast address; name one of this host"
+        )
     if endpoint.host in (name for _, name in socket.if_nameindex()):
-        numbers = [Endpoint(address, endpoint.port) for address in _of_interface(endpoint.host)]
-        if not numbers:
+        resolved = [
+            Endpoint(address, endpoint.port) for address in _interface_addresses(endpoint.host)
+        ]
+        if not resolved:
             raise RunError(f"{key}: the interface {endpoint.host} has no address")
     else:
-        numbers = _numbers(endpoint, key)
+        resolved = _resolve(endpoint, key)
     failed = None
-    for number in numbers:
+    for number in resolved:
         if is_unspecified(number.host):
             return bindable(number, key)
         try:
-            _listen(number)
+            _try_bind(number)
             return number
         except OSError as error:
             failed = error
     assert failed is not None
-    raise RunError(f"{key}: {endpoint}: {why(failed)}")
+    raise RunError(f"{key}: {endpoint}: {bind_error_text(failed)}")
 
 
-def own(address: str, key: str) -> str:
-    """The address of this machine that a user calls `address`, by name or number, for errors `key`.
+def own_address(address: str, key: str) -> str:
+    """The numeric address of this host that the name or number `address` stands for.
 
-    Raises RunError where it is not one at which workers can listen.
+    Raises RunError, which begins with `key`, if workers cannot listen there.
     """
     host = address[1:-1] if address.startswith("[") and address.endswith("]") else address
     if any(letter in host for letter in "[]/") or host.count(":") == 1:
-        raise RunError(f"{key}: {address!r:.80} is no address; give it without a port")
+        raise RunError(f"{key}: {address!r:.80} is not an address; give one without a port")
     return bindable(Endpoint(host, ANY_PORT), key).host
 
 
-def _is_of_many(host: str) -> bool:
-    """Whether `host` is a number at which no single machine can be reached."""
+def _is_multicast(host: str) -> bool:
+    """Whether `host` is a multicast or broadcast address."""
     try:
         address = ip_address(host)
     except ValueError:
@@ -89,7 +94,7 @@ def _is_of_many(host: str) -> bool:
     return address.is_multicast or host == "255.255.255.255"
 
 
-def _of_interface(name: str) -> list[str]:
+def _interface_addresses(name: str) -> list[str]:
     """The addresses of a network interface: IPv4 first, link-local IPv6 last."""
     found, local = [], []
     with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
@@ -107,15 +112,15 @@ def _of_interface(name: str) -> list[str]:
 
 
 def reachable(addresses: Iterable[str]) -> str:
-    """Of the endpoints of a head, by name or number, one that answers, else the first; by number.
+    """The first of the endpoints of a head that answers, else the first one; in numeric form.
 
-    Raises RunError where all of them have names that are not known.
+    Raises RunError if no name among them is known.
     """
     found: list[Endpoint] = []
     unknown: list[RunError] = []
     for text in addresses:
         try:
-            found += _numbers(Endpoint.parse(text, "token"), "token")
+            found += _resolve(Endpoint.parse(text, "token"), "token")
         except RunError as error:
             unknown.append(error)
     if not found:
@@ -126,11 +131,11 @@ def reachable(addresses: Iterable[str]) -> str:
 
 
 def address_towards(endpoint: str) -> str:
-    """This machine's address on the way to `endpoint`. Raises RunError where there is no way."""
+    """The address of this host on the route to `endpoint`. Raises RunError if there is no route."""
     host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
     target = Endpoint(host.strip("[]"), port)
     failed: OSError | None = None
-    for family, sockaddr in _found(target, endpoint, socket.SOCK_DGRAM):
+    for family, sockaddr in _lookup(target, endpoint, socket.SOCK_DGRAM):
         try:
             with socket.socket(family, socket.SOCK_DGRAM) as probe:
                 probe.connect(sockaddr)
@@ -138,23 +143,23 @@ def address_towards(endpoint: str) -> str:
         except OSError as error:
             failed = error
     assert failed is not None
-    raise RunError(f"{endpoint}: no way there from this machine: {failed.strerror}")
+    raise RunError(f"{endpoint}: no route from this host: {failed.strerror}")
 
 
-def listening(address: str) -> int:
-    """A port at which workers could listen at `address` of this machine. Raises OSError."""
-    number = _numbers(Endpoint(address, ANY_PORT), "address")[0]
-    return _listen(number)
+def free_port(address: str) -> int:
+    """A free port at `address` of this host. Raises OSError if workers cannot listen there."""
+    number = _resolve(Endpoint(address, ANY_PORT), "address")[0]
+    return _try_bind(number)
 
 
 def is_loopback(address: str) -> bool:
-    """Whether `address` reaches nobody but this machine."""
+    """Whether `address` reaches this host only."""
     return address.startswith("127.") or address == "::1"
 
 
-def _listen(number: Endpoint) -> int:
-    """See whether this machine can listen there; the port. Raises OSError where it cannot."""
-    ((family, sockaddr),) = list(_found(number, "", socket.SOCK_STREAM))[:1]
+def _try_bind(number: Endpoint) -> int:
+    """Bind a socket for a moment; returns its port. Raises OSError if that is not possible."""
+    ((family, sockaddr),) = list(_lookup(number, "", socket.SOCK_STREAM))[:1]
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         if os.name == "posix":  # as ZeroMQ does
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -171,14 +176,14 @@ def _answers(number: Endpoint) -> bool:
         return False
 
 
-def _numbers(endpoint: Endpoint, key: str) -> list[Endpoint]:
-    """The addresses that the host has, best first."""
-    found = _found(endpoint, key, socket.SOCK_STREAM)
+def _resolve(endpoint: Endpoint, key: str) -> list[Endpoint]:
+    """The numeric addresses of the host, best first."""
+    found = _lookup(endpoint, key, socket.SOCK_STREAM)
     return list(dict.fromkeys(Endpoint(_host(sockaddr), endpoint.port) for _, sockaddr in found))
 
 
-def _found(endpoint: Endpoint, key: str, kind: int) -> Iterator[tuple[int, tuple[object, ...]]]:
-    """The family and the socket address of each address. Raises RunError where there are none."""
+def _lookup(endpoint: Endpoint, key: str, kind: int) -> Iterator[tuple[int, tuple[object, ...]]]:
+    """The family and socket address of each address. Raises RunError if the name is unknown."""
     port = 0 if endpoint.port == ANY_PORT else int(endpoint.port)
     try:
         for family, _, _, _, sockaddr in socket.getaddrinfo(endpoint.host, port, type=kind):
@@ -186,10 +191,12 @@ def _found(endpoint: Endpoint, key: str, kind: int) -> Iterator[tuple[int, tuple
     except (socket.gaierror, UnicodeError):
         _, percent, interface = endpoint.host.partition("%")
         what = f"interface {interface!r}" if percent else f"host {endpoint.host!r}"
-        raise RunError(f"{key}: unknown {what}; give what this machine knows") from None
+        raise RunError(
+            f"{key}: unknown {what}; give a name or address that this host can resolve"
+        ) from None
 
 
 def _host(sockaddr: tuple[object, ...]) -> str:
-    """The address in what a socket calls its address, with the interface of a link-local one."""
+    """The host part of a socket address, with the interface of a link-local one."""
     scope = sockaddr[3] if len(sockaddr) > 3 else 0
     return f"{sockaddr[0]}%{socket.if_indextoname(int(str(scope)))}" if scope else str(sockaddr[0])

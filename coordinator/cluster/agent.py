@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 import numpy as np
 
-from coordinator.cluster.addresses import address_towards, own, reachable
+from coordinator.cluster.addresses import address_towards, own_address, reachable
 from coordinator.cluster.assembly import complete_config
 from coordinator.engines import blas
 from coordinator.engines.descriptors import ensure, of_head, of_worker
@@ -82,7 +82,9 @@ class Agent:
         self.head_key = token.head.hex()
         self._enrol_seconds = enrol_seconds
         self._token = token
-        self._address = own(address, "--address") if address else address_towards(self.endpoint)
+        self._address = (
+            own_address(address, "--address") if address else address_towards(self.endpoint)
+        )
         self._slots = slots
         self._layers = layers
 
@@ -222,7 +224,9 @@ class _Membership:
         logs.mkdir()
         trace.mkdir()
         layers = len(workers) - (SOURCE in workers)
-        count = threads or blas.asked()[0] or max(1, self._agent.cores // max(1, layers))
+        count = (
+            threads or blas.environment_threads()[0] or max(1, self._agent.cores // max(1, layers))
+        )
         self._processes = Processes(logs, count, sockets.path, self._folder)
         self._opened.callback(self._processes.close)
         agent = self._agent

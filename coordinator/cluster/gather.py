@@ -1,7 +1,7 @@
-"""How a head waits for hosts: what it says meanwhile, and when training begins or the wait ends.
+"""The wait for hosts: what is reported meanwhile, and when training starts or the wait ends.
 
-A policy decides. `LaunchedHosts` are started by a launcher, which says what keeps them;
-`PastedHosts` are joined by people, who can be asked whether fewer workers will do.
+A policy decides. The agents of `LaunchedHosts` are started by a launcher; those of `PastedHosts` by
+people, who can be asked whether to train with fewer workers.
 """
 
 from __future__ import annotations
@@ -15,17 +15,16 @@ from coordinator.cluster.registry import Registry
 from protocol import RunError
 
 ASK_SECONDS: Final = 30.0
-"""Seconds without a new host after which a person is asked, or layers are spread."""
-FIRST_NEWS_SECONDS: Final = 5.0
-SLOWEST_NEWS_SECONDS: Final = 60.0
+"""Seconds without a new host after which a person is asked, or layers share workers."""
+FIRST_REPORT_SECONDS: Final = 5.0
+SLOWEST_REPORT_SECONDS: Final = 60.0
 
 
 class Roster(NamedTuple):
-    """Who has joined, and what is still missing.
+    """The hosts that have joined, and what is missing.
 
-    `joined` has the name in the run, the host name and the slots of each host. `data_host` is a
-    host that must join because the data are there, empty once it has. No more hosts may join when
-    `closed`.
+    `joined` holds the name in the run, the host name and the slots of each host. `data_host` is the
+    host with the data if it has not joined yet, else empty. If `closed`, no other host may join.
     """
 
     wanted: int
@@ -35,17 +34,17 @@ class Roster(NamedTuple):
 
     @property
     def slots(self) -> int:
-        """How many workers the hosts can run."""
+        """The number of workers that the hosts can run."""
         return sum(slots for _, _, slots in self.joined)
 
     @property
     def complete(self) -> bool:
-        """Whether training can begin with as many workers as were wanted."""
+        """Whether training can start with the wanted number of workers."""
         return self.slots >= self.wanted and not self.data_host
 
     @property
     def text(self) -> str:
-        """Such as `3 of 4 slots joined: host1 (1), host2 (2); need 1 more`."""
+        """What is there and what is missing: `3 of 4 slots joined: host1 (1), host2 (2); need 1 more`."""
         listed = ", ".join(f"{name} ({slots})" for name, _, slots in self.joined)
         colon = f": {listed}" if listed else ""
         missing = max(0, self.wanted - self.slots)
@@ -55,20 +54,20 @@ class Roster(NamedTuple):
 
     @property
     def _data_text(self) -> str:
-        """What is said of a host that has the data and has not joined."""
+        """What is missing if the host with the data has not joined."""
         hosts = ", ".join(f"{name} ({host})" for name, host, _ in self.joined)
         where = f"is none of {hosts}" if hosts else "has not joined"
         return f"need {self.data_host} (data.host), which {where}"
 
 
 class Policy(Protocol):
-    """Decides when training begins."""
+    """Decides when training starts."""
 
     def changed(self, roster: Roster) -> None:
-        """A host came or went."""
+        """A host joined or left."""
 
     def workers(self, roster: Roster) -> int | None:
-        """With how many workers training begins now; None to wait on. Raises RunError.
+        """The number of workers with which training starts now; None to wait. Raises RunError.
 
         Called ten times a second with a roster that is not complete.
         """
@@ -105,26 +104,26 @@ class Gathering:
 
 
 class LaunchedHosts:
-    """Hosts whose agents a launcher starts: `tell` is called with what keeps them.
+    """Hosts whose agents a launcher starts. `report` takes lines about missing agents.
 
     The wait ends after `seconds`, None for never.
     """
 
     def __init__(
-        self, launcher: Launcher, seconds: float | None, tell: Callable[[str], None]
+        self, launcher: Launcher, seconds: float | None, report: Callable[[str], None]
     ) -> None:
         self._launcher = launcher
         self._seconds = seconds
-        self._tell = tell
+        self._report = report
         self._began = time.monotonic()
-        self._news = _times()
-        self._due = next(self._news)
+        self._report_times = _times()
+        self._due = next(self._report_times)
 
     def changed(self, roster: Roster) -> None:
-        """Nothing: what is missing is said at times."""
+        """Nothing: what is missing is reported at intervals."""
 
     def workers(self, roster: Roster) -> int | None:
-        """None; see `Policy`. Raises RunError where an agent ended, or all time has passed."""
+        """See `Policy`; always None. Raises RunError if an agent ended, or the time is over."""
         if ended := self._launcher.ended():
             raise RunError("; ".join(ended))
         if roster.slots >= roster.wanted:
@@ -133,8 +132,8 @@ class LaunchedHosts:
         if self._seconds is not None and waited >= self._seconds:
             raise RunError(f"{self._text(roster, waited)} (--start-timeout {self._seconds:g})")
         if waited >= self._due:
-            self._due = next(self._news)
-            self._tell(self._text(roster, waited))
+            self._due = next(self._report_times)
+            self._report(self._text(roster, waited))
         return None
 
     def _text(self, roster: Roster, waited: float) -> str:
@@ -143,58 +142,58 @@ class LaunchedHosts:
 
 
 def _times() -> Iterator[float]:
-    """Seconds after which news are due: 5, 10, 20, 40, 80, then once a minute."""
-    due = step = FIRST_NEWS_SECONDS
+    """When to report, in seconds from the start: 5, 10, 20, 40, 80, then every minute."""
+    due = step = FIRST_REPORT_SECONDS
     while True:
         yield due
-        due, step = due + step, min(2 * step, SLOWEST_NEWS_SECONDS)
+        due, step = due + step, min(2 * step, SLOWEST_REPORT_SECONDS)
 
 
 class Question(Protocol):
-    """A question to a person that does not hold up who asks."""
+    """A question to a person; asking does not block."""
 
     def ask(self, text: str) -> None:
-        """Put the question; an earlier one is withdrawn."""
+        """Ask the question `text` in place of an earlier one."""
 
     def answer(self) -> bool | None:
-        """Yes or no; None as long as there is no answer."""
+        """Yes or no; None while there is no answer."""
 
 
 class PastedHosts:
-    """Hosts that people join; `tell` is called whenever the roster changes.
+    """Hosts that people join; `report` takes lines whenever the roster changes.
 
-    After `seconds` in which no host came (None: `ASK_SECONDS`) the layers are spread over the
-    slots that have joined if they may `share`; else `question`, where there is one, asks for that.
-    Without one the wait ends if `seconds` are given, and goes on if they are not. With `fixed` the
-    user divides the layers among workers, and nothing is spread or asked.
+    After `seconds` in which no host came (None: `ASK_SECONDS`) the layers share
+    the slots that have joined, if `share`; else a person is asked the `question` whether they may.
+    Without a question the wait ends if `seconds` is given, else it goes on. With `fixed` the
+    pipeline has a placement of its own, which is neither changed nor asked about.
     """
 
     def __init__(
         self,
-        tell: Callable[[str], None],
+        report: Callable[[str], None],
         *,
         share: bool = False,
         fixed: bool = False,
         seconds: float | None = None,
         question: Question | None = None,
     ) -> None:
-        self._tell = tell
+        self._report = report
         self._share = share
         self._fixed = fixed
         self._seconds = seconds
         self._question = question
-        self._asked = self._said_no = False
+        self._asked = self._declined = False
         self._since = time.monotonic()
 
     def changed(self, roster: Roster) -> None:
-        """Say who is there and who is missing."""
+        """Report which slots are there, and which are missing."""
         self._since = time.monotonic()
-        self._asked = self._said_no = False
+        self._asked = self._declined = False
         if not roster.complete:
-            self._tell(self._text(roster))
+            self._report(self._text(roster))
 
     def workers(self, roster: Roster) -> int | None:
-        """See `Policy`. Raises RunError where the hosts that may join cannot be enough."""
+        """See `Policy`. Raises RunError if the hosts that may join are not enough."""
         limit = ASK_SECONDS if self._seconds is None else self._seconds
         waited = time.monotonic() - self._since >= limit or roster.closed
         if not waited:
@@ -202,11 +201,11 @@ class PastedHosts:
         if roster.slots and not roster.data_host:
             if self._share:
                 return self._shared(roster)
-            if self._question is not None and not (self._fixed or self._said_no):
+            if self._question is not None and not (self._fixed or self._declined):
                 return self._answered(roster, self._question)
         if roster.closed:
             raise RunError(self._text(roster))
-        if self._seconds is not None and not self._said_no:
+        if self._seconds is not None and not self._declined:
             raise RunError(f"{self._text(roster)}; no host came for {limit:g} s (--wait)")
         return None
 
@@ -216,12 +215,12 @@ class PastedHosts:
             question.ask(f"train with {_workers(roster.slots)}, so that layers share?")
         answer = question.answer()
         if answer is False:
-            self._said_no = True
-            self._tell("waiting on; Ctrl-C ends the run")
+            self._declined = True
+            self._report("waiting on; Ctrl-C ends the run")
         return self._shared(roster) if answer else None
 
     def _shared(self, roster: Roster) -> int:
-        self._tell(f"training with {_workers(roster.slots)}: layers share")
+        self._report(f"training with {_workers(roster.slots)}: layers share")
         return roster.slots
 
     def _text(self, roster: Roster) -> str:

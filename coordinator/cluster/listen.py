@@ -6,7 +6,7 @@ import platform
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from coordinator.cluster.addresses import bindable, why
+from coordinator.cluster.addresses import bind_error_text, bindable
 from coordinator.cluster.agent import software
 from coordinator.cluster.head import Head
 from coordinator.cluster.registry import Registry
@@ -77,7 +77,7 @@ class ListenConfig(NamedTuple):
         try:
             head = Head(bind, registry, job.report, keys, worker_keys, self.insecure)
         except OSError as error:
-            raise RunError(f"--bind: {self.bind}: {why(error)}") from None
+            raise RunError(f"--bind: {self.bind}: {bind_error_text(error)}") from None
         head.add_own_host(platform.node(), 0, blas.cores())
         addresses = (advertise or head.endpoint,)
         token = Token(addresses, bytes.fromhex(head.public), bytes.fromhex(enrolment.secret))

@@ -67,13 +67,13 @@ def doctor_command(ctx: click.Context, token: str, address: str | None, as_json:
     for finding in examine(read_token(token), address):
         findings.append(finding)
         if not as_json:
-            result = "ok" if finding.well else "FAIL"
+            result = "ok" if finding.passed else "FAIL"
             console.print_text(f"{finding.check}: {result}: {finding.found}")
-            if finding.mend:
-                console.print_text(f"    {finding.mend}")
+            if finding.fix:
+                console.print_text(f"    {finding.fix}")
     if as_json:
         print_json([finding._asdict() for finding in findings])
-    ctx.exit(0 if all(finding.well for finding in findings) else 1)
+    ctx.exit(0 if all(finding.passed for finding in findings) else 1)
 
 
 class WorkerCount(click.ParamType):  # type: ignore[type-arg]  # click 8.1 has no parameter

@@ -1,4 +1,4 @@
-"""What the words of the command line have in common: their arguments, and how they fail."""
+"""Options that several commands share, and how commands report failures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from coordinator.commands.parameters import UserPath
 from coordinator.console import standard_streams
 
 EXAMPLE: Final = "the embedded example"
-"""What the pipeline is called that is run where no file is given."""
+"""What errors call the pipeline that runs if no file is given."""
 
 pipeline_argument = click.argument("pipeline", type=UserPath(dir_okay=False), required=False)
 overrides = click.option(
@@ -41,76 +41,76 @@ workers = click.option(
 run_dir = click.option(
     "--run-dir",
     type=UserPath(),
-    help="Where the run leaves its files.  [default: runs/<time>-<name>]",
+    help="Folder for the files of the run.  [default: runs/<time>-<name>]",
 )
-force = click.option("--force", is_flag=True, help="Overwrite the run that is in --run-dir.")
+force = click.option("--force", is_flag=True, help="Overwrite the run in --run-dir.")
 trace = click.option(
     "--trace",
     metavar="ring|full|messages|off",
-    help="What to record of the messages: what became of the newest, of all, these and the "
-    "messages themselves, or nothing.  [default: the pipeline's trace.mode, ring]",
+    help="Which messages to trace: ring (the newest), full (all), messages (all, and record the "
+    "messages themselves), or off.  [default: the pipeline's trace.mode, ring]",
 )
 deterministic = click.option(
     "--deterministic",
     is_flag=True,
-    help="One batch at a time (train.schedule=lockstep), so that a run can be repeated exactly. "
-    "Without it the same seed gives a slightly different result each time.",
+    help="Train in lockstep (train.schedule=lockstep): slower, and the same seed gives the same "
+    "result. Without it each run differs slightly.",
 )
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 
 def with_options(
     overrides: tuple[str, ...], deterministic: bool, trace: str | None = None
 ) -> tuple[str, ...]:
-    """`overrides`, and what other options set of a pipeline."""
+    """`overrides` with the keys that other options set."""
     more = (f"trace.mode={trace}",) if trace else ()
     return (*overrides, *more, *(("train.schedule=lockstep",) if deterministic else ()))
 
 
-_NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DISK_FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 _HELP: Final = getattr(click.exceptions, "NoArgsIsHelpError", ())
-"""With newer versions of click a group that is given no word raises its help."""
+"""Newer versions of click raise their help if a group gets no command."""
 
 
-class _Told(click.ClickException):
-    """A failure in one line; where there is no room for that, the exit status still says it."""
+class _Failure(click.ClickException):
+    """A failure, shown in one line; on a full disk the exit status alone shows it."""
 
     def show(self, file: IO[Any] | None = None) -> None:
         with suppress(OSError):
             super().show(file)
 
 
-class _Mistake(_Told):
+class _UserMistake(_Failure):
     """A user's mistake."""
 
     exit_code = 2
 
 
-class _Usage(_Told, click.UsageError):
-    """Wrong words on the command line."""
+class _UsageMistake(_Failure, click.UsageError):
+    """A wrong option or argument."""
 
 
 class Commands(click.Group):
-    """Turns the mistakes of users into one line, and Ctrl-C into exit status 130."""
+    """A group of commands whose failures are one line, and for which Ctrl-C is exit status 130."""
 
     def main(self, *args: Any, **extra: Any) -> Any:
-        """As click does, with streams that take everything that is printed."""
+        """Run a command, with standard streams that accept every character."""
         standard_streams.prepare_streams()
         return super().main(*args, **extra)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        with _ctrl_c(), _one_line(), _reader_may_go(), _flushed():
+        with _exit_on_ctrl_c(), _one_line(), _exit_on_closed_pipe(), _flushed():
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _ctrl_c(), _one_line(), _reader_may_go(), _flushed():
+        with _exit_on_ctrl_c(), _one_line(), _exit_on_closed_pipe(), _flushed():
             return super().invoke(ctx)
 
 
 @contextmanager
-def _ctrl_c() -> Iterator[None]:
-    """Ctrl-C is exit status 130; click alone prints 'Aborted!' and exits with 1."""
+def _exit_on_ctrl_c() -> Iterator[None]:
+    """Exit with status 130 on Ctrl-C; click alone prints 'Aborted!' and exits with 1."""
     try:
         yield
     except KeyboardInterrupt:
@@ -118,12 +118,12 @@ def _ctrl_c() -> Iterator[None]:
 
 
 @contextmanager
-def _reader_may_go() -> Iterator[None]:
-    """A reader of the output who goes away wants no more: exit status 0; click's is 1."""
+def _exit_on_closed_pipe() -> Iterator[None]:
+    """Exit with status 0 if the reader of the output has closed it; click alone exits with 1."""
     try:
         yield
     except BrokenPipeError:
-        if not standard_streams.discard_closed_outputs():  # it was another pipe
+        if not standard_streams.discard_closed_outputs():  # another pipe was closed
             raise
         raise click.exceptions.Exit(0) from None
 
@@ -145,30 +145,30 @@ def _flushed() -> Iterator[None]:
 
 @contextmanager
 def _one_line() -> Iterator[None]:
-    """Lets the mistakes of others be one line of text, whatever words, files or peers it quotes."""
+    """Show an expected error as one line, with visible escapes for control characters."""
     try:
         yield
     except Exception as error:
-        told = _told(error)
-        if told is None:
+        failure = _failure(error)
+        if failure is None:
             raise
-        raise told from None
+        raise failure from None
 
 
-def _told(error: Exception) -> _Told | None:
-    """How click is to show `error`; None where that is not for us to say."""
+def _failure(error: Exception) -> _Failure | None:
+    """The exception that click shows for `error`; None for an unexpected one."""
     from protocol import UserError
     from protocol.errors import LostError
 
     if isinstance(error, LostError):
-        return _Told(_safe(str(error)))
+        return _Failure(_safe(str(error)))
     if isinstance(error, UserError):
-        return _Mistake(_safe(str(error)))
-    if isinstance(error, OSError) and error.errno in _NO_ROOM:
-        where = error.filename or "not all was printed"
-        return _Told(_safe(f"{where}: {error.strerror}"))
+        return _UserMistake(_safe(str(error)))
+    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        where = error.filename or "the output is incomplete"
+        return _Failure(_safe(f"{where}: {error.strerror}"))
     if isinstance(error, click.UsageError) and not isinstance(error, _HELP):
-        return _Usage(_safe(error.format_message()), error.ctx)
+        return _UsageMistake(_safe(error.format_message()), error.ctx)
     return None
 
 
@@ -181,9 +181,9 @@ def _safe(text: str) -> str:
 
 @contextmanager
 def about(path: Path | None, overrides: Collection[str] = ()) -> Iterator[None]:
-    """Lets what is wrong with a pipeline name the file that it stands in.
+    """Add the name of the pipeline file to errors about the pipeline.
 
-    Of the embedded example it names the one of the `overrides` that is wrong, if one is.
+    For the embedded example the error names the one of the `overrides` that is wrong.
     """
     from protocol import DataError, SpecError
     from protocol.pipeline_file import name_source
@@ -191,5 +191,5 @@ def about(path: Path | None, overrides: Collection[str] = ()) -> Iterator[None]:
     try:
         yield
     except (DataError, SpecError) as error:
-        told = f"{path}: {error}" if path else name_source(str(error), overrides, {}, EXAMPLE)
-        raise type(error)(told) from None
+        text = f"{path}: {error}" if path else name_source(str(error), overrides, {}, EXAMPLE)
+        raise type(error)(text) from None

@@ -1,6 +1,6 @@
-"""The matrix library of the workers: how many threads it gets, and how idle ones wait.
+"""The threads of the workers' matrix library (BLAS): their number, and how idle threads wait.
 
-Both are said in the environment, because the library reads it once, when numpy is loaded.
+Both are set in the environment of a worker, because the library reads it when numpy is loaded.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ THREAD_VARIABLES: Final = (
     "VECLIB_MAXIMUM_THREADS",
 )
 IDLE: Final = {"OPENBLAS_THREAD_TIMEOUT": "19"}
-"""OpenBLAS's idle threads spin for 2^19 cycles instead of 2^26: with several workers a core they
-take it from whoever has work. Of 2^14 to 2^22 this was the best for locked training."""
+"""OpenBLAS's idle threads spin for 2^19 cycles instead of 2^26: with several workers per processor
+they take time from busy ones. Of 2^14 to 2^22 this was the best for the rule backprop."""
 
 
-MOST: Final = 1024
-"""Threads that may be asked for; a larger number is taken for a slip."""
+MAX_THREADS: Final = 1024
+"""A larger number in the environment is ignored as a mistake."""
 CPU_COUNT: Final = "PYTHON_CPU_COUNT"
 _COUNT: Final = re.compile(r"\s*0*([1-9]\d{0,3})\s*(,.*)?", re.ASCII)
 
 
 def cores() -> int:
-    """The processor cores that this process may use: by affinity, CPU quota and Python's own word.
+    """The processor cores that this process may use, by affinity, CPU quota and PYTHON_CPU_COUNT.
 
-    A quota of a part of a core counts as a whole one.
+    A quota is rounded up to whole cores.
     """
     return _limit()[0]
 
 
 def _limit() -> tuple[int, str]:
-    """The least of what limits the cores, and what that is called; "" for the machine."""
+    """The smallest limit of the cores and its name; "" if all cores of the host may be used."""
     limits = [(os.cpu_count() or 1, "")]
-    if said := _count(CPU_COUNT):
-        limits.insert(0, (said, CPU_COUNT))  # newer Pythons count no more either
+    if count := _count(CPU_COUNT):
+        limits.insert(0, (count, CPU_COUNT))  # os.cpu_count of newer Pythons returns it too
     if hasattr(os, "sched_getaffinity"):
         limits.append((len(os.sched_getaffinity(0)), "affinity"))
     if limit := quota():
@@ -52,24 +52,23 @@ def _limit() -> tuple[int, str]:
 
 
 def _count(variable: str) -> int:
-    """The number in the environment's `variable`; 0 where there is none that can be."""
+    """The number in the environment's `variable`; 0 if there is no valid one."""
     found = _COUNT.fullmatch(os.environ.get(variable, ""))
-    return int(found[1]) if found and int(found[1]) <= MOST else 0
+    return int(found[1]) if found and int(found[1]) <= MAX_THREADS else 0
 
 
 def threads(pipeline: Pipeline) -> int:
-    """Threads a worker: what the pipeline says, else the user's environment, else a share.
+    """Threads per worker: the pipeline's number, else the environment's, else a share of the cores.
 
-    The share is such that all cores are busy and none twice. Where one layer at a time computes,
-    because the rule is locked, it may use every core.
+    With the rule backprop one layer computes at a time, so each worker may use every core.
     """
-    return pipeline.train.threads or asked()[0] or _share(pipeline)
+    return pipeline.train.threads or environment_threads()[0] or _share(pipeline)
 
 
-def asked() -> tuple[int, str]:
-    """The number of threads that the user asks for in the environment, and in which variable.
+def environment_threads() -> tuple[int, str]:
+    """The number of threads that the environment sets, and the variable that sets it.
 
-    0 and "" for none. Of several variables that of a certain library goes before OpenMP's.
+    0 and "" for none. The variable of a library takes precedence over that of OpenMP.
     """
     for name in (*THREAD_VARIABLES[1:], THREAD_VARIABLES[0]):
         if count := _count(name):
@@ -78,30 +77,30 @@ def asked() -> tuple[int, str]:
 
 
 def unused(pipeline: Pipeline) -> list[str]:
-    """What there is to say of numbers in the environment that cannot be used, a line each."""
+    """One line for each number in the environment that is not valid."""
     if pipeline.train.threads:
         return []
-    said = {name: os.environ.get(name, "") for name in (*THREAD_VARIABLES, CPU_COUNT)}
-    if said[CPU_COUNT] == "default":
-        del said[CPU_COUNT]
+    values = {name: os.environ.get(name, "") for name in (*THREAD_VARIABLES, CPU_COUNT)}
+    if values[CPU_COUNT] == "default":
+        del values[CPU_COUNT]
     return [
-        f"{name}={value[:40]}: is not used; it is no whole number from 1 to {MOST}"
-        for name, value in said.items()
+        f"{name}={value[:40]}: is ignored; it is not a whole number from 1 to {MAX_THREADS}"
+        for name, value in values.items()
         if value.strip() and not _count(name)
     ]
 
 
 def reason(pipeline: Pipeline) -> str:
-    """Where `threads` has its number from; "" where all cores of the machine are shared."""
+    """What determines `threads`; "" for a share of all cores of the host."""
     if pipeline.train.threads:
         return "train.threads"
-    return asked()[1] or _limit()[1]
+    return environment_threads()[1] or _limit()[1]
 
 
 def _share(pipeline: Pipeline) -> int:
     if pipeline.rule == "backprop":
         return cores()
-    return max(1, cores() // (len(pipeline.workers) - 1))  # the source multiplies nothing
+    return max(1, cores() // (len(pipeline.workers) - 1))  # the source needs none
 
 
 def environment(count: int) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The CPU quota of the control group in which this process lives, as containers have one."""
+"""The CPU quota of this process's control group, as containers set it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _ESCAPED: Final = re.compile(r"\\([0-7]{3})")
 
 
 def quota(proc: Path = PROC) -> float | None:
-    """How many processors' time this process may use; None where nothing limits it.
+    """The number of processors whose time this process may use; None without a limit.
 
-    Of the quotas of its control group and of all above it, in either version, the least counts.
-    `proc` is the folder that tells of the process, proc(5).
+    The smallest quota of its control group and of all groups above it counts, in cgroup v1 and v2.
+    `proc` is the folder of the process in /proc, see proc(5).
     """
     found: list[float] = []
     for version, mount, group in _groups(proc):
@@ -29,7 +29,7 @@ def quota(proc: Path = PROC) -> float | None:
 
 
 def _groups(proc: Path) -> Iterator[tuple[int, Path, Path]]:
-    """Of each mounted hierarchy that can limit: its version, where it is mounted, and our group."""
+    """The version, mount point and group of each mounted hierarchy that can limit CPU time."""
     paths = _paths(proc)
     for line in _lines(proc / "mountinfo"):
         mounted, _, kind = line.partition(" - ")
@@ -48,7 +48,7 @@ def _groups(proc: Path) -> Iterator[tuple[int, Path, Path]]:
 
 
 def _paths(proc: Path) -> dict[int, Path]:
-    """The path of our group in the hierarchy of each version."""
+    """The path of this process's group in the hierarchy of each version."""
     found: dict[int, Path] = {}
     for line in _lines(proc / "cgroup"):
         _, _, rest = line.partition(":")
@@ -61,7 +61,7 @@ def _paths(proc: Path) -> dict[int, Path]:
 
 
 def _below(mount: Path, root: Path, path: Path) -> Path:
-    """Where the group `path` lies, of which `root` is what is mounted; the top if outside."""
+    """The folder of the group `path`, if `root` is mounted at `mount`; `mount` if it is outside."""
     if ".." in path.parts or not path.is_relative_to(root):
         return mount
     return mount / path.relative_to(root)
@@ -78,7 +78,7 @@ def _v1(folder: Path) -> float | None:
 
 
 def _ratio(quota: str, period: str) -> float | None:
-    """What is allowed of a period; None where that is 'max', -1 or not known."""
+    """The quota per period; None for 'max', -1 and unreadable values."""
     with contextlib.suppress(ValueError, ZeroDivisionError):
         limit = int(quota) / int(period)
         return limit if limit > 0 else None

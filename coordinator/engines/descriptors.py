@@ -1,6 +1,6 @@
-"""How many file descriptors a run needs: ZeroMQ ends a process that has none left, without a word.
+"""How many file descriptors a run needs: ZeroMQ aborts a process that has none left.
 
-What each number stands for was counted in /proc/PID/fd of runs with 1 to 10 layers.
+The numbers were counted in /proc/PID/fd of runs with 1 to 10 layers.
 """
 
 from __future__ import annotations
@@ -13,46 +13,47 @@ from typing import Final
 from protocol import Pipeline, RunError
 
 _WORKER: Final = 20
-"""Standard streams, ZeroMQ's threads, the coordinator's line, files that are open for a moment, and
-three in reserve."""
+"""Standard streams, ZeroMQ's threads, the connection to the coordinator, files that are open for a
+moment, and three in reserve."""
 _NEIGHBOUR: Final = 7
 """An inbox, its listener and its connection; an outlet and its connection; and for each of the two
 directions the shared memory through which large arrays go."""
-_CORE: Final = 2
-"""The files of its trace and of its messages."""
+_STAGE: Final = 2
+"""The files of its trace and of its recorded messages."""
 _HEAD: Final = 21
 """The run's files, ZeroMQ's threads, the sockets, the control socket with its connections, and the
 pipes of a process that starts."""
 _CHILD: Final = 2
-"""The pipe to a worker, or to the program that leads to an agent, and a connection or a file."""
-_SPOKEN: Final = 1
-"""A connection of a worker or an agent on another machine."""
+"""The pipe to a worker or to the client program of an agent, and a connection or a file."""
+_REMOTE: Final = 1
+"""A connection of a worker or an agent on another host."""
 
 
-def of_worker(inboxes: int, cores: int) -> int:
-    """What a worker needs that hears so many cores of others, for so many of its own."""
-    return _WORKER + _NEIGHBOUR * inboxes + _CORE * cores
+def of_worker(inboxes: int, stages: int) -> int:
+    """The descriptors of a worker with that many inboxes and stages."""
+    return _WORKER + _NEIGHBOUR * inboxes + _STAGE * stages
 
 
 def of_workers(pipeline: Pipeline) -> int:
-    """What the worker of `pipeline` needs that needs most."""
+    """The descriptors of the worker of `pipeline` that needs the most."""
     return max(
         of_worker(
-            sum(e.receiver in cores and e.sender not in cores for e in pipeline.edges), len(cores)
+            sum(e.receiver in stages and e.sender not in stages for e in pipeline.edges),
+            len(stages),
         )
-        for cores in pipeline.workers.values()
+        for stages in pipeline.workers.values()
     )
 
 
-def of_head(children: int, machines: int = 0) -> int:
-    """What this process needs beside what it has open: for so many children, and on machines."""
-    return _open() + _HEAD + _CHILD * children + _SPOKEN * machines
+def of_head(children: int, remote: int = 0) -> int:
+    """The descriptors of this process, with `children` and with connections to other hosts."""
+    return _open() + _HEAD + _CHILD * children + _REMOTE * remote
 
 
 def ensure(needs: Iterable[int]) -> None:
-    """Let this process and its children have as many as the largest of `needs`.
+    """Raise the limit of this process and its children to the largest of `needs`.
 
-    Raises RunError where the system does not allow so many.
+    Raises RunError if the system does not allow that many.
     """
     needed = max(needs)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -67,7 +68,7 @@ def ensure(needs: Iterable[int]) -> None:
 
 
 def _open() -> int:
-    """How many are open here; where nobody says so, the standard streams."""
+    """The number of open descriptors; that of the standard streams if the system does not say."""
     try:
         return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     except OSError:
