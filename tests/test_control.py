@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 import threading
 import time
@@ -318,6 +319,23 @@ def test_a_run_that_does_not_reply_in_time_is_reported(
     served.close()
 
 
+def test_a_run_that_ends_while_a_client_waits_is_reported(sockets: Path, run: Path) -> None:
+    served = ControlServer(sockets, run, lambda: WAITING)
+    errors: list[str] = []
+
+    def ask() -> None:
+        with pytest.raises(RunError) as caught:
+            status(run)
+        errors.append(str(caught.value))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    assert select.select([served], [], [], 10.0)[0], "the client has connected"
+    served.close()
+    thread.join()
+    assert errors[0].partition(": ")[2].startswith(("the run is ending", "the run is starting"))
+
+
 def test_the_run_of_another_user_is_reported(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
@@ -337,7 +355,7 @@ def test_a_run_with_a_summary_is_over(sockets: Path, run: Path) -> None:
 def test_a_control_file_that_cannot_be_read_is_none(run: Path, text: str) -> None:
     (run / CONTROL).write_text(text, "utf-8")
     assert ControlAddress.read(run) is None
-    assert refused(run).startswith("the run has no control socket yet; try again")
+    assert refused(run).startswith("the run is starting or ending")
 
 
 @pytest.mark.parametrize("field", ["socket", "key", "host", "boot", "namespace", "cluster"])

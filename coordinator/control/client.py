@@ -101,7 +101,7 @@ def _no_address_reason(run: Path) -> str:
     if (run / SUMMARY).exists():
         return "the run is over"
     if is_recording(run):
-        return "the run has no control socket yet; try again, or end it where it was started"
+        return "the run is starting or ending, and has no control socket; try again"
     return "the run is over; it ended without a summary"
 
 
@@ -109,6 +109,8 @@ def _unreachable_reason(run: Path, address: ControlAddress) -> str:
     """What is wrong with a run whose control socket does not reply."""
     if (run / SUMMARY).exists():
         return "the run is over"
+    if ControlAddress.read(run) != address:
+        return "the run is ending"
     if address.place:
         return f"the head of this run is {address.place}; run dni there"
     if not is_recording(run):

@@ -19,14 +19,12 @@ class RunControl:
     """Answers status requests, and hands on stop and revoke requests.
 
     A stop request counts as an interrupt of the user in `interrupts`. `hosts` are the hosts of the
-    run, None until an engine sets them. The engine may use the folder `sockets` too. Other
-    parameters are those of `ControlServer`.
+    run, None until the event loop sets them. Other parameters are those of `ControlServer`.
     """
 
     def __init__(
         self, sockets: Path, run: Path, stats: RunStats, interrupts: InterruptCounter, cluster: bool
     ) -> None:
-        self.sockets = sockets
         self.hosts: Hosts | None = None
         self._stats = stats
         self._interrupts = interrupts
