@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from coordinator.cluster.addresses import (
     address_towards,
+    bind_error_text,
     bindable,
     free_port,
     own_address,

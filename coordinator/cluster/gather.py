@@ -44,7 +44,7 @@ class Roster(NamedTuple):
 
     @property
     def text(self) -> str:
-        """What is there and what is missing: `3 of 4 slots joined: host1 (1), host2 (2); need 1 more`."""
+        """What has joined and what is missing, such as `1 of 2 slots joined: host1 (1)`."""
         listed = ", ".join(f"{name} ({slots})" for name, _, slots in self.joined)
         colon = f": {listed}" if listed else ""
         missing = max(0, self.wanted - self.slots)
@@ -162,8 +162,8 @@ class Question(Protocol):
 class PastedHosts:
     """Hosts that people join; `report` takes lines whenever the roster changes.
 
-    After `seconds` in which no host came (None: `ASK_SECONDS`) the layers share
-    the slots that have joined, if `share`; else a person is asked the `question` whether they may.
+    After `seconds` in which no host came (None: `ASK_SECONDS`) the layers share the slots
+    that have joined, if `share`; else a person is asked the `question` whether they may.
     Without a question the wait ends if `seconds` is given, else it goes on. With `fixed` the
     pipeline has a placement of its own, which is neither changed nor asked about.
     """
