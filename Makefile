@@ -3,14 +3,19 @@
 #   make test           what every change must pass
 #   make test-services  tests with PyTorch, Ray, Slurm, sshd, network namespaces and, in the folder
 #                       DNI_DATA, MNIST and CIFAR-10; a service that is missing is an error
-#   make test-all       every test; those whose service is missing skip
+#   make test-all       every test, with all examples of the properties, and checks of times and
+#                       of statistics; tests whose service is missing skip
 #
+# TEST_PROCESSES is the number of processes that run tests.
 # PYTHON is the interpreter of the virtual environment; TORCH is the requirement for PyTorch.
 
 PYTHON ?= python3
 TORCH ?= torch
+TEST_PROCESSES ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
+PYTEST := $(BIN)/pytest --numprocesses=$(TEST_PROCESSES) --dist=worksteal
 
 .PHONY: run test test-services test-all clean
 .DEFAULT_GOAL := run
@@ -23,26 +28,30 @@ test: $(VENV)/tested
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -m 'not service'
+	$(PYTEST) -m 'not service and not nightly'
 
 test-services: $(VENV)/services
 	$(BIN)/pytest -m service --no-skips
 
 test-all: $(VENV)/tested
-	$(BIN)/pytest
+	$(PYTEST) --hypothesis-profile=nightly -m 'not nightly'
+	$(BIN)/pytest -m nightly
 
-$(VENV)/installed: pyproject.toml
+$(VENV)/made: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dni needs Python 3.11 or newer: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	touch $@
 
-$(VENV)/tested: $(VENV)/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+$(VENV)/installed: $(VENV)/made
+	$(PIP_INSTALL) --editable .
 	touch $@
+
+$(VENV)/tested: $(VENV)/made
+	$(PIP_INSTALL) --editable '.[test]'
+	touch $(VENV)/installed $@
 
 $(VENV)/services: $(VENV)/tested
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[ray,test,torch]' '$(TORCH)'
+	$(PIP_INSTALL) --editable '.[ray,test,torch]' '$(TORCH)'
 	touch $@
 
 clean:
