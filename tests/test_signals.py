@@ -144,7 +144,7 @@ def test_a_run_that_ignores_a_signal_can_be_stopped(dni: Dni, number: signal.Sig
 @pytest.mark.slow
 def test_trace_follow_that_was_started_with_a_signal_ignored_ignores_it(dni: Dni) -> None:
     training = dni.train()
-    with started(dni, signal.SIGINT, "trace", "tap", "run", "--json") as process:
+    with started(dni, signal.SIGINT, "trace", "follow", "run", "--json") as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("{")
         os.kill(process.pid, signal.SIGINT)
