@@ -1,4 +1,4 @@
-"""The first lines of the command: whose modules are imported, and what Ctrl-C does that early."""
+"""The first lines of the command: the imported modules, and Ctrl-C during imports."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ LATE = 30.0
 
 
 def hostile(folder: Path, *names: str) -> Path:
-    """`folder`, with modules of these names that must not be imported."""
+    """`folder` with modules of these names, which end the process when they are imported."""
     for name in names:
         (folder / name).mkdir(parents=True)
         (folder / name / "__init__.py").write_text(HOSTILE, "utf-8")
     return folder
 
 
-def python(
-    dni: Dni, *words: str, environment: Mapping[str, str] | None = None
+def run_python(
+    dni: Dni, *arguments: str, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run Python with `words` in the folder of `dni`."""
+    """Run Python with `arguments` in the folder of `dni`."""
     return subprocess.run(
-        [sys.executable, *words],
+        [sys.executable, *arguments],
         cwd=dni.home,
         env={**dni.environment, **(environment or {})},
         capture_output=True,
@@ -50,33 +50,33 @@ def python(
 
 
 @pytest.mark.parametrize("names", [("cli",), ("workers", "protocol"), ("cli", "coordinator")])
-def test_a_run_takes_its_own_modules_whatever_pythonpath_has(
+def test_a_run_imports_its_own_modules_whatever_pythonpath_is(
     dni: Dni, tmp_path: Path, names: tuple[str, ...]
 ) -> None:
-    elsewhere = hostile(tmp_path / "elsewhere", *names)
-    ran = python(dni, "-P", *MODULES, *RUN, environment={"PYTHONPATH": str(elsewhere)})
+    other = hostile(tmp_path / "elsewhere", *names)
+    ran = run_python(dni, "-P", *MODULES, *RUN, environment={"PYTHONPATH": str(other)})
     assert ran.returncode == 0, ran.stderr
     assert (dni.home / "run" / "weights" / "layer2.safetensors").exists()
     dni.nothing_left()
 
 
 @pytest.mark.parametrize("start", [MODULES, ("-m", "cli"), ("-c", "from cli import main; main()")])
-def test_a_run_takes_its_own_modules_whatever_the_current_folder_has(
+def test_a_run_imports_its_own_modules_whatever_the_current_folder_holds(
     dni: Dni, start: tuple[str, ...]
 ) -> None:
     hostile(dni.home, "workers", "protocol", "coordinator")
-    ran = python(dni, *start, *RUN, "--engine", "inline")
+    ran = run_python(dni, *start, *RUN, "--engine", "inline")
     assert ran.returncode == 0, ran.stderr
 
 
-def test_python_that_uses_the_command_takes_its_modules_too(dni: Dni) -> None:
+def test_a_python_program_that_imports_cli_gets_its_modules(dni: Dni) -> None:
     hostile(dni.home, "workers")
-    ran = python(dni, "-c", "import cli, workers.data; print(workers.__file__)")
+    ran = run_python(dni, "-c", "import cli, workers.data; print(workers.__file__)")
     assert Path(ran.stdout.strip()).parent.parent == Path(dni_command.FOLDER)
 
 
 @pytest.mark.parametrize(
-    "odd",
+    "variables",
     [
         {"PYTHONWARNINGS": "error"},
         {"PYTHONOPTIMIZE": "2"},
@@ -86,14 +86,14 @@ def test_python_that_uses_the_command_takes_its_modules_too(dni: Dni) -> None:
     ],
     ids=str,
 )
-def test_a_run_does_not_mind_an_odd_environment(dni: Dni, odd: dict[str, str]) -> None:
-    ran = python(dni, "-P", *MODULES, *RUN, environment=odd)
+def test_a_run_works_in_an_unusual_environment(dni: Dni, variables: dict[str, str]) -> None:
+    ran = run_python(dni, "-P", *MODULES, *RUN, environment=variables)
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
 # -- Ctrl-C
 
-IMPORTS_FOR_EVER = """
+BLOCKING_IMPORT = """
 import sys, time
 class Waits:
     def find_spec(name, path=None, target=None):
@@ -104,11 +104,11 @@ sys.meta_path.insert(0, Waits)
 """
 
 
-def interrupted(dni: Dni, code: str, *words: str) -> tuple[int, str]:
-    """Exit status and errors of `dni` with `words`, sent Ctrl-C where `code` has said 'now'."""
+def interrupted(dni: Dni, code: str, *arguments: str) -> tuple[int, str]:
+    """Exit status and errors of `dni` with `arguments`, sent Ctrl-C when `code` prints 'now'."""
     environment = {**dni.environment, **dni.sitecustomize(code)}
     with subprocess.Popen(
-        [sys.executable, "-P", *MODULES, *words],
+        [sys.executable, "-P", *MODULES, *arguments],
         cwd=dni.home,
         env=environment,
         stdin=subprocess.PIPE,
@@ -124,7 +124,7 @@ def interrupted(dni: Dni, code: str, *words: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(
-    ("module", "words"),
+    ("module", "arguments"),
     [
         ("rich.console", ("check",)),
         ("click", ("--help",)),
@@ -135,12 +135,12 @@ def interrupted(dni: Dni, code: str, *words: str) -> tuple[int, str]:
     ],
 )
 def test_ctrl_c_during_an_import_ends_quietly_with_130(
-    dni: Dni, module: str, words: tuple[str, ...]
+    dni: Dni, module: str, arguments: tuple[str, ...]
 ) -> None:
-    assert interrupted(dni, IMPORTS_FOR_EVER.format(module=module), *words) == (130, "")
+    assert interrupted(dni, BLOCKING_IMPORT.format(module=module), *arguments) == (130, "")
 
 
-READS_FOR_EVER = """
+BLOCKING_READ = """
 import pathlib, time
 def wait(*_, **__):
     print("now", flush=True)
@@ -150,17 +150,17 @@ pathlib.Path.{method} = wait
 
 
 @pytest.mark.parametrize(
-    ("method", "words"),
+    ("method", "arguments"),
     [("open", ("check", "tiny.toml")), ("glob", ("trace", "stats", "newest")), ("open", RUN)],
 )
 def test_ctrl_c_after_the_imports_ends_quietly_with_130(
-    dni: Dni, method: str, words: tuple[str, ...]
+    dni: Dni, method: str, arguments: tuple[str, ...]
 ) -> None:
-    assert interrupted(dni, READS_FOR_EVER.format(method=method), *words) == (130, "")
+    assert interrupted(dni, BLOCKING_READ.format(method=method), *arguments) == (130, "")
     assert not (dni.home / "run").exists()
 
 
-WAITS_FOR_ITS_CONFIGURATION = """
+WAIT_FOR_CONFIGURATION = """
 import threading, time
 def said():
     while not hasattr(sys.modules.get("workers.process"), "main"):
@@ -172,22 +172,22 @@ threading.Thread(target=said, daemon=True).start()
 
 
 def test_a_worker_that_waits_for_its_configuration_ends_with_130(dni: Dni) -> None:
-    assert interrupted(dni, WAITS_FOR_ITS_CONFIGURATION, "worker", "layer0") == (130, "")
+    assert interrupted(dni, WAIT_FOR_CONFIGURATION, "worker", "layer0") == (130, "")
 
 
 @pytest.mark.parametrize("final", [False, True])
 def test_only_the_first_ctrl_c_raises(monkeypatch: pytest.MonkeyPatch, final: bool) -> None:
-    ended: list[int] = []
-    monkeypatch.setattr(os, "_exit", ended.append)
+    statuses: list[int] = []
+    monkeypatch.setattr(os, "_exit", statuses.append)
     handler = dni_command._CtrlC()
     handler.final = final
     with pytest.raises(KeyboardInterrupt):
         handler(signal.SIGINT, None)
-    assert ended == [130] * final
+    assert statuses == [130] * final
     assert handler.final
 
 
-def test_the_handler_of_a_program_that_imports_us_stays() -> None:
+def test_importing_cli_leaves_the_signal_handler() -> None:
     before = signal.getsignal(signal.SIGINT)
     import cli  # noqa: F401
 

@@ -1,4 +1,4 @@
-"""The command words do what they say, and a mistake of the user is one line and exit code 2."""
+"""The commands and their output; a mistake of the user is one line and exit status 2."""
 
 from __future__ import annotations
 
@@ -41,43 +41,43 @@ ENGINES = [pytest.param("local", marks=pytest.mark.slow), "inline"]
 INLINE = ("--engine", "inline")
 
 
-def mistake(ran: subprocess.CompletedProcess[str], *words: str) -> None:
-    """One line on standard error, with all of `words`, and exit code 2."""
+def mistake(ran: subprocess.CompletedProcess[str], *arguments: str) -> None:
+    """One line on standard error, with all of `arguments`, and exit code 2."""
     assert ran.returncode == 2, ran.stderr
     assert ran.stdout == ""
     (line,) = ran.stderr.splitlines()
     assert line.startswith("Error: ")
-    for word in words:
-        assert word in line
+    for argument in arguments:
+        assert argument in line
 
 
-def run(dni: Dni, *words: str, run_dir: str = "run") -> dict[str, Any]:
-    """Run TINY to its end; returns its summary."""
-    ran = dni("run", "tiny.toml", "--run-dir", run_dir, "--json", *words)
+def run(dni: Dni, *arguments: str, run_dir: str = "run") -> dict[str, Any]:
+    """Run TINY to its end; return its summary."""
+    ran = dni("run", "tiny.toml", "--run-dir", run_dir, "--json", *arguments)
     assert ran.returncode == 0, ran.stderr
     return cast(dict[str, Any], json.loads(ran.stdout))
 
 
 def weights(folder: Path) -> dict[str, dict[str, np.typing.NDArray[np.generic]]]:
-    """All arrays that a run left, a dict a file."""
+    """All arrays of a run, one dict per file."""
     return {path.stem: load_file(path) for path in sorted((folder / "weights").iterdir())}
 
 
 # -- help
 
 
-def commands(command: click.Command, *words: str) -> Iterator[tuple[list[str], click.Command]]:
-    """Every command below `command`, itself included, with the words that call it."""
-    yield list(words), command
+def commands(command: click.Command, *arguments: str) -> Iterator[tuple[list[str], click.Command]]:
+    """`command` and every command below it, each with the arguments that call it."""
+    yield list(arguments), command
     if isinstance(command, click.Group):
         for name, inner in command.commands.items():
-            yield from commands(inner, *words, name)
+            yield from commands(inner, *arguments, name)
 
 
-@pytest.mark.parametrize(("words", "command"), [*commands(cli.main)])
-def test_every_command_has_help(words: list[str], command: click.Command) -> None:
+@pytest.mark.parametrize(("arguments", "command"), [*commands(cli.main)])
+def test_every_command_has_help(arguments: list[str], command: click.Command) -> None:
     for option in ("--help", "-h"):
-        shown = CliRunner().invoke(cli.main, [*words, option])
+        shown = CliRunner().invoke(cli.main, [*arguments, option])
         assert shown.exit_code == 0
         assert command.help
         assert command.help.split()[0] in shown.output
@@ -106,15 +106,15 @@ def test_run_prints_one_json_object_and_nothing_else(dni: Dni, engine: str) -> N
     assert 0 <= summary["test_error"] <= 100
 
 
-def test_run_prints_json_of_a_run_that_failed(dni: Dni) -> None:
-    words = (*INLINE, "-o", "train.optimizer=sgd", "-o", "train.lr=1e30")
-    ran = dni("run", "tiny.toml", "--run-dir", "run", "--json", *words)
+def test_run_prints_the_json_of_a_failed_run(dni: Dni) -> None:
+    arguments = (*INLINE, "-o", "train.optimizer=sgd", "-o", "train.lr=1e30")
+    ran = dni("run", "tiny.toml", "--run-dir", "run", "--json", *arguments)
     assert ran.returncode == 1
     assert json.loads(ran.stdout)["outcome"] == "failed"
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_run_leaves_the_folder_it_promises(dni: Dni, engine: str) -> None:
+def test_the_run_folder_has_all_documented_files(dni: Dni, engine: str) -> None:
     run(dni, "--engine", engine, "-o", "synthetic.hidden=[8]")
     folder = dni.home / "run"
     files = {"pipeline.toml", "metrics.jsonl", "summary.json", "weights", "trace"}
@@ -131,14 +131,14 @@ def test_a_run_leaves_the_folder_it_promises(dni: Dni, engine: str) -> None:
     assert found.keys() == set(LAYERS)
     for name, arrays in found.items():
         assert any(key.startswith("optimizer.") for key in arrays)
-        guesses = name != "layer2"  # the top layer knows the truth
-        assert any(key.startswith("synthetic.optimizer.") for key in arrays) == guesses
-        assert any(re.match(r"synthetic\.\d", key) for key in arrays) == guesses
+        synthetic = name != "layer2"  # the output layer has the true gradient
+        assert any(key.startswith("synthetic.optimizer.") for key in arrays) == synthetic
+        assert any(re.match(r"synthetic\.\d", key) for key in arrays) == synthetic
         assert any(re.match(r"\d\.linear\.weight", key) for key in arrays)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_on_a_pipe_there_are_plain_lines(dni: Dni, engine: str) -> None:
+def test_output_to_a_pipe_is_plain_lines(dni: Dni, engine: str) -> None:
     ran = dni("run", "tiny.toml", "--run-dir", "run", "--engine", engine)
     assert ran.returncode == 0
     assert ran.stderr == ""
@@ -155,13 +155,13 @@ def test_an_existing_run_is_refused_without_force_and_overwritten_with_it(dni: D
     assert not np.array_equal(before, weights(dni.home / "run")["layer0"]["0.linear.weight"])
 
 
-def test_what_is_no_run_is_never_touched(dni: Dni) -> None:
-    thesis = dni.home / "thesis" / "chapter.txt"
+def test_a_folder_that_is_not_a_run_is_never_overwritten(dni: Dni) -> None:
+    thesis = dni.home / "thesis" / "text.txt"
     thesis.parent.mkdir()
     thesis.write_text("all my work", "utf-8")
-    for path in ("thesis", "thesis/chapter.txt"):
+    for path in ("thesis", "thesis/text.txt"):
         mistake(dni("run", "tiny.toml", "--run-dir", path, "--force", *INLINE), path)
-    assert [path.name for path in thesis.parent.iterdir()] == ["chapter.txt"]
+    assert [path.name for path in thesis.parent.iterdir()] == ["text.txt"]
     assert thesis.read_text("utf-8") == "all my work"
 
 
@@ -178,149 +178,26 @@ def test_runs_started_at_the_same_moment_get_different_folders(
     assert len({RunFolder("tiny", None, False).create() for _ in range(20)}) == 20
 
 
-# -- dni check, dni evaluate, dni data
-
-
-def test_check_shows_what_a_pipeline_needs_and_starts_nothing(
-    dni: Dni, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(dni.home)
-    monkeypatch.delattr(subprocess, "Popen")
-    shown = CliRunner().invoke(cli.main, ["check", "tiny.toml"], env={"COLUMNS": "120"})
-    assert shown.exit_code == 0
-    for word in ("layer0", "8x8", "16", "1,072", "272", "170", "432", "KiB", "MiB"):
-        assert word in shown.output
-    assert [path.name for path in dni.home.iterdir()] == ["tiny.toml"]
-    told = json.loads(CliRunner().invoke(cli.main, ["check", "tiny.toml", "--json"]).output)
-    assert [layer["parameters"] for layer in told["layers"]] == [1072, 272, 170]
-    assert [layer["output"] for layer in told["layers"]] == [[16], [16], [10]]
-    dni.nothing_left()
-
-
-def test_check_shows_how_the_layers_are_divided_among_so_many_workers(dni: Dni) -> None:
-    told = json.loads(dni("check", "tiny.toml", "--workers", "2", "--json").stdout)
-    assert told["workers"] == {
-        "source": ["source"],
-        "layer0": ["layer0"],
-        "layer1-2": ["layer1", "layer2"],
-    }
-    works = [layer["work"] for layer in told["layers"]]
-    shown = dni("check", "tiny.toml", "--workers", "2").stdout
-    assert f"{works[0] / sum(works):.0%}  layer0" in shown
-    assert shown.count("layer1-2") == 2
-
-
-@pytest.mark.parametrize(
-    "key",
-    [
-        "synthetic.hidden=[99999999999]",
-        'layer.0.modules=["linear 900000000","batchnorm","linear 16"]',
-    ],
-)
-def test_check_makes_no_room_for_what_it_plans(dni: Dni, key: str) -> None:
-    known = ("-o", "data.batch=2", "-o", key)
-    layers = json.loads(dni("check", "tiny.toml", *known, "--json").stdout)["layers"]
-    assert layers[0]["memory_mb"] > 1e5
-
-
-def test_check_is_readable_on_a_pipe(dni: Dni) -> None:
-    shown = dni("check", "tiny.toml")
-    for word in ("modules", "parameters", "gradient model", "up KiB", "linear 16"):
-        assert word in shown.stdout
-    assert "…" not in shown.stdout
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-def test_evaluate_gives_the_test_error_of_the_summary_exactly(dni: Dni, engine: str) -> None:
-    summary = run(dni, "--engine", engine, "-o", "train.steps=100")
-    judged = json.loads(dni("evaluate", "run", "--json").stdout)
-    assert judged["test_error"] == summary["test_error"]
-    assert f"test error {summary['test_error']:.2f} %" in dni("evaluate", "run").stdout
-
-
-def test_evaluate_of_a_broken_run_names_the_file(dni: Dni) -> None:
-    mistake(dni("evaluate", "run"), "run", "pipeline.toml")
-    run(dni, *INLINE)
-    path = dni.home / "run" / "weights" / "layer1.safetensors"
-    whole = path.read_bytes()
-    for broken in (whole[:-1], whole[:5], b"", b"\xff" * 100):
-        path.write_bytes(broken)
-        mistake(dni("evaluate", "run"), "run/weights/layer1.safetensors")
-    path.unlink()
-    mistake(dni("evaluate", "run"), "run/weights/layer1.safetensors")
-
-
-def test_data_says_where_data_sets_come_from_and_are(dni: Dni) -> None:
-    table = dni("data", "list").stdout
-    assert all(name in table for name in ("digits", "mnist", "cifar10", "addition"))
-    entries = {entry["name"]: entry for entry in json.loads(dni("data", "list", "--json").stdout)}
-    assert {"digits", "mnist", "cifar10"} <= entries.keys()
-    got = dni("data", "get", "digits").stdout.strip()
-    assert got == entries["digits"]["location"]
-    assert Path(got).is_file()
-    assert "addition is generated" in dni("data", "get", "addition").stdout
-    mistake(dni("data", "get", "digts"), "'digts'", "did you mean 'digits'?")
-
-
-# -- mistakes in a pipeline file
-
-
-@pytest.mark.parametrize("command", ["run", "check"])
-@pytest.mark.parametrize(
-    ("right", "wrong", "words"),
-    [
-        ("batch =", "bach =", ["data.bach", "unknown key", "did you mean 'data.batch'?"]),
-        ('"tanh"', '"tahn"', ["layer[1].modules[1]", "'tahn'", "did you mean 'tanh'?"]),
-        ('"linear 10"', '"linear"', ["layer[2].modules[0]", "linear <outputs>"]),
-        ("steps = 40", 'steps = "40"', ["train.steps", "whole number"]),
-        ("steps = 40", "steps = ", ["TOML", "line 6"]),
-        ("[data]", 'rule = "cndi"\n[data]', ["rule", "'cndi'", "did you mean 'cdni'?"]),
-        ('name = "digits"', 'name = "digts"', ["data", "'digts'", "did you mean 'digits'?"]),
-        ('name = "digits"', 'path = "no.npz"', ["no.npz", "no such file"]),
-        ('"linear 10"', '"linear 9"', ["layer[2].modules", "9 outputs", "'linear 10'"]),
-        ("batch = 32", "batch = 1438", ["data.batch", "1438", "1437"]),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_a_mistake_in_a_pipeline_file_is_told_in_one_line(
-    dni: Dni, command: str, right: str, wrong: str, words: list[str]
-) -> None:
-    text = (dni.home / "tiny.toml").read_text("utf-8")
-    assert right in text
-    (dni.home / "bad.toml").write_text(text.replace(right, wrong), "utf-8")
-    mistake(dni(command, "bad.toml"), "bad.toml: ", *words)
-    assert not (dni.home / "runs").exists()
-    dni.nothing_left()
-
-
-def test_shapes_that_do_not_fit_are_told_in_one_line(dni: Dni) -> None:
-    text = '[data]\nname = "digits"\n[[layer]]\nmodules = ["relu"]\n'
-    (dni.home / "bad.toml").write_text(text, "utf-8")
-    mistake(dni("run", "bad.toml"), "bad.toml: ", "layer[0].modules", "(8, 8)", "'flatten'")
-    mistake(dni("run", "none.toml"), "none.toml: ", "no such file")
-    mistake(dni("run", "tiny.toml", "-o", "train.steps"), "train.steps", "key=value")
-
-
 # -- in Python
 
 
 @pytest.mark.slow
-def test_python_gives_the_numbers_of_the_command_line(
+def test_python_and_the_command_line_give_equal_results(
     dni: Dni, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(dni.base))
-    told = run(dni, "-o", "train.schedule=lockstep")
+    output = run(dni, "-o", "train.schedule=lockstep")
     pipeline = read_pipeline(dni.home / "tiny.toml", ["train.schedule=lockstep"])
     for engine in ENGINE_NAMES:
         result = cli.run(pipeline, engine=engine, run_dir=dni.home / engine)
         keys = ("steps", "outcome", "test_error", "test_loss")
-        assert [result.summary[key] for key in keys] == [told[key] for key in keys]
+        assert [result.summary[key] for key in keys] == [output[key] for key in keys]
         ours, theirs = weights(dni.home / engine), weights(dni.home / "run")
         for name in LAYERS:
             for key, array in theirs[name].items():
                 np.testing.assert_array_equal(ours[name][key], array, key)
         judgement = cli.evaluate(dni.home / engine)
-        assert 100 * judgement.errors / judgement.judged == told["test_error"]
+        assert 100 * judgement.errors / judgement.judged == output["test_error"]
     plans = json.loads(dni("check", "tiny.toml", "--json").stdout)["layers"]
     assert [plan.parameters for plan in cli.check(pipeline)] == [p["parameters"] for p in plans]
     dni.nothing_left()

@@ -1,4 +1,4 @@
-"""`--deterministic` is one word for a run that can be repeated exactly, and the help says why."""
+"""`--deterministic` makes a run repeatable bit for bit, and its help says why."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ LOCKSTEP = "train.schedule=lockstep"
         ),
     ],
 )
-def test_the_option_has_the_last_word(
+def test_the_option_overrides_the_schedule(
     overrides: tuple[str, ...], deterministic: bool, trace: str | None, wanted: tuple[str, ...]
 ) -> None:
     assert with_options(overrides, deterministic, trace) == wanted
 
 
 @pytest.mark.parametrize("command", ["run", "up", "compare"])
-def test_every_command_that_trains_has_it_and_says_what_it_is_for(command: str) -> None:
-    said = " ".join(CliRunner().invoke(cli.main, [command, "--help"]).stdout.split())
-    assert "--deterministic One batch at a time (train.schedule=lockstep)" in said
-    assert "the same seed gives a slightly different result each time" in said
+def test_every_command_that_trains_has_the_option_with_its_reason(command: str) -> None:
+    text = " ".join(CliRunner().invoke(cli.main, [command, "--help"]).stdout.split())
+    assert "--deterministic One batch at a time (train.schedule=lockstep)" in text
+    assert "the same seed gives a slightly different result each time" in text
 
 
 def weights(folder: Path) -> dict[str, bytes]:
@@ -59,9 +59,9 @@ def test_two_deterministic_runs_leave_the_same_files(dni: Dni) -> None:
 
 
 @pytest.mark.slow
-def test_a_deterministic_comparison_and_cluster_are_in_lockstep(dni: Dni) -> None:
-    words = ("--rules", "cdni", "--seeds", "1", "--engine", "inline", "--out", "out")
-    compared = dni("compare", "tiny.toml", "--deterministic", *words)
+def test_a_comparison_and_a_cluster_run_in_lockstep_with_the_option(dni: Dni) -> None:
+    arguments = ("--rules", "cdni", "--seeds", "1", "--engine", "inline", "--out", "out")
+    compared = dni("compare", "tiny.toml", "--deterministic", *arguments)
     assert compared.returncode == 0, compared.stderr
     with loopback_cluster(dni) as cluster:
         head = cluster.up("--deterministic", "--workers", "1")

@@ -1,4 +1,4 @@
-"""What a user installs is complete, and is what runs whatever lies in the current folder."""
+"""The wheel is complete, and the installed command imports nothing from the current folder."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ NO_SOURCES = shutil.ignore_patterns(".*", "__pycache__", "runs", "build", "dist"
 PACKAGES = ("coordinator", "protocol", "workers")
 
 
-def pip(*words: str, cwd: Path) -> str:
-    """Run pip; returns "" or, where it fails, what it says."""
+def pip(*arguments: str, cwd: Path) -> str:
+    """Run pip; return "", or the end of its output if it fails."""
     done = subprocess.run(
-        [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", *words],
+        [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", *arguments],
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -55,7 +55,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_wheel_holds_the_parts_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     top = {name.partition("/")[0] for name in names}
@@ -82,9 +82,9 @@ def test_hostile_files_in_the_current_folder_are_not_imported(dni: Dni, installe
     (dni.home / "cli.py").write_text(hostile, "utf-8")
     environment = {**dni.environment, "PYTHONPATH": str(installed)}
 
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            words,
+            arguments,
             cwd=dni.home,
             env=environment,
             capture_output=True,
@@ -93,8 +93,8 @@ def test_hostile_files_in_the_current_folder_are_not_imported(dni: Dni, installe
             check=False,
         )
 
-    where = run(sys.executable, "-P", "-c", "import cli; print(cli.__file__)")
-    assert Path(where.stdout.strip()).parent == installed
+    location = run(sys.executable, "-P", "-c", "import cli; print(cli.__file__)")
+    assert Path(location.stdout.strip()).parent == installed
     command = str(installed / "bin" / "dni")
     ran = run(command, "run", "tiny.toml", "--run-dir", "run", "--json")
     assert "hostile" not in ran.stdout + ran.stderr
@@ -105,7 +105,7 @@ def test_hostile_files_in_the_current_folder_are_not_imported(dni: Dni, installe
     dni.nothing_left()
 
 
-def test_the_installed_command_knows_its_version(installed: Path) -> None:
+def test_the_installed_command_prints_its_version(installed: Path) -> None:
     shown = subprocess.run(
         [installed / "bin" / "dni", "--version"],
         env={**os.environ, "PYTHONPATH": str(installed)},

@@ -1,4 +1,4 @@
-"""All JSON is JSON: a reader that knows no NaN and no Infinity takes every output and file."""
+"""All JSON is strict: no output and no file contains NaN or Infinity."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ NAN, INF = math.nan, math.inf
 
 
 def strict(text: str) -> Any:
-    """What `text` says, read as RFC 8259 has it."""
+    """The value of `text`, parsed strictly by RFC 8259."""
 
-    def refuse(word: str) -> None:
-        pytest.fail(f"{word} is no JSON")
+    def refuse(argument: str) -> None:
+        pytest.fail(f"{argument} is no JSON")
 
     return json.loads(text, parse_constant=refuse)
 
@@ -45,19 +45,19 @@ def lines(text: str) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that has ended."""
+    """The folder of a completed run."""
     folder = tmp_path_factory.mktemp("json") / "run"
     ran(tiny(), folder)
     return folder
 
 
-def printed(*words: str) -> str:
-    """What `dni` prints on standard output."""
-    shown = CliRunner().invoke(cli.main, [*words], catch_exceptions=False)
+def printed(*arguments: str) -> str:
+    """The standard output of `dni`."""
+    shown = CliRunner().invoke(cli.main, [*arguments], catch_exceptions=False)
     return shown.stdout
 
 
-# -- the one writer
+# -- to_json
 
 
 @pytest.mark.parametrize(
@@ -73,23 +73,23 @@ def printed(*words: str) -> str:
     ids=repr,
 )
 @pytest.mark.parametrize("indent", [None, 2])
-def test_what_is_no_number_is_null(value: object, read: object, indent: int | None) -> None:
+def test_nan_and_infinity_become_null(value: object, read: object, indent: int | None) -> None:
     text = to_json(value, indent)
     assert text.isascii()
     assert strict(text) == read
 
 
 @pytest.mark.parametrize("value", [{1, 2}, b"bytes", object()])
-def test_what_json_cannot_hold_is_refused(value: object) -> None:
+def test_types_without_a_json_form_are_refused(value: object) -> None:
     with pytest.raises(TypeError):
         to_json(value)
 
 
-# -- what the commands print
+# -- the output of commands
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         "check --json",
         "data list --json",
@@ -102,8 +102,8 @@ def test_what_json_cannot_hold_is_refused(value: object) -> None:
         "trace diff {run} {run} --json",
     ],
 )
-def test_a_command_prints_json(run: Path, words: str) -> None:
-    found = strict(printed(*words.format(run=run).split()))
+def test_a_command_prints_json(run: Path, arguments: str) -> None:
+    found = strict(printed(*arguments.format(run=run).split()))
     assert isinstance(found, dict | list)
 
 
@@ -122,13 +122,13 @@ def test_weights_whose_outputs_overflow_have_no_loss(
     assert 0 <= found["test_error"] <= 100
 
 
-def test_a_run_and_a_comparison_print_and_leave_json(dni: Dni) -> None:
-    words = ("tiny.toml", "--engine", "inline", "--json")
-    summary = strict(dni("run", *words, "--run-dir", "run").stdout)
+def test_the_output_and_files_of_a_run_and_a_comparison_are_json(dni: Dni) -> None:
+    arguments = ("tiny.toml", "--engine", "inline", "--json")
+    summary = strict(dni("run", *arguments, "--run-dir", "run").stdout)
     assert summary == strict((dni.home / "run" / "summary.json").read_text("utf-8"))
     assert len(lines((dni.home / "run" / "metrics.jsonl").read_text("utf-8"))) > 3
-    told = dni("compare", *words, "--rules", "cdni", "--seeds", "1", "--out", "out").stdout
-    assert strict(told)["groups"] == strict(
+    output = dni("compare", *arguments, "--rules", "cdni", "--seeds", "1", "--out", "out").stdout
+    assert strict(output)["groups"] == strict(
         (dni.home / "out" / "comparison.json").read_text("utf-8")
     )
 
@@ -141,11 +141,11 @@ def test_an_export_is_json(run: Path, form: str, tmp_path: Path) -> None:
     assert strict(text) if form == "chrome" else lines(text)
 
 
-# -- what a run leaves, and what it says of itself while it goes on
+# -- the files and the status of a run
 
 
 def messages() -> Iterable[Report | Evaluated]:
-    """Reports of which no figure is a number."""
+    """Reports whose figures are all NaN or infinite."""
     wrong: dict[str, Any] = dict.fromkeys(("synthetic_cosine", "norm_ratio", "loss"), NAN)
     yield Report(
         "layer2", busy=INF, elapsed=1.0, rss_mb=NAN, ways={"layer1": [4, NAN, INF]}, **wrong
@@ -156,7 +156,7 @@ def messages() -> Iterable[Report | Evaluated]:
     yield Evaluated("layer2", 7, NAN, 1, 10)
 
 
-def test_the_files_of_a_run_are_json_whatever_its_workers_say(tmp_path: Path) -> None:
+def test_the_files_of_a_run_are_json_whatever_its_workers_report(tmp_path: Path) -> None:
     from coordinator.observers.recorder import RunRecorder
     from coordinator.observers.run_stats import RunStats
     from coordinator.run_folder.layout import METRICS, SUMMARY
@@ -170,7 +170,9 @@ def test_the_files_of_a_run_are_json_whatever_its_workers_say(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("samples", [NAN, INF, 1000.0])
-def test_the_status_of_a_run_is_json_and_is_shown(tmp_path: Path, samples: float) -> None:
+def test_the_status_of_a_run_is_printed_as_json_and_as_tables(
+    tmp_path: Path, samples: float
+) -> None:
     sockets, run = tmp_path / "s", tmp_path / "run"
     sockets.mkdir()
     run.mkdir()
@@ -183,7 +185,7 @@ def test_the_status_of_a_run_is_json_and_is_shown(tmp_path: Path, samples: float
         assert "layer0" in printed("status", str(run))
 
 
-def test_what_the_doctor_finds_is_json() -> None:
+def test_the_findings_of_doctor_are_json() -> None:
     token = Token(("tcp://127.0.0.1:1",), b"k" * 32, b"s" * 32)
     (finding,) = strict(printed("doctor", str(token), "--json"))
     assert finding["check"] == "head"

@@ -1,4 +1,4 @@
-"""Text from elsewhere can neither move the cursor nor hide nor forge a line."""
+"""Foreign text on the terminal cannot move the cursor, hide, or forge a line."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=ascii)
-def test_what_acts_or_hides_becomes_a_visible_escape(text: str) -> None:
+def test_control_and_hidden_characters_become_visible_escapes(text: str) -> None:
     assert printable(text) == HOSTILE[text]
 
 
-@pytest.mark.parametrize("text", ["", "plain", "λ and é", "日本", "12\xa0µs", r"C:\new", "👍"])
+@pytest.mark.parametrize("text", ["", "ascii", "λ and é", "日本", "12\xa0µs", r"C:\new", "👍"])
 def test_other_text_stays_as_it_is(text: str) -> None:
     assert printable(text) == text
 
 
-def test_newlines_and_tabs_stay_where_lines_are_wanted() -> None:
+def test_newlines_and_tabs_are_kept_on_request() -> None:
     assert printable("a\n\tb\r\x1b", lines=True) == "a\n\tb" + r"\r\x1b"
 
 
 @given(st.text(st.characters(exclude_categories=())))
-def test_nothing_that_acts_or_hides_is_left(text: str) -> None:
+def test_no_control_or_hidden_character_is_left(text: str) -> None:
     kept = {unicodedata.category(c) for c in printable(text)}
     assert not kept & {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
@@ -59,12 +59,14 @@ def test_nothing_that_acts_or_hides_is_left(text: str) -> None:
 
 
 @pytest.mark.parametrize("forged", ["\ncompleted: 9 steps", "\r\ncompleted: 9", "\x1b[1Acompleted"])
-def test_no_text_passes_for_a_line_of_ours(forged: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_foreign_text_cannot_forge_a_line_of_output(
+    forged: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     Terminal().print_text(f"error: layer0 died{forged}")
-    said = capsys.readouterr().out
-    assert "\x1b" not in said
-    assert "\r" not in said
-    first, *more = said.splitlines()
+    output = capsys.readouterr().out
+    assert "\x1b" not in output
+    assert "\r" not in output
+    first, *more = output.splitlines()
     assert first.startswith("error: layer0 died")
     assert all(line.startswith("  | ") for line in more)
 
@@ -78,7 +80,7 @@ def test_no_text_passes_for_a_line_of_ours(forged: str, capsys: pytest.CaptureFi
         ("\ud800é", "\\ud800é"),
     ],
 )
-def test_bytes_that_a_locale_did_not_decode_are_utf_8(text: str, shown: str) -> None:
+def test_undecoded_bytes_of_a_locale_are_decoded_as_utf_8(text: str, shown: str) -> None:
     undecoded = text.encode("utf-8", "surrogateescape") if "\ud800" not in text else b""
     if undecoded:
         assert printable(undecoded.decode("ascii", "surrogateescape")) == shown
@@ -86,12 +88,12 @@ def test_bytes_that_a_locale_did_not_decode_are_utf_8(text: str, shown: str) -> 
 
 
 @pytest.mark.parametrize("width", [20, 40, 60])
-def test_what_does_not_fit_a_line_goes_on_indented(width: int) -> None:
+def test_a_line_that_is_too_long_continues_indented(width: int) -> None:
     terminal = Terminal()
     terminal.width = width
-    said = "error: ada, completed: 9 steps in 12.5 s, 1,200 samples/s\nlog: 3 MiB, completed: 9"
+    output = "error: ada, completed: 9 steps in 12.5 s, 1,200 samples/s\nlog: 3 MiB, completed: 9"
     with terminal.capture() as capture:
-        terminal.print_text(said)
+        terminal.print_text(output)
     first, *more = capture.get().splitlines()
     assert first.startswith("error: ada,")
     assert all(line.startswith(("    ", "  | ")) for line in more)
@@ -99,14 +101,14 @@ def test_what_does_not_fit_a_line_goes_on_indented(width: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["[red]a[/red]", ":car:", "[/b][bold", "{x} %s"])
-def test_text_is_no_markup(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_is_not_interpreted_as_markup(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     Terminal().print_text(text)
     Terminal().show(Table([Column("host")], [[text]]), Phrases([text]))
     assert capsys.readouterr().out.count(text) == 3
 
 
 @pytest.mark.parametrize("host", ["ada\nnode9  forged", "\x1b[2Jada", "ada\u202e", "[red]ada"])
-def test_a_machine_has_one_line_of_text_whatever_it_calls_itself(host: str) -> None:
+def test_a_host_has_one_line_in_the_table_whatever_its_name_is(host: str) -> None:
     agent = {"name": "host1", "host": host, "address": host, "slots": 1, "cpus": 1}
     agents = [agent | {"workers": {}, "silent_seconds": 0.1}]
     found = {"endpoint": host, "state": "training", "hosts": agents}
@@ -117,7 +119,7 @@ def test_a_machine_has_one_line_of_text_whatever_it_calls_itself(host: str) -> N
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ["check", "no\x1b[31m\nsuch.toml"],
         ["evaluate", "run\r\nError: none"],
@@ -130,8 +132,8 @@ def test_a_machine_has_one_line_of_text_whatever_it_calls_itself(host: str) -> N
     ],
     ids=ascii,
 )
-def test_an_error_that_quotes_the_command_line_is_one_line(words: list[str]) -> None:
-    shown = CliRunner().invoke(cli.main, words)
+def test_an_error_that_quotes_the_command_line_is_one_line(arguments: list[str]) -> None:
+    shown = CliRunner().invoke(cli.main, arguments)
     assert shown.exit_code == 2
     (line,) = (line for line in shown.stderr.splitlines() if "Error" in line)
     assert line.startswith("Error: ")
@@ -141,14 +143,14 @@ def test_an_error_that_quotes_the_command_line_is_one_line(words: list[str]) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "words", ["completed: 9 steps\n", "99 %\rcompleted: 9 steps\n", "\x1b[2Jcompleted: 9\n"]
+    "text", ["completed: 9 steps\n", "99 %\rcompleted: 9 steps\n", "\x1b[2Jcompleted: 9\n"]
 )
-def test_the_log_of_a_dead_worker_cannot_pass_for_the_outcome(dni: Dni, words: str) -> None:
-    code = f"if worker == 'layer1':\n    print({words!r}, flush=True)\n    import os; os._exit(3)\n"
+def test_the_log_of_a_dead_worker_cannot_be_mistaken_for_the_outcome(dni: Dni, text: str) -> None:
+    code = f"if worker == 'layer1':\n    print({text!r}, flush=True)\n    import os; os._exit(3)\n"
     done = dni("run", "tiny.toml", environment=dni.sitecustomize(code))
     assert done.returncode == 1
     assert "error: layer1 left by itself with exit status 3" in done.stdout
     assert "\x1b" not in done.stdout
-    said = [line for line in done.stdout.splitlines() if "completed" in line]
-    assert said
-    assert all(line.startswith("  | ") for line in said)
+    output = [line for line in done.stdout.splitlines() if "completed" in line]
+    assert output
+    assert all(line.startswith("  | ") for line in output)

@@ -1,4 +1,4 @@
-"""Lines that a person can copy name the program as it can be called."""
+"""Commands in the output, for a person to copy, name the program so that a shell finds it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from coordinator.console.standard_streams import transliterate
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A program that was called by its path; the current folder is that above its own."""
+    """A program that was called by its path; the current folder is the parent of its folder."""
     folder = tmp_path / "a venv" / "bin"
     folder.mkdir(parents=True)
     path = folder / "dni"
@@ -26,7 +26,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_a_program_that_is_on_the_path_is_called_by_its_name(
+def test_a_program_on_the_path_is_called_by_its_name(
     installed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(installed.parent))
@@ -51,7 +51,7 @@ def test_a_program_in_the_current_folder_begins_with_a_dot(
     assert program() == f"./{name}"
 
 
-def test_a_program_elsewhere_is_called_by_its_whole_path(
+def test_a_program_in_another_folder_is_called_by_its_absolute_path(
     installed: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "other").mkdir()
@@ -59,7 +59,7 @@ def test_a_program_elsewhere_is_called_by_its_whole_path(
     assert program() == f"'{installed}'"
 
 
-def test_another_installation_on_the_path_is_not_taken_for_this_one(
+def test_another_installation_on_the_path_is_not_used(
     installed: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     other = tmp_path / "other"
@@ -71,7 +71,7 @@ def test_another_installation_on_the_path_is_not_taken_for_this_one(
 
 
 @pytest.mark.parametrize("name", ["mydni", "a dni"])
-def test_another_name_of_the_program_is_the_one_that_was_called(
+def test_a_link_to_the_program_is_called_by_its_own_name(
     installed: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     link = installed.parent.parent / name
@@ -83,7 +83,7 @@ def test_another_name_of_the_program_is_the_one_that_was_called(
 
 
 @pytest.mark.parametrize("name", ["python3", "pypy3.11", "python"])
-def test_the_module_that_python_runs_is_named_with_python(
+def test_a_module_is_called_with_its_python(
     installed: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     python = installed.with_name(name)
@@ -96,9 +96,7 @@ def test_the_module_that_python_runs_is_named_with_python(
 
 
 @pytest.mark.parametrize("called", ["", "-c", "/usr/lib/python3/cli.py", "/nowhere/dni"])
-def test_a_program_that_was_called_otherwise_has_its_usual_name(
-    monkeypatch: pytest.MonkeyPatch, called: str
-) -> None:
+def test_any_other_program_has_the_usual_name(monkeypatch: pytest.MonkeyPatch, called: str) -> None:
     monkeypatch.setattr(sys, "argv", [called])
     assert program() == "dni"
 
@@ -120,22 +118,26 @@ def test_a_program_that_was_called_otherwise_has_its_usual_name(
     ],
 )
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8", "latin-1", "gbk"])
-def test_every_folder_is_a_word_that_a_shell_reads(
+def test_a_quoted_folder_is_one_argument_for_a_shell(
     name: str, encoding: str, tmp_path: Path
 ) -> None:
-    word = quoted(Path(os.fsdecode(name.encode("utf-8", "surrogateescape"))), encoding)
-    assert word.isprintable()
-    assert transliterate(word, encoding) == word
-    read = subprocess.run(
-        ["bash", "-c", f"cd {tmp_path} && mkdir -p {word} && ls -A"],
+    quoted_name = quoted(Path(os.fsdecode(name.encode("utf-8", "surrogateescape"))), encoding)
+    assert quoted_name.isprintable()
+    assert transliterate(quoted_name, encoding) == quoted_name
+    listed = subprocess.run(
+        ["bash", "-c", f"cd {tmp_path} && mkdir -p {quoted_name} && ls -A"],
         capture_output=True,
         check=True,
     )
-    assert read.stdout == name.encode("utf-8", "surrogateescape") + b"\n"
+    assert listed.stdout == name.encode("utf-8", "surrogateescape") + b"\n"
 
 
-@pytest.mark.parametrize(("run", "word"), [("runs/a", "runs/a"), ("my run", "'my run'")])
-def test_the_next_steps_can_be_copied(monkeypatch: pytest.MonkeyPatch, run: str, word: str) -> None:
+@pytest.mark.parametrize(("run", "quoted_name"), [("runs/a", "runs/a"), ("my run", "'my run'")])
+def test_the_commands_of_the_next_steps_can_be_copied(
+    monkeypatch: pytest.MonkeyPatch, run: str, quoted_name: str
+) -> None:
     monkeypatch.setattr(sys, "argv", ["-c"])
-    said = next_steps(Path(run), "utf-8")
-    assert said == f"next: dni evaluate {word} | dni trace stats {word} | dni --help"
+    output = next_steps(Path(run), "utf-8")
+    assert (
+        output == f"next: dni evaluate {quoted_name} | dni trace stats {quoted_name} | dni --help"
+    )

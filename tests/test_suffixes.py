@@ -1,4 +1,4 @@
-"""A file is what its name says: no picture or table is written under the name of another format."""
+"""The suffix of an output file must not be that of another format."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ FORMS = (*EXPORTS, "svg", "html")
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that has ended."""
+    """The folder of a completed run."""
     folder = tmp_path_factory.mktemp("suffixes") / "run"
     ran(tiny(), folder)
     return folder
 
 
-def done(run: Path, folder: Path, words: str) -> subprocess.CompletedProcess[str]:
-    """`dni trace` with `words`, with the run and a folder to write to put in."""
-    filled = [word.format(run=run, out=folder / "a") for word in words.split()]
+def done(run: Path, folder: Path, arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `dni trace`; `{run}` and `{out}` in `arguments` are the run and an output file."""
+    filled = [argument.format(run=run, out=folder / "a") for argument in arguments.split()]
     shown = CliRunner().invoke(cli.main, ["trace", *filled], catch_exceptions=False)
     return subprocess.CompletedProcess("dni", shown.exit_code, shown.stdout, shown.stderr)
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("arguments", "hint"),
     [
         ("timeline {run} --svg {out}.png", "name it a.svg"),
         ("timeline {run} --svg {out}.PDF", "name it a.svg"),
@@ -59,16 +59,16 @@ def done(run: Path, folder: Path, words: str) -> subprocess.CompletedProcess[str
         ("export {run} --to jsonl {out}.tar.gz", "name it a.jsonl"),
     ],
 )
-def test_a_name_that_promises_another_format_is_refused(
-    run: Path, tmp_path: Path, words: str, told: str
+def test_a_suffix_of_another_format_is_refused(
+    run: Path, tmp_path: Path, arguments: str, hint: str
 ) -> None:
-    mistake(done(run, tmp_path, words), told)
+    mistake(done(run, tmp_path, arguments), hint)
     assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", [".png", "a.png ", "a.png.", "a.PNG . ", ".tar.gz", "a.v1.heic"])
-def test_blanks_dots_and_hidden_files_hide_no_suffix(name: str, form: str) -> None:
+def test_a_suffix_is_found_behind_blanks_dots_and_in_hidden_files(name: str, form: str) -> None:
     with pytest.raises(SpecError, match=r"name it (a|a.v1|trace)\.(?!png|heic)\w+$"):
         check_suffix("--to", form, Path(name))
 
@@ -80,7 +80,7 @@ def test_a_dot_in_a_name_is_not_always_a_suffix(name: str, form: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         "timeline {run} --svg {out}.svg",
         "timeline {run} --svg {out}.SVG --html {out}.htm",
@@ -92,6 +92,6 @@ def test_a_dot_in_a_name_is_not_always_a_suffix(name: str, form: str) -> None:
         "export {run} --to perfetto {out}.trace",
     ],
 )
-def test_any_other_name_is_taken(run: Path, tmp_path: Path, words: str) -> None:
-    assert done(run, tmp_path, words).returncode == 0
+def test_any_other_suffix_is_accepted(run: Path, tmp_path: Path, arguments: str) -> None:
+    assert done(run, tmp_path, arguments).returncode == 0
     assert [*tmp_path.iterdir()]
