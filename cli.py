@@ -174,7 +174,7 @@ def describe(pipeline: Pipeline, data: Dataset | None, report: Report) -> None:
     """Report one line about the data, and one for each setting or property that is unusual."""
     from coordinator.engines.blas import unused
     from protocol import pipeline_notes
-    from workers.assembly.compatibility import compatibility_notes as notes_on_data
+    from workers.assembly.compatibility import data_notes as notes_on_data
 
     unusual = (*pipeline_notes(pipeline), *unused(pipeline))
     if data is not None:

@@ -118,17 +118,17 @@ NAMES: Final = {
 
 CLASSES: Final = {
     "Call": "Operation",
-    "Decoupled": "Dni",
+    "Decoupled": "DniLayer",
     "Described": "DatasetReady",
     "Entered": "ModelInput",
-    "Fixed": "NoBackprop",
+    "Fixed": "NoBackpropLayer",
     "Guess": "Prediction",
     "Incoming": "RingReader",
     "Joined": "ConditionedInput",
-    "Locked": "Backprop",
+    "Locked": "BackpropLayer",
     "Outgoing": "RingWriter",
     "Top": "OutputLayer",
-    "Unlocked": "UnlockedDni",
+    "Unlocked": "UnlockedLayer, UnlockedDniLayer",
 }
 """Names of no class: as adjectives, in functions, these words are fine."""
 

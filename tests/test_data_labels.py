@@ -14,7 +14,7 @@ from protocol.dataset_info import DatasetInfo
 from tests.data_help import Array, arrays, refusal, saved
 from tests.data_nets import RNG, Y, loaded, net, refused
 from workers.assembly.build import dataset_info
-from workers.assembly.compatibility import compatibility_notes, layer_modules
+from workers.assembly.compatibility import data_notes, layer_modules
 from workers.data import load
 
 pytestmark = pytest.mark.usefixtures("own_folders")
@@ -156,9 +156,9 @@ def test_targets_outside_0_to_1_give_a_note_with_binary_cross_entropy(
 ) -> None:
     y = np.where(np.eye(3)[Y] > 0, high, low) * 1.0
     data = loaded(tmp_path, y=y)
-    found = compatibility_notes(net("linear 3", loss="binary-cross-entropy"), data)
+    found = data_notes(net("linear 3", loss="binary-cross-entropy"), data)
     assert [f"y_train holds {low} to {high}, but binary" in note for note in found] == [True] * odd
-    assert compatibility_notes(net("linear 3", loss="squared-error"), data) == []
+    assert data_notes(net("linear 3", loss="squared-error"), data) == []
 
 
 def test_facts_without_labels_give_the_plain_error() -> None:
@@ -217,9 +217,7 @@ def test_class_numbers_that_are_floats_give_a_note(tmp_path: Path, name: str, lo
     y, noted = WHOLE[name]
     data = loaded(tmp_path, y=y)
     said = [
-        note
-        for note in compatibility_notes(net("linear 1", loss=loss), data)
-        if "as target values" in note
+        note for note in data_notes(net("linear 1", loss=loss), data) if "as target values" in note
     ]
     assert len(said) == noted
     assert all("save them as integers, y.astype('int64')" in note for note in said)
@@ -230,8 +228,8 @@ def test_class_numbers_that_are_floats_give_a_note(tmp_path: Path, name: str, lo
 
 def test_zeros_and_ones_are_targets_of_binary_cross_entropy(tmp_path: Path) -> None:
     data = loaded(tmp_path, y=(Y > 0) * 1.0)
-    assert compatibility_notes(net("linear 1", loss="binary-cross-entropy"), data) == []
-    assert len(compatibility_notes(net("linear 1", loss="squared-error"), data)) == 1
+    assert data_notes(net("linear 1", loss="binary-cross-entropy"), data) == []
+    assert len(data_notes(net("linear 1", loss="squared-error"), data)) == 1
 
 
 @pytest.mark.parametrize(

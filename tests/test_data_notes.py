@@ -10,7 +10,7 @@ import pytest
 from tests.data_help import Array
 from tests.data_nets import RNG, Y, loaded, net, refused
 from workers.assembly.build import dataset_info
-from workers.assembly.compatibility import compatibility_notes
+from workers.assembly.compatibility import data_notes
 from workers.data import load
 
 pytestmark = pytest.mark.usefixtures("own_folders")
@@ -137,11 +137,11 @@ def test_channels_first_give_a_note_where_modules_see_axes(
 ) -> None:
     shape = TURNED[name]
     data = loaded(tmp_path, RNG.standard_normal((60, *shape)))
-    (note,) = compatibility_notes(net(*modules), data)
+    (note,) = data_notes(net(*modules), data)
     assert note.startswith(f"examples of shape {shape} look like (channels, height, width)")
     assert "numpy.moveaxis(x, 1, -1)" in note
-    assert compatibility_notes(net("linear 3"), data) == []
-    assert compatibility_notes(net("flatten", "batchnorm", "linear 3"), data) == []
+    assert data_notes(net("linear 3"), data) == []
+    assert data_notes(net("flatten", "batchnorm", "linear 3"), data) == []
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_channels_first_give_a_note_where_modules_see_axes(
 )
 def test_channels_last_give_no_note(tmp_path: Path, shape: tuple[int, ...]) -> None:
     data = loaded(tmp_path, RNG.standard_normal((60, *shape)))
-    assert compatibility_notes(net("conv 4 1", "linear 3"), data) == []
+    assert data_notes(net("conv 4 1", "linear 3"), data) == []
 
 
 def test_the_error_of_a_module_names_channels_first(tmp_path: Path) -> None:

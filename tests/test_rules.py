@@ -25,8 +25,8 @@ from workers.data import Dataset
 from workers.nn import LOSSES, Floats, Labels, Stack
 from workers.nn.optim import Adam, Optimizer, Sgd, learning_rate
 from workers.recording.instrument import InstrumentedStage
-from workers.rules.backprop import Backprop
-from workers.rules.dni import Dni
+from workers.rules.backprop import BackpropLayer
+from workers.rules.dni import DniLayer
 from workers.rules.synthetic import Prediction
 from workers.stages.driver import StageGroup
 from workers.stages.layer import LayerStage
@@ -153,7 +153,7 @@ def test_dni_with_true_gradients_for_predictions_equals_backprop(rule: str, opti
     stages = build_stages(pipeline, DATA)
     models = []
     for i, layer in enumerate(layers(stages)[:-1]):
-        assert isinstance(layer, Dni)
+        assert isinstance(layer, DniLayer)
         models.append(PerfectModel([gradient[i] for gradient in gradients]))
         layer.synthetic = models[-1]  # type: ignore[assignment]
     run_all(stages)
@@ -226,5 +226,5 @@ def test_backprop_layers_answer_every_gradient_once() -> None:
     stages = build_stages(toy("backprop"), DATA)
     run_all(stages)
     for layer in layers(stages)[:-1]:
-        assert isinstance(layer, Backprop)
+        assert isinstance(layer, BackpropLayer)
         assert layer.stats.updates == layer.stats.gradients == STEPS

@@ -13,7 +13,7 @@ import pytest
 from protocol import Activation, Credit, Gradient, Stage
 from tests.network import DATA, STEPS, Network, tiny
 from workers.assembly.build import build_stages
-from workers.rules.dni import Dni
+from workers.rules.dni import DniLayer
 
 X, LABELS = np.ones((8, 6), np.float32), np.zeros(8, np.int64)
 TRUE_GRADIENT = np.ones((8, 5), np.float32)
@@ -36,19 +36,19 @@ def _noting(method: Any, name: str, calls: list[str]) -> Any:
     return noted
 
 
-def first_layer(**train: Any) -> Dni:
+def first_layer(**train: Any) -> DniLayer:
     layer = build_stages(tiny("cdni", **train), DATA)[1]
-    assert isinstance(layer, Dni)
+    assert isinstance(layer, DniLayer)
     return layer
 
 
-def activate(layer: Dni, *batches: int) -> None:
+def activate(layer: DniLayer, *batches: int) -> None:
     """Let the source send training batches to `layer`."""
     for batch in batches:
         layer.receive("source", Activation(batch, batch, True, X, LABELS))
 
 
-def answer(layer: Dni, *batches: int) -> None:
+def answer(layer: DniLayer, *batches: int) -> None:
     """Let the layer above send the true gradients of batches, with their credits."""
     for batch in batches:
         layer.receive("layer1", Gradient(batch, batch, TRUE_GRADIENT))
@@ -64,7 +64,7 @@ def test_a_step_sends_up_then_predicts_then_updates_then_sends_down(
     rule: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layer = build_stages(tiny(rule), DATA)[2]
-    assert isinstance(layer, Dni)
+    assert isinstance(layer, DniLayer)
     x = np.ones((8, 5), np.float32)
     layer.receive(layer.below, Activation(1, 1, True, x, LABELS))
     methods = (layer.synthetic, "predict"), (layer.optimizer, "step")

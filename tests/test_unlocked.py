@@ -15,7 +15,7 @@ from tests.network import DATA, Network, tiny
 from workers.assembly.build import build_stages
 from workers.rules.unlocked_dni import (
     WINDOWS_REMEMBERED,
-    UnlockedDni,
+    UnlockedDniLayer,
     UnlockedLayer,
     UnlockedOutputLayer,
 )
@@ -27,10 +27,10 @@ RAW, REAL = np.ones((8, 6), np.float32), np.full((8, 5), 2, np.float32)
 RULES = pytest.mark.parametrize("rule", ["unlocked-dni", "unlocked-cdni"])
 
 
-def middle(**train: Any) -> UnlockedDni:
+def middle(**train: Any) -> UnlockedDniLayer:
     """layer1 of four."""
     layer = build_stages(tiny("unlocked-cdni", **train), DATA)[2]
-    assert isinstance(layer, UnlockedDni)
+    assert isinstance(layer, UnlockedDniLayer)
     return layer
 
 

@@ -19,11 +19,11 @@ from workers.assembly.compatibility import MAX_BYTES, condition, layer_modules
 from workers.data import Augment, Dataset
 from workers.nn import LOSSES, Module, Shape, Stack, readers
 from workers.nn.optim import Adam, Optimizer, Sgd
-from workers.rules.backprop import Backprop, NoBackprop
-from workers.rules.dni import Dni
+from workers.rules.backprop import BackpropLayer, NoBackpropLayer
+from workers.rules.dni import DniLayer
 from workers.rules.output import OutputLayer
 from workers.rules.synthetic import SyntheticGradient, SyntheticInput
-from workers.rules.unlocked_dni import UnlockedDni, UnlockedOutputLayer
+from workers.rules.unlocked_dni import UnlockedDniLayer, UnlockedOutputLayer
 from workers.stages.layer import LayerStage
 from workers.stages.source import Source
 
@@ -90,21 +90,21 @@ def _build_layer(pipeline: Pipeline, info: DatasetInfo, index: int) -> LayerStag
     common = (index, pipeline, stack, optimizer, layer_rng(pipeline, index, UPDATES))
     top = index == len(pipeline.layer) - 1
     if pipeline.rule == "no-bprop" and not top:
-        return NoBackprop(*common)
+        return NoBackpropLayer(*common)
     if pipeline.rule == "backprop" and not top:
-        return Backprop(*common)
+        return BackpropLayer(*common)
     loss = LOSSES[pipeline.train.loss]
     if not pipeline.unlocked:
         if top:
             return OutputLayer(*common, loss)
-        return Dni(*common, build_gradient_model(pipeline, info, stack.output, index))
+        return DniLayer(*common, build_gradient_model(pipeline, info, stack.output, index))
     inputs = None
     if index:
         inputs = _build_input_model(pipeline, info, made[index - 1][-1].output, index)
     if top:
         return UnlockedOutputLayer(*common, loss, inputs=inputs)
     synthetic = build_gradient_model(pipeline, info, stack.output, index)
-    return UnlockedDni(*common, synthetic, inputs=inputs)
+    return UnlockedDniLayer(*common, synthetic, inputs=inputs)
 
 
 def build_stages(pipeline: Pipeline, data: Dataset) -> list[Stage]:

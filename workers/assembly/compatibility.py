@@ -177,7 +177,7 @@ def input_model_modules(pipeline: Pipeline, info: DatasetInfo, shape: Shape) -> 
     return input_modules(info.shape, shape, pipeline.synthetic.input_hidden)
 
 
-def compatibility_notes(pipeline: Pipeline, data: Dataset) -> list[str]:
+def data_notes(pipeline: Pipeline, data: Dataset) -> list[str]:
     """What a user should know before `pipeline` trains on `data`, one line each."""
     found = [*data.notes]
     if reads_images(pipeline) or pipeline.data.augment:

@@ -11,11 +11,11 @@ from workers.stages.layer import LayerStage
 from workers.stages.pending import SentBatch
 
 
-class NoBackprop(LayerStage):
+class NoBackpropLayer(LayerStage):
     """no-bprop: hidden layers keep their initial weights; only the output layer learns."""
 
 
-class Backprop(LayerStage):
+class BackpropLayer(LayerStage):
     """backprop: a layer learns from the true gradient when it comes, and from nothing else."""
 
     def _train(self, message: Activation) -> Iterator[Send]:

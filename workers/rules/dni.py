@@ -1,4 +1,4 @@
-"""Dni neural interfaces: a layer learns from a predicted gradient (arXiv 1608.05343)."""
+"""DniLayer neural interfaces: a layer learns from a predicted gradient (arXiv 1608.05343)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _BegunBatch(NamedTuple):
     caches: list[object]
 
 
-class Dni(LayerStage):
+class DniLayer(LayerStage):
     """dni and cdni: a layer learns at once from a synthetic gradient.
 
     The true gradient, when it comes, fits the gradient model. Between sending a batch up and

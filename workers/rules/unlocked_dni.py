@@ -18,7 +18,7 @@ from typing import Any, Final, cast
 from protocol import Activation, Credit, DataMessage, Gradient, Mark, Send
 from protocol.pipeline import SOURCE
 from workers.nn import Floats
-from workers.rules.dni import Dni
+from workers.rules.dni import DniLayer
 from workers.rules.output import OutputLayer
 from workers.rules.synthetic import Prediction, SyntheticInput
 from workers.stages.credits import CreditWindow, OwedCredit
@@ -271,7 +271,7 @@ class UnlockedLayer(LayerStage):
             self.tracer.unsent(self.below, "gradient", batch)
 
 
-class UnlockedDni(UnlockedLayer, Dni):
+class UnlockedDniLayer(UnlockedLayer, DniLayer):
     """unlocked-dni and unlocked-cdni, for hidden layers."""
 
 
