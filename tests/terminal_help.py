@@ -18,7 +18,7 @@ from rich.console import Console, RenderableType
 from coordinator.console.terminal import ENDLESS
 from tests.conftest import COMMAND
 
-WIDTHS: Final = (60, 80, 100, 120)
+TERMINAL_COLUMNS: Final = (60, 80, 100, 120)
 _CODES: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -38,15 +38,19 @@ def rendered(what: RenderableType, width: int = ENDLESS) -> list[str]:
 
 
 def on_terminal(
-    words: Sequence[str], folder: Path, environment: Mapping[str, str], columns: int, rows: int = 24
+    arguments: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    columns: int,
+    rows: int = 24,
 ) -> Ended:
-    """Run `dni` with `words` on a terminal of this size, to its end."""
+    """Run `dni` with `arguments` on a terminal of this size, to its end."""
     pid, master = pty.fork()
     if pid == 0:
         size = struct.pack("HHHH", rows, columns, 0, 0)
         fcntl.ioctl(0, termios.TIOCSWINSZ, size)
         os.chdir(folder)
-        os.execvpe(COMMAND[0], [*COMMAND, *words], {**environment, "TERM": "xterm"})
+        os.execvpe(COMMAND[0], [*COMMAND, *arguments], {**environment, "TERM": "xterm"})
     data = b"".join(iter(lambda: _read(master), b""))
     os.close(master)
     _, status = os.waitpid(pid, 0)

@@ -29,15 +29,15 @@ from workers.assembly.compatibility import layer_modules
 if TYPE_CHECKING:
     from tests.conftest import Dni
 
-WORDS = ("compare", "tiny.toml", "--engine", "inline", "--out", "out")
+ARGUMENTS = ("compare", "tiny.toml", "--engine", "inline", "--out", "out")
 PIPELINE = Pipeline(
     name="toy", data=DataConfig(name="digits"), layer=(LayerConfig(("linear 10",)),)
 )
 
 
-def compare(dni: Dni, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+def compare(dni: Dni, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     """Run the command; fails where its exit code is not `code`."""
-    ran = dni(*WORDS, *words)
+    ran = dni(*ARGUMENTS, *arguments)
     assert ran.returncode == code, ran.stderr
     return ran
 
@@ -170,21 +170,21 @@ def _read(folder: Path) -> Pipeline:
 
 @pytest.mark.slow
 def test_an_interrupted_comparison_goes_on(dni: Dni) -> None:
-    words = ["--rules", "no-bprop,cdni", "--seeds", "1", "-o", "train.steps=6000"]
+    arguments = ["--rules", "no-bprop,cdni", "--seeds", "1", "-o", "train.steps=6000"]
     out = dni.home / "out"
     with (dni.home / "said").open("wb") as said:
-        process = dni.spawn((*WORDS, *words), said, said)
+        process = dni.spawn((*ARGUMENTS, *arguments), said, said)
     dni.until(lambda: list(out.glob("*-cdni-*/metrics.jsonl")), "the second run has begun")
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 130
     assert "continues the comparison" in (dni.home / "said").read_text("utf-8")
-    rest = compare(dni, *words)
+    rest = compare(dni, *arguments)
     assert rest.stdout.count("exists already") == 1
     assert len(json.loads((out / "comparison.json").read_text("utf-8"))) == 2
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("arguments", "told"),
     [
         (["--rules", "cdmi"], "did you mean 'cdni'"),
         (["--seeds", "0"], "--seeds"),
@@ -197,14 +197,14 @@ def test_an_interrupted_comparison_goes_on(dni: Dni) -> None:
         (["-o", "layer.2.modules=['linear 3']"], "3 outputs"),
     ],
 )
-def test_mistakes_are_one_line(dni: Dni, words: list[str], told: str) -> None:
-    done = compare(dni, *words, code=2)
+def test_mistakes_are_one_line(dni: Dni, arguments: list[str], told: str) -> None:
+    done = compare(dni, *arguments, code=2)
     assert told in done.stderr.splitlines()[-1]
 
 
 def test_a_run_that_fails_is_named_and_the_others_go_on(dni: Dni) -> None:
-    words = ["--rules", "backprop,no-bprop", "--seeds", "1", "-o", "train.lr=1e30", "--json"]
-    done = compare(dni, *words, code=1)
+    arguments = ["--rules", "backprop,no-bprop", "--seeds", "1", "-o", "train.lr=1e30", "--json"]
+    done = compare(dni, *arguments, code=1)
     found = json.loads(done.stdout)
     assert found["outcome"] == "failed"
     assert "1/2 tiny backprop" in found["failures"][0]
@@ -213,7 +213,7 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(dni: Dni) -> None:
 
 def test_without_matplotlib_all_but_the_picture_is_there(dni: Dni) -> None:
     environment = dni.sitecustomize("sys.modules['matplotlib'] = None\n")
-    done = dni(*WORDS, "--rules", "cdni", "--seeds", "1", environment=environment)
+    done = dni(*ARGUMENTS, "--rules", "cdni", "--seeds", "1", environment=environment)
     assert done.returncode == 0, done.stderr
     assert "pip install '.[plot]'" in done.stdout
     assert (dni.home / "out" / "comparison.csv").is_file()

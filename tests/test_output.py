@@ -22,25 +22,25 @@ NO_ROOM = "No space left on device"
 pytestmark = pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
 
 
-def printed_to_a_full_disk(dni: Dni, *words: str) -> tuple[int, str]:
-    """Exit status and standard error of `dni` with `words`."""
+def printed_to_a_full_disk(dni: Dni, *arguments: str) -> tuple[int, str]:
+    """Exit status and standard error of `dni` with `arguments`."""
     with FULL.open("wb") as full:
-        done = dni(*words, stdout=full)
+        done = dni(*arguments, stdout=full)
     return done.returncode, done.stderr
 
 
 def test_a_summary_that_was_not_printed_is_no_success(dni: Dni) -> None:
-    words = ("run", "tiny.toml", "--engine", "inline", "--run-dir", "run", "--json")
-    status, said = printed_to_a_full_disk(dni, *words, "-o", "train.steps=20")
+    arguments = ("run", "tiny.toml", "--engine", "inline", "--run-dir", "run", "--json")
+    status, said = printed_to_a_full_disk(dni, *arguments, "-o", "train.steps=20")
     assert status == 1
     assert f"error: the summary was not printed: {NO_ROOM}" in said
     assert "completed: 20 steps" in said
     assert json.loads((dni.home / "run" / "summary.json").read_text("utf-8"))["steps"] == 20
 
 
-@pytest.mark.parametrize("words", [("check", "tiny.toml"), ("check", "tiny.toml", "--json")])
-def test_other_words_end_with_one_line(dni: Dni, words: tuple[str, ...]) -> None:
-    status, said = printed_to_a_full_disk(dni, *words)
+@pytest.mark.parametrize("arguments", [("check", "tiny.toml"), ("check", "tiny.toml", "--json")])
+def test_other_words_end_with_one_line(dni: Dni, arguments: tuple[str, ...]) -> None:
+    status, said = printed_to_a_full_disk(dni, *arguments)
     assert (status, said) == (1, f"Error: not all was printed: {NO_ROOM}\n")
 
 
@@ -84,21 +84,21 @@ def ended_run(dni: Dni) -> Dni:
 
 def test_a_reader_that_goes_away_is_success_and_silence(ended_run: Dni) -> None:
     with pipe_without_reader() as pipe:
-        for words in SAID:
-            done = ended_run(*words, stdout=pipe)
-            assert done.returncode == 0, words
-            assert "Broken pipe" not in done.stderr, words
-            assert "Exception" not in done.stderr, words
+        for arguments in SAID:
+            done = ended_run(*arguments, stdout=pipe)
+            assert done.returncode == 0, arguments
+            assert "Broken pipe" not in done.stderr, arguments
+            assert "Exception" not in done.stderr, arguments
 
 
 def test_a_mistake_is_one_whoever_reads_of_it(ended_run: Dni) -> None:
     with pipe_without_reader() as pipe:
-        for words in (
+        for arguments in (
             ["check", "no.toml"],
             ["evaluate", "nowhere", "--json"],
             ["--no-such-option"],
         ):
-            assert ended_run(*words, stdout=pipe, stderr=pipe).returncode == 2
+            assert ended_run(*arguments, stdout=pipe, stderr=pipe).returncode == 2
 
 
 def test_only_standard_streams_without_a_reader_are_dropped() -> None:
@@ -108,6 +108,6 @@ def test_only_standard_streams_without_a_reader_are_dropped() -> None:
     for closed, expected in ((False, 0), (True, 1)):
         if closed:
             os.close(ours)
-        words = [sys.executable, "-c", code]
-        assert subprocess.run(words, stdout=theirs, check=False).returncode == expected
+        arguments = [sys.executable, "-c", code]
+        assert subprocess.run(arguments, stdout=theirs, check=False).returncode == expected
     os.close(theirs)

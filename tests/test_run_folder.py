@@ -31,8 +31,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def a_run(folder: Path, words: str = "old") -> Path:
-    """A folder as a run leaves it, whose files hold `words`."""
+def a_run(folder: Path, arguments: str = "old") -> Path:
+    """A folder as a run leaves it, whose files hold `arguments`."""
     (folder / WEIGHTS).mkdir(parents=True)
     for file in (
         folder / PIPELINE,
@@ -40,7 +40,7 @@ def a_run(folder: Path, words: str = "old") -> Path:
         folder / SUMMARY,
         folder / WEIGHTS / "layer0",
     ):
-        file.write_text(words, "utf-8")
+        file.write_text(arguments, "utf-8")
     return folder
 
 
@@ -59,37 +59,37 @@ def _content(path: Path) -> str:
 
 
 def a_file(here: Path) -> str:
-    (here / "wish").touch()
+    (here / "path").touch()
     return "is a file, not a folder"
 
 
 def a_file_above(here: Path) -> str:
     (here / "above").touch()
-    (here / "wish").symlink_to(here / "above" / "below")
+    (here / "path").symlink_to(here / "above" / "below")
     return "is a link to "
 
 
 def a_dangling_link(here: Path) -> str:
-    (here / "wish").symlink_to("/nowhere/x")
+    (here / "path").symlink_to("/nowhere/x")
     return "is a link to /nowhere/x, which does not exist"
 
 
 def a_loop(here: Path) -> str:
-    (here / "wish").symlink_to("wish")
-    return "is a link to wish"
+    (here / "path").symlink_to("path")
+    return "is a link to path"
 
 
 @pytest.mark.parametrize("obstacle", [a_file, a_file_above, a_dangling_link, a_loop])
-@pytest.mark.parametrize("wish", ["wish", "wish/run/of/mine"])
+@pytest.mark.parametrize("path", ["path", "path/run/of/mine"])
 def test_an_obstacle_is_named_before_anything_is_made(
-    here: Path, obstacle: Callable[[Path], str], wish: str
+    here: Path, obstacle: Callable[[Path], str], path: str
 ) -> None:
-    why = obstacle(here)
+    reason = obstacle(here)
     before = tree(here)
     with pytest.raises(RunError, match="choose another --run-dir") as caught:
-        RunFolder("name", wish, force=True)
-    assert str(caught.value).startswith(f"{wish}: ")
-    assert why in str(caught.value)
+        RunFolder("name", path, force=True)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert reason in str(caught.value)
     assert "another run" not in str(caught.value)
     assert tree(here) == before
 
@@ -103,11 +103,13 @@ def test_what_stands_where_runs_go_is_named(here: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "why"), [("x" * 300, "File name too long"), ("a\0b", "cannot be")]
+    ("path", "reason"), [("x" * 300, "File name too long"), ("a\0b", "cannot be")]
 )
-def test_what_can_be_no_folder_is_refused_in_a_short_line(here: Path, wish: str, why: str) -> None:
-    with pytest.raises((RunError, SpecError), match=why) as caught:
-        RunFolder("name", wish, force=False)
+def test_what_can_be_no_folder_is_refused_in_a_short_line(
+    here: Path, path: str, reason: str
+) -> None:
+    with pytest.raises((RunError, SpecError), match=reason) as caught:
+        RunFolder("name", path, force=False)
     assert len(str(caught.value)) < 200
     assert not list(here.iterdir())
 
@@ -124,9 +126,9 @@ def test_a_folder_that_this_user_cannot_write_to_is_refused(
 # -- a start that fails
 
 
-@pytest.mark.parametrize("wish", ["new", "new/below", None])
-def test_a_failed_start_leaves_no_folder(here: Path, wish: str | None) -> None:
-    folder = RunFolder("name", wish, force=False)
+@pytest.mark.parametrize("path", ["new", "new/below", None])
+def test_a_failed_start_leaves_no_folder(here: Path, path: str | None) -> None:
+    folder = RunFolder("name", path, force=False)
     assert not list(here.iterdir())
     a_run(folder.create(), "half")
     assert folder.path.is_dir()
@@ -134,10 +136,10 @@ def test_a_failed_start_leaves_no_folder(here: Path, wish: str | None) -> None:
     assert not list(here.iterdir())
 
 
-@pytest.mark.parametrize("wish", ["there", "there/run"])
-def test_a_failed_start_leaves_a_folder_that_was_there(here: Path, wish: str) -> None:
+@pytest.mark.parametrize("path", ["there", "there/run"])
+def test_a_failed_start_leaves_a_folder_that_was_there(here: Path, path: str) -> None:
     (here / "there").mkdir()
-    folder = RunFolder("name", wish, force=False)
+    folder = RunFolder("name", path, force=False)
     folder.create()
     folder.rollback()
     assert tree(here) == {"there": "a folder"}
@@ -225,11 +227,11 @@ def test_what_a_killed_start_had_set_aside_comes_back_by_any_name(here: Path, mo
     assert tree(here / "runs" / "1-mnist") == before
 
 
-@pytest.mark.parametrize("word", ["/", "//", "///"])
-def test_the_root_of_the_file_system_is_no_run(here: Path, word: str) -> None:
+@pytest.mark.parametrize("argument", ["/", "//", "///"])
+def test_the_root_of_the_file_system_is_no_run(here: Path, argument: str) -> None:
     a_run(here / "runs" / "a")
     with pytest.raises(RunError, match="holds no run"):
-        find_run(word)
+        find_run(argument)
 
 
 def test_a_run_that_goes_on_is_meant_before_those_that_have_ended(here: Path) -> None:
@@ -255,7 +257,7 @@ def test_of_two_starts_in_one_new_folder_one_gets_it(here: Path) -> None:
 @pytest.mark.parametrize("mistake", ["descriptors", "bind", "ssh", "data", "shapes"])
 @pytest.mark.parametrize("force", [False, True])
 def test_no_command_that_cannot_start_touches_a_folder(dni: Dni, mistake: str, force: bool) -> None:
-    words, said = {
+    arguments, said = {
         "descriptors": (("run", "tiny.toml"), "file descriptors"),
         "bind": (("up", "tiny.toml", "--bind", "tcp://203.0.113.7:*"), "--bind"),
         "ssh": (("run", "tiny.toml", "--engine", "ssh", "--hosts", "a"), "ssh"),
@@ -267,7 +269,7 @@ def test_no_command_that_cannot_start_touches_a_folder(dni: Dni, mistake: str, f
     before = tree(dni.home)
     few = ("prlimit", "--nofile=20") if mistake == "descriptors" else ()
     ran = subprocess.run(
-        [*few, *COMMAND, *words, "--run-dir", "run", *["--force"] * force],
+        [*few, *COMMAND, *arguments, "--run-dir", "run", *["--force"] * force],
         cwd=dni.home,
         env={**dni.environment, **({"PATH": "/nowhere"} if mistake == "ssh" else {})},
         capture_output=True,
@@ -291,19 +293,19 @@ def test_a_comparison_that_cannot_start_leaves_no_folder(dni: Dni, out: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("out", "why"),
+    ("out", "reason"),
     [
         ("tiny.toml/a", "tiny.toml is a file"),
         ("link", "is a link to"),
         ("link/a", "link is a link"),
     ],
 )
-def test_what_is_in_the_way_of_a_comparison_is_named(dni: Dni, out: str, why: str) -> None:
+def test_what_is_in_the_way_of_a_comparison_is_named(dni: Dni, out: str, reason: str) -> None:
     (dni.home / "link").symlink_to("/nowhere/x")
     said = dni("compare", "tiny.toml", "--out", out)
     assert said.returncode == 2
     assert said.stderr.startswith(f"Error: {out}: ")
-    assert why in said.stderr
+    assert reason in said.stderr
     assert said.stderr.endswith("choose another --out\n")
 
 
@@ -314,21 +316,23 @@ def test_a_run_goes_by_its_path_by_the_end_of_its_name_and_by_newest(here: Path)
     old, new = (a_run(here / "runs" / name) for name in ("1-mnist", "2-mnist-dni"))
     long_ago = time.time() - 60
     os.utime(old / PIPELINE, (long_ago, long_ago))
-    found = {word: find_run(word).resolve() for word in ("runs/1-mnist", str(old), "1-mnist")}
+    found = {
+        argument: find_run(argument).resolve() for argument in ("runs/1-mnist", str(old), "1-mnist")
+    }
     assert set(found.values()) == {old}
-    for word in ("dni", "2-mnist-dni", "newest", "runs/2-mnist-dni/"):
-        assert find_run(word).resolve() == new
+    for argument in ("dni", "2-mnist-dni", "newest", "runs/2-mnist-dni/"):
+        assert find_run(argument).resolve() == new
     (here / "dni").mkdir()
     assert find_run("dni").resolve() == new
     os.utime(new / PIPELINE, (long_ago - 1, long_ago - 1))
     assert find_run("newest").resolve() == old
 
 
-@pytest.mark.parametrize("word", ["nowhere", "newest", "x" * 5000, "runs/gone", "", "folder"])
-def test_a_name_that_no_run_has_is_refused_in_a_short_line(here: Path, word: str) -> None:
+@pytest.mark.parametrize("argument", ["nowhere", "newest", "x" * 5000, "runs/gone", "", "folder"])
+def test_a_name_that_no_run_has_is_refused_in_a_short_line(here: Path, argument: str) -> None:
     (here / "folder").mkdir()
     with pytest.raises((RunError, SpecError)) as caught:
-        find_run(word)
+        find_run(argument)
     assert len(str(caught.value)) < 250
 
 
@@ -346,8 +350,8 @@ def test_every_command_takes_the_same_names(dni: Dni) -> None:
     (folder,) = (dni.home / "runs").iterdir()
     for command in COMMANDS:
         for name in (f"runs/{folder.name}", "tiny", "newest"):
-            ran = dni(*(word.format(name) for word in command))
+            ran = dni(*(argument.format(name) for argument in command))
             assert ran.returncode == 0, (command, name, ran.stderr)
-    for words in ("status newest", "stop newest", "revoke newest node1"):
-        assert f"runs/{folder.name}: the run is over" in dni(*words.split()).stderr
+    for arguments in ("status newest", "stop newest", "revoke newest node1"):
+        assert f"runs/{folder.name}: the run is over" in dni(*arguments.split()).stderr
     assert folder.name in dni("trace", "replay", "newest", "--layer", "0").stderr

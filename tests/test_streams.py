@@ -1,4 +1,4 @@
-"""Nothing that is only shown ends a run or a command, whatever it is printed to."""
+"""Output to a terminal, a pipe or a file never ends a run or a command."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ NO_UTF8 = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 @pytest.mark.parametrize(
     "text", ["1.2 ± 0.3 µs", "█▒▓ → λ é", "0 … 2 \N{MULTIPLICATION SIGN} 3", "caf\udce9"]
 )
-def test_every_text_can_be_encoded_and_is_no_question_mark(text: str, encoding: str) -> None:
+def test_every_text_can_be_encoded_without_question_marks(text: str, encoding: str) -> None:
     made = transliterate(text, encoding)
     made.encode(encoding)
     assert "?" not in made
@@ -61,10 +61,10 @@ def test_figures_keep_their_units_in_ascii(text: str, ascii: str) -> None:  # no
     assert transliterate(text, "utf-8") == text
 
 
-def test_marks_of_a_timeline_stay_one_column_wide_and_differ() -> None:
+def test_characters_of_a_timeline_in_ascii_differ_and_have_one_column() -> None:
     boxes = [transliterate(style.character, "ascii") for style in ACTION_STYLES.values()]
     assert len(set(boxes)) == len(boxes)
-    assert all(len(mark) == 1 for mark in (*boxes, *(transliterate("·↕│├└─━", "ascii"))))
+    assert all(len(character) == 1 for character in (*boxes, *(transliterate("·↕│├└─━", "ascii"))))
     assert [
         transliterate(KIND_STYLES[kind].character, "ascii") for kind in ("activation", "gradient")
     ] == [
@@ -84,10 +84,10 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def printed(dni: Dni, encoding: str, *words: str) -> str:
+def printed(dni: Dni, encoding: str, *arguments: str) -> str:
     """What `dni` prints where its streams have `encoding`, and raise for what it lacks."""
     done = subprocess.run(
-        [*COMMAND, *words],
+        [*COMMAND, *arguments],
         cwd=dni.home,
         env={**dni.environment, "PYTHONIOENCODING": f"{encoding}:strict"},
         capture_output=True,
@@ -99,10 +99,10 @@ def printed(dni: Dni, encoding: str, *words: str) -> str:
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_a_run_is_shown_in_any_encoding(dni: Dni, encoding: str) -> None:
+def test_run_output_works_in_any_encoding(dni: Dni, encoding: str) -> None:
     folder = f"run-{encoding}-é"
-    words = ("run", "tiny.toml", *INLINE, "-o", "name='λ…'", "--run-dir", folder)
-    shown = printed(dni, encoding, *words)
+    arguments = ("run", "tiny.toml", *INLINE, "-o", "name='λ…'", "--run-dir", folder)
+    shown = printed(dni, encoding, *arguments)
     assert "completed: 20 steps" in shown
     assert transliterate("λ…: cdni", encoding) in shown
     assert len([*(dni.home / folder / "weights").iterdir()]) == 3
@@ -112,32 +112,32 @@ def test_a_run_is_shown_in_any_encoding(dni: Dni, encoding: str) -> None:
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize(
-    ("words", "unit"),
+    ("arguments", "unit"),
     [("stats", "µs"), ("messages --limit 5", "µs"), ("batch 5", "µs"), ("timeline", "█")],
 )
-def test_a_trace_is_shown_in_any_encoding(
-    dni: Dni, traced: Path, encoding: str, words: str, unit: str
+def test_trace_output_works_in_any_encoding(
+    dni: Dni, traced: Path, encoding: str, arguments: str, unit: str
 ) -> None:
-    word, *rest = words.split()
-    shown = printed(dni, encoding, "trace", word, str(traced), *rest)
+    argument, *rest = arguments.split()
+    shown = printed(dni, encoding, "trace", argument, str(traced), *rest)
     assert transliterate(unit, encoding) in shown
     assert "?" not in shown
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-8"])
-def test_the_picture_of_a_run_is_drawn_in_any_encoding(dni: Dni, encoding: str) -> None:
+def test_live_display_works_in_any_encoding(dni: Dni, encoding: str) -> None:
     environment = {**dni.environment, "PYTHONIOENCODING": f"{encoding}:strict"}
-    words = ["run", "tiny.toml", *INLINE, "--run-dir", "run"]
-    status, shown = on_terminal(words, dni.home, environment, 60)
+    arguments = ["run", "tiny.toml", *INLINE, "--run-dir", "run"]
+    status, shown = on_terminal(arguments, dni.home, environment, 60)
     assert (status, "completed: 20 steps" in shown) == (0, True)
     assert max(map(len, shown.splitlines())) <= 60
     assert len([*(dni.home / "run" / "weights").iterdir()]) == 3
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-", "2>/dev/full"])
-def test_a_run_does_without_standard_streams(dni: Dni, closed: str) -> None:
-    words = ["run", "tiny.toml", *INLINE, "--run-dir", "run"]
-    command = ["sh", "-c", f'exec "$@" {closed}', "sh", *COMMAND, *words]
+def test_run_completes_without_standard_streams(dni: Dni, closed: str) -> None:
+    arguments = ["run", "tiny.toml", *INLINE, "--run-dir", "run"]
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", *COMMAND, *arguments]
     done = subprocess.run(command, cwd=dni.home, env=dni.environment, timeout=60, check=False)
     assert done.returncode == 0
     summary = json.loads((dni.home / "run" / "summary.json").read_text("utf-8"))
@@ -146,7 +146,7 @@ def test_a_run_does_without_standard_streams(dni: Dni, closed: str) -> None:
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&-"])
-def test_no_file_takes_the_number_of_a_closed_stream(closed: str, tmp_path: Path) -> None:
+def test_no_file_gets_the_number_of_a_closed_stream(closed: str, tmp_path: Path) -> None:
     code = (
         "import os, sys; from coordinator.console import standard_streams; "
         "standard_streams.prepare_streams(); "
@@ -159,9 +159,9 @@ def test_no_file_takes_the_number_of_a_closed_stream(closed: str, tmp_path: Path
     assert int((tmp_path / "number").read_text("utf-8")) > 2
 
 
-@pytest.mark.parametrize("words", ["--help", "check --help", "data list", "evaluate run"])
-def test_what_found_no_room_is_said_or_at_least_not_done(dni: Dni, words: str) -> None:
-    command = ["sh", "-c", 'exec "$@" > /dev/full', "sh", *COMMAND, *words.split()]
+@pytest.mark.parametrize("arguments", ["--help", "check --help", "data list", "evaluate run"])
+def test_full_disk_gives_an_exit_status(dni: Dni, arguments: str) -> None:
+    command = ["sh", "-c", 'exec "$@" > /dev/full', "sh", *COMMAND, *arguments.split()]
     done = subprocess.run(
         command, cwd=dni.home, env=dni.environment, stderr=subprocess.PIPE, text=True, check=False
     )
@@ -169,9 +169,11 @@ def test_what_found_no_room_is_said_or_at_least_not_done(dni: Dni, words: str) -
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("words", ["evaluate nowhere", "no-such-word", "run --engine nothing"])
-def test_a_mistake_has_its_exit_status_where_nobody_can_read_of_it(dni: Dni, words: str) -> None:
-    command = ["sh", "-c", 'exec "$@" 2> /dev/full', "sh", *COMMAND, *words.split()]
+@pytest.mark.parametrize(
+    "arguments", ["evaluate nowhere", "no-such-command", "run --engine nothing"]
+)
+def test_mistake_has_its_exit_status_without_standard_error(dni: Dni, arguments: str) -> None:
+    command = ["sh", "-c", 'exec "$@" 2> /dev/full', "sh", *COMMAND, *arguments.split()]
     done = subprocess.run(command, cwd=dni.home, env=dni.environment, check=False)
     assert done.returncode == 2
 
@@ -188,14 +190,14 @@ def test_a_run_folder_is_named_in_utf8_whatever_the_locale_is(dni: Dni) -> None:
 
 
 @pytest.mark.parametrize("name", ["λ", "naïve", "日本"])
-def test_a_name_on_the_command_line_is_utf8_whatever_the_locale_is(dni: Dni, name: str) -> None:
-    words = ("run", "tiny.toml", *INLINE, "--run-dir", "run", "-o", f"name={name}")
-    assert dni(*words, environment=NO_UTF8).returncode == 0
+def test_name_on_the_command_line_is_utf8_in_every_locale(dni: Dni, name: str) -> None:
+    arguments = ("run", "tiny.toml", *INLINE, "--run-dir", "run", "-o", f"name={name}")
+    assert dni(*arguments, environment=NO_UTF8).returncode == 0
     assert read_pipeline(dni.home / "run" / "pipeline.toml").name == name
 
 
 @pytest.mark.parametrize("name", ["caf\udce9", "a\nb", "a\x1b[2Jb"])
-def test_a_folder_of_any_name_is_shown_in_one_way_only(dni: Dni, name: str) -> None:
+def test_folder_name_is_printed_with_escapes(dni: Dni, name: str) -> None:
     done = dni("run", "tiny.toml", *INLINE, "--run-dir", name)
     assert done.returncode == 0
     assert "\x1b" not in done.stdout
@@ -206,7 +208,7 @@ def test_a_folder_of_any_name_is_shown_in_one_way_only(dni: Dni, name: str) -> N
 
 
 class Failing(Observer):
-    """A display that cannot show how things stand."""
+    """An observer that raises an error at each tick."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -224,12 +226,12 @@ class Failing(Observer):
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_a_display_that_fails_does_not_end_a_run(error: Exception, tmp_path: Path) -> None:
+def test_observer_that_cannot_print_does_not_end_a_run(error: Exception, tmp_path: Path) -> None:
     result = cli.run(tiny(), engine="inline", run_dir=tmp_path / "run", observers=[Failing(error)])
     assert result.end.outcome == "completed"
 
 
-def test_a_display_with_a_fault_of_its_own_is_warned_of(tmp_path: Path) -> None:
+def test_observer_with_a_bug_gives_a_warning(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="the observer Failing failed: KeyError"):
         result = cli.run(
             tiny(), engine="inline", run_dir=tmp_path / "run", observers=[Failing(KeyError("x"))]
@@ -238,7 +240,7 @@ def test_a_display_with_a_fault_of_its_own_is_warned_of(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("display", [PlainDisplay, LiveDisplay])
-def test_our_displays_print_to_a_stream_that_lacks_letters(
+def test_displays_print_to_an_ascii_stream(
     display: type[PlainDisplay | LiveDisplay], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = io.BytesIO()
@@ -252,11 +254,11 @@ def test_our_displays_print_to_a_stream_that_lacks_letters(
 
 
 @pytest.mark.parametrize("stream", [None, io.StringIO(), object()])
-def test_a_stream_that_cannot_be_changed_is_left(stream: object) -> None:
+def test_stream_without_reconfigure_is_left_unchanged(stream: object) -> None:
     tolerate_characters(stream)
 
 
-def test_what_is_told_to_a_closed_stream_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_try_print_ignores_a_closed_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stdout", stream)
     terminal = Terminal()

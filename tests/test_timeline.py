@@ -57,14 +57,14 @@ def folder(request: pytest.FixtureRequest, folders: dict[str, Path]) -> Path:
 
 def spells(traces: Traces, window: TimeWindow) -> Iterator[tuple[str, int, int, int]]:
     """Core, batch, begin and end of every spell that was recorded in `window`."""
-    for core in traces.pipeline.stages:
-        work = traces.work(core)
+    for stage in traces.pipeline.stages:
+        work = traces.work(stage)
         assert work is not None
         for batch, begin, end in zip(work.batch, work.begin, work.end, strict=True):
             since, until = int(begin) - traces.start, int(end) - traces.start
             assert end != NEVER
             if since < window.end and until > window.start:
-                yield core, int(batch), since, until
+                yield stage, int(batch), since, until
 
 
 def sendings(traces: Traces, window: TimeWindow) -> Iterator[tuple[str, str, int, int, int]]:
@@ -111,7 +111,7 @@ def test_the_whole_run_can_be_shown(folder: Path) -> None:
     timeline = read_timeline(folder, 0, 10**12)
     traces = Traces(folder)
     assert len(timeline.boxes) == len(list(spells(traces, timeline.window)))
-    of_layers = [traces.work(core) for core in traces.pipeline.stages]
+    of_layers = [traces.work(stage) for stage in traces.pipeline.stages]
     assert len(timeline.boxes) == sum(len(work) for work in of_layers if work)
     assert {box.batch for box in timeline.boxes} >= set(range(1, 61))
 
@@ -305,11 +305,11 @@ def test_a_terminal_shows_even_the_shortest_spell(folder: Path) -> None:
 
 @pytest.mark.parametrize("length", [900, 5_000, 123_456, 12_345_678, 3 * 10**9])
 def test_ticks_are_round_and_as_far_apart_as_each_other(length: int) -> None:
-    times, words = zip(*ticks(length, 9), strict=True)
+    times, arguments = zip(*ticks(length, 9), strict=True)
     assert 3 <= len(times) <= 9
     assert len({after - before for before, after in pairwise(times)}) == 1
     assert str(times[1]).rstrip("0") in "125"
-    assert len(set(words)) == len(words)
+    assert len(set(arguments)) == len(arguments)
     assert times[-1] <= length
 
 

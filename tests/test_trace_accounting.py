@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import signal
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from coordinator.traces.stats import edge_stats
 from protocol import LayerConfig
 from protocol.config import TraceConfig
 from protocol.pipeline import RULES
-from tests.traced import ran, tiny
+from tests.traced import ran, shared_run, tiny
 
 if TYPE_CHECKING:
     from tests.conftest import Dni
@@ -78,10 +78,11 @@ def require_summary_counts(
 @BOTH
 @pytest.mark.parametrize("rule", RULES)
 def test_counts_of_a_run_balance_and_agree_with_its_summary(
-    tmp_path: Path, rule: str, engine: str
+    tmp_path_factory: pytest.TempPathFactory, rule: str, engine: str
 ) -> None:
-    summary = ran(tiny(rule, steps=300, eval_every=100), tmp_path / "run", engine)
-    traces = Traces(tmp_path / "run")
+    folder = shared_run(tmp_path_factory, tiny(rule, steps=300, eval_every=100), engine)
+    summary = json.loads((folder / "summary.json").read_text("utf-8"))
+    traces = Traces(folder)
     assert not traces.running
     found = balanced(traces)
     require_none_lost(found)
@@ -111,22 +112,20 @@ def test_counts_in_lockstep_are_equal_on_both_engines(tmp_path: Path, rule: str)
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", ["cdni", "unlocked-cdni"])
 def test_counts_of_a_run_far_longer_than_its_rings_balance(tmp_path: Path, rule: str) -> None:
-    long = tiny(rule, steps=20_000)
+    long = tiny(rule, steps=10_000)
     small = replace(
         long,
         trace=TraceConfig(megabytes=1),
         layer=(LayerConfig(("linear 4", "tanh")), LayerConfig(("linear 10",))),
         data=replace(long.data, batch=4),
     )
-    began = time.monotonic()
     summary = ran(small, tmp_path / "run", "local")
-    assert time.monotonic() - began < 100  # some 15 where the machine has nothing else to do
     traces = Traces(tmp_path / "run")
     assert all(file.first > 0 for file in traces.files.values())
     found = balanced(traces)
     require_none_lost(found)
     require_summary_counts(traces, summary, found)
-    assert found["source>layer0", "activation"].sent > 10_000
+    assert found["source>layer0", "activation"].sent > 8_000
     assert {row.outcome for row in unused_messages(traces)} <= {"missing", "dropped", "unsent"}
     assert all(row.kind == "credit" for row in unused_messages(traces) if row.outcome == "missing")
 
@@ -213,8 +212,8 @@ if worker:
 @pytest.mark.parametrize("room", [0, 4000, 50_000], ids=["none", "for the opening", "for some"])
 def test_full_disk_ends_tracing_and_not_training(dni: Dni, room: int) -> None:
     code = NO_ROOM_IN_LAYER1.replace("ROOM", str(room))
-    words = ("--trace", "full", "-o", "train.steps=300", "-o", "train.schedule=lockstep")
-    training = dni.start(*words, environment=dni.sitecustomize(code))
+    arguments = ("--trace", "full", "-o", "train.steps=300", "-o", "train.schedule=lockstep")
+    training = dni.start(*arguments, environment=dni.sitecustomize(code))
     assert training.end(LATE) == 0
     summary = training.summary()
     assert (summary["outcome"], summary["steps"]) == ("completed", 300)

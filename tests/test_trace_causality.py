@@ -13,7 +13,7 @@ from coordinator.traces.run import Traces
 from protocol import RunError
 from protocol.pipeline import RULES
 from protocol.trace_format import ACTIVATION, GRADIENT, TEST
-from tests.traced import SECOND, Row, by_hand, described, laid_out, ran, tiny
+from tests.traced import SECOND, Row, handmade, ran, shared_run, tiny, trace_bytes, trace_metadata
 
 ENGINES = pytest.mark.parametrize(
     "engine", [pytest.param("local", marks=pytest.mark.slow), "inline"]
@@ -22,61 +22,61 @@ CHAIN = ["source>layer0", "layer0>layer1", "layer1>layer2"]
 BACK = ["layer2>layer1", "layer1>layer0"]
 
 
-def messages_in(nodes: Sequence[CausalNode]) -> Iterator[MessageRow]:
-    for node in nodes:
-        yield node.message
-        yield from messages_in(node.effects)
+def messages_in(trees: Sequence[CausalNode]) -> Iterator[MessageRow]:
+    for tree in trees:
+        yield tree.message
+        yield from messages_in(tree.effects)
 
 
-def pairs(nodes: Sequence[CausalNode]) -> Iterator[tuple[MessageRow, MessageRow]]:
+def pairs(trees: Sequence[CausalNode]) -> Iterator[tuple[MessageRow, MessageRow]]:
     """Each message with each message that it caused."""
-    for node in nodes:
-        for effect in node.effects:
-            yield node.message, effect.message
-        yield from pairs(node.effects)
+    for tree in trees:
+        for effect in tree.effects:
+            yield tree.message, effect.message
+        yield from pairs(tree.effects)
 
 
 def checked_tree(folder: Path, batch: int) -> list[CausalNode]:
     """The causal tree of the batch, which must hold every message about it exactly once."""
-    _, nodes = causal_tree(folder, batch)
-    found = list(messages_in(nodes))
+    _, trees = causal_tree(folder, batch)
+    found = list(messages_in(trees))
     choice = MessageFilter(kinds=(ACTIVATION, GRADIENT, TEST), batches=(batch, batch))
     rows, count = find_messages(Traces(folder, choice.record_filter), choice)
     assert count == len(found)
     assert sorted(found, key=str) == sorted(rows, key=str)
-    for before, after in pairs(nodes):
+    for before, after in pairs(trees):
         sender, _, _ = after.edge.partition(">")
         assert before.edge.endswith(f">{sender}")
         assert before.used is not None
         assert before.used <= after.first
-    return nodes
+    return trees
 
 
 @ENGINES
 @pytest.mark.parametrize("rule", RULES)
 def test_causal_tree_of_every_batch_holds_all_its_messages(
-    tmp_path: Path, rule: str, engine: str
+    tmp_path_factory: pytest.TempPathFactory, rule: str, engine: str
 ) -> None:
-    ran(tiny(rule, steps=20, eval_every=10), tmp_path / "run", engine)
+    folder = shared_run(tmp_path_factory, tiny(rule, steps=300, eval_every=100), engine)
     unlocked = rule.startswith("unlocked")
     kinds = set()
-    for batch in (1, 7, 10, 11, 22, 23, 44):
-        nodes = checked_tree(tmp_path / "run", batch)
-        found = list(messages_in(nodes))
+    for batch in (1, 7, 100, 101, 112, 113, 250):
+        trees = checked_tree(folder, batch)
+        found = list(messages_in(trees))
         kinds |= {row.kind for row in found}
         test = found[0].kind == "test"
         if test:
             assert [row.edge for row in found] == CHAIN
-            assert len(nodes) == 1
+            assert len(trees) == 1
         elif unlocked:
-            roots = {node.message.edge for node in nodes}
+            roots = {tree.message.edge for tree in trees}
             assert roots <= {"source>layer0", "source>layer1", "source>layer2"}
-            assert len(roots) == len(nodes) >= 2
+            assert len(roots) == len(trees) >= 2
             sent_up = {row.edge for row in found if row.outcome != "unsent"} & set(CHAIN[1:])
-            assert all(not node.message.cause for node in nodes)
+            assert all(not tree.message.cause for tree in trees)
             assert sent_up <= set(CHAIN[1:])
         else:
-            assert [node.message.edge for node in nodes] == [CHAIN[0]]
+            assert [tree.message.edge for tree in trees] == [CHAIN[0]]
             assert {row.edge for row in found} == {
                 *CHAIN,
                 *(() if rule == "no-bprop" else BACK),
@@ -87,18 +87,20 @@ def test_causal_tree_of_every_batch_holds_all_its_messages(
 @ENGINES
 def test_causal_tree_with_backprop_is_one_path_up_and_back(tmp_path: Path, engine: str) -> None:
     ran(tiny("backprop"), tmp_path / "run", engine)
-    nodes = checked_tree(tmp_path / "run", 5)
+    trees = checked_tree(tmp_path / "run", 5)
     for edge in (*CHAIN, *BACK):
-        (node,) = nodes
-        assert node.message.edge == edge
-        assert node.message.outcome == "used"
-        nodes = node.effects
-    assert nodes == []
+        (tree,) = trees
+        assert tree.message.edge == edge
+        assert tree.message.outcome == "used"
+        trees = tree.effects
+    assert trees == []
 
 
-def test_cause_with_cdni_is_the_message_from_below(tmp_path: Path) -> None:
-    ran(tiny("cdni"), tmp_path / "run")
-    causes = {row.edge: row.cause for row in messages_in(checked_tree(tmp_path / "run", 5))}
+def test_cause_with_cdni_is_the_message_from_below(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = shared_run(tmp_path_factory, tiny("cdni", steps=300, eval_every=100))
+    causes = {row.edge: row.cause for row in messages_in(checked_tree(folder, 5))}
     assert causes == {
         "source>layer0": "",
         "layer0>layer1": "source>layer0",
@@ -110,25 +112,25 @@ def test_cause_with_cdni_is_the_message_from_below(tmp_path: Path) -> None:
 
 def test_message_of_the_source_is_a_root_with_unlocked_layers(tmp_path: Path) -> None:
     ran(tiny("unlocked-cdni", schedule="lockstep"), tmp_path / "run")
-    nodes = checked_tree(tmp_path / "run", 5)
-    assert {node.message.edge: [c.message.edge for c in node.effects] for node in nodes} == {
+    trees = checked_tree(tmp_path / "run", 5)
+    assert {tree.message.edge: [c.message.edge for c in tree.effects] for tree in trees} == {
         "source>layer0": ["layer0>layer1"],
         "source>layer1": ["layer1>layer2", "layer1>layer0"],
         "source>layer2": ["layer2>layer1"],
     }
 
 
-def test_unknown_batch_is_refused(tmp_path: Path) -> None:
-    ran(tiny(steps=3), tmp_path / "run")
+def test_unknown_batch_is_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = shared_run(tmp_path_factory, tiny("cdni", steps=300, eval_every=100))
     for batch in (0, 1000, 2**64, 10**30):
         with pytest.raises(RunError, match=f"no message of batch {batch} is recorded"):
-            causal_tree(tmp_path / "run", batch)
+            causal_tree(folder, batch)
 
 
 def test_message_whose_cause_is_not_recorded_is_a_root(tmp_path: Path) -> None:
     edges = ["source>layer0", "layer0>source", "layer0>layer1", "layer1>layer0"]
     row = Row(2 * SECOND, batch=4, edge=2, cause=1)
-    by_hand(tmp_path, {"layer0": laid_out(described("layer0", edges), [row])})
-    (node,) = checked_tree(tmp_path, 4)
-    assert (node.message.edge, node.message.cause) == ("layer0>layer1", "source>layer0")
-    assert node.message.reason == "there is no trace of layer1"
+    handmade(tmp_path, {"layer0": trace_bytes(trace_metadata("layer0", edges), [row])})
+    (tree,) = checked_tree(tmp_path, 4)
+    assert (tree.message.edge, tree.message.cause) == ("layer0>layer1", "source>layer0")
+    assert tree.message.reason == "there is no trace of layer1"

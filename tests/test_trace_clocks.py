@@ -27,9 +27,9 @@ from tests.traced import (
     SENT,
     USED,
     Row,
-    by_hand,
-    described,
-    laid_out,
+    handmade,
+    trace_bytes,
+    trace_metadata,
 )
 
 SOURCE = ["source>layer0", "layer0>source"]
@@ -67,10 +67,10 @@ def two_machines(
         above.append(estimate._replace(kind=0))
     above.sort(key=lambda row: row.time)
     origin = {"bound_ns": bound, "offset_ns": START - there(START) + first}
-    shared = described("layer0", BELOW, monotonic_ns=START)
-    other = described("layer1", ABOVE, monotonic_ns=there(START), **origin)
-    files = {"layer0": laid_out(shared, below), "layer1": laid_out(other, above)}
-    return by_hand(folder, files), moments
+    shared = trace_metadata("layer0", BELOW, monotonic_ns=START)
+    other = trace_metadata("layer1", ABOVE, monotonic_ns=there(START), **origin)
+    files = {"layer0": trace_bytes(shared, below), "layer1": trace_bytes(other, above)}
+    return handmade(folder, files), moments
 
 
 @examples(100)
@@ -118,7 +118,7 @@ def test_where_all_share_a_clock_its_times_are_left_alone(tmp_path: Path) -> Non
 def test_the_largest_bound_of_all_estimates_holds(tmp_path: Path) -> None:
     rows = [Row(SECOND * n, batch=SECOND * n, bytes=n, event=CLOCK) for n in (1, 9, 5)]
     path = tmp_path / "layer1.trace"
-    path.write_bytes(laid_out(described("layer1", ABOVE, bound_ns=7), rows))
+    path.write_bytes(trace_bytes(trace_metadata("layer1", ABOVE, bound_ns=7), rows))
     assert clock_correction(TraceFile.read(path)).bound == 9
 
 

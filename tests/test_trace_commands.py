@@ -19,7 +19,7 @@ import cli
 from tests.conftest import Dni as Command
 from tests.forked import Process
 from tests.test_commands import mistake
-from tests.traced import ran, tiny
+from tests.traced import shared_run, tiny
 
 if TYPE_CHECKING:
     from tests.conftest import Dni
@@ -32,10 +32,8 @@ EDGES = {
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of forty batches that has ended."""
-    folder = tmp_path_factory.mktemp("finished") / "run"
-    ran(tiny(), folder)
-    return folder
+    """A run of 40 batches that has ended."""
+    return shared_run(tmp_path_factory, tiny())
 
 
 @pytest.fixture
@@ -45,17 +43,17 @@ def traced(dni: Dni, finished: Path) -> Dni:
     return dni
 
 
-def rows(dni: Dni, *words: str) -> list[dict[str, Any]]:
+def rows(dni: Dni, *arguments: str) -> list[dict[str, Any]]:
     """The JSON list that a command prints; it must print nothing else."""
-    shown = dni("trace", *words, "--json")
+    shown = dni("trace", *arguments, "--json")
     assert (shown.returncode, shown.stderr) == (0, "")
     found: list[dict[str, Any]] = json.loads(shown.stdout)
     return found
 
 
-def text(dni: Dni, *words: str) -> str:
+def text(dni: Dni, *arguments: str) -> str:
     """The text that a command prints."""
-    shown = dni("trace", *words)
+    shown = dni("trace", *arguments)
     assert (shown.returncode, shown.stderr) == (0, "")
     assert "…" not in shown.stdout
     return shown.stdout
@@ -95,13 +93,13 @@ def test_messages_can_be_selected_by_every_option(traced: Dni) -> None:
         (("--outcome", "used"), lambda row: row["outcome"] == "used"),
         (("--outcome", "missing"), lambda row: row["outcome"] == "missing"),
     ]
-    for words, keep in chosen:
-        found = rows(traced, "messages", "run", "--limit", "100000", *words)
+    for arguments, keep in chosen:
+        found = rows(traced, "messages", "run", "--limit", "100000", *arguments)
         if keep is None:
             assert len(found) == 9
             assert {row["batch"] for row in found} == {7, 8, 9}
         else:
-            assert found == [row for row in everything if keep(row)], words
+            assert found == [row for row in everything if keep(row)], arguments
     few = traced("trace", "messages", "run", "--limit", "3", "--json")
     assert json.loads(few.stdout) == everything[:3]
     assert few.stderr == f"the first 3 of {len(everything):,} messages; --limit shows more\n"
@@ -109,18 +107,18 @@ def test_messages_can_be_selected_by_every_option(traced: Dni) -> None:
     assert f"the first 100 of {len(everything):,} messages" in shown
 
 
-def all_nodes(tree: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    for node in tree:
-        yield node
-        yield from all_nodes(node["effects"])
+def flattened(trees: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for tree in trees:
+        yield tree
+        yield from flattened(tree["effects"])
 
 
 def test_batch_shows_a_tree_of_messages(traced: Dni) -> None:
-    tree = rows(traced, "batch", "run", "7")
-    assert [node["edge"] for node in tree] == ["source>layer0"]
-    nodes = list(all_nodes(tree))
-    assert {node["batch"] for node in nodes} == {7}
-    assert len(nodes) == 5
+    roots = rows(traced, "batch", "run", "7")
+    assert [tree["edge"] for tree in roots] == ["source>layer0"]
+    trees = list(flattened(roots))
+    assert {tree["batch"] for tree in trees} == {7}
+    assert len(trees) == 5
     shown = text(traced, "batch", "run", "7")
     lines = [line for line in shown.splitlines() if ">" in line]
     assert len(lines) == 5
@@ -173,8 +171,12 @@ def test_mistake_is_reported_in_one_line(
 
 
 def test_usage_error_has_no_traceback(traced: Dni) -> None:
-    for words in (("batch", "run", "seven"), ("messages", "run", "--limit", "0"), ("batch", "run")):
-        ran = traced("trace", *words)
+    for arguments in (
+        ("batch", "run", "seven"),
+        ("messages", "run", "--limit", "0"),
+        ("batch", "run"),
+    ):
+        ran = traced("trace", *arguments)
         assert ran.returncode == 2
         assert "Error: " in ran.stderr
         assert "Traceback" not in ran.stderr
@@ -183,8 +185,13 @@ def test_usage_error_has_no_traceback(traced: Dni) -> None:
 def test_unreadable_trace_is_a_warning(traced: Dni) -> None:
     path = traced.home / "run" / "trace" / "layer1.trace"
     path.write_bytes(path.read_bytes()[:-48])
-    for words in (("stats", "run"), ("lost", "run"), ("messages", "run"), ("batch", "run", "7")):
-        shown = traced("trace", *words)
+    for arguments in (
+        ("stats", "run"),
+        ("lost", "run"),
+        ("messages", "run"),
+        ("batch", "run", "7"),
+    ):
+        shown = traced("trace", *arguments)
         assert shown.returncode == 0
         (line,) = shown.stderr.splitlines()
         assert line.startswith("warning: run/trace/layer1.trace: is cut off: 1 of ")
@@ -212,23 +219,23 @@ def test_run_is_found_by_the_end_of_its_name(traced: Dni) -> None:
     mistake(traced("trace", "stats", "three"), "three", "no run under runs/")
 
 
-@pytest.mark.parametrize("words", [["messages", "run", "--limit", "9999"], ["stats", "run"]])
+@pytest.mark.parametrize("arguments", [["messages", "run", "--limit", "9999"], ["stats", "run"]])
 @pytest.mark.parametrize("form", [[], ["--json"]])
-def test_closed_pipe_gives_no_traceback(traced: Dni, words: list[str], form: list[str]) -> None:
+def test_closed_pipe_gives_no_traceback(traced: Dni, arguments: list[str], form: list[str]) -> None:
     reader, writer = os.pipe()
     with os.fdopen(writer, "wb") as pipe:
         os.close(reader)
-        assert traced("trace", *words, *form, stdout=pipe).stderr == ""
+        assert traced("trace", *arguments, *form, stdout=pipe).stderr == ""
 
 
 # -- follow
 
 
 @contextmanager
-def following(dni: Dni, *words: str) -> Iterator[Process]:
+def following(dni: Dni, *arguments: str) -> Iterator[Process]:
     """`dni trace follow` once it has printed events; its output goes to files."""
     with (dni.home / "follow.out").open("wb") as out, (dni.home / "follow.err").open("wb") as err:
-        process = dni.spawn(("trace", "follow", "run", *words), out, err)
+        process = dni.spawn(("trace", "follow", "run", *arguments), out, err)
         dni.until(lambda: len(printed(dni)) > 50 or process.poll() is not None, "it prints events")
         yield process
         process.wait(60)
@@ -243,8 +250,8 @@ def printed(dni: Command) -> list[str]:
 @pytest.mark.parametrize("form", ["line", "json"])
 def test_follow_shows_events_until_the_run_ends(dni: Dni, form: str) -> None:
     training = dni.train()
-    words = ("--layer", "1", "--kind", "gradient", *(["--json"] if form == "json" else []))
-    with following(dni, *words) as follower:
+    arguments = ("--layer", "1", "--kind", "gradient", *(["--json"] if form == "json" else []))
+    with following(dni, *arguments) as follower:
         training.signal(signal.SIGINT)
         assert training.end(30) == 130
         assert follower.wait(30) == 0

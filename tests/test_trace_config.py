@@ -1,4 +1,4 @@
-"""A mistake in what a pipeline says of tracing is told with its key."""
+"""A mistake in the keys of tracing is reported with the key."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.conftest import TINY
 
 
 @pytest.mark.parametrize(
-    ("override", "words"),
+    ("override", "texts"),
     [
         ("trace.mode=rong", ["trace.mode", "'rong'", "did you mean 'ring'?"]),
         ("trace.mode=1", ["trace.mode", "1"]),
@@ -33,18 +33,18 @@ from tests.conftest import TINY
         ("trace=5", ["trace"]),
     ],
 )
-def test_a_mistake_is_told_with_its_key(tmp_path: Path, override: str, words: list[str]) -> None:
+def test_mistake_is_reported_with_its_key(tmp_path: Path, override: str, texts: list[str]) -> None:
     path = tmp_path / "tiny.toml"
     path.write_text(TINY, "utf-8")
-    with pytest.raises(SpecError) as told:
+    with pytest.raises(SpecError) as caught:
         read_pipeline(path, [override])
-    assert "\n" not in str(told.value)
-    for word in words:
-        assert re.search(re.escape(word), str(told.value))
+    assert "\n" not in str(caught.value)
+    for text in texts:
+        assert re.search(re.escape(text), str(caught.value))
 
 
 @pytest.mark.parametrize("mode", TRACES)
-def test_every_mode_is_taken_and_kept(tmp_path: Path, mode: str) -> None:
+def test_every_mode_is_accepted(tmp_path: Path, mode: str) -> None:
     path = tmp_path / "tiny.toml"
     path.write_text(TINY, "utf-8")
     overrides = [f"trace.mode={mode}", "trace.layers=[0, 2]", "trace.batches=[5, 9]"]

@@ -29,7 +29,7 @@ from protocol import RunError, read_pipeline
 from protocol import trace_format as form
 from protocol.trace_format import TraceHeader
 from tests.conftest import TINY
-from tests.trace_processor import NODE, ask
+from tests.trace_processor import JAVASCRIPT, ask
 
 EVIL = 'a "quoted", %s %d \\ name\nof {two} lines; é'
 Seen = list[Messages]
@@ -63,7 +63,7 @@ def renamed(traces: Traces, folder: Path) -> Traces:
     """A copy of the traces in which the host is called EVIL."""
     (folder / "trace").mkdir(parents=True)
     shutil.copy(traces.folder / "pipeline.toml", folder)
-    for core, file in traces.files.items():
+    for stage, file in traces.files.items():
         data = file.path.read_bytes()
         old = TraceHeader.unpack(data)
         origin = replace(file.metadata, host=EVIL).pack()
@@ -73,7 +73,7 @@ def renamed(traces: Traces, folder: Path) -> Traces:
         head = head.ljust(form.totals_at(len(origin)), b"\0") + data[at : at + size]
         assert len(head) <= old.start
         copy = head.ljust(old.start, b"\0") + data[old.start :]
-        (folder / "trace" / f"{core}.trace").write_bytes(copy)
+        (folder / "trace" / f"{stage}.trace").write_bytes(copy)
     return Traces(folder)
 
 
@@ -149,7 +149,7 @@ from slice where name glob 'dropped*' or name glob 'unsent*'"""
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(NODE is None, reason="no node to run Perfetto's engine with")
+@pytest.mark.skipif(JAVASCRIPT is None, reason="no node to run Perfetto's engine with")
 @pytest.mark.parametrize("viewer", ["perfetto", "chrome"])
 def test_the_trace_processor_finds_spells_arrows_and_drops(
     traces: Traces, seen: Seen, tmp_path: Path, viewer: str
@@ -159,7 +159,7 @@ def test_the_trace_processor_finds_spells_arrows_and_drops(
     assert errors == []
     assert nested == [{"n": 0}]
     offset = traces.start if viewer == "chrome" else 0
-    known = [traces.work(core) for core in traces.pipeline.stages]
+    known = [traces.work(stage) for stage in traces.pipeline.stages]
     times = [(w.stage, b, e) for w in known if w for b, e in zip(w.begin, w.end, strict=True)]
     assert sorted((s["process"], s["ts"] + offset, s["ts"] + s["dur"] + offset) for s in work) == (
         sorted(times)
@@ -234,9 +234,9 @@ def test_otlp_leads_every_batch_from_the_source_to_its_gradients(
     work = [m for m in seen if m.kind in form.WORK]
     sources = sum(len(m) for m in work if m.edge.sender == "source")
     assert written == len(found) == spells(traces) + sources + count(work, DROPPED, UNSENT)
-    ids = {(span.trace_id, span.span_id): (core, span) for core, span in found}
+    ids = {(span.trace_id, span.span_id): (stage, span) for stage, span in found}
     assert len(ids) == len({span.span_id for _, span in found}) == len(found)
-    for core, span in found:
+    for stage, span in found:
         said = {a.key: a.value for a in span.attributes}
         edge, kind = said["dni.edge"].string_value, said["dni.kind"].string_value
         assert len(span.trace_id) == 16
@@ -248,7 +248,7 @@ def test_otlp_leads_every_batch_from_the_source_to_its_gradients(
             assert not span.parent_span_id
         else:
             (parent,) = links or [above]
-            sender = core if span.name == "update" else edge.split(">")[0]
+            sender = stage if span.name == "update" else edge.split(">")[0]
             assert ids[parent][0] == sender, (span.name, kind)
             assert ids[parent][1].start_time_unix_nano <= span.start_time_unix_nano
 
@@ -299,8 +299,8 @@ def test_spells_without_an_end_and_cores_without_a_trace_are_shown_as_such(
     assert [event["pid"] for event in events if event["ph"] == "B"] == [3]
     export(left, "otlp", tmp_path / "x")
     cut = [
-        core
-        for core, span in spans(tmp_path / "x")
+        stage
+        for stage, span in spans(tmp_path / "x")
         if "dni.unfinished" in {a.key for a in span.attributes}
     ]
     assert cut == ["layer2"]

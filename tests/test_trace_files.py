@@ -33,16 +33,16 @@ from tests.traced import (
     SECOND,
     SENT,
     Row,
-    by_hand,
     decoded,
-    described,
-    laid_out,
+    handmade,
     ran,
     tiny,
+    trace_bytes,
+    trace_metadata,
 )
 from workers.recording.trace_writer import TraceWriter
 
-CORES = ("source", "layer0", "layer1", "layer2")
+STAGES = ("source", "layer0", "layer1", "layer2")
 ORIGIN = form.TraceMetadata("b", 7, "here", 0, 0, 11, 13, ("a>b", "b>c"))
 
 
@@ -61,8 +61,8 @@ def everything(folder: Path) -> Traces:
     edge_stats(traces)
     unused_messages(traces)
     find_messages(traces, MessageFilter(), 10)
-    for core in CORES:
-        traces.work(core)
+    for stage in STAGES:
+        traces.work(stage)
     assert isinstance(traces.running, bool)
     return traces
 
@@ -135,7 +135,7 @@ any_metadata = st.recursive(
 
 
 @examples(200)
-@given(data=st.data(), key=st.sampled_from(sorted(described("", []))))
+@given(data=st.data(), key=st.sampled_from(sorted(trace_metadata("", []))))
 def test_metadata_of_another_kind_are_refused_or_harmless(
     run: Path, data: st.DataObject, key: str
 ) -> None:
@@ -145,7 +145,7 @@ def test_metadata_of_another_kind_are_refused_or_harmless(
     if data.draw(st.integers(0, 9)) == 0:
         metadata = data.draw(any_metadata)
     try:
-        path.write_bytes(laid_out(metadata, decoded(path).rows, closed=data.draw(st.booleans())))
+        path.write_bytes(trace_bytes(metadata, decoded(path).rows, closed=data.draw(st.booleans())))
         problem_of(run)
     finally:
         path.write_bytes(whole)
@@ -176,7 +176,7 @@ def test_nothing_is_allocated_for_what_is_only_claimed(
 
 
 @pytest.mark.parametrize(
-    ("change", "word"),
+    ("change", "argument"),
     [
         (lambda data: data[:0], "is no trace"),
         (lambda data: b"x" + data[1:], "is no trace"),
@@ -185,14 +185,14 @@ def test_nothing_is_allocated_for_what_is_only_claimed(
     ],
 )
 def test_what_is_no_trace_is_told_in_a_line(
-    run: Path, change: Callable[[bytes], bytes], word: str
+    run: Path, change: Callable[[bytes], bytes], argument: str
 ) -> None:
     path = run / "trace" / "layer2.trace"
     whole = path.read_bytes()
     path.write_bytes(change(whole))
     try:
         assert f"{path}: " in problem_of(run)
-        assert word in problem_of(run)
+        assert argument in problem_of(run)
     finally:
         path.write_bytes(whole)
 
@@ -210,7 +210,7 @@ def test_records_that_cannot_be_ones_are_left_out_and_counted(tmp_path: Path) ->
     ]
     rows = [*good[:5], *bad, *good[5:], good[0]._replace(event=CLOCK, edge=999, kind=0)]
     path = tmp_path / "b.trace"
-    path.write_bytes(laid_out(described("b", ["a>b", "b>c"]), rows))
+    path.write_bytes(trace_bytes(trace_metadata("b", ["a>b", "b>c"]), rows))
     read = TraceFile.read(path)
     (block,) = read.blocks()
     assert block["batch"].tolist() == [*range(10), 0]
@@ -286,8 +286,8 @@ def test_a_record_that_is_half_written_anew_is_not_read(tmp_path: Path, later: i
 
 
 def test_a_file_that_goes_away_while_it_is_read_is_told_in_a_line(tmp_path: Path) -> None:
-    data = laid_out(described("layer0", ["source>layer0"]), [Row(SECOND)])
-    traces = by_hand(tmp_path, {"layer0": data})
+    data = trace_bytes(trace_metadata("layer0", ["source>layer0"]), [Row(SECOND)])
+    traces = handmade(tmp_path, {"layer0": data})
     (tmp_path / "trace" / "layer0.trace").unlink()
     with pytest.raises(RunError, match=r"layer0\.trace: No such file"):
         edge_stats(traces)
@@ -295,15 +295,15 @@ def test_a_file_that_goes_away_while_it_is_read_is_told_in_a_line(tmp_path: Path
 
 def test_a_run_without_traces_says_so(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="holds no traces"):
-        by_hand(tmp_path / "a", {})
+        handmade(tmp_path / "a", {})
     off = replace(tiny(mode="off"), layer=tiny().layer[1:])
     with pytest.raises(RunError, match="--trace off"):
-        by_hand(tmp_path / "b", {}, off)
+        handmade(tmp_path / "b", {}, off)
 
 
 def test_clocks_of_a_broken_file_are_numbers(tmp_path: Path) -> None:
     rows = [Row(2**64 - 1, batch=2**63, bytes=5, event=CLOCK)]
     path = tmp_path / "b.trace"
-    path.write_bytes(laid_out(described("b", ["a>b"], bound_ns=1), rows))
+    path.write_bytes(trace_bytes(trace_metadata("b", ["a>b"], bound_ns=1), rows))
     now = clock_correction(TraceFile.read(path))
     assert now(np.array([1, 2], np.uint64)).dtype == np.int64

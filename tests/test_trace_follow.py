@@ -13,7 +13,7 @@ import pytest
 from coordinator.traces.find import MessageFilter
 from coordinator.traces.follow import FollowedEvent, OverwrittenRecords, follow
 from protocol import RunError, trace_format
-from tests.traced import RECEIVED, SECOND, SENT, USED, Row, by_hand, described, laid_out
+from tests.traced import RECEIVED, SECOND, SENT, USED, Row, handmade, trace_bytes, trace_metadata
 from workers.recording.trace_writer import TraceWriter
 
 BELOW = ("source>layer0", "layer0>source", "layer0>layer1", "layer1>layer0")
@@ -25,7 +25,7 @@ class RunInProgress:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        by_hand(folder, {"layer0": laid_out(described("layer0", BELOW), [])})
+        handmade(folder, {"layer0": trace_bytes(trace_metadata("layer0", BELOW), [])})
         (folder / "trace" / "layer0.trace").unlink()
         (folder / "summary.json").unlink()
         self.logs: dict[str, TraceWriter] = {}

@@ -18,9 +18,9 @@ from coordinator.traces.find import MessageFilter, find_messages, unused_message
 from coordinator.traces.run import Traces
 from coordinator.traces.stats import edge_stats
 from protocol import RunError
-from tests.traced import ran, tiny
+from tests.traced import shared_run, tiny
 
-CORES = ("source", "layer0", "layer1", "layer2")
+STAGES = ("source", "layer0", "layer1", "layer2")
 AWAY = [
     (("layer1",), "the traces of layer1 are on other hosts"),
     (("layer0", "layer1", "layer2"), "the traces of 3 layers are on other hosts"),
@@ -32,9 +32,7 @@ AWAY = [
 @pytest.fixture(scope="module")
 def over(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that has ended."""
-    folder = tmp_path_factory.mktemp("away") / "run"
-    ran(tiny(steps=8), folder)
-    return folder
+    return shared_run(tmp_path_factory, tiny())
 
 
 @pytest.fixture
@@ -50,15 +48,15 @@ def run(over: Path, tmp_path: Path) -> Iterator[Path]:
 
 
 def without(run: Path, away: tuple[str, ...]) -> Path:
-    """`run`, of which the traces of the cores `away` have not come yet."""
-    for core in away:
-        (run / "trace" / f"{core}.trace").unlink()
+    """`run`, of which the traces of the stages `away` have not come yet."""
+    for stage in away:
+        (run / "trace" / f"{stage}.trace").unlink()
     return run
 
 
-def shown(*words: str | Path) -> tuple[str, str]:
-    """What `dni trace` prints with `words`."""
-    done = CliRunner().invoke(cli.main, ["trace", *map(str, words)], catch_exceptions=False)
+def shown(*arguments: str | Path) -> tuple[str, str]:
+    """What `dni trace` prints with `arguments`."""
+    done = CliRunner().invoke(cli.main, ["trace", *map(str, arguments)], catch_exceptions=False)
     assert done.exit_code == 0
     return done.stdout, done.stderr
 
@@ -66,8 +64,8 @@ def shown(*words: str | Path) -> tuple[str, str]:
 @pytest.mark.parametrize(("away", "said"), AWAY)
 def test_traces_on_other_hosts_are_one_line(run: Path, away: tuple[str, ...], said: str) -> None:
     assert Traces(without(run, away)).all_problems() == [f"{said} until the run ends"]
-    for words in (["stats"], ["lost"], ["messages"]):
-        assert shown(*words, run)[1] == f"warning: {said} until the run ends\n"
+    for arguments in (["stats"], ["lost"], ["messages"]):
+        assert shown(*arguments, run)[1] == f"warning: {said} until the run ends\n"
 
 
 @pytest.mark.parametrize(("away", "said"), AWAY)
@@ -121,7 +119,7 @@ def test_a_comparison_has_no_losses_of_an_edge_that_is_half_known(run: Path, ove
 def test_no_trace_at_all_is_said_in_the_same_words(run: Path) -> None:
     said = "holds no traces; the traces of the source and 3 layers are on other hosts until the run"
     with pytest.raises(RunError, match=said):
-        Traces(without(run, CORES))
+        Traces(without(run, STAGES))
 
 
 @pytest.mark.parametrize("gone", ["control.json", "metrics.jsonl"])

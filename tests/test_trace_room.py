@@ -1,4 +1,4 @@
-"""Where a trace finds no room, or no folder, training goes on and one line says why."""
+"""Where a trace finds no room, or no folder, training goes on and one line says reason."""
 
 from __future__ import annotations
 

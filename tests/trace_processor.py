@@ -17,7 +17,7 @@ from perfetto.common.query_result_iterator import QueryResultIterator
 from perfetto.trace_processor.platform import PlatformDelegate
 from perfetto.trace_processor.protos import ProtoFactory
 
-NODE: Final = shutil.which("node")
+JAVASCRIPT: Final = shutil.which("node")
 SCRIPT: Final = Path(__file__).with_suffix(".js")
 _APPEND, _FINISH, _QUERY = 1, 2, 3
 
@@ -31,8 +31,8 @@ def ask(trace: Path, *queries: str) -> list[list[dict[str, Any]]]:
     said.msg.add(seq=1, request=_FINISH)
     for i, query in enumerate(queries, 2):
         said.msg.add(seq=i, request=_QUERY).query_args.sql_query = query
-    assert NODE is not None
-    command = [NODE, str(SCRIPT), str(_engine())]
+    assert JAVASCRIPT is not None
+    command = [JAVASCRIPT, str(SCRIPT), str(_engine())]
     done = subprocess.run(
         command, input=said.SerializeToString(), capture_output=True, timeout=60, check=False
     )

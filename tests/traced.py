@@ -1,4 +1,4 @@
-"""Trace files as docs/traces.md describes them, made and read without the code under test."""
+"""Make and read trace files as docs/traces.md describes them, without the code under test."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgpack
 import numpy as np
+import pytest
 import tomli_w
 
 import cli
 from coordinator.traces.run import Traces
 from protocol import DataConfig, LayerConfig, Pipeline, TrainConfig
+from protocol.builtin import to_json
 from protocol.config import TraceConfig
 from tests import network
 from workers.assembly.build import build_stages
@@ -53,7 +55,7 @@ class Row(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """All of a trace file; `rows` are the oldest first."""
+    """The content of a trace file; `rows` are the oldest first."""
 
     start: int
     capacity: int
@@ -66,7 +68,7 @@ class Decoded(NamedTuple):
 
 
 def decoded(path: Path) -> Decoded:
-    """What lies in the file at `path`."""
+    """Read the file at `path`."""
     data = path.read_bytes()
     magic, form, size, start, capacity, count, counted, closed, length = OPENING.unpack_from(data)
     assert (magic, form, size) == (b"dnitrace", 2, RECORD.size)
@@ -80,17 +82,17 @@ def decoded(path: Path) -> Decoded:
     return Decoded(start, capacity, count, counted, closed, metadata, totals, rows)
 
 
-def described(core: str, edges: Iterable[str], **fields: Any) -> dict[str, Any]:
-    """The metadata of a file."""
+def trace_metadata(stage: str, edges: Iterable[str], **fields: Any) -> dict[str, Any]:
+    """The metadata of the trace of `stage`."""
     plain = {"pid": 1, "host": "elsewhere", "offset_ns": 0, "bound_ns": 0}
     times = {"monotonic_ns": SECOND, "unix_ns": SECOND}
-    return {"stage": core, **plain, **times, "edges": list(edges), **fields}
+    return {"stage": stage, **plain, **times, "edges": list(edges), **fields}
 
 
-def laid_out(
+def trace_bytes(
     metadata: object, rows: Iterable[Iterable[int]], closed: int = 1, start: int = 4096
 ) -> bytes:
-    """A file that grows and holds `rows`."""
+    """The bytes of a file without a capacity that holds `rows`."""
     packed: bytes = msgpack.packb(metadata)
     records = [RECORD.pack(*row) for row in rows]
     opening = OPENING.pack(b"dnitrace", 2, 48, start, 0, len(records), 0, closed, len(packed))
@@ -113,27 +115,40 @@ def tiny(rule: str = "cdni", mode: str = "ring", steps: int = 40, **train: Any) 
 
 
 def ran(pipeline: Pipeline, folder: Path, engine: str = "inline") -> dict[str, Any]:
-    """Run `pipeline` to its end; returns its summary."""
+    """Run `pipeline` to its end; return its summary."""
     result = cli.run(pipeline, engine=engine, run_dir=folder)
     assert result.end.outcome == "completed", result.end
     return result.summary
 
 
-def by_hand(folder: Path, files: dict[str, bytes], pipeline: Pipeline | None = None) -> Traces:
-    """The traces of a run of two layers, whose `files` were made by hand."""
-    made = pipeline or replace(tiny(), layer=tiny().layer[1:])
+_SHARED: Final[dict[str, Path]] = {}
+
+
+def shared_run(factory: pytest.TempPathFactory, pipeline: Pipeline, engine: str = "inline") -> Path:
+    """The folder of a run of `pipeline`, which all tests of a session share; never change it."""
+    key = f"{engine} {to_json(pipeline.as_dict())}"
+    if key not in _SHARED:
+        folder = factory.mktemp("shared") / "run"
+        ran(pipeline, folder, engine)
+        _SHARED[key] = folder
+    return _SHARED[key]
+
+
+def handmade(folder: Path, files: dict[str, bytes], pipeline: Pipeline | None = None) -> Traces:
+    """The traces of a run of two layers with the given `files`, by stage."""
+    chosen = pipeline or replace(tiny(), layer=tiny().layer[1:])
     (folder / "trace").mkdir(parents=True, exist_ok=True)
-    (folder / "pipeline.toml").write_text(tomli_w.dumps(made.as_dict()), "utf-8")
+    (folder / "pipeline.toml").write_text(tomli_w.dumps(chosen.as_dict()), "utf-8")
     (folder / "summary.json").write_text("{}", "utf-8")
-    for core, data in files.items():
-        (folder / "trace" / f"{core}.trace").write_bytes(data)
+    for stage, data in files.items():
+        (folder / "trace" / f"{stage}.trace").write_bytes(data)
     return Traces(folder)
 
 
 def opened(folder: Path, mode: str) -> FileTracer:
     """The trace of layer1 in `folder`."""
     pipeline = replace(network.tiny("cdni"), trace=TraceConfig(mode=mode))
-    cores = {core.name: core for core in build_stages(pipeline, network.DATA)}
-    made = open_tracer(cores["layer1"], pipeline, folder)
+    stages = {stage.name: stage for stage in build_stages(pipeline, network.DATA)}
+    made = open_tracer(stages["layer1"], pipeline, folder)
     assert made is not None
     return made
