@@ -186,9 +186,9 @@ def describe(pipeline: Pipeline, data: Dataset | None, report: Report) -> None:
 
 def catalogue() -> list[DatasetEntry]:
     """The data sets that have a name."""
-    from workers.data import catalogue as entries
+    from workers.data import list_datasets
 
-    return list(entries())
+    return list(list_datasets())
 
 
 def get_data(name: str, progress: Progress) -> Path | None:

@@ -1,4 +1,4 @@
-"""A small data set in both forms of CIFAR-10."""
+"""A small data set in both formats of CIFAR-10."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Files = dict[str, bytes]
 
 
 def binary(pixels: np.ndarray, labels: np.ndarray) -> bytes:
-    """The content of a file of the binary form."""
+    """The content of a file in the binary format."""
     return np.concatenate([labels[:, None].astype(np.uint8), pixels], axis=1).tobytes()
 
 
 def content(form: CifarFormat) -> Files:
-    """The six files of a small data set in that form, the Python ones by Python 2 and 3."""
+    """The six files of a small data set in that format, pickled by Python 2 and 3."""
     files = {}
     for name, pixels, labels in zip(form.files, PIXELS, LABELS, strict=True):
         if name.endswith(".bin"):
@@ -41,7 +41,7 @@ def content(form: CifarFormat) -> Files:
 
 
 def packed(form: CifarFormat, files: Files) -> bytes:
-    """An archive as its author packs it: with its folder, and a file that nobody reads."""
+    """The published archive: with its folder, and a file that is not read."""
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w:gz") as tar:
         folder = tarfile.TarInfo(form.folder)
@@ -59,7 +59,7 @@ def md5(data: bytes) -> str:
     return hashlib.md5(data).hexdigest()
 
 
-def put(place: Path, data: bytes | Files) -> Path:
+def place_files(place: Path, data: bytes | Files) -> Path:
     """An archive or a folder of files at `place`."""
     place.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(data, bytes):
@@ -72,7 +72,7 @@ def put(place: Path, data: bytes | Files) -> Path:
 
 
 def is_small(data: Dataset) -> bool:
-    """Whether it is the small data set, image by image."""
+    """Whether `data` is the small data set, image by image."""
     assert (data.name, data.shape, data.classes, data.scale) == (
         "cifar10",
         (32, 32, 3),

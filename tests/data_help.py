@@ -1,4 +1,4 @@
-"""What the tests of data sets share: small arrays, their files, and a mirror to fetch from."""
+"""Small arrays and their files, and a local mirror, for tests of data sets."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
 
 
 def packed(array: Array) -> bytes:
-    """`array` as an IDX file."""
+    """The IDX file of `array`."""
     kind = array.dtype.str[1:]
     head = struct.pack(f">BBBB{array.ndim}I", 0, 0, CODES[kind], array.ndim, *array.shape)
     return head + array.astype(f">{kind}").tobytes()
 
 
 def arrays(**changed: Array) -> dict[str, Array]:
-    """A small good data set, with some arrays changed."""
+    """A small valid data set, in which some arrays are `changed`."""
     good: dict[str, Array] = {
         "x_train": np.arange(24, dtype=np.uint8).reshape(6, 2, 2),
         "y_train": np.array([0, 1, 2, 0, 1, 2], dtype=np.uint8),
@@ -51,7 +51,7 @@ def saved(folder: Path, content: dict[str, Array]) -> Path:
 
 
 def refusal(call: Callable[[], object]) -> str:
-    """What a DataError of `call` says, in one line."""
+    """The text of the DataError that `call` raises; it must be one line."""
     with pytest.raises(DataError) as caught:
         call()
     text = str(caught.value)
@@ -75,7 +75,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
-        self.server.asked.append(self.path)
+        self.server.requests.append(self.path)
         answer = self.server.answers.get(self.path.lstrip("/"))
         self.send_response(404 if answer is None else 200)
         self.send_header("Content-Length", str(len(answer or b"")))
@@ -87,7 +87,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.server.go_on.wait(20)
 
     def log_message(self, *_: object) -> None:
-        """Silence."""
+        """Log nothing."""
 
 
 class _Server(http.server.ThreadingHTTPServer):
@@ -96,7 +96,7 @@ class _Server(http.server.ThreadingHTTPServer):
     def __init__(self, answers: Answers, sent: int | None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answers, self.sent = answers, sent
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.half, self.go_on = threading.Event(), threading.Event()
 
     @property
@@ -106,7 +106,7 @@ class _Server(http.server.ThreadingHTTPServer):
 
 @contextmanager
 def mirror(answers: Answers, sent: int | None = None, stall: bool = False) -> Iterator[_Server]:
-    """A server of `answers`; of each only the first `sent` bytes, and then silence or the end."""
+    """A server of `answers`. It sends the first `sent` bytes of each, then stalls or closes."""
     with _Server(answers, sent) as server:
         if not stall:
             server.go_on.set()
@@ -120,7 +120,7 @@ def mirror(answers: Answers, sent: int | None = None, stall: bool = False) -> It
             thread.join()
 
 
-def put(folder: Path, answers: Answers) -> Path:
+def write_files(folder: Path, answers: Answers) -> Path:
     folder.mkdir(parents=True)
     for name, content in answers.items():
         (folder / name).write_bytes(content)
@@ -128,22 +128,22 @@ def put(folder: Path, answers: Answers) -> Path:
 
 
 class Bar:
-    """A progress bar that remembers what it was told."""
+    """A progress bar that records its calls."""
 
     def __init__(self) -> None:
         self.total = 0
-        self.told: list[str | int] = []
+        self.calls: list[str | int] = []
 
     def update(self, n: int, /) -> None:
-        self.told.append(n)
+        self.calls.append(n)
 
     def reset(self) -> None:
-        self.told.append("reset")
+        self.calls.append("reset")
 
     def close(self) -> None:
-        self.told.append("close")
+        self.calls.append("close")
 
 
 def cached() -> list[str]:
-    """The names in the cache of MNIST."""
+    """The names of the cached files of MNIST."""
     return sorted(path.name for path in paths.cache_folder("mnist").glob("**/*"))

@@ -1,4 +1,4 @@
-"""Trees of images in a folder, a tar and a zip."""
+"""Image folders on the disk, in a tar and in a zip."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ packs = pytest.mark.parametrize("pack", PACKS.values(), ids=PACKS)
 
 
 def tree(train: str = "train", test: str = "test", around: str = "") -> Files:
-    """Two images in each of the classes a and b of both parts, each other than all others."""
+    """Two images in each of the classes a and b of both splits, all different."""
     names = [f"{part}/{kind}/{i}.png" for part in (train, test) for kind in "ab" for i in "01"]
     return {f"{around}{name}": image(pixels(name)) for name in names}
 
 
 def is_read(data: Dataset, train: str = "train", test: str = "test") -> bool:
-    """Whether all of `tree` is there, in order."""
+    """Whether the data set holds all of `tree`, in order."""
     for part, x, y in ((train, data.x_train, data.y_train), (test, data.x_test, data.y_test)):
         expected = [pixels(f"{part}/{kind}/{i}.png") for kind in "ab" for i in "01"]
         np.testing.assert_array_equal(x, expected)

@@ -1,4 +1,4 @@
-"""Small trees of images, in folders and in archives."""
+"""Small image folders, on the disk and in archives."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ NAMES = [f"{part}/{kind}/{i}" for part in ("test", "train") for kind in "ba" for
 
 
 def image(pixels: NDArray[np.uint8], kind: str = "PNG") -> bytes:
-    """The file of a image."""
+    """The file of an image."""
     raw = io.BytesIO()
     Image.fromarray(pixels).save(raw, kind)
     return raw.getvalue()
 
 
 def pixels(name: str, shape: tuple[int, ...] = (5, 4, 3)) -> NDArray[np.uint8]:
-    """Pixels that depend on a image's name."""
+    """Pixels that depend on the name of an image."""
     return np.random.default_rng(list(name.encode())).integers(0, 256, shape, np.uint8)
 
 
@@ -47,7 +47,7 @@ def tree(shape: tuple[int, ...] = (5, 4, 3)) -> Files:
 
 
 def in_folder(folder: Path, files: Files) -> Path:
-    """The files in a folder."""
+    """A folder with the files."""
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,6 +69,6 @@ def in_tar(path: Path, files: Iterable[tuple[str, bytes | None]]) -> Path:
 
 
 def plain_ppm(pixels: NDArray[np.generic], most: int) -> bytes:
-    """A PPM file in digits."""
+    """A PPM file in ASCII."""
     height, width, _ = pixels.shape
     return f"P3 {width} {height} {most}\n{' '.join(map(str, pixels.ravel()))}\n".encode()

@@ -1,4 +1,4 @@
-"""Data sets of a few arrays, and networks of one layer for them."""
+"""Small data sets, and networks of one layer for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small run, and its evaluation, which the tests of `dni evaluate` share."""
+"""A small run and its evaluation, for tests of `dni evaluate`."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ TESTS: dict[str, Array] = {"x_test": X[40:], "y_test": Y[40:]}
 WHOLE: dict[str, Array] = {"x_train": X[:40], "y_train": Y[:40], **TESTS}
 
 
-def trained(folder: Path, *words: str, text: str = NET) -> Path:
+def trained(folder: Path, *overrides: str, text: str = NET) -> Path:
     """The folder of a run on the arrays `WHOLE`."""
     if not (folder / "d.npz").exists():
         saved(folder, WHOLE).rename(folder / "d.npz")
     (folder / "net.toml").write_text(text, "utf-8")
-    pipeline = read_pipeline(folder / "net.toml", words)
+    pipeline = read_pipeline(folder / "net.toml", overrides)
     result = run(pipeline, engine="inline", run_dir=folder / "run")
     assert result.end.outcome == "completed", result.end
     return result.folder
 
 
-def judged(folder: Path, path: Path, *words: str) -> tuple[float, int, int]:
-    found = evaluate(folder / "run", (f"data.path={path}", *words))
+def judged(folder: Path, path: Path, *overrides: str) -> tuple[float, int, int]:
+    found = evaluate(folder / "run", (f"data.path={path}", *overrides))
     return found.loss, found.errors, found.judged
 
 
@@ -61,12 +61,12 @@ def refusal(call: Callable[[], object], kind: type[UserError]) -> str:
 
 
 def changed(folder: Path, tmp_path: Path, change: Callable[[dict[str, Array]], object]) -> Path:
-    """A copy of the run whose layer 1 is changed; returns its weights' file."""
+    """A copy of the run whose layer 1 is changed; returns the path of its weights."""
     shutil.copytree(folder / "run", tmp_path / "run")
     path = tmp_path / "run" / "weights" / "layer1.safetensors"
     with safe_open(path, "numpy") as file:
-        facts = file.metadata()
+        metadata = file.metadata()
     content: dict[str, Any] = load_file(path)
     change(content)
-    save_file(content, path, facts)
+    save_file(content, path, metadata)
     return path

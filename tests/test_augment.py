@@ -1,4 +1,4 @@
-"""Training images are varied as the words say, the same in every run, and never in a test."""
+"""Training images are augmented, identically in every run; test images are not."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 def same(a: Array, b: Array) -> bool:
-    """Equal to the bit, NaN or not."""
+    """Whether the arrays are equal bit by bit, NaN included."""
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
 @given(batches, seeds)
-def test_a_flip_gives_each_image_or_its_mirror_image(x: Array, seed: int) -> None:
+def test_flip_gives_each_image_or_its_mirror_image(x: Array, seed: int) -> None:
     before = x.copy()
     flipped = flip(x, np.random.default_rng(seed))
     assert same(x, before)
@@ -54,7 +54,7 @@ def test_a_flip_gives_each_image_or_its_mirror_image(x: Array, seed: int) -> Non
 
 
 @given(batches, seeds, st.integers(1, 4))
-def test_a_crop_gives_a_piece_of_the_padded_image(x: Array, seed: int, margin: int) -> None:
+def test_crop_gives_a_piece_of_the_padded_image(x: Array, seed: int, margin: int) -> None:
     before = x.copy()
     cropped = crop(x, np.random.default_rng(seed), margin)
     assert same(x, before)
@@ -71,7 +71,7 @@ def test_a_crop_gives_a_piece_of_the_padded_image(x: Array, seed: int, margin: i
         assert any(same(new, piece) for piece in pieces)
 
 
-def test_half_of_many_are_flipped_and_every_place_is_cropped() -> None:
+def test_half_of_the_images_are_flipped_and_every_offset_is_cropped() -> None:
     rng = np.random.default_rng(0)
     x = np.zeros((2000, 5, 5), np.uint8)
     x[:, 2, 2], x[:, 0, 0] = 1, 2
@@ -81,7 +81,7 @@ def test_half_of_many_are_flipped_and_every_place_is_cropped() -> None:
     assert 50 < seen.min() <= seen.max() < 110
 
 
-def test_any_layout_of_memory_will_do() -> None:
+def test_any_memory_layout_is_accepted() -> None:
     rng = np.random.default_rng(1)
     x = rng.integers(0, 256, (4, 3, 8, 9), np.uint8)
     turned = x.transpose(0, 2, 3, 1)
@@ -90,7 +90,7 @@ def test_any_layout_of_memory_will_do() -> None:
         assert same(a, b)
 
 
-def test_the_words_act_in_their_order() -> None:
+def test_augmentations_are_applied_in_order() -> None:
     x = np.random.default_rng(0).integers(0, 256, (9, 6, 5, 3), np.uint8)
     rng = np.random.default_rng(7)
     expected = crop(flip(x, rng), rng, 2)
@@ -100,7 +100,7 @@ def test_the_words_act_in_their_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("steps", "expected"),
     {
         ("flap",): "data.augment[0]: unknown augmentation 'flap'; did you mean 'flip'?",
         ("flip", "zoom 2"): "data.augment[1]: unknown augmentation 'zoom 2'; known: flip, crop",
@@ -115,12 +115,12 @@ def test_the_words_act_in_their_order() -> None:
         ("crop " + "9" * 5000,): "a whole number is needed",
     }.items(),
 )
-def test_a_wrong_word_is_told_when_the_pipeline_is_checked(
-    words: tuple[str, ...], said: str
+def test_a_wrong_augmentation_is_an_error_of_the_pipeline(
+    steps: tuple[str, ...], expected: str
 ) -> None:
     with pytest.raises(SpecError) as caught:
-        layer_modules(pipeline(words), IMAGES)
-    assert said in str(caught.value)
+        layer_modules(pipeline(steps), IMAGES)
+    assert expected in str(caught.value)
     assert len(str(caught.value)) < 200
 
 
@@ -130,7 +130,7 @@ def test_only_images_are_augmented(shape: tuple[int, ...]) -> None:
         Augment(("flip",), shape)
 
 
-def test_a_file_and_an_override_say_it_as_a_list(tmp_path: Path) -> None:
+def test_augmentations_are_a_list_in_a_file_and_in_an_override(tmp_path: Path) -> None:
     path = tmp_path / "own.toml"
     path.write_text(
         '[data]\nname = "digits"\naugment = ["flip"]\n[[layer]]\nmodules = ["linear 10"]\n'
@@ -145,20 +145,20 @@ def test_a_file_and_an_override_say_it_as_a_list(tmp_path: Path) -> None:
         DataConfig(name="digits", augment="flip")  # type: ignore[arg-type]
 
 
-def pipeline(words: tuple[str, ...], seed: int = 0) -> Pipeline:
+def pipeline(steps: tuple[str, ...], seed: int = 0) -> Pipeline:
     return Pipeline(
-        data=DataConfig(name="digits", batch=10, augment=words),
+        data=DataConfig(name="digits", batch=10, augment=steps),
         train=TrainConfig(steps=8, seed=seed, eval_every=4),
         layer=(LayerConfig(("linear 4",)),),
     )
 
 
-def sent(words: tuple[str, ...], seed: int = 0) -> list[Activation]:
-    """All that a source of 40 images sends in two epochs, and in a test between them."""
+def sent(steps: tuple[str, ...], seed: int = 0) -> list[Activation]:
+    """The activations that a source of 40 images sends in two epochs with an evaluation between."""
     rng = np.random.default_rng(5)
     x, y = rng.integers(1, 256, (40, 6, 5, 3), np.uint8), np.arange(40) % 4
     data = Dataset("own", x, y, x[:10], y[:10], classes=4, scale=1 / 255)
-    source = Source(pipeline(words, seed), data)
+    source = Source(pipeline(steps, seed), data)
     found = []
     while source.ready:
         for send in source.work():
@@ -168,7 +168,7 @@ def sent(words: tuple[str, ...], seed: int = 0) -> list[Activation]:
     return found
 
 
-def test_only_training_batches_are_varied() -> None:
+def test_only_training_batches_are_augmented() -> None:
     plain, varied = sent(()), sent(("flip", "crop 2"))
     assert len(plain) == len(varied) == 9
     assert [a.train for a in varied].count(False) == 1
@@ -178,14 +178,14 @@ def test_only_training_batches_are_varied() -> None:
         assert same(a.x, b.x) is not a.train
 
 
-def test_a_batch_is_varied_by_seed_epoch_and_place_alone() -> None:
-    words = ("flip", "crop 2")
-    first, again, other = sent(words), sent(words), sent(words, seed=1)
+def test_augmentation_depends_on_seed_epoch_and_position_alone() -> None:
+    steps = ("flip", "crop 2")
+    first, again, other = sent(steps), sent(steps), sent(steps, seed=1)
     assert all(same(a.x, b.x) for a, b in zip(first, again, strict=True))
     assert not same(first[0].x, other[0].x)
 
 
-def test_a_image_is_varied_anew_in_each_epoch() -> None:
+def test_an_image_is_augmented_differently_in_each_epoch() -> None:
     batches = [a.x for a in sent(("crop 2",)) if a.train]
     seen: dict[int, list[Array]] = {}
     for epoch in (0, 1):

@@ -1,4 +1,4 @@
-"""Workers with another clock than the coordinator's find out what time it is there."""
+"""A worker with another clock estimates the coordinator's clock."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ ns = st.integers(0, 10**12)
 
 
 @given(ns, ns, ns, st.integers(-(10**12), 10**12))
-def test_the_time_there_is_within_the_bound(asked: int, to: int, back: int, offset: int) -> None:
-    found = clock_sample(asked, asked + to + offset, asked + to + back)
+def test_the_estimate_is_within_its_bound(sent: int, to: int, back: int, offset: int) -> None:
+    found = clock_sample(sent, sent + to + offset, sent + to + back)
     assert abs(found.there - found.here - offset) <= found.bound <= (to + back + 1) // 2
 
 
-def test_only_the_answer_to_the_newest_question_counts() -> None:
+def test_only_the_answer_to_the_latest_ping_is_used() -> None:
     clock = ClockSync("layer0", "elsewhere")
     clock.ping(100)
     clock.ping(200)
@@ -36,7 +36,7 @@ def test_only_the_answer_to_the_newest_question_counts() -> None:
     assert clock.on_pong(Pong(200, 5000), 220) is None
 
 
-def test_the_answer_that_came_soonest_is_kept_of_each_while() -> None:
+def test_the_best_answer_of_each_interval_is_kept() -> None:
     clock = ClockSync("layer0", "elsewhere")
     assert clock.best_of_interval(clock_sample(0, 7, 50), INTERVAL_NS) == clock_sample(0, 7, 50)
     assert clock.best_of_interval(clock_sample(60, 7, 64), INTERVAL_NS + 1) is None
@@ -46,7 +46,7 @@ def test_the_answer_that_came_soonest_is_kept_of_each_while() -> None:
 
 
 @pytest.mark.slow
-def test_workers_that_have_another_clock_trace_in_the_coordinators_time(
+def test_workers_with_another_clock_trace_in_the_coordinators_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(assembly, "clock_name", lambda: "another machine's")
@@ -58,8 +58,8 @@ def test_workers_that_have_another_clock_trace_in_the_coordinators_time(
     done = cli.run(pipeline, run_dir=tmp_path / "run")
     assert done.summary["outcome"] == "completed"
     traces = Traces(done.folder)
-    for core in pipeline.stages:
-        origin = traces.files[core].metadata
+    for stage in pipeline.stages:
+        origin = traces.files[stage].metadata
         assert 0 < origin.bound_ns < 50_000_000
         assert abs(origin.offset_ns) <= origin.bound_ns  # in truth it is the same clock
     for edge in traces.edges:

@@ -1,4 +1,4 @@
-"""An archive's members are read in memory and bounded; nothing of it is believed or written."""
+"""Members of an archive are read in memory with limits; nothing is written to the disk."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def read(path: Path) -> dict[str, bytes | None]:
 
 
 @pytest.mark.parametrize("suffix", [".tar", ".tar.gz", ".tar.xz"])
-def test_members_come_as_they_were_packed(tmp_path: Path, suffix: str) -> None:
+def test_members_are_read_in_the_order_of_the_archive(tmp_path: Path, suffix: str) -> None:
     members: dict[str, bytes | None] = {"a": None, "a/b": b"1" * 5000, "ü" * 200: b"", "c": b"2"}
     path = in_tar(tmp_path / f"own{suffix}", members.items())
     assert archive.is_tar(path)
     assert read(path) == members
 
 
-def test_links_out_of_the_archive_and_devices_cannot_be_read(tmp_path: Path) -> None:
+def test_links_out_of_the_archive_and_devices_are_unreadable(tmp_path: Path) -> None:
     path = tmp_path / "own.tar"
     secret = tmp_path / "secret.png"
     secret.write_bytes(b"secret")
@@ -68,7 +68,7 @@ def tarred(folder: Path) -> Path:
 
 
 def zipped(folder: Path) -> Path:
-    """A zip in which symbolic links are links, as of `zip --symlinks`."""
+    """A zip with symbolic links, as `zip --symlinks` writes it."""
     path = folder.with_suffix(".zip")
     with zipfile.ZipFile(path, "w") as packed:
         for file in sorted(folder.rglob("*")):
@@ -105,9 +105,7 @@ LINKS = {
 
 @packs
 @pytest.mark.parametrize("name", LINKS)
-def test_links_within_an_archive_are_followed_as_in_a_folder(
-    tmp_path: Path, pack: Pack, name: str
-) -> None:
+def test_links_within_an_archive_are_followed(tmp_path: Path, pack: Pack, name: str) -> None:
     folder = in_folder(tmp_path / "own", tree() | {"store/x.png": tree()["train/a/0.png"]})
     for place, target in LINKS[name].items():
         link(folder, place, target)
@@ -134,7 +132,7 @@ def are_equal(one: Dataset, other: Dataset) -> None:
 
 @packs
 @pytest.mark.parametrize("target", ["/nowhere/x.png", "../../../x.png", "gone.png", "2.png"])
-def test_a_link_that_leads_out_of_an_archive_is_refused_by_its_name(
+def test_the_error_for_a_link_out_of_the_archive_names_the_link(
     tmp_path: Path, pack: Pack, target: str
 ) -> None:
     folder = in_folder(tmp_path / "own", tree())
@@ -145,7 +143,7 @@ def test_a_link_that_leads_out_of_an_archive_is_refused_by_its_name(
     )
 
 
-def test_a_member_beyond_all_reason_is_refused(tmp_path: Path) -> None:
+def test_a_member_above_the_size_limit_is_refused(tmp_path: Path) -> None:
     bomb = tarfile.TarInfo("train/a/0.png")
     bomb.size = archive.MAX_MEMBER_BYTES + 1
     path = tmp_path / "own.tar.gz"
@@ -154,7 +152,7 @@ def test_a_member_beyond_all_reason_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
-def test_a_header_beyond_all_reason_is_refused(
+def test_a_header_above_the_size_limit_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: bytes
 ) -> None:
     monkeypatch.setattr(archive, "MAX_MEMBER_BYTES", 1 << 20)
@@ -165,14 +163,14 @@ def test_a_header_beyond_all_reason_is_refused(
     assert f"{path}: a header claims more than" in refusal(lambda: load(path=path))
 
 
-def test_an_archive_that_is_cut_or_changed_is_refused_or_read_but_never_crashes(
+def test_a_truncated_or_changed_archive_is_read_or_refused(
     tmp_path: Path,
 ) -> None:
     for suffix in (".tar", ".tar.gz", ".tar.xz"):
         path = in_tar(tmp_path / f"own{suffix}", tree().items())
         good = path.read_bytes()
         step = max(len(good) // 60, 1)
-        told = []
+        errors = []
         for at in range(0, len(good), step):
             for bad in (good[:at], good[:at] + bytes([good[at] ^ 0x55]) + good[at + 1 :]):
                 path.write_bytes(bad)
@@ -180,12 +178,12 @@ def test_an_archive_that_is_cut_or_changed_is_refused_or_read_but_never_crashes(
                     list(archive.archive_members(path))
                     load(path=path)
                 except DataError:
-                    told.append(refusal(partial(load, path=path)))
-        assert len(told) > 20
-        assert all(text.startswith(str(path)) for text in told)
+                    errors.append(refusal(partial(load, path=path)))
+        assert len(errors) > 20
+        assert all(text.startswith(str(path)) for text in errors)
 
 
-def test_what_is_no_tar_is_said_to_be_none(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_tar_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "own.tar"
     for content in (b"", b"text", gzip.compress(b"text"), lzma.compress(bytes(1000))):
         path.write_bytes(content)

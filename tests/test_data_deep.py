@@ -22,7 +22,7 @@ PIXELS = np.random.default_rng(1).integers(0, 256, (4, 6, 3), np.uint8)
 
 
 def deep_png(colour: int, channels: int) -> bytes:
-    """A PNG of 16 bits a channel, of which Pillow keeps 8 where there are several."""
+    """A PNG of 16 bits per channel, of which Pillow keeps 8 if there are several channels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         whole = kind + data
@@ -113,9 +113,7 @@ SHALLOW = {
 
 
 @pytest.mark.parametrize("name", SHALLOW)
-def test_an_image_of_8_bits_per_channel_is_not_taken_for_a_deep_one(
-    tmp_path: Path, name: str
-) -> None:
+def test_an_image_of_8_bits_per_channel_is_accepted(tmp_path: Path, name: str) -> None:
     np.testing.assert_array_equal(read(tmp_path, one_class(name, SHALLOW[name])), [PIXELS])
 
 
@@ -128,7 +126,7 @@ def test_one_reason_is_given_once_for_all_images(tmp_path: Path, count: int) -> 
     assert (f"and {count - 10:,} more; save them" in text) == (count > 10)
 
 
-def test_one_image_alone_is_called_it(tmp_path: Path) -> None:
+def test_the_error_for_one_image_is_in_the_singular(tmp_path: Path) -> None:
     files = one_class("x.png", image(PIXELS)) | {"train/a/z.png": deep_png(2, 3)}
     text = refusal(partial(load, path=in_folder(tmp_path / "own", files)))
     assert "'train/a/z.png': has more than 8 bits" in text

@@ -1,4 +1,4 @@
-"""A download arrives whole and verified, or leaves nothing."""
+"""A download is complete and verified, or leaves no file."""
 
 from __future__ import annotations
 
@@ -22,41 +22,41 @@ from tests.data_help import (
     mirror,
     refusal,
 )
-from workers.data import catalogue, get, load, mnist, paths
+from workers.data import get, list_datasets, load, mnist, paths
 from workers.data.download import write_whole
 
 pytestmark = pytest.mark.usefixtures("own_folders")
 
 
-def test_the_second_mirror_is_asked_when_the_first_fails(
+def test_the_second_mirror_is_used_if_the_first_fails(
     small: Answers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with mirror({}) as bad, mirror(small) as good:
         monkeypatch.setattr(mnist, "MIRRORS", (bad.url, good.url))
         assert get("mnist") == paths.cache_folder("mnist")
-        assert bad.asked == good.asked == [f"/{name}" for name in small]
+        assert bad.requests == good.requests == [f"/{name}" for name in small]
         np.testing.assert_array_equal(load("mnist").x_train, arrays()["x_train"])
-        assert len(good.asked) == 4
+        assert len(good.requests) == 4
     assert cached() == sorted(small)
-    assert catalogue()[1].location == paths.cache_folder("mnist")
+    assert list_datasets()[1].location == paths.cache_folder("mnist")
 
 
-def test_a_download_moves_the_bar_given_to_it(
+def test_a_download_updates_the_progress_bar(
     small: Answers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bar = Bar()
     with mirror(small) as good:
         monkeypatch.setattr(mnist, "MIRRORS", (good.url,))
         get("mnist", bar)
-    assert bar.told.count("close") == 4
-    assert bar.total == bar.told[-2] == len(list(small.values())[-1])
-    told = len(bar.told)
+    assert bar.calls.count("close") == 4
+    assert bar.total == bar.calls[-2] == len(list(small.values())[-1])
+    count = len(bar.calls)
     get("mnist", bar)
-    assert len(bar.told) == told
+    assert len(bar.calls) == count
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "expected"),
     [
         (lambda raw: gzip.compress(gzip.decompress(raw)[:-1] + b"\7"), "has MD5"),
         (lambda raw: raw[:-4] + b"\0\0\0\0", "decompression fails"),
@@ -65,19 +65,19 @@ def test_a_download_moves_the_bar_given_to_it(
     ],
     ids=["changed", "cut", "page", "endless"],
 )
-def test_corrupted_content_is_refused_and_nothing_of_it_is_kept(
+def test_corrupted_content_is_refused_and_not_cached(
     small: Answers,
     monkeypatch: pytest.MonkeyPatch,
     damage: Callable[[bytes], bytes],
-    said: str,
+    expected: str,
 ) -> None:
     with mirror({name: damage(raw) for name, raw in small.items()}) as bad:
         monkeypatch.setattr(mnist, "MIRRORS", (bad.url,))
-        assert said in refusal(lambda: load("mnist"))
+        assert expected in refusal(lambda: load("mnist"))
     assert cached() == []
 
 
-def test_a_download_that_ends_half_way_leaves_nothing(
+def test_a_truncated_download_leaves_no_file(
     small: Answers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with mirror(small, sent=20) as bad:
@@ -86,7 +86,7 @@ def test_a_download_that_ends_half_way_leaves_nothing(
     assert cached() == []
 
 
-def test_a_download_that_is_interrupted_leaves_nothing(
+def test_an_interrupted_download_leaves_no_file(
     small: Answers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Interrupted(Bar):
@@ -100,7 +100,7 @@ def test_a_download_that_is_interrupted_leaves_nothing(
     assert cached() == []
 
 
-def test_a_process_killed_in_a_download_leaves_nothing(small: Answers) -> None:
+def test_a_process_killed_in_a_download_leaves_no_file(small: Answers) -> None:
     program = "from workers.data import get, mnist; mnist.MIRRORS = [{!r}]; get('mnist')"
     with mirror(small, sent=20, stall=True) as slow:
         command = [sys.executable, "-c", program.format(slow.url)]
@@ -111,7 +111,7 @@ def test_a_process_killed_in_a_download_leaves_nothing(small: Answers) -> None:
     assert cached() == []
 
 
-def test_a_full_disk_leaves_nothing_and_is_told(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error_and_leaves_no_file(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
@@ -124,7 +124,7 @@ def test_a_full_disk_leaves_nothing_and_is_told(tmp_path: Path) -> None:
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_downloads_at_once_do_one_another_no_harm(
+def test_concurrent_downloads_of_one_file_all_succeed(
     small: Answers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with mirror(small) as good, ThreadPoolExecutor(4) as pool:

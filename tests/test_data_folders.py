@@ -1,4 +1,4 @@
-"""Known data sets are found where other libraries keep them."""
+"""Known data sets are found in the folders of other libraries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.data_cifar import content, put
+from tests.data_cifar import content, place_files
 from tests.data_help import arrays, idx_folder, refusal
 from workers.data import cifar, load, mnist
 from workers.data.cifar_files import CifarFormat
@@ -17,7 +17,7 @@ from workers.data.cifar_files import CifarFormat
 pytestmark = pytest.mark.usefixtures("own_folders")
 
 SPELLINGS: tuple[Callable[[str], str], ...] = (lambda name: name, lambda name: f"{name}.gz")
-spelled = pytest.mark.parametrize("spelling", SPELLINGS, ids=["plain", "gzipped"])
+both_spellings = pytest.mark.parametrize("spelling", SPELLINGS, ids=["plain", "gzipped"])
 
 
 def torchvision(root: Path, name: str, spelling: Callable[[str], str] = SPELLINGS[0]) -> Path:
@@ -25,7 +25,7 @@ def torchvision(root: Path, name: str, spelling: Callable[[str], str] = SPELLING
     return idx_folder(root / name / "raw", arrays(), spelling)
 
 
-@spelled
+@both_spellings
 @pytest.mark.parametrize("name", ["MNIST", "FashionMNIST", "KMNIST"])
 @pytest.mark.parametrize("given", ["root", "folder", "raw"])
 def test_the_folders_of_torchvision_are_data_sets(
@@ -52,13 +52,13 @@ def test_mnist_is_found_in_each_of_its_folders(
     assert "replace that file, or unset DNI_DATA" in text
 
 
-def test_a_folder_of_several_data_sets_is_refused(tmp_path: Path) -> None:
+def test_a_folder_of_two_data_sets_is_refused(tmp_path: Path) -> None:
     for name in ("MNIST", "FashionMNIST"):
         torchvision(tmp_path / "data", name)
     text = refusal(partial(load, path=tmp_path / "data"))
     assert "holds several data sets: 'FashionMNIST/raw', 'MNIST/raw'; give the path of one" in text
     form = cifar.FORMATS[1]
-    put(tmp_path / "data" / form.folder, dict.fromkeys(form.files, b""))
+    place_files(tmp_path / "data" / form.folder, dict.fromkeys(form.files, b""))
     assert f"several data sets: '{form.folder}', 'F" in refusal(
         partial(load, path=tmp_path / "data")
     )
@@ -66,7 +66,7 @@ def test_a_folder_of_several_data_sets_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", cifar.FORMATS, ids=[form.folder for form in cifar.FORMATS])
 def test_cifar10_is_found_in_the_folder_of_torchvision(tmp_path: Path, form: CifarFormat) -> None:
-    put(tmp_path / "data" / form.folder, content(form))
+    place_files(tmp_path / "data" / form.folder, content(form))
     for path in (tmp_path / "data", tmp_path / "data" / form.folder):
         text = refusal(partial(load, path=path))
         assert "images, expected 10000" in text or "has MD5" in text
@@ -82,10 +82,8 @@ def test_the_mnist_npz_of_keras_is_a_data_set(tmp_path: Path, compressed: bool) 
     )
 
 
-@spelled
-def test_the_test_files_alone_are_enough_for_a_test_set(
-    tmp_path: Path, spelling: Callable[[str], str]
-) -> None:
+@both_spellings
+def test_a_test_set_needs_no_training_files(tmp_path: Path, spelling: Callable[[str], str]) -> None:
     tests = {key: array for key, array in arrays().items() if key.endswith("_test")}
     folder = idx_folder(tmp_path / "own", tests, spelling)
     data = load(path=folder, tests_only=True)

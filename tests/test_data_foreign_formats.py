@@ -58,7 +58,7 @@ def zipped(compress: Callable[[bytes], bytes]) -> Callable[[Path], object]:
     return write
 
 
-KINDS: dict[str, tuple[Callable[[Path], object], str]] = {
+FORMATS: dict[str, tuple[Callable[[Path], object], str]] = {
     "x.npy": (of_numpy, "is not an .npz file but a single array (.npy); load it with numpy.load"),
     "x.npz": (of_numpy, "is not an .npz file but a single array (.npy)"),
     "x.pkl": (raw(pickle.dumps([1], 4)), "but a pickle, which is never loaded here"),
@@ -122,13 +122,13 @@ KINDS: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", FORMATS)
 def test_the_error_names_the_format_of_the_file(tmp_path: Path, name: str) -> None:
-    write, said = KINDS[name]
+    write, expected = FORMATS[name]
     write(tmp_path / name)
     text = refusal(partial(load, path=tmp_path / name))
     assert text.startswith(f"{tmp_path / name}: ")
-    assert said in text
+    assert expected in text
     if "is not an .npz file" in text:
         assert text.endswith("y_test=…)")
 
@@ -151,10 +151,10 @@ def test_an_npz_that_lacks_bytes_in_the_middle_is_called_damaged(tmp_path: Path,
     assert "truncated or damaged: copy or save it again" in refusal(partial(load, path=path))
 
 
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_named_pipe_is_refused_without_reading(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "own.npz")
-    said = refusal(partial(load, path=tmp_path / "own.npz"))
-    assert said.endswith("own.npz: is neither a file nor a folder")
+    text = refusal(partial(load, path=tmp_path / "own.npz"))
+    assert text.endswith("own.npz: is neither a file nor a folder")
 
 
 IMAGES = {"train/a/0.png": b"", "test/a/0.png": b""}
@@ -176,7 +176,7 @@ def test_the_error_for_a_folder_proposes_the_data_set_inside(tmp_path: Path, kin
 
 
 @pytest.mark.parametrize("kind", ["npz", "folder"])
-def test_an_archive_is_proposed_after_all_else(tmp_path: Path, kind: str) -> None:
+def test_an_archive_is_proposed_last(tmp_path: Path, kind: str) -> None:
     around = in_folder(tmp_path / "around", {"a.tar.gz": b"", "b.zip": b""})
     inner = INSIDE[kind](around)
     assert refusal(partial(load, path=around)).endswith(f"; did you mean {str(inner)!r}?")
@@ -203,6 +203,6 @@ ZIPS: dict[str, tuple[dict[str, bytes], bool]] = {
 
 
 @pytest.mark.parametrize("name", ZIPS)
-def test_a_zip_of_images_is_not_taken_for_an_npz(tmp_path: Path, name: str) -> None:
+def test_a_zip_of_images_is_not_mistaken_for_an_npz(tmp_path: Path, name: str) -> None:
     files, expected = ZIPS[name]
     assert npz.is_npz(in_zip(tmp_path / "own.zip", files)) == expected

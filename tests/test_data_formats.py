@@ -44,7 +44,7 @@ def read(folder: Path, files: Files) -> NDArray[np.generic]:
         ("", "BMP"),
     ],
 )
-def test_an_image_of_any_format_has_its_pixels(tmp_path: Path, name: str, form: str) -> None:
+def test_images_of_all_formats_are_decoded(tmp_path: Path, name: str, form: str) -> None:
     options = {"lossless": True} if form == "WEBP" else {}
     image = content(Image.fromarray(PIXELS), form, **options)
     np.testing.assert_array_equal(read(tmp_path, one_class(name, image)), [PIXELS])
@@ -80,7 +80,7 @@ TEXTS = (b"Python", b"P1,P2,label\n", b"BMW, 3", b"P", b"", b"#define a 1", b"/*
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_a_text_is_not_taken_for_an_image(tmp_path: Path, text: bytes) -> None:
+def test_text_is_not_mistaken_for_an_image(tmp_path: Path, text: bytes) -> None:
     files = one_class("x.png", image(PIXELS)) | {"train/a/notes": text}
     note, _ = load(path=in_folder(tmp_path / "own", files)).notes  # the other: one class
     assert note == "left out 1 file that is not an image: 'train/a/notes'"
@@ -148,7 +148,7 @@ TURNED: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
 
 @pytest.mark.parametrize("orientation", TURNED)
 @pytest.mark.parametrize("form", ["PNG", "TIFF", "WEBP", "JPEG", "MPO"])
-def test_an_image_is_turned_as_its_exif_orientation_says(
+def test_an_image_is_rotated_by_its_exif_orientation(
     tmp_path: Path, orientation: int, form: str
 ) -> None:
     exif = Image.Exif()
@@ -162,7 +162,7 @@ def test_an_image_is_turned_as_its_exif_orientation_says(
 
 
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "TIFF", "PNG"])
-def test_the_first_of_several_frames_is_read_with_a_note(tmp_path: Path, form: str) -> None:
+def test_the_first_frame_is_read_with_a_note(tmp_path: Path, form: str) -> None:
     first, second = (Image.new("RGB", (3, 2), colour) for colour in ((255, 0, 0), (0, 0, 255)))
     options = {"lossless": True} if form == "WEBP" else {}
     moving = content(first, form, save_all=True, append_images=[second], **options)
@@ -205,7 +205,7 @@ def wrong(count: int) -> Files:
 
 
 @pytest.mark.parametrize("count", [2, 4, 10, 11, 37])
-def test_all_bad_images_are_listed_up_to_ten_and_how_many_more(tmp_path: Path, count: int) -> None:
+def test_ten_bad_images_are_listed_and_the_others_counted(tmp_path: Path, count: int) -> None:
     files = one_class("x.png", *[GOOD] * 40) | wrong(count)
     text = refusal(partial(load, path=in_folder(tmp_path / "own", files)))
     assert f"{count} of {41 + count} images cannot be used: 'train/a/y000.png': cannot be" in text
@@ -219,7 +219,7 @@ def test_all_bad_images_are_listed_up_to_ten_and_how_many_more(tmp_path: Path, c
 
 
 @pytest.mark.parametrize("odd", ["test/a/!.png", "train/a/!.png", "train/a/z.png"])
-def test_the_one_image_of_another_size_is_named_wherever_it_is(tmp_path: Path, odd: str) -> None:
+def test_the_one_image_of_another_size_is_named(tmp_path: Path, odd: str) -> None:
     files = one_class("x.png", *[GOOD] * 5) | {odd: image(PIXELS[:2])}
     text = refusal(partial(load, path=in_folder(tmp_path / "own", files)))
     assert f"{odd!r}: is RGB of 6 x 2 pixels; most" in text

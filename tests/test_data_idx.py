@@ -1,4 +1,4 @@
-"""IDX files come back as they were written, or are refused in one line."""
+"""IDX files are read as they were written, or refused with an error of one line."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ idx_arrays = st.sampled_from(sorted(CODES)).flatmap(lambda kind: hnp.arrays(kind
 
 
 @given(idx_arrays)
-def test_an_idx_array_comes_back_as_it_was(array: Array) -> None:
+def test_an_idx_array_is_read_as_it_was_written(array: Array) -> None:
     back = idx.read_idx(io.BytesIO(packed(array)), "file")
     assert back.dtype == array.dtype
     assert back.dtype.isnative
@@ -62,7 +62,7 @@ headers = st.builds(
 
 
 @given(garbage | headers)
-def test_garbage_for_an_idx_file_gives_that_very_array_or_a_data_error(raw: bytes) -> None:
+def test_any_bytes_are_an_idx_array_or_refused(raw: bytes) -> None:
     try:
         array = idx.read_idx(io.BytesIO(raw), "file")
     except DataError:
@@ -71,7 +71,7 @@ def test_garbage_for_an_idx_file_gives_that_very_array_or_a_data_error(raw: byte
 
 
 class _Endless(io.RawIOBase):
-    """A stream which counts what is asked of it and never ends."""
+    """An endless stream that counts the bytes requested from it."""
 
     given = 0
 
@@ -80,7 +80,7 @@ class _Endless(io.RawIOBase):
         return bytes(size)
 
 
-def test_no_more_is_read_of_an_endless_stream_than_was_asked_for() -> None:
+def test_an_endless_stream_is_read_up_to_the_requested_size() -> None:
     stream = _Endless()
     assert len(read_up_to(stream, 3_000_000)) == 3_000_000  # type: ignore[arg-type]
     assert stream.given == 3_000_000
@@ -104,14 +104,14 @@ def test_a_folder_of_idx_files_is_a_data_set(
     np.testing.assert_array_equal(own.x_test, arrays()["x_test"])
 
 
-def test_a_folder_lacking_an_idx_file_is_told_which(tmp_path: Path) -> None:
+def test_the_error_for_a_folder_without_an_idx_file_names_the_file(tmp_path: Path) -> None:
     folder = idx_folder(tmp_path / "own", arrays(), lambda name: name)
     (folder / "t10k-labels-idx1-ubyte").rename(folder / "t10k-label-idx1-ubyte")
     text = refusal(lambda: load(path=folder))
     assert "t10k-labels-idx1-ubyte[.gz] is missing; did you mean 't10k-label-idx1-ubyte'?" in text
 
 
-def test_no_file_with_a_part_of_its_own_is_taken_for_the_missing_one(tmp_path: Path) -> None:
+def test_no_file_of_another_array_is_proposed_for_a_missing_file(tmp_path: Path) -> None:
     folder = idx_folder(tmp_path / "own", arrays(), lambda name: name)
     labels = folder / "t10k-labels-idx1-ubyte"
     labels.unlink()
@@ -120,14 +120,14 @@ def test_no_file_with_a_part_of_its_own_is_taken_for_the_missing_one(tmp_path: P
     assert refusal(lambda: load(path=folder)).endswith("ubyte: is a folder, not a file")
 
 
-def test_a_gzip_bomb_is_refused_by_the_claim_in_its_header(tmp_path: Path) -> None:
+def test_a_gzip_bomb_is_refused_by_the_size_in_its_header(tmp_path: Path) -> None:
     folder = idx_folder(tmp_path / "own", arrays(), lambda name: f"{name}.gz")
     path = folder / "train-images-idx3-ubyte.gz"
     path.write_bytes(gzip.compress(packed(arrays()["x_train"]) + bytes(100_000_000), 1))
     assert f"{path}: its IDX header states 24 bytes" in refusal(lambda: load(path=folder))
 
 
-def test_a_cut_gzip_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_gzip_is_refused(tmp_path: Path) -> None:
     folder = idx_folder(tmp_path / "own", arrays(), lambda name: f"{name}.gz")
     path = folder / "t10k-images-idx3-ubyte.gz"
     path.write_bytes(path.read_bytes()[:-9])

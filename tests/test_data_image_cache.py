@@ -1,4 +1,4 @@
-"""The test set of a tree alone, what the cache keeps of an archive, and broken zips."""
+"""Archives of images: test sets only, cached arrays, and broken zips."""
 
 from __future__ import annotations
 
@@ -22,9 +22,7 @@ pytestmark = pytest.mark.usefixtures("own_folders")
 
 
 @packs
-def test_a_test_set_alone_is_enough_where_only_that_is_asked_for(
-    tmp_path: Path, pack: Pack
-) -> None:
+def test_a_folder_of_the_test_set_is_enough_for_the_test_set(tmp_path: Path, pack: Pack) -> None:
     files = {n: c for n, c in tree().items() if n.startswith("test")} | {"test/a/x.txt": b""}
     data = load(path=pack(tmp_path, files), tests_only=True)
     assert (len(data.x_train), data.classes, data.shape) == (0, 2, (5, 4, 3))
@@ -76,7 +74,7 @@ def test_the_notes_of_an_archive_are_kept_with_it(
 
 
 @pytest.mark.parametrize("changed", ["DECODE_VERSION", "pillow_version"])
-def test_a_change_of_rules_or_of_pillow_decodes_again(
+def test_another_version_of_the_decoder_or_pillow_decodes_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
 ) -> None:
     path = in_tar(tmp_path / "own.tar", tree().items())
@@ -89,7 +87,7 @@ def test_a_change_of_rules_or_of_pillow_decodes_again(
 
 @pytest.mark.parametrize("changed", ["DECODE_VERSION", "pillow_version"])
 @pytest.mark.parametrize("tests_only", [False, True])
-def test_arrays_by_other_rules_are_removed_from_the_cache(
+def test_arrays_of_other_versions_are_removed_from_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str, tests_only: bool
 ) -> None:
     path, other = (pack(tmp_path, tree()) for pack in (PACKS["tar"], PACKS["zip"]))
@@ -107,7 +105,7 @@ def test_arrays_by_other_rules_are_removed_from_the_cache(
 # What is wrong with a zip
 
 
-def test_a_zip_with_the_paths_of_windows_is_read(tmp_path: Path) -> None:
+def test_a_zip_with_windows_paths_is_read(tmp_path: Path) -> None:
     path = tmp_path / "own.zip"
     with zipfile.ZipFile(path, "w") as packed:
         for name, content in tree(around="own/").items():
@@ -117,7 +115,7 @@ def test_a_zip_with_the_paths_of_windows_is_read(tmp_path: Path) -> None:
     assert is_read(load(path=path))
 
 
-def test_an_encrypted_zip_is_refused_by_the_name_of_a_member(tmp_path: Path) -> None:
+def test_the_error_for_an_encrypted_zip_names_a_member(tmp_path: Path) -> None:
     path = in_zip(tmp_path / "own.zip", tree())
     raw = bytearray(path.read_bytes())
     for begin, flag in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
@@ -129,7 +127,7 @@ def test_an_encrypted_zip_is_refused_by_the_name_of_a_member(tmp_path: Path) -> 
     assert "is encrypted; unpack it to a folder" in refusal(partial(load, path=path))
 
 
-def test_a_damaged_zip_of_images_is_refused_or_read_but_never_crashes(tmp_path: Path) -> None:
+def test_a_damaged_zip_of_images_is_read_or_refused(tmp_path: Path) -> None:
     path = in_zip(tmp_path / "own.zip", tree())
     good = path.read_bytes()
     outcomes: set[tuple[int, ...] | None] = set()
@@ -147,7 +145,7 @@ def test_a_damaged_zip_of_images_is_refused_or_read_but_never_crashes(tmp_path: 
 @pytest.mark.parametrize(
     "name", ["own.npz", "data/own.csv", "train-images-idx3-ubyte.gz", "a/t10k-labels-idx1-ubyte"]
 )
-def test_the_error_for_an_archive_of_other_data_says_to_unpack_them(
+def test_the_error_for_an_archive_of_other_data_sets_says_to_unpack_it(
     tmp_path: Path, pack: Pack, name: str
 ) -> None:
     text = refusal(partial(load, path=pack(tmp_path, {name: b""})))

@@ -1,4 +1,4 @@
-"""Trees of images as people have them: deep, differently named, with other files, in a zip."""
+"""Real image folders: deep, with other names, with other files, in a zip."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ pytestmark = pytest.mark.usefixtures("own_folders")
 
 
 @packs
-def test_images_below_a_class_are_of_that_class_at_any_depth(tmp_path: Path, pack: Pack) -> None:
+def test_images_at_any_depth_below_a_class_are_of_that_class(tmp_path: Path, pack: Pack) -> None:
     files = {
-        f"{part}/{kind}/{below}{i}.png": image(pixels(f"{part}{kind}{below}{i}"))
-        for part in ("train", "test")
+        f"{split}/{kind}/{below}{i}.png": image(pixels(f"{split}{kind}{below}{i}"))
+        for split in ("train", "test")
         for kind in "ab"
         for below in ("", "deep/", "deep/er/", "other/train/")
         for i in range(2)
@@ -34,7 +34,7 @@ def test_images_below_a_class_are_of_that_class_at_any_depth(tmp_path: Path, pac
 
 
 @packs
-def test_files_that_are_no_images_are_counted_and_named(tmp_path: Path, pack: Pack) -> None:
+def test_files_that_are_not_images_are_counted_and_named(tmp_path: Path, pack: Pack) -> None:
     data = load(path=pack(tmp_path, tree() | dict.fromkeys((*OTHERS, *QUIET), b"text")))
     assert is_read(data)
     shown = ", ".join(map(repr, sorted(OTHERS)))
@@ -44,7 +44,7 @@ def test_files_that_are_no_images_are_counted_and_named(tmp_path: Path, pack: Pa
 BESIDE = {
     "root": ("root.png",),
     "extra": ("extra/1.png", "extra/deep/er/2.png"),
-    "part": ("train/1.png", "test/2.png"),
+    "split": ("train/1.png", "test/2.png"),
     "all": ("root.png", "extra/1.png", "train/1.png", "extra/a/b.dat"),
     "many": tuple(f"extra/{i}.png" for i in range(10, 1244)),
 }
@@ -53,7 +53,7 @@ BESIDE = {
 @packs
 @pytest.mark.parametrize("name", BESIDE)
 @pytest.mark.parametrize("around", ["", "own/"])
-def test_images_that_are_in_no_class_are_counted_and_named(
+def test_images_outside_of_classes_are_counted_and_named(
     tmp_path: Path, pack: Pack, name: str, around: str
 ) -> None:
     files = {f"{around}{path}": image(pixels("x")) for path in BESIDE[name]}
@@ -69,13 +69,13 @@ def test_images_that_are_in_no_class_are_counted_and_named(
 
 
 @packs
-def test_files_beside_the_parts_are_counted(tmp_path: Path, pack: Pack) -> None:
+def test_files_beside_the_splits_are_counted(tmp_path: Path, pack: Pack) -> None:
     files = {"readme.md": b"text", "extra/x.csv": b"text", "train/x.csv": b"", "extra/y": b""}
     (note,) = load(path=pack(tmp_path, tree() | files)).notes
     assert note.startswith("left out 4 files that are not images: 'extra/x.csv', 'extra/y', 'r")
 
 
-def test_folders_that_cannot_be_read_are_no_matter_beside_the_parts(tmp_path: Path) -> None:
+def test_unreadable_folders_beside_the_splits_are_ignored(tmp_path: Path) -> None:
     path = in_folder(tmp_path / "own", tree() | {"lost/x.png": b"", "z.png": image(pixels("z"))})
     (path / "link").symlink_to(tmp_path)
     (path / "lost").chmod(0)
@@ -100,9 +100,7 @@ def test_the_note_on_left_out_files_names_five_at_most(
 
 
 @packs
-def test_hidden_files_and_those_of_file_managers_are_passed_over(
-    tmp_path: Path, pack: Pack
-) -> None:
+def test_hidden_files_and_those_of_file_managers_are_skipped(tmp_path: Path, pack: Pack) -> None:
     data = load(path=pack(tmp_path, tree() | dict.fromkeys(QUIET, b"text")))
     assert is_read(data)
     assert data.notes == ()
@@ -123,15 +121,15 @@ def test_hidden_files_and_those_of_file_managers_are_passed_over(
     ],
 )
 @pytest.mark.parametrize("around", ["", "own/"])
-def test_other_names_of_the_parts_are_accepted_with_a_note(
+def test_other_names_of_the_splits_are_accepted_with_a_note(
     tmp_path: Path, pack: Pack, train: str, test: str, around: str
 ) -> None:
     path = pack(tmp_path, tree(train, test, around))
     data = load(path=path / "own" if path.is_dir() and around else path)
     assert is_read(data, train, test)
     names = {"train": train, "test": test}
-    said = [f"{name}/ is used as {part}/" for part, name in names.items() if name != part]
-    assert list(data.notes) == said
+    expected = [f"{name}/ is used as {split}/" for split, name in names.items() if name != split]
+    assert list(data.notes) == expected
 
 
 @packs
@@ -156,26 +154,26 @@ LACKING = {
 
 
 @packs
-@pytest.mark.parametrize("part", LACKING)
-def test_the_error_for_a_missing_part_says_what_to_move(
-    tmp_path: Path, pack: Pack, part: str
+@pytest.mark.parametrize("split", LACKING)
+def test_the_error_for_a_missing_split_says_what_to_move(
+    tmp_path: Path, pack: Pack, split: str
 ) -> None:
-    there, said = LACKING[part]
+    there, expected = LACKING[split]
     files = {name: content for name, content in tree().items() if name.startswith(there)}
     text = refusal(partial(load, path=pack(tmp_path, files)))
-    assert said in text
-    assert f"such as those for {part}/a/" in text
+    assert expected in text
+    assert f"such as those for {split}/a/" in text
 
 
 @packs
 def test_the_error_for_images_without_class_folders_names_a_few(tmp_path: Path, pack: Pack) -> None:
-    files = {f"{part}/{i}.png": b"" for part in ("train", "test") for i in range(500)}
+    files = {f"{split}/{i}.png": b"" for split in ("train", "test") for i in range(500)}
     text = refusal(partial(load, path=pack(tmp_path, files)))
     assert "each class needs a folder of its own; it holds 'test/0.png', 'test/1.png'" in text
     assert text.endswith("and 995 more")
 
 
-def test_the_error_for_classes_without_parts_names_the_classes(tmp_path: Path) -> None:
+def test_the_error_for_classes_without_splits_names_the_classes(tmp_path: Path) -> None:
     files = {f"{kind}/{i}.png": b"" for kind in ("cat", "dog") for i in range(3)}
     text = refusal(partial(load, path=in_folder(tmp_path / "own", files)))
     assert "it holds the folders 'cat', 'dog': if these are classes, move them into train/" in text

@@ -1,4 +1,4 @@
-"""A tree of images is a data set, in a folder or an archive; what is wrong with it is named."""
+"""An image folder is a data set, also in an archive; an error names what is wrong."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_an_archive_of_images_is_the_same_data_set(
     assert is_tree(load(path=in_tar(tmp_path / f"own{suffix}", members)))
 
 
-def test_jpegs_are_images_and_all_other_files_are_not(tmp_path: Path) -> None:
+def test_jpegs_are_images_and_other_files_are_ignored(tmp_path: Path) -> None:
     smooth = np.arange(64, dtype=np.uint8).reshape(8, 8) * 3
     names = ("train/a/1.jpg", "train/a/2.JPEG", "test/a/3.jpeg", "train/b/1.jpg", "test/b/1.jpg")
     rest = ("readme.txt", "train/notes.txt", "train/a/.hidden.png", "train/.git/x.png", "a/b.png")
@@ -69,7 +69,7 @@ def test_jpegs_are_images_and_all_other_files_are_not(tmp_path: Path) -> None:
 
 
 def claimed(width: int, height: int) -> bytes:
-    """A PNG that claims a size and holds next to nothing."""
+    """A PNG whose header states a size and that holds almost no data."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         whole = kind + data
@@ -100,17 +100,17 @@ WRONG: dict[str, tuple[Files, str]] = {
 
 @pytest.mark.parametrize("wrong", WRONG)
 @pytest.mark.parametrize("packed", [False, True])
-def test_an_image_that_is_broken_or_unlike_the_others_is_named(
+def test_an_image_that_is_broken_or_differs_is_named(
     tmp_path: Path, wrong: str, packed: bool
 ) -> None:
-    change, said = WRONG[wrong]
+    change, expected = WRONG[wrong]
     files = tree() | change
     if packed:
         path = in_tar(tmp_path / "own.tar.gz", sorted(files.items()))
     else:
         path = in_folder(tmp_path / "own", files)
     text = refusal(lambda: load(path=path))
-    assert text.startswith(f"{path}: {OTHER!r}: {said}")
+    assert text.startswith(f"{path}: {OTHER!r}: {expected}")
     assert len(text) < 400
     assert not (tmp_path / "cache").exists()
 
@@ -122,8 +122,8 @@ def first(tmp_path: Path, content: bytes) -> Path:
     return in_tar(tmp_path / "own.tar", [(FIRST, content), *files.items()])
 
 
-def test_the_first_image_may_not_be_of_any_kind_either(tmp_path: Path) -> None:
-    for content, said in (
+def test_the_first_image_is_checked_too(tmp_path: Path) -> None:
+    for content, expected in (
         (claimed(5000, 5000), "has 5000 x 5000 pixels"),
         (claimed(11_000, 11_000), "has 11000 x 11000 pixels"),
         (
@@ -134,7 +134,7 @@ def test_the_first_image_may_not_be_of_any_kind_either(tmp_path: Path) -> None:
     ):
         text = refusal(partial(load, path=first(tmp_path, content)))
         assert text.startswith(f"{tmp_path / 'own.tar'}: {FIRST!r}: ")
-        assert said in text
+        assert expected in text
 
 
 def test_more_images_than_memory_are_refused(
@@ -160,8 +160,10 @@ TREES: dict[str, tuple[Callable[[Files], object], str]] = {
 
 @pytest.mark.parametrize("wrong", TREES)
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_tree_with_wrong_classes_is_refused(tmp_path: Path, wrong: str, packed: bool) -> None:
-    change, said = TREES[wrong]
+def test_an_image_folder_with_wrong_classes_is_refused(
+    tmp_path: Path, wrong: str, packed: bool
+) -> None:
+    change, expected = TREES[wrong]
     files = tree()
     change(files)
     files["test/readme"] = files["train/readme"] = b""
@@ -171,7 +173,7 @@ def test_a_tree_with_wrong_classes_is_refused(tmp_path: Path, wrong: str, packed
         path = in_folder(tmp_path / "own", files)
     text = refusal(lambda: load(path=path))
     assert text.startswith(f"{path}: ")
-    assert said in text
+    assert expected in text
 
 
 def test_an_empty_class_is_refused(tmp_path: Path) -> None:
@@ -182,14 +184,14 @@ def test_an_empty_class_is_refused(tmp_path: Path) -> None:
         assert "'test/c' holds no images" in refusal(partial(load, path=path))
 
 
-def test_a_name_that_comes_twice_and_two_trees_are_refused(tmp_path: Path) -> None:
+def test_duplicate_names_and_two_image_folders_are_refused(tmp_path: Path) -> None:
     twice = in_tar(tmp_path / "own.tar", [*tree().items(), *tree().items()])
     assert "twice" in refusal(lambda: load(path=twice))
     two = in_tar(tmp_path / "own.tar", [(f"{a}/{n}", c) for a in "ab" for n, c in tree().items()])
     assert "more than one image folder: under 'a', 'b'" in refusal(lambda: load(path=two))
 
 
-def test_without_pillow_it_is_told_how_to_get_it(
+def test_the_error_without_pillow_says_how_to_install_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = in_folder(tmp_path / "own", tree())
@@ -207,7 +209,7 @@ def cached(tmp_path: Path) -> list[Path]:
     return sorted((tmp_path / "cache").rglob("*.*"))
 
 
-def test_an_archive_is_decoded_once_by_its_content(
+def test_an_archive_is_decoded_once_per_content(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = in_tar(tmp_path / "own.tar.xz", tree().items())
@@ -224,7 +226,7 @@ def test_an_archive_is_decoded_once_by_its_content(
     assert len(cached(tmp_path)) == 2
 
 
-def test_a_broken_copy_in_the_cache_is_made_again(tmp_path: Path) -> None:
+def test_a_broken_copy_in_the_cache_is_replaced(tmp_path: Path) -> None:
     path = in_tar(tmp_path / "own.tar", tree().items())
     load(path=path)
     (kept,) = cached(tmp_path)
@@ -235,7 +237,7 @@ def test_a_broken_copy_in_the_cache_is_made_again(tmp_path: Path) -> None:
         assert kept.read_bytes() == whole
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(
+def test_an_archive_is_read_without_a_writable_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocked = tmp_path / "file"
@@ -245,7 +247,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(
     assert is_tree(load(path=path))
 
 
-def test_a_full_disk_is_done_without(tmp_path: Path) -> None:
+def test_an_archive_is_read_when_the_disk_is_full(tmp_path: Path) -> None:
     path = in_tar(tmp_path / "own.tar", tree().items())
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     for room in (0, 100, 1500):

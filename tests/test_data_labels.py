@@ -1,4 +1,4 @@
-"""Labels and targets that are not saved as they should be: the error or the note says how."""
+"""The error or note for wrongly saved labels and targets says how to save them."""
 
 from __future__ import annotations
 
@@ -102,15 +102,13 @@ SHAPED = {
 
 
 @pytest.mark.parametrize("name", SHAPED)
-def test_the_error_for_labels_of_another_form_says_how_to_save_them(
-    tmp_path: Path, name: str
-) -> None:
-    y, said = SHAPED[name]
+def test_the_error_for_other_labels_says_how_to_save_them(tmp_path: Path, name: str) -> None:
+    y, expected = SHAPED[name]
     row = y.shape[0] == 1
     train, test = (y[:, :40], y[:, 40:]) if row else (y[:40], y[40:])
     x = RNG.standard_normal((60, 4))
     content = arrays(x_train=x[:40], y_train=train, x_test=x[40:], y_test=test)
-    assert said in refusal(partial(load, path=saved(tmp_path, content)))
+    assert expected in refusal(partial(load, path=saved(tmp_path, content)))
 
 
 @pytest.mark.parametrize("key", ["train", "test"])
@@ -161,7 +159,7 @@ def test_targets_outside_0_to_1_give_a_note_with_binary_cross_entropy(
     assert data_notes(net("linear 3", loss="squared-error"), data) == []
 
 
-def test_facts_without_labels_give_the_plain_error() -> None:
+def test_dataset_info_without_labels_gives_the_general_error() -> None:
     info = DatasetInfo((4,), "<f4", 1.0, classes=3, labelled=True, examples=40, tests=20)
     assert refused(net("linear 2"), info).endswith("labels go up to 2; end it with 'linear 3'")
     with pytest.raises(SpecError, match="distinct: 0 is less than 1"):
@@ -178,7 +176,7 @@ def test_facts_without_labels_give_the_plain_error() -> None:
     ],
 )
 @pytest.mark.parametrize("gap", [1, 3])
-def test_parts_that_are_numbered_differently_are_refused(
+def test_splits_with_differently_numbered_classes_are_refused(
     tmp_path: Path, train: int, test: int, mend: str, gap: int
 ) -> None:
     y = np.concatenate([Y[:40] * gap + train, Y[40:] * gap + test])
@@ -190,7 +188,7 @@ def test_parts_that_are_numbered_differently_are_refused(
 @pytest.mark.parametrize(
     ("train", "test"), [((0, 1, 2), (0, 2)), ((0, 1), (0, 1, 2)), ((0,), (1,))]
 )
-def test_parts_of_other_classes_are_not_taken_for_shifted_ones(
+def test_splits_of_other_classes_are_not_refused_as_shifted(
     tmp_path: Path, train: tuple[int, ...], test: tuple[int, ...]
 ) -> None:
     y = np.array([*np.resize(train, 40), *np.resize(test, 20)])
@@ -202,7 +200,7 @@ WHOLE = {
     "column": (Y[:, None].astype("f4"), True),
     "from 1": (Y + 1.0, True),
     "ages": (np.arange(60) % 20 * 3.0, True),
-    "halves": (Y / 2, False),
+    "fractions": (Y / 2, False),
     "signs": (Y - 1.0, False),
     "one": (Y * 0.0, False),
     "all different": (np.arange(60) * 1.0, False),
@@ -216,17 +214,17 @@ WHOLE = {
 def test_class_numbers_that_are_floats_give_a_note(tmp_path: Path, name: str, loss: str) -> None:
     y, noted = WHOLE[name]
     data = loaded(tmp_path, y=y)
-    said = [
+    found = [
         note for note in data_notes(net("linear 1", loss=loss), data) if "as target values" in note
     ]
-    assert len(said) == noted
-    assert all("save them as integers, y.astype('int64')" in note for note in said)
+    assert len(found) == noted
+    assert all("save them as integers, y.astype('int64')" in note for note in found)
     info = dataset_info(data)
     if not info.labelled:
         assert ("y.astype('int64')" in refused(net("linear 7", loss=loss), info)) == noted
 
 
-def test_zeros_and_ones_are_targets_of_binary_cross_entropy(tmp_path: Path) -> None:
+def test_zeros_and_ones_are_accepted_for_binary_cross_entropy(tmp_path: Path) -> None:
     data = loaded(tmp_path, y=(Y > 0) * 1.0)
     assert data_notes(net("linear 1", loss="binary-cross-entropy"), data) == []
     assert len(data_notes(net("linear 1", loss="squared-error"), data)) == 1
@@ -242,7 +240,7 @@ def test_zeros_and_ones_are_targets_of_binary_cross_entropy(tmp_path: Path) -> N
         (np.eye(3)[Y], np.eye(4)[Y], "give both the same width"),
     ],
 )
-def test_the_error_for_parts_with_other_targets_says_how_to_save_them(
+def test_the_error_for_splits_with_other_targets_says_how_to_save_them(
     tmp_path: Path, train: Array, test: Array, mend: str
 ) -> None:
     x = RNG.standard_normal((60, 4))
@@ -252,14 +250,14 @@ def test_the_error_for_parts_with_other_targets_says_how_to_save_them(
 
 @pytest.mark.parametrize("key", ["x_train", "x_test"])
 @pytest.mark.parametrize("text", [["a", "b"], ["cat", "dog"], [b"1", b"2"]])
-def test_the_error_for_inputs_of_text_does_not_speak_of_classes(
+def test_the_error_for_text_inputs_does_not_mention_classes(
     tmp_path: Path, key: str, text: list[str]
 ) -> None:
-    words = np.array(text)[Y[: len(arrays()[key])] % 2][:, None]
-    said = refusal(partial(load, path=saved(tmp_path, arrays(**{key: words}))))
-    assert f"{key}: dtype " in said
-    assert "text cannot be trained on; save numbers" in said
-    assert "classes" not in said
+    column = np.array(text)[Y[: len(arrays()[key])] % 2][:, None]
+    error = refusal(partial(load, path=saved(tmp_path, arrays(**{key: column}))))
+    assert f"{key}: dtype " in error
+    assert "text cannot be trained on; save numbers" in error
+    assert "classes" not in error
 
 
 TURNED = {
@@ -278,22 +276,24 @@ TURNED = {
 
 @pytest.mark.parametrize("name", TURNED)
 @pytest.mark.parametrize("dtype", ["u1", "i8"])
-def test_the_error_for_examples_along_the_last_axis_of_both_says_so(
+def test_the_error_for_both_arrays_along_the_last_axis_says_so(
     tmp_path: Path, name: str, dtype: str
 ) -> None:
-    x, y, said = TURNED[name]
+    x, y, expected = TURNED[name]
     content = arrays(x_train=np.zeros(x, np.float32), y_train=np.resize([0, 1], y).astype(dtype))
-    assert said in refusal(partial(load, path=saved(tmp_path, content)))
+    assert expected in refusal(partial(load, path=saved(tmp_path, content)))
 
 
 @pytest.mark.parametrize("label", [-1, -7, 1 << 31, 1 << 32, 1 << 40])
-def test_labels_out_of_range_are_renumbered_in_one_array(tmp_path: Path, label: int) -> None:
+def test_the_error_for_labels_out_of_range_numbers_them_in_one_array(
+    tmp_path: Path, label: int
+) -> None:
     text = refusal(partial(loaded, tmp_path, y=np.where(Y > 0, label, 0)))
     assert f"holds the label {label}; number the classes from 0: save numpy.unique" in text
     assert text.endswith("with y the training and test labels in one array")
 
 
 @pytest.mark.parametrize("low", [1, 5, 100])
-def test_a_last_layer_that_is_wide_enough_is_not_asked_to_be_so(tmp_path: Path, low: int) -> None:
+def test_a_last_layer_that_is_wide_enough_gives_no_hint(tmp_path: Path, low: int) -> None:
     text = refused(net("linear 3"), dataset_info(loaded(tmp_path, y=Y + low)))
     assert text.endswith(f"number the 3 classes from 0: save y_train - {low} and y_test - {low}")

@@ -1,4 +1,4 @@
-"""The data sets that go by a name, and the ways to name one wrongly."""
+"""The named data sets, and the errors for wrong names."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.data_help import (
     refusal,
     saved,
 )
-from workers.data import catalogue, get, load, names
+from workers.data import get, list_datasets, load, names
 
 pytestmark = pytest.mark.usefixtures("own_folders")
 
 
-def test_the_digits_are_shipped_and_have_their_checksum() -> None:
-    (entry,) = (entry for entry in catalogue() if entry.name == "digits")
+def test_the_digits_are_embedded_with_their_checksum() -> None:
+    (entry,) = (entry for entry in list_datasets() if entry.name == "digits")
     assert entry.source == "embedded"
     assert entry.location is not None
     assert entry.location == get("digits")
@@ -77,7 +77,7 @@ def test_each_target_is_the_sum_of_its_numbers_bit_by_bit() -> None:
 
 
 def test_the_sums_are_generated_and_need_no_file() -> None:
-    (entry,) = (entry for entry in catalogue() if entry.name == "addition")
+    (entry,) = (entry for entry in list_datasets() if entry.name == "addition")
     assert (entry.source, entry.checksums, entry.location) == ("generated", {}, None)
     assert "the test set is the training set" in entry.description
     assert get("addition") is None
@@ -86,45 +86,45 @@ def test_the_sums_are_generated_and_need_no_file() -> None:
 # Names and paths
 
 
-def test_load_wants_exactly_one_of_name_and_path() -> None:
+def test_load_takes_exactly_one_of_name_and_path() -> None:
     assert "neither" in refusal(lambda: load())
     assert "both 'digits' and 'a.npz'" in refusal(lambda: load("digits", "a.npz"))
 
 
-def test_the_catalogue_lists_the_names_and_where_they_are() -> None:
+def test_the_catalogue_lists_names_and_locations() -> None:
     assert names() == ["digits", "mnist", "cifar10", "addition"]
-    assert names() == [entry.name for entry in catalogue()]
-    assert {entry.name for entry in catalogue() if entry.location} == {"digits"}
+    assert names() == [entry.name for entry in list_datasets()]
+    assert {entry.name for entry in list_datasets() if entry.location} == {"digits"}
 
 
-def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+def test_the_error_for_an_unknown_name_proposes_a_similar_one() -> None:
     assert "did you mean 'mnist'?" in refusal(lambda: load("mnits"))
     assert "did you mean 'digits'?" in refusal(lambda: get("digit"))
 
 
-def test_a_missing_file_is_answered_with_the_nearest_beside_it(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_file_proposes_a_similar_one(tmp_path: Path) -> None:
     saved(tmp_path, arrays())
     assert "did you mean 'own.npz'?" in refusal(lambda: load(path=tmp_path / "owm.npz"))
     assert "no folder" in refusal(lambda: load(path=tmp_path / "absent" / "own.npz"))
 
 
 @pytest.mark.parametrize("hidden", [".npm", ".npz", ".x.npz"])
-def test_nothing_hidden_is_proposed_for_a_missing_file(tmp_path: Path, hidden: str) -> None:
+def test_hidden_files_are_never_proposed(tmp_path: Path, hidden: str) -> None:
     (tmp_path / hidden).mkdir()
     assert "did you mean" not in refusal(lambda: load(path=tmp_path / "x.npz"))
 
 
-def test_the_home_of_an_unknown_user_is_no_folder() -> None:
+def test_the_home_of_an_unknown_user_is_an_error() -> None:
     assert "there is no user" in refusal(lambda: load(path="~nobody-of-this-name/own.npz"))
 
 
-def test_a_folder_without_idx_files_is_answered_with_its_npz(tmp_path: Path) -> None:
+def test_the_error_for_a_folder_without_idx_files_proposes_its_npz(tmp_path: Path) -> None:
     path = saved(tmp_path, arrays())
     assert f"did you mean {str(path)!r}?" in refusal(lambda: load(path=tmp_path))
 
 
 @pytest.mark.parametrize("content", [b"no zip", pickle.dumps([1]), b"\x93NUMPY"])
-def test_a_file_that_is_no_npz_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_an_npz_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "own.npz"
     path.write_bytes(content)
     assert f"{path}: is not an .npz file" in refusal(lambda: load(path=path))

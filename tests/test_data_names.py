@@ -1,4 +1,4 @@
-"""Arrays by other names are proposed by what their names mean."""
+"""The error for a missing array proposes an array whose name means the same."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MEANINGS = {
 
 
 @pytest.mark.parametrize("name", MEANINGS)
-def test_a_name_means_inputs_or_targets_of_a_part(name: str) -> None:
+def test_a_name_means_inputs_or_targets_of_a_split(name: str) -> None:
     assert meaning(name) == MEANINGS[name]
 
 
@@ -62,17 +62,17 @@ def test_inputs_by_another_name_are_proposed_and_never_the_targets(
         (("x_te", "weights"), "x_te"),
     ],
 )
-def test_the_best_name_of_a_part_is_proposed(others: tuple[str, ...], best: str) -> None:
+def test_the_best_name_of_a_split_is_proposed(others: tuple[str, ...], best: str) -> None:
     assert meant("x_test", ("x_train", *others)) == best
     assert meant("x_test", ("x_train", *reversed(others))) == best
 
 
-@pytest.mark.parametrize("part", SPLITS)
-def test_arrays_and_folders_have_the_same_names_of_parts(part: str) -> None:
-    for word in SPLITS[part]:
-        assert meaning(f"x_{word}") == ("x", part)
-        for name in (word, word.upper(), f"{word}_set", f"{word.title()} Set", f"{word}-set"):
-            assert split_of(name) == part
+@pytest.mark.parametrize("split", SPLITS)
+def test_arrays_and_folders_have_the_same_names_of_splits(split: str) -> None:
+    for base in SPLITS[split]:
+        assert meaning(f"x_{base}") == ("x", split)
+        for name in (base, base.upper(), f"{base}_set", f"{base.title()} Set", f"{base}-set"):
+            assert split_of(name) == split
     for name in ("set", "tr", "te", "trainer", "tested", "train.tar", ""):
         assert split_of(name) is None
 
@@ -87,7 +87,7 @@ def test_targets_are_never_proposed_for_missing_inputs(
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "expected"),
     [
         ({"x": 0, "y": 0}, "split 'x' and 'y' into training and test arrays"),
         ({"data": 0, "target": 0}, "split 'data' and 'target' into training and test arrays"),
@@ -103,10 +103,10 @@ def test_targets_are_never_proposed_for_missing_inputs(
     ],
 )
 def test_the_error_says_how_to_split_or_name_arrays(
-    tmp_path: Path, content: dict[str, int | None], said: str
+    tmp_path: Path, content: dict[str, int | None], expected: str
 ) -> None:
     made = {name: np.array(value) for name, value in content.items()}
-    assert said in refusal(partial(load, path=saved(tmp_path, made)))
+    assert expected in refusal(partial(load, path=saved(tmp_path, made)))
 
 
 @pytest.mark.parametrize("count", [11, 500, 3000])

@@ -1,4 +1,4 @@
-"""Notes on inputs and labels: given for arrays that are probably a mistake, and for no others."""
+"""Notes on inputs and labels are given for probable mistakes and for no other arrays."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ LARGE = {
 
 @pytest.mark.parametrize("name", LARGE)
 def test_floats_that_are_not_scaled_give_a_note(tmp_path: Path, name: str) -> None:
-    x, said = LARGE[name]
+    x, expected = LARGE[name]
     (note,) = loaded(tmp_path, x).notes
     assert note.startswith("x_train holds floats from 0 to ")
-    assert said in note
+    assert expected in note
 
 
 GOOD = {
@@ -75,7 +75,7 @@ def test_a_test_set_that_is_not_scaled_gives_a_note(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", ["u1", "i4", "f4", "f8"])
 @pytest.mark.parametrize("part", ["train", "test"])
 @pytest.mark.parametrize("rows", [False, True])
-def test_parts_of_different_scales_give_a_note(
+def test_splits_of_different_scales_give_a_note(
     tmp_path: Path, dtype: str, part: str, rows: bool
 ) -> None:
     x = PIXELS.copy()
@@ -86,7 +86,7 @@ def test_parts_of_different_scales_give_a_note(
 
 
 @pytest.mark.parametrize("factor", [1, 2, 10, 40])
-def test_parts_of_similar_scales_give_no_note(tmp_path: Path, factor: int) -> None:
+def test_splits_of_similar_scales_give_no_note(tmp_path: Path, factor: int) -> None:
     x = RNG.standard_normal((60, 4)).clip(-1, 1)
     x[0, 0] = x[-1, 0] = 1
     x[40:] *= factor
@@ -132,7 +132,7 @@ TURNED = {
 
 @pytest.mark.parametrize("name", TURNED)
 @pytest.mark.parametrize("modules", [("conv 4 1", "linear 3"), ("maxpool 1",), ("batchnorm",)])
-def test_channels_first_give_a_note_where_modules_see_axes(
+def test_channels_first_give_a_note_if_modules_depend_on_axes(
     tmp_path: Path, name: str, modules: tuple[str, ...]
 ) -> None:
     shape = TURNED[name]
@@ -164,7 +164,7 @@ def test_the_error_of_a_module_names_channels_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("x", "y", "said"),
+    ("x", "y", "expected"),
     [
         (PIXELS[..., 0], Y, "own: 40 training and 20 test examples of 8x8, 3 classes"),
         (PIXELS, Y * 0, "own: 40 training and 20 test examples of 8x8x3, 1 class"),
@@ -176,11 +176,11 @@ def test_the_error_of_a_module_names_channels_first(tmp_path: Path) -> None:
     ],
 )
 def test_the_summary_counts_examples_and_classes(
-    tmp_path: Path, x: Array | None, y: Array, said: str
+    tmp_path: Path, x: Array | None, y: Array, expected: str
 ) -> None:
     data = loaded(tmp_path, x, y)
-    assert data.summary == said
-    assert f"own: {dataset_info(data).summary}" == said
+    assert data.summary == expected
+    assert f"own: {dataset_info(data).summary}" == expected
 
 
 def test_the_summary_of_the_digits_and_the_sums() -> None:

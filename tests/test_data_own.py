@@ -1,4 +1,4 @@
-"""A user's arrays become what training reads, or are refused in one line."""
+"""A user's arrays are converted for training, or refused with an error of one line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def loaded(folder: Path, **changed: Array) -> Dataset:
     return load(path=saved(folder, arrays(**changed)))
 
 
-def test_integers_stay_as_they_are_and_labels_become_int64(tmp_path: Path) -> None:
+def test_integer_inputs_keep_their_dtype_and_labels_become_int64(tmp_path: Path) -> None:
     own = loaded(tmp_path)
     assert (own.name, own.shape, own.classes, own.scale) == ("own", (2, 2), 4, 1 / 255)
     assert own.x_train.dtype == np.uint8
@@ -39,7 +39,7 @@ def test_integers_stay_as_they_are_and_labels_become_int64(tmp_path: Path) -> No
     [("u1", "u1", 1 / 255), ("?", "u1", 1.0), ("i1", "i1", 1 / 128), (">i2", "i2", 1 / 128)]
     + [(kind, "f4", 1.0) for kind in ("f2", "f4", ">f8")],
 )
-def test_inputs_are_kept_narrow_and_scaled_into_one(
+def test_inputs_keep_their_width_and_have_a_scale(
     tmp_path: Path, stored: str, kept: str, scale: float
 ) -> None:
     x = np.array([[-128, 1], [0, 1], [1, 1], [0, 0], [2, 3], [5, 7]]).astype(stored)
@@ -69,7 +69,7 @@ def test_floats_are_targets_of_their_width(
     assert own.classes == width
 
 
-def test_rows_of_booleans_are_targets_of_several_labels(tmp_path: Path) -> None:
+def test_rows_of_booleans_are_multi_label_targets(tmp_path: Path) -> None:
     own = loaded(tmp_path, y_train=np.eye(6, 3, dtype=bool), y_test=np.eye(2, 3, dtype=bool))
     np.testing.assert_array_equal(own.y_test, np.eye(2, 3, dtype=np.float32))
     assert own.classes == 3
@@ -98,16 +98,16 @@ WRONG: list[tuple[dict[str, Array], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("changed", "said"), WRONG, ids=[said for _, said in WRONG])
+@pytest.mark.parametrize(("changed", "expected"), WRONG, ids=[expected for _, expected in WRONG])
 def test_an_array_that_cannot_be_trained_on_is_refused(
-    tmp_path: Path, changed: dict[str, Array], said: str
+    tmp_path: Path, changed: dict[str, Array], expected: str
 ) -> None:
     text = refusal(lambda: loaded(tmp_path, **changed))
     assert text.startswith(f"{tmp_path / 'own.npz'}: ")
-    assert said in text
+    assert expected in text
 
 
-def test_a_missing_array_is_answered_with_the_nearest(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_array_proposes_a_similar_one(tmp_path: Path) -> None:
     content = arrays()
     content["x_tset"] = content.pop("x_test")
     text = refusal(lambda: load(path=saved(tmp_path, content)))
@@ -120,7 +120,7 @@ def test_a_missing_array_is_answered_with_the_nearest(tmp_path: Path) -> None:
     assert "holds no arrays" in refusal(lambda: load(path=saved(tmp_path, {})))
 
 
-def test_a_damaged_npz_is_refused_and_never_crashes(tmp_path: Path) -> None:
+def test_a_damaged_npz_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path, arrays())
     good = path.read_bytes()
     outcomes = set()
@@ -134,7 +134,7 @@ def test_a_damaged_npz_is_refused_and_never_crashes(tmp_path: Path) -> None:
     assert "refused" in outcomes
 
 
-def test_an_array_that_claims_a_petabyte_is_refused(tmp_path: Path) -> None:
+def test_an_array_of_a_petabyte_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path, {key: value for key, value in arrays().items() if key != "x_train"})
     header = io.BytesIO()
     claim = {"descr": "|u1", "fortran_order": False, "shape": (2**25, 2**25)}

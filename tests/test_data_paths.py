@@ -1,4 +1,4 @@
-"""Data are found by users without a home, and `~` is replaced wherever a folder is given."""
+"""Users without a home folder can use data sets, and `~` is expanded in every setting."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from click.testing import CliRunner
 
 import cli
 from protocol import DataError
-from tests.data_help import put, refusal
+from tests.data_help import refusal, write_files
 from tests.data_images import in_tar, tree
-from workers.data import catalogue, cifar, load, mnist, paths
+from workers.data import cifar, list_datasets, load, mnist, paths
 
 
 @pytest.fixture
@@ -38,15 +38,15 @@ def homeless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_without_a_home_the_cache_is_a_private_folder_for_temporary_files(homeless: Path) -> None:
+def test_without_a_home_the_cache_is_a_private_temporary_folder(homeless: Path) -> None:
     folder = paths.cache_folder("images")
     assert folder == homeless / f"dni-cache-{os.getuid()}" / "images"
     assert stat.S_IMODE(folder.parent.stat().st_mode) == 0o700
     assert paths.cache_folder("mnist").parent == folder.parent
 
 
-def test_without_a_home_data_are_listed_loaded_and_kept(homeless: Path) -> None:
-    assert {entry.name for entry in catalogue()} == {"digits", "mnist", "cifar10", "addition"}
+def test_without_a_home_data_sets_are_listed_loaded_and_cached(homeless: Path) -> None:
+    assert {entry.name for entry in list_datasets()} == {"digits", "mnist", "cifar10", "addition"}
     shown = CliRunner().invoke(cli.main, ["data", "list", "--json"])
     assert shown.exit_code == 0, shown.output
     assert len(json.loads(shown.output)) == 4
@@ -57,7 +57,7 @@ def test_without_a_home_data_are_listed_loaded_and_kept(homeless: Path) -> None:
 
 
 @pytest.mark.parametrize("taken", ["open", "file", "link"])
-def test_a_folder_that_is_not_private_is_never_the_cache(homeless: Path, taken: str) -> None:
+def test_a_folder_that_is_not_private_is_not_used_as_a_cache(homeless: Path, taken: str) -> None:
     folder = homeless / f"dni-cache-{os.getuid()}"
     if taken == "file":
         folder.write_bytes(b"")
@@ -72,8 +72,8 @@ def test_a_folder_that_is_not_private_is_never_the_cache(homeless: Path, taken: 
     assert text.endswith("set DNI_CACHE to a folder that is yours")
 
 
-def take(homeless: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
-    """Let there be no cache for a user without a home."""
+def deny_cache(homeless: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """Make every folder for the cache of a user without a home unusable."""
 
     def nowhere() -> NoReturn:
         raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
@@ -89,10 +89,10 @@ def take(homeless: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["open", "file", "nowhere"])
 @pytest.mark.parametrize("name", ["mnist", "cifar10"])
-def test_without_a_cache_all_but_a_download_works(
+def test_without_a_cache_everything_but_a_download_works(
     homeless: Path, monkeypatch: pytest.MonkeyPatch, how: str, name: str
 ) -> None:
-    take(homeless, monkeypatch, how)
+    deny_cache(homeless, monkeypatch, how)
     shown = CliRunner().invoke(cli.main, ["data", "list", "--json"])
     assert shown.exit_code == 0, shown.output
     path = in_tar(homeless / "own.tar", tree().items())
@@ -105,12 +105,12 @@ def test_without_a_cache_all_but_a_download_works(
 
 
 @pytest.mark.parametrize("how", ["open", "file", "nowhere"])
-def test_data_that_are_there_do_not_need_a_cache(
+def test_existing_data_sets_need_no_cache(
     homeless: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    take(homeless, monkeypatch, how)
-    put(homeless / "data" / "mnist", {file.name: b"" for file in mnist.FILES.values()})
-    put(homeless / "data" / "cifar10", {cifar.FORMATS[0].archive: b""})
+    deny_cache(homeless, monkeypatch, how)
+    write_files(homeless / "data" / "mnist", {file.name: b"" for file in mnist.FILES.values()})
+    write_files(homeless / "data" / "cifar10", {cifar.FORMATS[0].archive: b""})
     monkeypatch.setenv("DNI_DATA", str(homeless / "data"))
     for name, place in (("mnist", mnist.find()), ("cifar10", cifar.find())):
         assert place is not None
@@ -119,7 +119,7 @@ def test_data_that_are_there_do_not_need_a_cache(
 
 
 @pytest.mark.parametrize("text", ["", "a\0b"])
-def test_what_cannot_be_a_path_is_a_data_error(text: str) -> None:
+def test_an_invalid_path_is_a_data_error(text: str) -> None:
     assert refusal(lambda: load(path=text)) == f"data.path: {text!r} cannot be a path"
 
 
@@ -144,7 +144,7 @@ def test_the_tilde_of_an_unknown_user_is_a_data_error(
 ) -> None:
     monkeypatch.setenv(key, text)
     with pytest.raises(DataError) as caught:
-        catalogue()
+        list_datasets()
     assert str(caught.value).startswith(f"{key}: {text}: there is no user ")
     assert str(caught.value).endswith("give the path in full")
     shown = CliRunner().invoke(cli.main, ["data", "list"])
@@ -156,7 +156,7 @@ def test_a_tilde_without_a_home_is_a_data_error(
     homeless: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DNI_DATA", "~/data")
-    assert refusal(catalogue).startswith("DNI_DATA: ~/data: HOME is not set")
+    assert refusal(list_datasets).startswith("DNI_DATA: ~/data: HOME is not set")
     monkeypatch.delenv("DNI_DATA")
     assert refusal(lambda: load(path="~/own.npz")).startswith(
         "data.path: ~/own.npz: HOME is not set"

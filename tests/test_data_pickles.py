@@ -1,4 +1,4 @@
-"""Plain data comes out of a pickle as unpickling would give it, and nothing else ever happens."""
+"""Plain data are read from a pickle as by unpickling, and nothing else is executed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OLD = python2(PIXELS, [3, 7])
 
 
 def same(found: object, expected: dict[str, Any]) -> bool:
-    """Equal tables, whose arrays are compared by their elements."""
+    """Whether two tables are equal, arrays element by element."""
     assert isinstance(found, dict)
     assert found.keys() == expected.keys()
     np.testing.assert_array_equal(found["data"], expected["data"])
@@ -40,19 +40,19 @@ def same(found: object, expected: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("protocol", [3, 4])
-def test_a_table_of_today_comes_out_as_it_went_in(protocol: int) -> None:
+def test_a_table_pickled_today_is_read_as_it_was(protocol: int) -> None:
     assert same(pickles.read_pickle(pickle.dumps(TABLE, protocol), "file"), TABLE)
     turned = TABLE | {"data": np.asfortranarray(PIXELS)}
     assert same(pickles.read_pickle(pickle.dumps(turned, protocol), "file"), TABLE)
 
 
 @pytest.mark.filterwarnings("ignore:numpy.core:DeprecationWarning")
-def test_a_table_of_python_2_comes_out_as_unpickling_would_give_it() -> None:
+def test_a_table_of_python_2_is_read_as_by_unpickling() -> None:
     assert same(pickles.read_pickle(OLD, "file"), pickle.loads(OLD, encoding="latin1"))
 
 
 class _Touch:
-    """What, unpickled, leaves a file."""
+    """An object whose unpickling creates a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -62,7 +62,7 @@ class _Touch:
 
 
 @pytest.mark.parametrize("protocol", range(6))
-def test_a_pickle_that_calls_is_refused_and_does_not_call(tmp_path: Path, protocol: int) -> None:
+def test_a_pickle_with_a_call_is_refused_without_the_call(tmp_path: Path, protocol: int) -> None:
     touched = tmp_path / "touched"
     evil = pickle.dumps({"data": PIXELS.tolist(), "labels": [_Touch(touched)]}, protocol)
     assert refusal(lambda: pickles.read_pickle(evil, "file")).startswith(
@@ -74,7 +74,7 @@ def test_a_pickle_that_calls_is_refused_and_does_not_call(tmp_path: Path, protoc
 
 
 @pytest.mark.parametrize(
-    ("program", "said"),
+    ("program", "expected"),
     {
         b"cos\nsystem\nU\x04true\x85R.": "names 'os system'",
         b"\x80\x04\x8c\x02os\x8c\x06system\x93.": "names 'os system'",
@@ -105,10 +105,10 @@ def test_a_pickle_that_calls_is_refused_and_does_not_call(tmp_path: Path, protoc
         b"I" + b"9" * 5000 + b"\n.": "is not a pickle of plain data",
     }.items(),
 )
-def test_a_program_that_is_no_plain_data_is_refused(program: bytes, said: str) -> None:
+def test_a_pickle_of_other_objects_is_refused(program: bytes, expected: str) -> None:
     text = refusal(lambda: pickles.read_pickle(program, "file"))
     assert text.startswith("file: ")
-    assert said in text
+    assert expected in text
     assert len(text) < 250
 
 
@@ -122,13 +122,13 @@ def test_an_array_of_another_size_or_kind_is_refused() -> None:
     )
 
 
-def test_a_pickle_that_is_cut_is_refused_wherever_it_is() -> None:
+def test_a_truncated_pickle_is_refused() -> None:
     for whole in (OLD, pickle.dumps(TABLE, 4)):
         for end in range(len(whole)):
             refusal(partial(pickles.read_pickle, whole[:end], "file"))
 
 
-def test_a_deep_pickle_is_no_deep_recursion() -> None:
+def test_a_deep_pickle_causes_no_recursion() -> None:
     deep = b"]" * 200_000 + b"a" * 199_999 + b"."
     assert isinstance(pickles.read_pickle(deep, "file"), list)
     named = deep[:-1] + b"U\1a\x93."
@@ -147,7 +147,7 @@ CODES = b"".join(code.code.encode("latin-1") for code in pickletools.opcodes)
     st.integers(0, len(OLD)),
     st.integers(0, len(OLD)),
 )
-def test_any_bytes_give_data_or_a_data_error(pieces: list[bytes], start: int, end: int) -> None:
+def test_any_bytes_are_plain_data_or_refused(pieces: list[bytes], start: int, end: int) -> None:
     mixed = OLD[:start] + b"".join(pieces) + OLD[end:]
     try:
         pickles.read_pickle(mixed, "file")

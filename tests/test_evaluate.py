@@ -1,4 +1,4 @@
-"""`dni evaluate` needs a test set that fits the run, and nothing of its training set."""
+"""`dni evaluate` needs a test set that fits the run, and no training set."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("own_folders")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a run in it, which no test changes."""
+    """A folder with a run, which tests read only."""
     folder = tmp_path_factory.mktemp("trained")
     trained(folder)
     return folder
@@ -54,7 +54,7 @@ def as_tar(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("made", [as_npz, as_idx, as_tree, as_tar])
-def test_a_test_set_alone_is_enough(
+def test_evaluate_needs_no_training_set(
     folder: Path, tmp_path: Path, made: Callable[[Path], Path]
 ) -> None:
     expected = judged(folder, folder / "d.npz")
@@ -77,12 +77,12 @@ BAD_TRAINING: dict[str, dict[str, Array]] = {
 
 
 @pytest.mark.parametrize("name", BAD_TRAINING)
-def test_the_training_set_is_not_looked_at(folder: Path, tmp_path: Path, name: str) -> None:
+def test_evaluate_does_not_read_the_training_set(folder: Path, tmp_path: Path, name: str) -> None:
     path = saved(tmp_path, WHOLE | BAD_TRAINING[name])
-    told: list[str] = []
-    found = evaluate(folder / "run", (f"data.path={path}",), told.append)
+    lines: list[str] = []
+    found = evaluate(folder / "run", (f"data.path={path}",), lines.append)
     assert (found.loss, found.errors, found.judged) == judged(folder, folder / "d.npz")
-    assert told == []
+    assert lines == []
 
 
 @pytest.mark.parametrize("key", ["x_train", "y_train"])
@@ -109,7 +109,9 @@ def test_broken_images_of_the_training_set_are_not_decoded(
 
 
 @pytest.mark.parametrize("count", [1, 3, 19])
-def test_examples_that_fill_no_batch_are_enough(folder: Path, tmp_path: Path, count: int) -> None:
+def test_a_test_set_smaller_than_a_batch_is_evaluated(
+    folder: Path, tmp_path: Path, count: int
+) -> None:
     few: dict[str, Array] = {key: array[:count] for key, array in TESTS.items()}
     assert judged(folder, saved(tmp_path, few))[2] == count
     for extra in (0, 2):
@@ -117,9 +119,9 @@ def test_examples_that_fill_no_batch_are_enough(folder: Path, tmp_path: Path, co
         assert judged(folder, saved(tmp_path, content))[2] == count
 
 
-@pytest.mark.parametrize("word", ["data.batch=1000", "data.batch=1", 'data.augment=["crop 9"]'])
-def test_checks_for_training_alone_do_not_apply(folder: Path, word: str) -> None:
-    assert judged(folder, folder / "d.npz", word)[1:] == judged(folder, folder / "d.npz")[1:]
+@pytest.mark.parametrize("override", ["data.batch=1000", "data.batch=1", 'data.augment=["crop 9"]'])
+def test_checks_for_training_do_not_apply(folder: Path, override: str) -> None:
+    assert judged(folder, folder / "d.npz", override)[1:] == judged(folder, folder / "d.npz")[1:]
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (9,), (8, 8, 3)])
@@ -132,7 +134,7 @@ def test_examples_of_another_shape_are_refused(
 
 
 @pytest.mark.parametrize("shape", [(64,), (4, 16)])
-def test_the_same_numbers_in_another_shape_are_enough_for_linear_layers(
+def test_linear_layers_accept_the_same_numbers_in_another_shape(
     folder: Path, tmp_path: Path, shape: tuple[int, ...]
 ) -> None:
     path = saved(tmp_path, TESTS | {"x_test": X[40:].reshape(20, *shape)})
@@ -190,9 +192,9 @@ def test_the_digits_from_a_file_give_the_loss_of_the_embedded_ones(tmp_path: Pat
 def test_a_test_set_of_another_dtype_gives_a_note(folder: Path, tmp_path: Path, kind: str) -> None:
     x = X[40:] / 255 if kind == "f4" else X[40:]
     path = saved(tmp_path, TESTS | {"x_test": x.astype(kind)})
-    told: list[str] = []
-    found = evaluate(folder / "run", (f"data.path={path}",), told.append)
-    assert [line for line in told if "but the run was trained on uint8" in line] == told
-    assert told[0].startswith(f"note: x_test is {np.dtype(kind)}, ")
+    lines: list[str] = []
+    found = evaluate(folder / "run", (f"data.path={path}",), lines.append)
+    assert [line for line in lines if "but the run was trained on uint8" in line] == lines
+    assert lines[0].startswith(f"note: x_test is {np.dtype(kind)}, ")
     if kind == "f4":
         assert found.errors == judged(folder, folder / "d.npz")[1]

@@ -1,4 +1,4 @@
-"""`dni evaluate` knows the classes of a run by their names."""
+"""`dni evaluate` matches the classes of a run by name."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ pytestmark = pytest.mark.usefixtures("own_folders")
 
 
 def as_classes(
-    names: str, digits: str = "012", parts: tuple[str, ...] = ("train", "test")
+    names: str, digits: str = "012", used_splits: tuple[str, ...] = ("train", "test")
 ) -> Files:
     """A tree of images whose labels are among `digits`, in the class that `names` has there."""
     called = dict(zip(digits, names, strict=True))
-    halves = {"train": range(40), "test": range(40, 60)}
+    splits = {"train": range(40), "test": range(40, 60)}
     return {
-        f"{part}/{called[str(Y[i])]}/{i}.png": image(X[i])
-        for part in parts
-        for i in halves[part]
+        f"{split}/{called[str(Y[i])]}/{i}.png": image(X[i])
+        for split in used_splits
+        for i in splits[split]
         if str(Y[i]) in called
     }
 
 
 @pytest.fixture(scope="module")
 def named(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a run on a tree of the classes a, b and c."""
+    """A folder with a run on an image folder with the classes a, b and c."""
     folder = tmp_path_factory.mktemp("named")
     in_folder(folder / "tree", as_classes("abc"))
     trained(folder, "data.path=" + str(folder / "tree"))
@@ -44,45 +44,45 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("names", "digits"), [("bc", "12"), ("c", "2"), ("ac", "02"), ("b", "1")])
-@pytest.mark.parametrize("parts", [("test",), ("train", "test")])
-def test_classes_are_numbered_by_the_names_that_the_run_learned(
-    named: Path, tmp_path: Path, names: str, digits: str, parts: tuple[str, ...]
+@pytest.mark.parametrize("used_splits", [("test",), ("train", "test")])
+def test_classes_are_numbered_by_the_names_in_the_run(
+    named: Path, tmp_path: Path, names: str, digits: str, used_splits: tuple[str, ...]
 ) -> None:
     tests = {key: a[np.isin(Y[40:], [int(d) for d in digits])] for key, a in TESTS.items()}
-    told: list[str] = []
-    path = in_folder(tmp_path / "own", as_classes(names, digits, parts))
-    found = evaluate(named / "run", (f"data.path={path}",), told.append)
+    lines: list[str] = []
+    path = in_folder(tmp_path / "own", as_classes(names, digits, used_splits))
+    found = evaluate(named / "run", (f"data.path={path}",), lines.append)
     expected = judged(named, saved(tmp_path, tests))
     assert (found.loss, found.errors, found.judged) == pytest.approx(expected)
-    assert told == []
+    assert lines == []
 
 
 @pytest.mark.parametrize(
-    ("names", "strange"), [("bxy", "'x', 'y'"), ("abd", "'d'"), ("ABC", "'A', 'B', 'C'")]
+    ("names", "unknown"), [("bxy", "'x', 'y'"), ("abd", "'d'"), ("ABC", "'A', 'B', 'C'")]
 )
-@pytest.mark.parametrize("parts", [("test",), ("train", "test")])
-def test_a_class_that_the_run_did_not_learn_is_refused_by_its_name(
-    named: Path, tmp_path: Path, names: str, strange: str, parts: tuple[str, ...]
+@pytest.mark.parametrize("used_splits", [("test",), ("train", "test")])
+def test_the_error_for_an_unknown_class_names_it(
+    named: Path, tmp_path: Path, names: str, unknown: str, used_splits: tuple[str, ...]
 ) -> None:
-    path = in_folder(tmp_path / "own", as_classes(names, parts=parts))
+    path = in_folder(tmp_path / "own", as_classes(names, used_splits=used_splits))
     text = refusal(lambda: judged(named, path), DataError)
-    assert text.startswith(f"{path}: the test set has the class {strange}, which the run was not")
+    assert text.startswith(f"{path}: the test set has the class {unknown}, which the run was not")
     assert text.endswith("it knows 'a', 'b', 'c'")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a run in it, which no test changes."""
+    """A folder with a run, which tests read only."""
     folder = tmp_path_factory.mktemp("trained")
     trained(folder)
     return folder
 
 
-def test_a_run_without_names_of_classes_gives_a_note(folder: Path, tmp_path: Path) -> None:
-    told: list[str] = []
-    path = in_folder(tmp_path / "own", as_classes("xyz", parts=("test",)))
-    evaluate(folder / "run", (f"data.path={path}",), told.append)
-    (note,) = told
+def test_a_run_without_class_names_gives_a_note(folder: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    path = in_folder(tmp_path / "own", as_classes("xyz", used_splits=("test",)))
+    evaluate(folder / "run", (f"data.path={path}",), lines.append)
+    (note,) = lines
     assert note.startswith("note: the run does not say how its classes are called")
     assert note.endswith("by the folders of the test set: 0 is 'x', 1 is 'y', 2 is 'z'")
 
@@ -99,24 +99,24 @@ def test_a_run_without_names_of_classes_gives_a_note(folder: Path, tmp_path: Pat
         (("a" * 70_000, "b"), False),
     ],
 )
-def test_names_of_classes_that_messages_cannot_hold_are_not_kept(
+def test_class_names_that_messages_cannot_hold_are_dropped(
     names: tuple[str, ...], kept: bool
 ) -> None:
     assert usable_class_names(names) == (names if kept else None)
 
 
 @pytest.mark.parametrize("names", [(), ("a",), ("a", "b", "c")])
-def test_names_that_are_not_one_for_each_class_are_refused(names: tuple[str, ...]) -> None:
+def test_a_wrong_number_of_class_names_is_refused(names: tuple[str, ...]) -> None:
     with pytest.raises(SpecError, match="class_names: "):
         DatasetInfo((4,), "<f4", 1.0, 2, True, 4, 2, class_names=names)
 
 
 @pytest.mark.parametrize("value", ["", "{}", "[1]", "a"])
-def test_invalid_names_of_classes_are_refused(named: Path, tmp_path: Path, value: str) -> None:
+def test_invalid_class_names_are_refused(named: Path, tmp_path: Path, value: str) -> None:
     shutil.copytree(named / "run", tmp_path / "run")
     path = tmp_path / "run" / "weights" / "layer0.safetensors"
     with safe_open(path, "numpy") as file:
-        facts = file.metadata()
-    save_file(load_file(path), path, facts | {"class_names": value})
+        metadata = file.metadata()
+    save_file(load_file(path), path, metadata | {"class_names": value})
     text = refusal(lambda: judged(tmp_path, named / "tree"), RunError)
     assert text.startswith(f"{path}: its metadata cannot be read: ")

@@ -1,4 +1,4 @@
-"""`dni evaluate` needs weights that fit the pipeline; what is wrong with them is named."""
+"""`dni evaluate` needs weights that fit the pipeline; an error names what is wrong."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("own_folders")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a run in it, which no test changes."""
+    """A folder with a run, which tests read only."""
     folder = tmp_path_factory.mktemp("trained")
     trained(folder)
     return folder
@@ -49,21 +49,21 @@ SPOILED: dict[str, tuple[Callable[[dict[str, Array]], object], str]] = {
     "missing": (lambda c: c.pop(W), f"{W} is missing; the pipeline needs float32 (16, 16)"),
     "empty": (lambda c: c.clear(), f"{W} is missing"),
     "more": (lambda c: c.update({"3.linear.weight": c[W]}), "holds 3.linear.weight, which the pip"),
-    "strange": (lambda c: c.update(a=c[W], b=c[W]), "holds a, b, which the pipeline has not; it"),
+    "unknown": (lambda c: c.update(a=c[W], b=c[W]), "holds a, b, which the pipeline has not; it"),
     "nan": (with_value(np.nan), f"{W} holds NaN or infinity"),
     "infinity": (with_value(-np.inf), f"{W} holds NaN or infinity"),
 }
 
 
 @pytest.mark.parametrize("name", SPOILED)
-def test_weights_that_do_not_fit_are_refused_by_file_and_array(
+def test_the_error_for_wrong_weights_names_file_and_array(
     folder: Path, tmp_path: Path, name: str
 ) -> None:
-    change, said = SPOILED[name]
+    change, expected = SPOILED[name]
     path = changed(folder, tmp_path, change)
     text = refusal(lambda: judged(tmp_path, folder / "d.npz"), RunError)
     assert text.startswith(f"{path}: ")
-    assert said in text
+    assert expected in text
 
 
 def test_optimiser_state_is_not_needed(folder: Path, tmp_path: Path) -> None:
@@ -75,20 +75,20 @@ def test_optimiser_state_is_not_needed(folder: Path, tmp_path: Path) -> None:
     assert judged(tmp_path, folder / "d.npz") == judged(folder, folder / "d.npz")
 
 
-@pytest.mark.parametrize(("there", "put"), [(1, 0), (0, 1), (2, 1)])
+@pytest.mark.parametrize(("saved_layer", "path_layer"), [(1, 0), (0, 1), (2, 1)])
 def test_the_weights_of_another_layer_are_refused(
-    folder: Path, tmp_path: Path, there: int, put: int
+    folder: Path, tmp_path: Path, saved_layer: int, path_layer: int
 ) -> None:
     shutil.copytree(folder / "run", tmp_path / "run")
     weights = tmp_path / "run" / "weights"
-    path = weights / f"layer{put}.safetensors"
-    shutil.copy(weights / f"layer{there}.safetensors", path)
+    path = weights / f"layer{path_layer}.safetensors"
+    shutil.copy(weights / f"layer{saved_layer}.safetensors", path)
     text = refusal(lambda: judged(tmp_path, folder / "d.npz"), RunError)
-    assert text == f"{path}: holds the weights of 'layer{there}', not of layer{put}"
+    assert text == f"{path}: holds the weights of 'layer{saved_layer}', not of layer{path_layer}"
 
 
 @pytest.mark.parametrize("kept", [0, 5, 100, 0.5, 0.99])
-def test_a_truncated_weights_file_is_called_truncated(
+def test_the_error_for_a_truncated_weights_file_says_so(
     folder: Path, tmp_path: Path, kept: float
 ) -> None:
     path = changed(folder, tmp_path, lambda content: content)
@@ -121,8 +121,8 @@ def test_invalid_metadata_are_refused(folder: Path, tmp_path: Path, key: str, va
     shutil.copytree(folder / "run", tmp_path / "run")
     path = tmp_path / "run" / "weights" / "layer0.safetensors"
     with safe_open(path, "numpy") as file:
-        facts = file.metadata()
-    save_file(load_file(path), path, facts | {key: value})
+        metadata = file.metadata()
+    save_file(load_file(path), path, metadata | {key: value})
     text = refusal(lambda: judged(tmp_path, folder / "d.npz"), RunError)
     assert text.startswith(f"{path}: its metadata cannot be read: ")
 
@@ -133,9 +133,9 @@ def test_integers_of_unknown_scale_give_a_note(folder: Path, tmp_path: Path, dty
     for path in (tmp_path / "run" / "weights").iterdir():
         save_file(load_file(path), path)
     path = saved(tmp_path, TESTS | {"x_test": (X[40:] / 200).round(0).astype(dtype)})
-    told: list[str] = []
-    evaluate(tmp_path / "run", (f"data.path={path}",), told.append)
-    assert [line[:52] for line in told] == [
+    lines: list[str] = []
+    evaluate(tmp_path / "run", (f"data.path={path}",), lines.append)
+    assert [line[:52] for line in lines] == [
         "note: the run does not say how its integers were sca"
     ] * (dtype in ("u2", "i4"))
 
@@ -144,7 +144,7 @@ KINDS = {"BF16": "bfloat16", "F8_E4M3": "float8_e4m3", "F8_E5M2": "float8_e5m2"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_weights_of_a_type_that_numpy_has_not_are_named(
+def test_the_error_for_weights_of_an_unsupported_dtype_names_them(
     folder: Path, tmp_path: Path, kind: str
 ) -> None:
     path = changed(folder, tmp_path, lambda content: content)
@@ -156,7 +156,7 @@ def test_weights_of_a_type_that_numpy_has_not_are_named(
     assert text.startswith(f"{path}: {W} is {KINDS[kind]} (16, 16); the pipeline needs float32")
 
 
-def test_a_folder_in_the_place_of_weights_is_said_to_be_one(folder: Path, tmp_path: Path) -> None:
+def test_the_error_for_a_folder_instead_of_weights_says_so(folder: Path, tmp_path: Path) -> None:
     path = changed(folder, tmp_path, lambda content: content)
     path.unlink()
     path.mkdir()

@@ -8,7 +8,7 @@ and the remedy.
 from pathlib import Path
 
 from workers.data.augment import Augment
-from workers.data.catalogue import DatasetEntry, catalogue, get, load, names
+from workers.data.catalogue import DatasetEntry, get, list_datasets, load, names
 from workers.data.dataset import Dataset
 from workers.data.download import Progress
 from workers.data.notes import channels_first, renumbering
@@ -22,9 +22,9 @@ __all__ = [
     "Dataset",
     "DatasetEntry",
     "Progress",
-    "catalogue",
     "channels_first",
     "get",
+    "list_datasets",
     "load",
     "names",
     "renumbering",

@@ -89,7 +89,7 @@ def names() -> list[str]:
     return list(_ENTRIES)
 
 
-def catalogue() -> list[DatasetEntry]:
+def list_datasets() -> list[DatasetEntry]:
     """Every named data set with its present location. Reads and verifies nothing."""
     return [describe() for describe in _ENTRIES.values()]
 

@@ -22,7 +22,7 @@ _SHORT: Final = {"train": ("tr", "trn"), "test": ("te", "tst")}
 _SET: Final = re.compile("[ _-]?set$")
 _SPLITS: Final = {split: re.compile("|".join(SPLITS[split] + _SHORT[split])) for split in SPLITS}
 _KINDS: Final = {"x": re.compile(_X), "y": re.compile(_Y)}
-_WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
+_PIECE: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 
 
 def meaning(name: str) -> tuple[str | None, str | None]:
@@ -36,7 +36,7 @@ def meaning(name: str) -> tuple[str | None, str | None]:
 
 def _pieces(name: str) -> list[str]:
     """The parts of a name in camel case or with separators, in small letters."""
-    return [piece.lower() for piece in _WORD.findall(name)]
+    return [piece.lower() for piece in _PIECE.findall(name)]
 
 
 def _first(pieces: Iterable[str], known: dict[str, re.Pattern[str]]) -> str | None:

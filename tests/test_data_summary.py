@@ -1,4 +1,4 @@
-"""Every run begins with a summary of its data, and with the notes on them."""
+"""Every run begins with a summary of its data set and the notes on it."""
 
 from __future__ import annotations
 
@@ -33,31 +33,31 @@ NOTE = "note: no training example has the label 3, which test examples have; a n
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, with a pipeline and its data, of which there is one thing to note."""
+    """The current folder, with a pipeline and a data set that gives one note."""
     monkeypatch.chdir(tmp_path)
     saved(tmp_path, arrays(x_train=np.zeros((6, 2, 2)), x_test=np.zeros((2, 2, 2))))
     (tmp_path / "net.toml").write_text(NET, "utf-8")
     return tmp_path
 
 
-def dni(*words: str) -> Result:
-    ran = CliRunner().invoke(cli.main, words)
+def dni(*arguments: str) -> Result:
+    ran = CliRunner().invoke(cli.main, arguments)
     assert ran.exit_code == 0, ran.output
     return ran
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [("check",), ("run", "--engine", "inline"), ("run", "--engine", "inline", "--run-dir", "r")],
 )
-def test_the_summary_and_the_notes_come_first_and_once(words: tuple[str, ...]) -> None:
-    lines = dni(words[0], "net.toml", *words[1:]).stdout.splitlines()
+def test_the_summary_and_the_notes_are_printed_first_and_once(arguments: tuple[str, ...]) -> None:
+    lines = dni(arguments[0], "net.toml", *arguments[1:]).stdout.splitlines()
     assert lines[0] == SUMMARY
     assert lines[1].startswith(NOTE)
     assert sum(SUMMARY in line or NOTE in line for line in lines) == 2
 
 
-def test_json_on_standard_output_stays_json() -> None:
+def test_notes_do_not_mix_with_json_on_standard_output() -> None:
     ran = dni("run", "net.toml", "--engine", "inline", "--json")
     assert json.loads(ran.stdout)["steps"] == 4
     assert ran.stderr.splitlines()[0] == SUMMARY
@@ -68,21 +68,21 @@ def test_json_on_standard_output_stays_json() -> None:
 
 
 def test_a_comparison_prints_the_summary_once() -> None:
-    words = ("--rules", "backprop,no-bprop", "--seeds", "2", "--engine", "inline", "--out", "out")
-    shown = dni("compare", "net.toml", *words).output
+    options = ("--rules", "backprop,no-bprop", "--seeds", "2", "--engine", "inline", "--out", "out")
+    shown = dni("compare", "net.toml", *options).output
     assert shown.count(SUMMARY) == shown.count(NOTE) == 1
 
 
-def test_in_python_the_callback_gets_the_lines_and_nothing_is_printed(
+def test_the_callback_gets_the_lines_and_none_is_printed(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pipeline = read_pipeline(folder / "net.toml")
     for number, engine in enumerate(ENGINES):
-        told: list[str] = []
-        cli.run(pipeline, engine=engine, run_dir=folder / str(number), report=told.append)
-        assert told[0] == SUMMARY
-        assert told[1].startswith(NOTE)
-        assert len(told) == 2
+        lines: list[str] = []
+        cli.run(pipeline, engine=engine, run_dir=folder / str(number), report=lines.append)
+        assert lines[0] == SUMMARY
+        assert lines[1].startswith(NOTE)
+        assert len(lines) == 2
     cli.run(pipeline, engine="inline", run_dir=folder / "silent")
     cli.check(pipeline)
     cli.evaluate(folder / "silent")
