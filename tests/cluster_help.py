@@ -12,16 +12,19 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
+from safetensors.numpy import load_file
 
 from coordinator.cluster.agent import software
 from coordinator.control.client import status
+from coordinator.traces.message_accounting import edge_counts
+from coordinator.traces.run import Traces
 from coordinator.transport import AgentTransport
 from protocol import VERSION, UserError
 from protocol.messages import Enrol, ToAgent, Welcome
 from protocol.security.keys import KeyPair
 from protocol.security.token import Token
 from protocol.transport.curve import keys_from_secret
-from tests.conftest import ENDLESS, Dni, Training
+from tests.conftest import ENDLESS, LAYERS, Dni, Training
 from tests.forked import Process, workers_of
 
 BIND = "tcp://127.0.0.1:*"
@@ -219,3 +222,23 @@ def raw_reply(number: int, data: bytes) -> bytes:
             while part := peer.recv(4096):
                 answer += part
     return answer
+
+
+def weights(folder: Path) -> dict[str, bytes]:
+    """The bytes of every array that the layers of a run left."""
+    return {
+        f"{name}.{key}": array.tobytes()
+        for name in LAYERS
+        for key, array in load_file(folder / "weights" / f"{name}.safetensors").items()
+    }
+
+
+def assert_balanced(folder: Path) -> None:
+    """Both ends of every edge account for every message."""
+    traces = Traces(folder)
+    assert set(traces.files) == {"source", *LAYERS}
+    found = edge_counts(traces)
+    assert {str(counts.edge) for counts in found} == {str(edge) for edge in traces.edges}
+    for counts in found:
+        assert counts.balanced, counts
+        assert not (counts.kind == "activation" and counts.lost_messages), counts

@@ -40,9 +40,8 @@ from protocol import (
 )
 from protocol.dataset_info import DatasetInfo
 from protocol.messages import Enrol
-from tests.cluster_help import BIND, Cluster, loopback_cluster
+from tests.cluster_help import BIND, Cluster, assert_balanced, loopback_cluster, weights
 from tests.conftest import Dni
-from tests.test_cluster import balanced, weights
 from tests.traced import tiny
 from workers.data import load
 
@@ -275,7 +274,7 @@ def test_the_source_lives_where_the_data_are_and_all_learn_what_they_would_here(
         json.loads((dni.home / f / "summary.json").read_text()) for f in ("run", "here")
     )
     assert there["test_error"] == local["test_error"]
-    balanced(head.folder)
+    assert_balanced(head.folder)
     judged = dni("evaluate", "run")
     assert judged.returncode == 2
     assert "data.host: mine.npz is on host2" in judged.stderr
