@@ -13,7 +13,7 @@ from coordinator.control.messages import (
     RevokeRequest,
     StatusRequest,
     StopRequest,
-    decode,
+    decode_line,
     encode_request,
 )
 from coordinator.run_folder.layout import SUMMARY, is_recording
@@ -71,7 +71,7 @@ def _exchange(run: Path, request: StatusRequest | ControlRequest) -> dict[str, A
         raise RunError(f"{run}: {_unreachable_reason(run, address)}") from None
     if not reply.endswith(b"\n"):  # the run ended meanwhile, or the socket is not of this run
         raise RunError(f"{run}: {_unreachable_reason(run, address)}")
-    return decode(reply)
+    return decode_line(reply)
 
 
 def _send(path: str, line: bytes, deadline: float) -> bytes:

@@ -48,12 +48,12 @@ def encode_request(request: StatusRequest | ControlRequest, key: str) -> bytes:
             table |= {"request": "stop"}
         case RevokeRequest(host=host):
             table |= {"request": "revoke", "host": host}
-    return encode(table)
+    return encode_line(table)
 
 
 def decode_request(line: bytes, key: str) -> StatusRequest | ControlRequest | None:
     """The request in `line`; None if it is none for the run that has the `key`."""
-    table = decode(line)
+    table = decode_line(line)
     if table.pop("key", None) != key:
         return None
     match table:
@@ -66,12 +66,12 @@ def decode_request(line: bytes, key: str) -> StatusRequest | ControlRequest | No
     return None
 
 
-def encode(table: dict[str, Any]) -> bytes:
+def encode_line(table: dict[str, Any]) -> bytes:
     """`table` as one line of JSON in ASCII."""
     return to_json(table).encode("ascii") + b"\n"
 
 
-def decode(line: bytes) -> dict[str, Any]:
+def decode_line(line: bytes) -> dict[str, Any]:
     """The JSON object in `line`; empty if it is none."""
     try:
         table = json.loads(line.decode("utf-8"))

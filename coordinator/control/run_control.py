@@ -8,7 +8,7 @@ from typing import Final
 
 from coordinator.control.messages import RevokeRequest, StopRequest
 from coordinator.control.server import ControlServer
-from coordinator.control.snapshot import Hosts, RunState, Snapshot
+from coordinator.control.snapshot import RunHosts, RunState, Snapshot
 from coordinator.interrupts import InterruptCounter
 from coordinator.observers.run_stats import RunStats
 
@@ -25,7 +25,7 @@ class RunControl:
     def __init__(
         self, sockets: Path, run: Path, stats: RunStats, interrupts: InterruptCounter, cluster: bool
     ) -> None:
-        self.hosts: Hosts | None = None
+        self.hosts: RunHosts | None = None
         self._stats = stats
         self._interrupts = interrupts
         self._due = 0.0

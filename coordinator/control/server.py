@@ -17,7 +17,7 @@ from coordinator.control.messages import (
     StatusRequest,
     StopRequest,
     decode_request,
-    encode,
+    encode_line,
 )
 from coordinator.control.snapshot import Snapshot
 from coordinator.run_folder.layout import CONTROL
@@ -79,7 +79,7 @@ class ControlServer:
             if request is None:
                 connection.close()
             else:
-                connection.reply(encode(self._answer(request)))
+                connection.reply(encode_line(self._answer(request)))
         connection.flush()
 
     def _answer(self, request: StatusRequest | ControlRequest) -> dict[str, object]:

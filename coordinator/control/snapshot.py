@@ -41,7 +41,7 @@ class HostStatus:
         }
 
 
-class Hosts(Protocol):
+class RunHosts(Protocol):
     """The hosts of a run; every engine describes its own (`coordinator.lifecycle.engine`)."""
 
     @property
@@ -60,7 +60,7 @@ class Hosts(Protocol):
 
 
 class LocalHost:
-    """The hosts of a run on this host alone. Implements `Hosts`."""
+    """The hosts of a run on this host alone. Implements `RunHosts`."""
 
     endpoint = ""
     waiting_for = ""

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
-from coordinator.control.snapshot import Hosts
+from coordinator.control.snapshot import RunHosts
 from coordinator.lifecycle.events import RunBroken, WorkerExited
 from protocol import Pipeline, SpecError, ToCoordinator, ToWorker, with_absolute_path
 
@@ -50,7 +50,7 @@ class Job:
     while_waiting: Callable[[], None] = field(repr=False)
 
 
-class Engine(Hosts, Protocol):
+class Engine(RunHosts, Protocol):
     """Runs the workers of a pipeline, and describes their hosts."""
 
     api_version: int
