@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     Report = Callable[[str], None]
 
 
-def read(path: Path | None, overrides: tuple[str, ...] = ()) -> Pipeline:
+def load_pipeline(path: Path | None, overrides: tuple[str, ...] = ()) -> Pipeline:
     """The pipeline in the file `path`, None for the embedded example, with `overrides`.
 
     Raises UserError.
@@ -184,7 +184,7 @@ def describe(pipeline: Pipeline, data: Dataset | None, report: Report) -> None:
         report(f"note: {note}")
 
 
-def catalogue() -> list[DatasetEntry]:
+def list_datasets() -> list[DatasetEntry]:
     """The data sets that have a name."""
     from workers.data import list_datasets
 
@@ -274,14 +274,14 @@ def _inline_worker(
 
 main = command_group(
     Functions(
-        read=read,
+        load_pipeline=load_pipeline,
         run=run,
         up=up,
         check=check,
         evaluate=evaluate,
         replay=replay,
         describe=describe,
-        catalogue=catalogue,
+        list_datasets=list_datasets,
         get_data=get_data,
         work_as_worker=work_as_worker,
     )

@@ -6,7 +6,6 @@ from typing import Final
 
 NAMES: Final = (
     "benchmarks",
-    "cli.py",
     "coordinator/cluster",
     "coordinator/engines",
     "coordinator/lifecycle",

@@ -41,8 +41,8 @@ class Watched:
 
     def enrol(self, number: int) -> Welcome | Refused:
         key = f"{number:064x}"
-        asked = Enrol(VERSION, "1.0", key, f"name{number}", "10.0.0.2", number, 4, ())
-        return self.monitor.on_enrol(asked, TOKEN)
+        requested = Enrol(VERSION, "1.0", key, f"name{number}", "10.0.0.2", number, 4, ())
+        return self.monitor.on_enrol(requested, TOKEN)
 
     def pass_time(self, seconds: float) -> None:
         """The head checks its hosts all the while."""

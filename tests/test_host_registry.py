@@ -30,8 +30,8 @@ def registry(uses: int = 3) -> Registry:
     return made
 
 
-def refusal(made: Registry, asked: Enrol, by: str = TOKEN) -> str:
-    answer = made.enrol(asked, by, 0.0)
+def refusal(made: Registry, requested: Enrol, by: str = TOKEN) -> str:
+    answer = made.enrol(requested, by, 0.0)
     assert isinstance(answer, Refused)
     return answer.text
 
@@ -98,10 +98,10 @@ def test_an_invalid_or_known_key_cannot_be_enrolled(invalid: str) -> None:
 def test_a_request_of_another_version_is_refused_with_both_versions_named(
     change: dict[str, object],
 ) -> None:
-    asked = replace(request(), **change)  # type: ignore[arg-type]
-    text = refusal(registry(), asked)
+    requested = replace(request(), **change)  # type: ignore[arg-type]
+    text = refusal(registry(), requested)
     assert f"dni 1.0, protocol {VERSION}" in text
-    assert f"dni {asked.software}, protocol {asked.version}" in text
+    assert f"dni {requested.software}, protocol {requested.version}" in text
 
 
 def test_a_preference_for_an_unknown_layer_is_refused_with_its_name() -> None:

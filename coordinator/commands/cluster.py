@@ -180,7 +180,9 @@ def cluster_commands(functions: Functions) -> tuple[click.Command, ...]:
         from coordinator.observers.terminal import choose_display
 
         console = Terminal(stderr=as_json)
-        made = functions.read(pipeline, options.with_options(overrides, deterministic, trace))
+        made = functions.load_pipeline(
+            pipeline, options.with_options(overrides, deterministic, trace)
+        )
         question = terminal_question(console.print_text) if console.is_terminal else None
         with options.about(pipeline, overrides):
             observers = [choose_display(console)]

@@ -181,7 +181,9 @@ def _compare(
         raise SpecError(
             "--table1: has its own pipelines; give no file, no -o, --deterministic or --trace"
         )
-    pipeline = None if chosen.table1 else with_absolute_path(functions.read(path, overrides))
+    pipeline = (
+        None if chosen.table1 else with_absolute_path(functions.load_pipeline(path, overrides))
+    )
     cells, out = chosen.cells(pipeline, engine)
     report = _once(console.try_print)
     if pipeline:

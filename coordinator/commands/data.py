@@ -27,7 +27,7 @@ def data_group(functions: Functions) -> click.Group:
         from coordinator.console.json_output import print_json
         from coordinator.console.terminal import Terminal
 
-        entries = [asdict(entry) for entry in functions.catalogue()]
+        entries = [asdict(entry) for entry in functions.list_datasets()]
         if as_json:
             print_json(entries)
         else:

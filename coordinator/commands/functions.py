@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 class Functions(NamedTuple):
     """The functions of `cli`; see there."""
 
-    read: Callable[[Path | None, tuple[str, ...]], Pipeline]
+    load_pipeline: Callable[[Path | None, tuple[str, ...]], Pipeline]
     run: Callable[..., Result]
     up: Callable[..., Result]
     check: Callable[..., list[Any]]
     evaluate: Callable[..., Any]
     replay: Callable[[Path, int], Any]
     describe: Callable[..., None]
-    catalogue: Callable[[], list[Any]]
+    list_datasets: Callable[[], list[Any]]
     get_data: Callable[..., Path | None]
     work_as_worker: Callable[[], int]

@@ -32,7 +32,7 @@ def check_command(functions: Functions) -> click.Command:
         from coordinator.engines.blas import threads
         from protocol import with_absolute_path
 
-        read = functions.read(pipeline, overrides)
+        read = functions.load_pipeline(pipeline, overrides)
         lines: list[str] = []
         with options.about(pipeline, overrides):
             plans = functions.check(read, lines.append)

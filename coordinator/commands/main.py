@@ -35,7 +35,7 @@ def command_group(functions: Functions) -> click.Group:
         trace_group,
         *cluster_commands(functions),
         *CONTROL_COMMANDS,
-        manifest_group(functions.read),
+        manifest_group(functions.load_pipeline),
         _worker_command(functions),
     )
     for command in commands:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -28,16 +27,13 @@ def run_command(functions: Functions) -> click.Command:
     @click.pass_context
     def run(
         ctx: click.Context,
+        /,
         pipeline: Path | None,
         overrides: tuple[str, ...],
-        engine: str,
-        engine_options: Mapping[str, str],
-        workers: int | None,
-        run_dir: Path | None,
-        force: bool,
         deterministic: bool,
         trace: str | None,
         as_json: bool,
+        **settings: object,
     ) -> None:
         """Train the PIPELINE file, by default the embedded example.
 
@@ -49,18 +45,12 @@ def run_command(functions: Functions) -> click.Command:
         from coordinator.observers.terminal import choose_display
 
         console = Terminal(stderr=as_json)
-        read = functions.read(pipeline, options.with_options(overrides, deterministic, trace))
+        read = functions.load_pipeline(
+            pipeline, options.with_options(overrides, deterministic, trace)
+        )
         with options.about(pipeline, overrides):
-            result = functions.run(
-                read,
-                engine=engine,
-                engine_options=engine_options,
-                workers=workers,
-                report=console.try_print,
-                run_dir=run_dir,
-                force=force,
-                observers=[choose_display(console)],
-            )
+            observers = [choose_display(console)]
+            result = functions.run(made, report=console.try_print, observers=observers, **settings)
         ctx.exit(end_of_run(console, result, as_json))
 
     return run
