@@ -180,9 +180,8 @@ def cluster_commands(functions: Functions) -> tuple[click.Command, ...]:
         from coordinator.observers.terminal import choose_display
 
         console = Terminal(stderr=as_json)
-        made = functions.load_pipeline(
-            pipeline, options.with_options(overrides, deterministic, trace)
-        )
+        keys = options.with_options(overrides, deterministic, trace)
+        made = functions.load_pipeline(pipeline, keys)
         question = terminal_question(console.print_text) if console.is_terminal else None
         with options.about(pipeline, overrides):
             observers = [choose_display(console)]

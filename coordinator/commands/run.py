@@ -45,9 +45,8 @@ def run_command(functions: Functions) -> click.Command:
         from coordinator.observers.terminal import choose_display
 
         console = Terminal(stderr=as_json)
-        read = functions.load_pipeline(
-            pipeline, options.with_options(overrides, deterministic, trace)
-        )
+        keys = options.with_options(overrides, deterministic, trace)
+        made = functions.load_pipeline(pipeline, keys)
         with options.about(pipeline, overrides):
             observers = [choose_display(console)]
             result = functions.run(made, report=console.try_print, observers=observers, **settings)
