@@ -83,7 +83,7 @@ def test_a_run_without_class_names_gives_a_note(folder: Path, tmp_path: Path) ->
     path = in_folder(tmp_path / "own", as_classes("xyz", used_splits=("test",)))
     evaluate(folder / "run", (f"data.path={path}",), lines.append)
     (note,) = lines
-    assert note.startswith("note: the run does not say how its classes are called")
+    assert note.startswith("note: the run has no class names")
     assert note.endswith("by the folders of the test set: 0 is 'x', 1 is 'y', 2 is 'z'")
 
 

@@ -49,7 +49,10 @@ SPOILED: dict[str, tuple[Callable[[dict[str, Array]], object], str]] = {
     "missing": (lambda c: c.pop(W), f"{W} is missing; the pipeline needs float32 (16, 16)"),
     "empty": (lambda c: c.clear(), f"{W} is missing"),
     "more": (lambda c: c.update({"3.linear.weight": c[W]}), "holds 3.linear.weight, which the pip"),
-    "unknown": (lambda c: c.update(a=c[W], b=c[W]), "holds a, b, which the pipeline has not; it"),
+    "unknown": (
+        lambda c: c.update(a=c[W], b=c[W]),
+        "holds a, b, which the pipeline does not have; it",
+    ),
     "nan": (with_value(np.nan), f"{W} holds NaN or infinity"),
     "infinity": (with_value(-np.inf), f"{W} holds NaN or infinity"),
 }
@@ -136,7 +139,7 @@ def test_integers_of_unknown_scale_give_a_note(folder: Path, tmp_path: Path, dty
     lines: list[str] = []
     evaluate(tmp_path / "run", (f"data.path={path}",), lines.append)
     assert [line[:52] for line in lines] == [
-        "note: the run does not say how its integers were sca"
+        "note: the run has no record of the scale of its inte"
     ] * (dtype in ("u2", "i4"))
 
 
@@ -172,7 +175,10 @@ def test_a_negative_variance_is_refused(folder: Path, tmp_path: Path, value: flo
     content["1.batchnorm.running_var"][3] = value
     save_file(content, path)
     text = refusal(lambda: judged(tmp_path, folder / "d.npz"), RunError)
-    assert text == f"{path}: 1.batchnorm.running_var holds {value:g}, but no variance is negative"
+    assert (
+        text
+        == f"{path}: 1.batchnorm.running_var holds {value:g}, but a variance cannot be negative"
+    )
 
 
 def test_weights_without_metadata_are_accepted(folder: Path, tmp_path: Path) -> None:

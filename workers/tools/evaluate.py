@@ -1,4 +1,4 @@
-"""The test error of weights that a run left: the layers composed in one process."""
+"""Evaluates the saved weights of a run on the test set, with all layers in one process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from workers.nn import LOSSES, LossResult, Shape, Stack
 
 Array = npt.NDArray[np.generic]
 _UNUSED: Final = ("optimizer.", "synthetic.", "inputs.")
-"""How the names of arrays begin that only training needs."""
+"""Prefixes of the names of arrays that only training needs."""
 _VARIANCE: Final = "running_var"
 
 
@@ -32,62 +32,64 @@ def evaluate_weights(
     pipeline: Pipeline,
     data: Dataset,
     saved: Sequence[SavedWeights],
-    tell: Callable[[str], None] = lambda _: None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> LossResult:
-    """Summed loss and errors over the test set, in the batches that training used.
+    """The summed loss and errors over the test set, in batches of the size of training.
 
-    The loss may be NaN or infinite. `saved` is what the run left of each layer; `tell` gets what is
-    odd about the data. Raises DataError where the test set does not fit the run, RunError where the
+    The loss may be NaN or infinite. `saved` holds the weights of each layer. `report` receives
+    notes on the data. Raises DataError if the test set does not fit the run, and RunError if the
     weights do not fit the pipeline.
     """
-    scale = _scale(pipeline, data, saved[0], tell)
+    scale = _scale(pipeline, data, saved[0], report)
     stacks = trained_stacks(pipeline, data.shape, scale, saved)
-    answers = _answers(pipeline, data, saved[0], tell)
-    _check_answers(pipeline, data, answers, stacks[-1].output)
-    with np.errstate(all="ignore"):  # what is not finite is told below
-        found = _judged(pipeline, data.x_test, answers, stacks)
+    targets = _targets(pipeline, data, saved[0], report)
+    _check_targets(pipeline, data, targets, stacks[-1].output)
+    with np.errstate(all="ignore"):  # a loss that is not finite is reported below
+        found = _total_loss(pipeline, data.x_test, targets, stacks)
     if not math.isfinite(found.loss):
-        tell(
-            f"the loss is {found.loss}, as the network's outputs are too large or not finite; look "
-            "at the scale of x_test, and at the weights"
+        report(
+            f"the loss is {found.loss}, because outputs of the network are too large or NaN; "
+            "check the scale of x_test, and the weights"
         )
     return found
 
 
-def _judged(pipeline: Pipeline, x: Array, answers: Array, stacks: Sequence[Stack]) -> LossResult:
-    judge = LOSSES[pipeline.train.loss]
+def _total_loss(
+    pipeline: Pipeline, x: Array, targets: Array, stacks: Sequence[Stack]
+) -> LossResult:
+    loss_of = LOSSES[pipeline.train.loss]
     size = pipeline.data.batch
     loss, errors, judged, absolute = 0.0, 0, 0, 0.0
     for start in range(0, len(x), size):
         y: Array = x[start : start + size]
         for stack in stacks:
             y, _ = stack.forward(y, train=False)
-        judgement = judge(np.asarray(y, np.float32), answers[start : start + size])
-        loss += judgement.loss
-        errors += judgement.errors
-        judged += judgement.judged
-        absolute += judgement.absolute
+        result = loss_of(np.asarray(y, np.float32), targets[start : start + size])
+        loss += result.loss
+        errors += result.errors
+        judged += result.judged
+        absolute += result.absolute
     return LossResult(loss, np.empty(0, np.float32), errors, judged, absolute)
 
 
 def _source(pipeline: Pipeline) -> str:
-    """How errors name the data."""
+    """The name of the data set in errors."""
     return str(pipeline.data.path or f"data {pipeline.data.name}")
 
 
 def _scale(
-    pipeline: Pipeline, data: Dataset, first: SavedWeights, tell: Callable[[str], None]
+    pipeline: Pipeline, data: Dataset, first: SavedWeights, report: Callable[[str], None]
 ) -> float:
-    """What integers are multiplied by: as in training, where they are of the same dtype.
+    """The factor for integer inputs: that of training, if the dtype is the same.
 
-    Raises DataError for examples of another shape. A run that has no such metadata is taken to
-    have been trained on data like these.
+    Raises DataError for examples of another shape. If the run has no such metadata, the data are
+    assumed to be like those of training.
     """
     found = data.x_test.dtype
     if "shape" not in first.metadata:
         if found.kind != "f" and found != np.uint8:
-            tell(
-                f"the run does not say how its integers were scaled; those of x_test are "
+            report(
+                f"the run has no record of the scale of its integers; those of x_test are "
                 f"multiplied by {data.scale:.3g}"
             )
         return data.scale
@@ -101,7 +103,7 @@ def _scale(
         )
     if dtype == found:
         return scale
-    tell(
+    report(
         f"x_test is {found}, but the run was trained on {dtype}: integers are multiplied by "
         f"{data.scale:.3g}, floats are taken as they are"
     )
@@ -109,7 +111,7 @@ def _scale(
 
 
 def _trained_on(saved: SavedWeights) -> tuple[Shape, np.dtype[np.generic], float]:
-    """Shape and dtype of the examples that a run was trained on, and the scale of integers."""
+    """The shape and dtype of the examples of training, and the scale of integers."""
     with _metadata(saved) as found:
         shape, scale = tuple(int(side) for side in found["shape"].split("x")), float(found["scale"])
         require_at_least("shape", min(shape), 1)
@@ -120,17 +122,17 @@ def _trained_on(saved: SavedWeights) -> tuple[Shape, np.dtype[np.generic], float
 
 @contextmanager
 def _metadata(saved: SavedWeights) -> Iterator[Mapping[str, str]]:
-    """The metadata of a file; what is wrong with them becomes a RunError."""
+    """The metadata of a file, whose errors become RunErrors."""
     try:
         yield saved.metadata
     except (KeyError, TypeError, ValueError, SpecError) as error:
         raise RunError(f"{saved.path}: its metadata cannot be read: {error!r:.80}") from None
 
 
-def _answers(
-    pipeline: Pipeline, data: Dataset, first: SavedWeights, tell: Callable[[str], None]
+def _targets(
+    pipeline: Pipeline, data: Dataset, first: SavedWeights, report: Callable[[str], None]
 ) -> Array:
-    """The targets of the test set, with classes that have names numbered as the run did.
+    """The targets of the test set. Classes with names are numbered as in the run.
 
     Raises DataError for a class that the run does not know.
     """
@@ -140,15 +142,15 @@ def _answers(
         known = {name: i for i, name in enumerate(parse_class_names(found.get(CLASS_NAMES, "[]")))}
     if not known:
         numbered = listed(f"{i} is {name!r}" for i, name in enumerate(data.class_names))
-        tell(
-            "the run does not say how its classes are called, so they are numbered by the folders "
+        report(
+            "the run has no class names, so the classes are numbered by the folders "
             f"of the test set: {numbered}"
         )
         return data.y_test
     tested = [data.class_names[label] for label in np.unique(data.y_test)]
-    if strange := [name for name in tested if name not in known]:
+    if unknown := [name for name in tested if name not in known]:
         raise DataError(
-            f"{_source(pipeline)}: the test set has the class {listed(map(repr, strange))}, which "
+            f"{_source(pipeline)}: the test set has the class {listed(map(repr, unknown))}, which "
             f"the run was not trained on; it knows {listed(map(repr, known))}"
         )
     numbers = np.array([known.get(name, -1) for name in data.class_names])
@@ -158,10 +160,10 @@ def _answers(
 def trained_stacks(
     pipeline: Pipeline, shape: Shape, scale: float, saved: Sequence[SavedWeights]
 ) -> list[Stack]:
-    """The layers with what was `saved` in place of their first weights, for examples of `shape`
-    whose integers are multiplied by `scale`.
+    """The layers with the `saved` weights, for examples of `shape` whose integers are multiplied
+    by `scale`.
 
-    Raises RunError where the weights do not fit the pipeline.
+    Raises RunError if the weights do not fit the pipeline.
     """
     stacks = []
     for i, (made, found) in enumerate(zip(fitted(pipeline, shape), saved, strict=True)):
@@ -177,12 +179,12 @@ def trained_stacks(
 
 
 def _fill(stack: Stack, saved: SavedWeights) -> None:
-    """Put the saved arrays into `stack`; all that is wrong with one is refused by its name."""
+    """Copy the saved arrays into `stack`. Raises RunError that names the first wrong array."""
     wanted = stack.named()
     used = (name for name in saved.arrays if not name.startswith(_UNUSED))
-    if strange := [name for name in used if name not in wanted]:
+    if unknown := [name for name in used if name not in wanted]:
         raise RunError(
-            f"{saved.path}: holds {listed(strange)}, which the pipeline has not; "
+            f"{saved.path}: holds {listed(unknown)}, which the pipeline does not have; "
             f"it has {listed(wanted)}"
         )
     for name, view in wanted.items():
@@ -194,17 +196,17 @@ def _fill(stack: Stack, saved: SavedWeights) -> None:
             raise RunError(f"{saved.path}: {name} is {found.dtype} {found.shape}; {needs}")
         view[...] = found
         if not np.isfinite(view).all():
-            raise RunError(f"{saved.path}: {name} holds NaN or infinity, of a run that went wrong")
+            raise RunError(f"{saved.path}: {name} holds NaN or infinity; the run diverged")
         if name.endswith(_VARIANCE) and np.min(view) < 0:
             raise RunError(
-                f"{saved.path}: {name} holds {np.min(view):g}, but no variance is negative"
+                f"{saved.path}: {name} holds {np.min(view):g}, but a variance cannot be negative"
             )
 
 
-def _check_answers(pipeline: Pipeline, data: Dataset, answers: Array, shape: Shape) -> None:
-    """Raise DataError where the targets of the test set are not such as the run answers."""
+def _check_targets(pipeline: Pipeline, data: Dataset, targets: Array, shape: Shape) -> None:
+    """Raise DataError if the targets of the test set do not fit the outputs of the run."""
     width, source = math.prod(shape), _source(pipeline)
-    if data.labelled and (last := int(np.max(answers))) >= width:
+    if data.labelled and (last := int(np.max(targets))) >= width:
         raise DataError(
             f"{source}: y_test has labels up to {last}, but the run knows {width} "
             f"{'class' if width == 1 else 'classes'}, 0 to {width - 1}"
