@@ -129,10 +129,10 @@ class SlurmJob:
         """The state of the job with its reason, and where to look."""
         state, reason = self._state()
         because = f" ({reason})" if reason not in ("", "None") else ""
-        look = f"look at `{' '.join(('squeue', *self._cluster, f'--jobs={self._job}'))}`"
+        hint = f"look at `{' '.join(('squeue', *self._cluster, f'--jobs={self._job}'))}`"
         if state == "RUNNING":
-            look = f"{self._output}: {self._last_output()}"
-        return [f"slurm job {self._job}: {state}{because}; {look}"]
+            hint = f"{self._output}: {self._last_output()}"
+        return [f"slurm job {self._job}: {state}{because}; {hint}"]
 
     def close(self) -> None:
         """Let a running job end, cancel it otherwise, and remove its output.
@@ -191,8 +191,8 @@ class SlurmJob:
         try:
             jobs = query("squeue", "--me", "--noheader", "--format=%i %k")
         except RunError as error:
-            look = f"a job with the comment {self._comment} may be left; look at `squeue --me`"
-            raise RunError(f"slurm: {look}: {error}") from None
+            hint = f"a job with the comment {self._comment} may be left; look at `squeue --me`"
+            raise RunError(f"slurm: {hint}: {error}") from None
         for job, _, comment in (line.strip().partition(" ") for line in jobs.splitlines()):
             if comment.strip() == self._comment:
                 self._cancel(job)
