@@ -142,7 +142,7 @@ def evaluate(
     """
     from threadpoolctl import threadpool_limits
 
-    from coordinator.engines import blas
+    from coordinator.resources import blas
     from coordinator.run_folder.read import read_run
     from protocol import SpecError
     from workers.tools.evaluate import evaluate_weights
@@ -172,7 +172,7 @@ def replay(run_dir: str | Path, layer: int) -> ReplayResult:
 
 def describe(pipeline: Pipeline, data: Dataset | None, report: Report) -> None:
     """Report one line about the data, and one for each setting or property that is unusual."""
-    from coordinator.engines.blas import unused
+    from coordinator.resources.blas import unused
     from protocol import pipeline_notes
     from workers.assembly.compatibility import data_notes as notes_on_data
 

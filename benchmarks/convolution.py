@@ -24,8 +24,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from coordinator.engines.blas import environment
 from coordinator.engines.processes import ALLOCATOR
+from coordinator.resources.blas import environment
 from workers.nn import Conv
 
 KERNELS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")

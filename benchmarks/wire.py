@@ -28,8 +28,8 @@ from typing import Final
 import numpy as np
 import zmq
 
-from coordinator.engines.blas import environment
 from coordinator.engines.processes import ALLOCATOR
+from coordinator.resources.blas import environment
 from protocol import Activation, Credit
 from protocol.codec.layouts import INLINE
 from protocol.transport.sockets import receive as take

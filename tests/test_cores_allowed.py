@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.engines import blas
-from coordinator.engines.cpu_quota import quota
 from coordinator.observers.terminal import blas_threads
+from coordinator.resources import blas
+from coordinator.resources.cpu_quota import quota
 from protocol import DataConfig, LayerConfig, Pipeline, TrainConfig
 
 PIPELINE = Pipeline(data=DataConfig(name="digits"), layer=(LayerConfig(("linear 10",)),) * 2)

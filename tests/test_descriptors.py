@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coordinator.engines.descriptors import ensure, of_head, of_worker, of_workers
+from coordinator.resources.descriptors import ensure, of_head, of_worker, of_workers
 from protocol import DataConfig, LayerConfig, Pipeline, RunError
 from tests.conftest import COMMAND
 

@@ -14,10 +14,10 @@ import numpy as np
 
 from coordinator.cluster.addresses import address_towards, own_address, reachable
 from coordinator.cluster.assembly import complete_config
-from coordinator.engines import blas
-from coordinator.engines.descriptors import ensure, of_head, of_worker
 from coordinator.engines.processes import Processes
 from coordinator.interrupts import InterruptCounter, count_interrupts
+from coordinator.resources import blas
+from coordinator.resources.descriptors import ensure, of_head, of_worker
 from coordinator.run_folder.layout import LOGS, TRACE
 from coordinator.socket_folder import file_folder, socket_folder
 from coordinator.transport import AgentTransport

@@ -19,11 +19,11 @@ from coordinator.cluster.listen import Listen
 from coordinator.cluster.placement import limit_workers, place_workers
 from coordinator.cluster.registry import Host
 from coordinator.control.snapshot import HostStatus
-from coordinator.engines import blas
-from coordinator.engines.descriptors import ensure, of_head, of_workers
 from coordinator.engines.processes import Processes
 from coordinator.lifecycle.engine import ENGINE_API, Job, require_local_data
 from coordinator.lifecycle.events import RunBroken, WorkerExited
+from coordinator.resources import blas
+from coordinator.resources.descriptors import ensure, of_head, of_workers
 from coordinator.run_folder.layout import LOGS, TRACE
 from protocol import Pipeline, RunError, ToCoordinator, ToWorker
 from protocol.config import HEAD

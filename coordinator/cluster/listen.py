@@ -10,8 +10,8 @@ from coordinator.cluster.addresses import bind_error_text, bindable
 from coordinator.cluster.agent import software
 from coordinator.cluster.head import Head
 from coordinator.cluster.registry import Registry
-from coordinator.engines import blas
 from coordinator.lifecycle.engine import Job
+from coordinator.resources import blas
 from protocol import RunError
 from protocol.clock import clock_name
 from protocol.endpoint import ANY_PORT, Endpoint, is_unspecified

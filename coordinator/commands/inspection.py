@@ -29,7 +29,7 @@ def check_command(functions: Functions) -> click.Command:
         from coordinator.cluster.placement import set_workers
         from coordinator.commands.tables import plan_table
         from coordinator.console.terminal import Terminal
-        from coordinator.engines.blas import threads
+        from coordinator.resources.blas import threads
         from protocol import with_absolute_path
 
         read = functions.load_pipeline(pipeline, overrides)

@@ -16,10 +16,10 @@ from coordinator.console.command_line import next_steps
 from coordinator.console.json_output import print_json
 from coordinator.console.standard_streams import discard_closed_outputs, discard_output
 from coordinator.console.terminal import Terminal
-from coordinator.engines.blas import threads
 from coordinator.lifecycle.train import Result
 from coordinator.observers.run_end import RunEnd
 from coordinator.observers.terminal import blas_threads, layer_table
+from coordinator.resources.blas import threads
 from protocol import Pipeline
 from protocol.printable import printable
 

@@ -16,9 +16,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from coordinator.control.snapshot import LocalHost
-from coordinator.engines import blas
 from coordinator.lifecycle.engine import ENGINE_API, Job, require_local_data
 from coordinator.lifecycle.events import RunBroken, WorkerExited
+from coordinator.resources import blas
 from coordinator.run_folder.layout import TRACE
 from protocol import DataMessage, Edge, Message, Pipeline, ToCoordinator, ToWorker
 

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Final, Protocol
 
-from coordinator.engines import blas
 from coordinator.lifecycle.events import WorkerExited
+from coordinator.resources import blas
 
 KILL_SECONDS: Final = 0.4
 LOG_LINES: Final = 12

@@ -12,9 +12,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from coordinator.console.columns import Column, Phrases, Table
 from coordinator.console.terminal import Terminal
-from coordinator.engines.blas import reason
 from coordinator.observers.observer import Observer
 from coordinator.observers.run_stats import RunStats, busy_fraction
+from coordinator.resources.blas import reason
 from protocol import Pipeline, Report
 
 LINE_SECONDS: Final = 5.0

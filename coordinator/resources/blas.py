@@ -10,7 +10,7 @@ import os
 import re
 from typing import Final
 
-from coordinator.engines.cpu_quota import quota
+from coordinator.resources.cpu_quota import quota
 from protocol import Pipeline
 
 THREAD_VARIABLES: Final = (

@@ -1,0 +1,1 @@
+"""What the processes of a run may use of a host: processors, threads, file descriptors."""
