@@ -1,43 +1,33 @@
-"""What `dni trace export` writes is read by the tools it is for, and holds all there is."""
+"""Exports hold all messages and spans, and the tools they are made for can read them."""
 
 from __future__ import annotations
 
-import base64
 import csv
 import json
-import resource
-import shutil
-import signal
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from google.protobuf.json_format import ParseDict
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2
 
 import cli
 from coordinator.traces.events import NEVER
-from coordinator.traces.export import FORMS, export
+from coordinator.traces.export import export
 from coordinator.traces.messages import DROPPED, OUTCOMES, UNSENT, USED, Messages
 from coordinator.traces.run import Traces
-from protocol import RunError, read_pipeline
+from protocol import read_pipeline
 from protocol import trace_format as form
-from protocol.trace_format import TraceHeader
 from tests.conftest import TINY
+from tests.exports import Seen, count, count_spans, otlp_spans
 from tests.trace_processor import JAVASCRIPT, ask
-
-EVIL = 'a "quoted", %s %d \\ name\nof {two} lines; é'
-Seen = list[Messages]
 
 
 @pytest.fixture(scope="module", params=["cdni", "unlocked-cdni", "backprop"])
 def traces(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Traces:
-    """Those of a short run by a rule."""
+    """The traces of a short run with a rule."""
     folder = tmp_path_factory.mktemp(request.param)
     (folder / "tiny.toml").write_text(TINY, "utf-8")
     pipeline = read_pipeline(folder / "tiny.toml", [f"rule={request.param}"])
@@ -51,37 +41,11 @@ def seen(traces: Traces) -> Seen:
     return [messages for edge in traces.edges for messages in traces.messages(edge)]
 
 
-def spells(traces: Traces) -> int:
-    return sum(len(work) for work in map(traces.work, traces.pipeline.stages) if work)
-
-
-def count(seen: Seen, *outcomes: int) -> int:
-    return sum(int(np.isin(messages.outcome, outcomes).sum()) for messages in seen)
-
-
-def renamed(traces: Traces, folder: Path) -> Traces:
-    """A copy of the traces in which the host is called EVIL."""
-    (folder / "trace").mkdir(parents=True)
-    shutil.copy(traces.folder / "pipeline.toml", folder)
-    for stage, file in traces.files.items():
-        data = file.path.read_bytes()
-        old = TraceHeader.unpack(data)
-        origin = replace(file.metadata, host=EVIL).pack()
-        head = old._replace(metadata=len(origin)).pack() + origin
-        size = form.totals_size(file.metadata.edges)
-        at = form.totals_at(old.metadata)
-        head = head.ljust(form.totals_at(len(origin)), b"\0") + data[at : at + size]
-        assert len(head) <= old.start
-        copy = head.ljust(old.start, b"\0") + data[old.start :]
-        (folder / "trace" / f"{stage}.trace").write_bytes(copy)
-    return Traces(folder)
-
-
-# -- a row a message
+# -- one row per message
 
 
 def expected(traces: Traces, messages: Messages) -> Iterator[dict[str, Any]]:
-    """What a row is to say of each of `messages`."""
+    """The expected row of each of `messages`."""
     unix = traces.files["source"].metadata
     real = unix.unix_ns - unix.monotonic_ns
     for i in range(len(messages)):
@@ -108,7 +72,7 @@ def expected(traces: Traces, messages: Messages) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def test_jsonl_has_every_message_as_it_is(traces: Traces, seen: Seen, tmp_path: Path) -> None:
+def test_jsonl_has_every_message(traces: Traces, seen: Seen, tmp_path: Path) -> None:
     written = export(traces, "jsonl", tmp_path / "x")
     lines = (tmp_path / "x").read_text("utf-8").splitlines()
     assert written == len(lines) == sum(map(len, seen))
@@ -117,7 +81,7 @@ def test_jsonl_has_every_message_as_it_is(traces: Traces, seen: Seen, tmp_path: 
     ]
 
 
-def test_csv_has_every_message_as_it_is(traces: Traces, seen: Seen, tmp_path: Path) -> None:
+def test_csv_has_every_message(traces: Traces, seen: Seen, tmp_path: Path) -> None:
     written = export(traces, "csv", tmp_path / "x")
     with (tmp_path / "x").open(newline="", encoding="utf-8") as file:
         rows = [*csv.DictReader(file)]
@@ -149,9 +113,9 @@ from slice where name glob 'dropped*' or name glob 'unsent*'"""
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(JAVASCRIPT is None, reason="no node to run Perfetto's engine with")
+@pytest.mark.skipif(JAVASCRIPT is None, reason="Node.js is not installed")
 @pytest.mark.parametrize("viewer", ["perfetto", "chrome"])
-def test_the_trace_processor_finds_spells_arrows_and_drops(
+def test_perfetto_finds_spans_arrows_and_drops(
     traces: Traces, seen: Seen, tmp_path: Path, viewer: str
 ) -> None:
     export(traces, viewer, tmp_path / "x")
@@ -170,20 +134,18 @@ def test_the_trace_processor_finds_spells_arrows_and_drops(
         arrows[messages.edge] += count([messages], *ended)
     assert Counter((flow["one"], flow["two"]) for flow in flows) == arrows
     assert all(flow["begin"] <= flow["end"] for flow in flows)
-    whys = Counter(drop["a"] or drop["b"] for drop in drops)
-    gone = [m.reason[np.isin(m.outcome, (DROPPED, UNSENT))] for m in seen]
-    assert whys == Counter(form.DROP_REASONS[reason] for reason in np.concatenate(gone))
+    reasons = Counter(drop["a"] or drop["b"] for drop in drops)
+    dropped = [m.reason[np.isin(m.outcome, (DROPPED, UNSENT))] for m in seen]
+    assert reasons == Counter(form.DROP_REASONS[reason] for reason in np.concatenate(dropped))
 
 
-def test_perfetto_is_whole_and_counts_what_it_wrote(
-    traces: Traces, seen: Seen, tmp_path: Path
-) -> None:
+def test_perfetto_file_is_complete(traces: Traces, seen: Seen, tmp_path: Path) -> None:
     written = export(traces, "perfetto", tmp_path / "x")
     trace = perfetto_trace_pb2.Trace()
     trace.ParseFromString((tmp_path / "x").read_bytes())
     events = [packet.track_event for packet in trace.packet if packet.HasField("track_event")]
     kinds = Counter(event.type for event in events)
-    assert kinds[1] == kinds[2] == spells(traces)
+    assert kinds[1] == kinds[2] == count_spans(traces)
     assert written == len(events) - kinds[2]
     begun = [flow for event in events for flow in event.flow_ids]
     ended = [flow for event in events for flow in event.terminating_flow_ids]
@@ -191,7 +153,7 @@ def test_perfetto_is_whole_and_counts_what_it_wrote(
     assert len(set(begun)) == len(begun) == count(seen, USED, DROPPED)
 
 
-def test_the_queue_is_as_long_as_the_receiver_wrote(
+def test_queue_is_as_long_as_the_receiver_recorded(
     traces: Traces, seen: Seen, tmp_path: Path
 ) -> None:
     export(traces, "chrome", tmp_path / "x")
@@ -204,133 +166,33 @@ def test_the_queue_is_as_long_as_the_receiver_wrote(
             if e["name"] == name
         }
         for messages in (m for m in seen if m.edge == edge):
-            came = messages.received[messages.received != NEVER]
+            times = messages.received[messages.received != NEVER]
             queue = messages.queue[messages.received != NEVER]
-            assert [depths[time] for time in came.tolist()] == queue.tolist()
+            assert [depths[time] for time in times.tolist()] == queue.tolist()
 
 
-def spans(path: Path) -> list[tuple[str, Any]]:
-    """Every span with the name of its service, from lines that must be OTLP."""
-    found = []
-    for line in path.read_text("utf-8").splitlines():
-        request = json.loads(line)
-        for span in request["resourceSpans"][0]["scopeSpans"][0]["spans"]:
-            for place in (span, *span.get("links", ())):
-                for key in {"traceId", "spanId", "parentSpanId"} & place.keys():
-                    place[key] = base64.b64encode(bytes.fromhex(place[key])).decode()
-        (group,) = ParseDict(request, ExportTraceServiceRequest()).resource_spans
-        facts = {a.key: a.value for a in group.resource.attributes}
-        assert {"host.name", "process.pid"} <= facts.keys()
-        service = facts["service.name"].string_value
-        found += [(service, span) for scope in group.scope_spans for span in scope.spans]
-    return found
-
-
-def test_otlp_leads_every_batch_from_the_source_to_its_gradients(
+def test_otlp_connects_every_batch_from_the_source_to_its_gradients(
     traces: Traces, seen: Seen, tmp_path: Path
 ) -> None:
     written = export(traces, "otlp", tmp_path / "x")
-    found = spans(tmp_path / "x")
+    found = otlp_spans(tmp_path / "x")
     work = [m for m in seen if m.kind in form.WORK]
     sources = sum(len(m) for m in work if m.edge.sender == "source")
-    assert written == len(found) == spells(traces) + sources + count(work, DROPPED, UNSENT)
+    assert written == len(found) == count_spans(traces) + sources + count(work, DROPPED, UNSENT)
     ids = {(span.trace_id, span.span_id): (stage, span) for stage, span in found}
     assert len(ids) == len({span.span_id for _, span in found}) == len(found)
     for stage, span in found:
-        said = {a.key: a.value for a in span.attributes}
-        edge, kind = said["dni.edge"].string_value, said["dni.kind"].string_value
+        values = {a.key: a.value.string_value for a in span.attributes}
+        edge, kind = values["dni.edge"], values["dni.kind"]
         assert len(span.trace_id) == 16
         assert len(span.span_id) == 8
         assert 0 < span.start_time_unix_nano <= span.end_time_unix_nano
-        above = (span.trace_id, span.parent_span_id)
+        parent_key = (span.trace_id, span.parent_span_id)
         links = [(link.trace_id, link.span_id) for link in span.links]
         if span.name in ("sent activation", "sent test") or span.name.startswith("unsent"):
             assert not span.parent_span_id
         else:
-            (parent,) = links or [above]
+            (parent,) = links or [parent_key]
             sender = stage if span.name == "update" else edge.split(">")[0]
             assert ids[parent][0] == sender, (span.name, kind)
             assert ids[parent][1].start_time_unix_nano <= span.start_time_unix_nano
-
-
-# -- what may go wrong
-
-
-@pytest.mark.parametrize("to", FORMS)
-def test_no_name_breaks_a_format(traces: Traces, tmp_path: Path, to: str) -> None:
-    evil, path = renamed(traces, tmp_path / "run"), tmp_path / "x"
-    assert export(evil, to, path) == export(traces, to, tmp_path / "y") > 0
-    if to == "otlp":
-        line = json.loads(path.read_text("utf-8").splitlines()[0])
-        facts = line["resourceSpans"][0]["resource"]["attributes"]
-        assert {"key": "host.name", "value": {"stringValue": EVIL}} in facts
-    elif to == "chrome":
-        events = json.loads(path.read_text("utf-8"))["traceEvents"]
-        labels = [e["args"]["labels"] for e in events if e["name"] == "process_labels"]
-        assert all(label.endswith(f" on {EVIL}") for label in labels)
-    elif to == "perfetto":
-        trace = perfetto_trace_pb2.Trace()
-        trace.ParseFromString(path.read_bytes())
-        tracks = [p.track_descriptor for p in trace.packet if p.HasField("track_descriptor")]
-        told = [t.process.process_labels[0] for t in tracks if t.HasField("process")]
-        assert all(label.endswith(f" on {EVIL}") for label in told)
-    else:
-        assert path.read_bytes() == (tmp_path / "y").read_bytes()
-
-
-def test_spells_without_an_end_and_cores_without_a_trace_are_shown_as_such(
-    traces: Traces, tmp_path: Path
-) -> None:
-    broken = renamed(traces, tmp_path / "run").folder
-    (broken / "trace" / "layer1.trace").unlink()
-    path = broken / "trace" / "layer2.trace"
-    data = bytearray(path.read_bytes())
-    records = np.frombuffer(data, form.RECORD, offset=TraceHeader.unpack(bytes(data)).start)
-    records["end"][np.flatnonzero(records["end"])[-1]] = 0
-    path.write_bytes(data)
-    left = Traces(broken)
-    export(left, "perfetto", tmp_path / "x")
-    trace = perfetto_trace_pb2.Trace()
-    trace.ParseFromString((tmp_path / "x").read_bytes())
-    kinds = Counter(p.track_event.type for p in trace.packet if p.HasField("track_event"))
-    assert kinds[1] == spells(left) == kinds[2] + 1
-    export(left, "chrome", tmp_path / "x")
-    events = json.loads((tmp_path / "x").read_text("utf-8"))["traceEvents"]
-    assert [event["pid"] for event in events if event["ph"] == "B"] == [3]
-    export(left, "otlp", tmp_path / "x")
-    cut = [
-        stage
-        for stage, span in spans(tmp_path / "x")
-        if "dni.unfinished" in {a.key for a in span.attributes}
-    ]
-    assert cut == ["layer2"]
-
-
-@pytest.mark.parametrize("to", FORMS)
-def test_a_full_disk_is_told_and_leaves_what_was_there(
-    traces: Traces, tmp_path: Path, to: str
-) -> None:
-    path = tmp_path / "x"
-    path.write_text("before", "utf-8")
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    held = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limits[1]))
-        with pytest.raises(RunError, match=f"{path}: File too large"):
-            export(traces, to, path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, held)
-    assert path.read_text("utf-8") == "before"
-    assert [*tmp_path.iterdir()] == [path]
-
-
-def test_a_place_that_cannot_be_is_told(traces: Traces, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="none/x: No such file"):
-        export(traces, "csv", tmp_path / "none" / "x")
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(RunError, match="folder: Is a directory"):
-        export(traces, "csv", tmp_path / "folder")
-    with pytest.raises(RunError, match="did you mean 'jsonl'"):
-        export(traces, "jsnl", tmp_path / "x")
-    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
