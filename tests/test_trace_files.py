@@ -1,8 +1,7 @@
-"""Of a trace that is broken, cut off or being written what can be read is, and the rest told."""
+"""The readable part of a broken trace is read, and the rest is reported."""
 
 from __future__ import annotations
 
-import itertools
 import re
 import tracemalloc
 from collections.abc import Callable
@@ -15,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.traces import files
 from coordinator.traces.clocks import clock_correction
 from coordinator.traces.files import TraceFile
 from coordinator.traces.find import MessageFilter, find_messages, unused_messages
@@ -40,7 +38,6 @@ from tests.traced import (
     trace_bytes,
     trace_metadata,
 )
-from workers.recording.trace_writer import TraceWriter
 
 STAGES = ("source", "layer0", "layer1", "layer2")
 ORIGIN = form.TraceMetadata("b", 7, "here", 0, 0, 11, 13, ("a>b", "b>c"))
@@ -55,7 +52,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def everything(folder: Path) -> Traces:
-    """Ask all there is to ask; whatever of it can be read is read."""
+    """Read everything that can be read."""
     traces = Traces(folder)
     edge_counts(traces)
     edge_stats(traces)
@@ -68,7 +65,7 @@ def everything(folder: Path) -> Traces:
 
 
 def problem_of(folder: Path) -> str:
-    """What is said of traces that are not whole: by a RunError, or beside what could be read."""
+    """The problems of broken traces, from a RunError or from the traces that could be read."""
     try:
         problems = everything(folder).all_problems()
     except RunError as error:
@@ -77,11 +74,11 @@ def problem_of(folder: Path) -> str:
     return "; ".join(problems)
 
 
-def test_what_is_whole_has_no_problems(run: Path) -> None:
+def test_complete_traces_have_no_problems(run: Path) -> None:
     assert problem_of(run) == ""
 
 
-def test_a_file_cut_off_anywhere_is_read_as_far_as_it_goes_and_told_of(run: Path) -> None:
+def test_file_cut_off_anywhere_is_read_up_to_the_cut(run: Path) -> None:
     path = run / "trace" / "layer1.trace"
     whole = path.read_bytes()
     start, rows, totals = decoded(path).start, decoded(path).rows, decoded(path).totals
@@ -115,7 +112,7 @@ def test_a_file_cut_off_anywhere_is_read_as_far_as_it_goes_and_told_of(run: Path
     )
 )
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of times that are none
-def test_wrong_bytes_anywhere_break_nothing(run: Path, flips: list[tuple[int, int]]) -> None:
+def test_wrong_bytes_anywhere_cause_no_crash(run: Path, flips: list[tuple[int, int]]) -> None:
     path = run / "trace" / "layer1.trace"
     whole = path.read_bytes()
     broken = bytearray(whole)
@@ -136,7 +133,7 @@ any_metadata = st.recursive(
 
 @examples(200)
 @given(data=st.data(), key=st.sampled_from(sorted(trace_metadata("", []))))
-def test_metadata_of_another_kind_are_refused_or_harmless(
+def test_metadata_of_wrong_types_are_refused_or_harmless(
     run: Path, data: st.DataObject, key: str
 ) -> None:
     path = run / "trace" / "layer1.trace"
@@ -153,9 +150,7 @@ def test_metadata_of_another_kind_are_refused_or_harmless(
 
 @pytest.mark.parametrize("field", [3, 4, 5, 6, 8])
 @pytest.mark.parametrize("value", [2**63 - 1, 2**40, 2**24])
-def test_nothing_is_allocated_for_what_is_only_claimed(
-    run: Path, tmp_path: Path, field: int, value: int
-) -> None:
+def test_claimed_size_allocates_nothing(run: Path, tmp_path: Path, field: int, value: int) -> None:
     data = bytearray((run / "trace" / "layer1.trace").read_bytes())
     opening = list(OPENING.unpack_from(data))
     opening[field] = min(value, 2**32 - 1) if field == 8 else value
@@ -176,7 +171,7 @@ def test_nothing_is_allocated_for_what_is_only_claimed(
 
 
 @pytest.mark.parametrize(
-    ("change", "argument"),
+    ("change", "text"),
     [
         (lambda data: data[:0], "is no trace"),
         (lambda data: b"x" + data[1:], "is no trace"),
@@ -184,20 +179,20 @@ def test_nothing_is_allocated_for_what_is_only_claimed(
         (lambda data: data[:60] + b"\xc1" + data[61:], "broken metadata"),
     ],
 )
-def test_what_is_no_trace_is_told_in_a_line(
-    run: Path, change: Callable[[bytes], bytes], argument: str
+def test_file_that_is_not_a_trace_is_reported_in_one_line(
+    run: Path, change: Callable[[bytes], bytes], text: str
 ) -> None:
     path = run / "trace" / "layer2.trace"
     whole = path.read_bytes()
     path.write_bytes(change(whole))
     try:
         assert f"{path}: " in problem_of(run)
-        assert argument in problem_of(run)
+        assert text in problem_of(run)
     finally:
         path.write_bytes(whole)
 
 
-def test_records_that_cannot_be_ones_are_left_out_and_counted(tmp_path: Path) -> None:
+def test_broken_records_are_left_out_and_counted(tmp_path: Path) -> None:
     good = [Row(SECOND + n, batch=n, event=SENT) for n in range(10)]
     bad = [
         good[0]._replace(event=0),
@@ -219,73 +214,7 @@ def test_records_that_cannot_be_ones_are_left_out_and_counted(tmp_path: Path) ->
     assert read.all_totals().sum() == 10
 
 
-# -- while it is written, or its writer is dead
-
-
-@pytest.mark.parametrize("written", [15, 16, 17, 31, 32, 33, 40])
-@pytest.mark.parametrize("settled", [False, True])
-def test_of_a_ring_whose_writer_is_dead_no_message_is_miscounted(
-    tmp_path: Path, written: int, settled: bool
-) -> None:
-    path = tmp_path / "b.trace"
-    log = TraceWriter(path, ORIGIN, 16)
-    for number in range(written):
-        log.write(*Row(number, batch=number))
-    if settled:
-        log.update_totals()
-    read = TraceFile.read(path)
-    assert read.all_totals().sum() == written
-    held = [n for block in read.blocks() for n in block["batch"].tolist()]
-    assert held in ([*range(max(0, written - k), written)] for k in (15, 16))
-    assert not read.closed
-    log.close()
-
-
-@pytest.mark.parametrize("between", [0, 1, 3, 15, 16, 17, 40])
-def test_a_ring_that_is_written_while_it_is_read_gives_only_what_was_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, between: int
-) -> None:
-    monkeypatch.setattr(files, "BLOCK", 3)
-    path = tmp_path / "b.trace"
-    log = TraceWriter(path, ORIGIN, 16)
-    numbers = itertools.count(1)
-
-    def write(count: int) -> None:
-        for _ in range(count):
-            number = next(numbers)
-            log.write(*Row(number, batch=number))
-
-    write(21)
-    read = TraceFile.read(path)
-    found: list[int] = []
-    for block in read.blocks():
-        found += block["batch"].tolist()
-        write(between)
-    assert found == sorted(set(found))
-    assert set(found) <= set(range(6, 22))
-    assert not between or len(found) < 16
-    assert between or found == [*range(7, 22)]
-    log.close()
-
-
-@pytest.mark.parametrize("later", [0, 1, 4])
-def test_a_record_that_is_half_written_anew_is_not_read(tmp_path: Path, later: int) -> None:
-    path = tmp_path / "b.trace"
-    log = TraceWriter(path, ORIGIN, 16)
-    for number in range(20):
-        log.write(*Row(number, batch=number))
-    read = TraceFile.read(path)
-    for number in range(20, 20 + later):
-        log.write(*Row(number, batch=number))
-    with path.open("r+b") as file:  # the next lies where the one 16 before it does
-        file.seek(decoded(path).start + (4 + later) * RECORD.size)
-        file.write(b"\xff" * 20)
-    found = [n for block in read.blocks() for n in block["batch"].tolist()]
-    assert found == [*range(5 + later, 20)]
-    log.close()
-
-
-def test_a_file_that_goes_away_while_it_is_read_is_told_in_a_line(tmp_path: Path) -> None:
+def test_file_removed_while_it_is_read_is_reported_in_one_line(tmp_path: Path) -> None:
     data = trace_bytes(trace_metadata("layer0", ["source>layer0"]), [Row(SECOND)])
     traces = handmade(tmp_path, {"layer0": data})
     (tmp_path / "trace" / "layer0.trace").unlink()
@@ -293,7 +222,7 @@ def test_a_file_that_goes_away_while_it_is_read_is_told_in_a_line(tmp_path: Path
         edge_stats(traces)
 
 
-def test_a_run_without_traces_says_so(tmp_path: Path) -> None:
+def test_run_without_traces_is_reported(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="holds no traces"):
         handmade(tmp_path / "a", {})
     off = replace(tiny(mode="off"), layer=tiny().layer[1:])
@@ -301,7 +230,7 @@ def test_a_run_without_traces_says_so(tmp_path: Path) -> None:
         handmade(tmp_path / "b", {}, off)
 
 
-def test_clocks_of_a_broken_file_are_numbers(tmp_path: Path) -> None:
+def test_clock_correction_of_a_broken_file_is_an_integer(tmp_path: Path) -> None:
     rows = [Row(2**64 - 1, batch=2**63, bytes=5, event=CLOCK)]
     path = tmp_path / "b.trace"
     path.write_bytes(trace_bytes(trace_metadata("b", ["a>b"], bound_ns=1), rows))
