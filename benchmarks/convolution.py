@@ -1,12 +1,12 @@
-"""Convolutions: our speed over PyTorch's, one thread each, in turn in one run.
+"""Convolutions: the speed of dni relative to PyTorch, with one thread each, in turn in one run.
 
     python benchmarks/convolution.py [--rounds 7] [--json FILE]
 
-The peer is the quicker of PyTorch's two layouts of pictures, contiguous and channels_last. The
-backward pass of a first layer, one with 1 or 3 channels, leaves out the gradient by the pictures.
-Memory is kept between calls as it is in a worker. Each matrix library chooses its kernels for this
-processor by itself: OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE, where set, are taken out of the
-environment, unless --keep-kernels. Needs the extra [torch].
+The peer is the faster of PyTorch's two memory formats of images, contiguous and channels_last. The
+backward pass of a first layer, one with 1 or 3 channels, computes no gradient of the images. The
+allocator has the settings of a worker. Each matrix library chooses its kernels for this processor
+by itself: OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE are removed from the environment, unless
+--keep-kernels is given. Needs the extra [torch].
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ KERNELS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 
 class Case(NamedTuple):
-    """A convolution with "same" padding of `batch` pictures (side, side, inputs)."""
+    """A convolution with "same" padding of `batch` images (side, side, inputs)."""
 
     batch: int
     side: int
@@ -42,12 +42,12 @@ class Case(NamedTuple):
 
     @property
     def first(self) -> bool:
-        """Whether it is a network's first layer, which needs no gradient by its input."""
+        """Whether it is the first layer of a network, which needs no gradient of its input."""
         return self.inputs <= 3
 
     def __str__(self) -> str:
-        picture = f"{self.side}x{self.side}x{self.inputs}"
-        return f"{self.batch:4d} x {picture} -> {self.outputs} k{self.kernel}"
+        image = f"{self.side}x{self.side}x{self.inputs}"
+        return f"{self.batch:4d} x {image} -> {self.outputs} k{self.kernel}"
 
 
 CASES = (
@@ -72,8 +72,8 @@ CASES = (
 Passes = tuple[Callable[[], object], Callable[[], object]]
 
 
-def ours(case: Case) -> Passes:
-    """Forward and backward pass of our module."""
+def our_passes(case: Case) -> Passes:
+    """The forward and the backward pass of dni."""
     rng = np.random.default_rng(0)
     shape = (case.side, case.side, case.inputs)
     module = Conv(shape, case.outputs, case.kernel, pad="same")
@@ -87,8 +87,8 @@ def ours(case: Case) -> Passes:
     )
 
 
-def theirs(case: Case, layout: torch.memory_format) -> Passes:
-    """Forward and backward pass of PyTorch's."""
+def torch_passes(case: Case, layout: torch.memory_format) -> Passes:
+    """The forward and the backward pass of PyTorch."""
 
     def drawn(*shape: int) -> torch.Tensor:
         return torch.randn(*shape).to(memory_format=layout)
@@ -107,23 +107,25 @@ def theirs(case: Case, layout: torch.memory_format) -> Passes:
     return forward, lambda: torch.autograd.grad(y, wanted, dy, retain_graph=True)
 
 
-def seconds(call: Callable[[], object]) -> float:
-    """Of one call."""
+def seconds_of(call: Callable[[], object]) -> float:
+    """The duration of one call."""
     began = time.perf_counter()
     call()
     return time.perf_counter() - began
 
 
 def measure(case: Case, rounds: int) -> dict[str, float]:
-    """Milliseconds of ours and of the peer, and the ratios within a round: medians of all rounds.
+    """Milliseconds of dni and of the peer, and the ratios within a round: medians of all rounds.
 
-    The first round warms up. The peer is the layout that is quicker in the median, in each pass.
+    The first round warms up. In each pass the peer is the format with the lower median.
     """
     passes = (
-        ours(case),
-        *(theirs(case, each) for each in (torch.contiguous_format, torch.channels_last)),
+        our_passes(case),
+        *(torch_passes(case, each) for each in (torch.contiguous_format, torch.channels_last)),
     )
-    times = np.array([[[seconds(c) for c in each] for each in passes] for _ in range(rounds + 1)])
+    times = np.array(
+        [[[seconds_of(c) for c in each] for each in passes] for _ in range(rounds + 1)]
+    )
     mine, peers = times[1:, 0], times[1:, 1:]
     best = np.median(peers, axis=0).argmin(axis=0)
     peer = peers[:, best, (0, 1)]
@@ -141,8 +143,8 @@ def measure(case: Case, rounds: int) -> dict[str, float]:
     }
 
 
-def settle(keep: bool) -> None:
-    """Begin anew in the environment of a worker with one thread, unless this is it."""
+def restart_in_worker_environment(keep: bool) -> None:
+    """Start this program again in the environment of a worker with one thread, unless it is."""
     wanted = ALLOCATOR | environment(1)
     if not keep:
         wanted = {name: value for name, value in wanted.items() if name not in KERNELS}
@@ -158,9 +160,9 @@ def main() -> None:
     parser.add_argument("--keep-kernels", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    settle(options.keep_kernels)
+    restart_in_worker_environment(options.keep_kernels)
     torch.set_num_threads(1)
-    print(f"{'':28s}{'ms: ours':>16s}{'peer':>16s}{'peer/ours: forward':>22s} backward  both")
+    print(f"{'':28s}{'ms: dni':>16s}{'peer':>16s}{'peer/dni: forward':>22s} backward  both")
     table = {}
     for case in CASES:
         table[str(case)] = row = measure(case, options.rounds)

@@ -1,12 +1,12 @@
-"""Four layers on four hosts with some delay between them: ours, and PyTorch's pipeline.
+"""Four layers on four hosts with a network delay between them: dni and PyTorch's pipeline.
 
     python -m benchmarks.delay --enter 'ip netns exec wan-{host}' --address '10.77.0.{number}'
 
-`--enter` is what runs a command on a host, `--address` that host's address; `{host}` counts from 0,
-`{number}` from 1. How far apart the hosts are is for you to arrange, before; this program prints
-one line a contestant: samples/s over the whole training, and ours the test error too. The pipeline
-is examples/mnist-fcn4.toml (DNI_DATA says where MNIST is). `--torch` needs the extra [torch], and
-GLOO_SOCKET_IFNAME in the environment where the hosts' interface is not the first.
+`--enter` is the command that runs another command on a host, `--address` is the address of the
+host; `{host}` counts from 0, `{number}` from 1. The hosts and the delay must exist before. The
+output has one line per candidate: samples/s of the whole training and, for dni, the test error. The
+pipeline is examples/mnist-fcn4.toml (DNI_DATA is the folder of MNIST). `--torch` needs the extra
+[torch], and GLOO_SOCKET_IFNAME in the environment if the hosts have several interfaces.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.machines import ROOT, Head
+from benchmarks.cluster_run import ROOT, ClusterRun
 
 EXAMPLE = ROOT / "examples" / "mnist-fcn4.toml"
 HOSTS = 4
@@ -28,15 +28,15 @@ PORT = 5701
 TORCH_PORT = 5702
 
 
-class Hosts:
-    """Where commands run."""
+class HostCommands:
+    """How to run commands on the hosts, and the addresses of the hosts."""
 
     def __init__(self, enter: str, address: str) -> None:
         self._enter = enter
         self._address = address
 
     def enter(self, host: int) -> list[str]:
-        """What runs a command on `host`."""
+        """The command that runs another on `host`."""
         return shlex.split(self._enter.format(host=host, number=host + 1))
 
     def address(self, host: int) -> str:
@@ -44,57 +44,61 @@ class Hosts:
         return self._address.format(host=host, number=host + 1)
 
 
-def ours(hosts: Hosts, rule: str, overrides: list[str], folder: Path) -> dict[str, float]:
-    """Train with `rule`, the source at host 0 and a layer on each; what the summary says."""
-    words = [word for setting in (*overrides, f"rule={rule}") for word in ("-o", setting)]
-    words += ["--run-dir", str(folder / rule)]
-    bind = f"tcp://{hosts.address(0)}:{PORT}"
-    head = Head(EXAMPLE, bind, *words, enter=hosts.enter(0))
+def our_run(
+    commands: HostCommands, rule: str, overrides: list[str], folder: Path
+) -> dict[str, float]:
+    """Train with `rule`, the source on host 0 and one layer per host; return the summary."""
+    arguments = [
+        argument for setting in (*overrides, f"rule={rule}") for argument in ("-o", setting)
+    ]
+    arguments += ["--run-dir", str(folder / rule)]
+    bind = f"tcp://{commands.address(0)}:{PORT}"
+    head = ClusterRun(EXAMPLE, bind, *arguments, enter=commands.enter(0))
     for host in range(HOSTS):
-        head.join("--layers", str(host), enter=hosts.enter(host))
+        head.join("--layers", str(host), enter=commands.enter(host))
     return head.end()
 
 
-def pytorch(hosts: Hosts, steps: int) -> float:
-    """The peer's samples/s."""
-    words = ["--steps", str(steps), "--head", f"{hosts.address(0)}:{TORCH_PORT}", "--rank"]
+def pytorch(commands: HostCommands, steps: int) -> float:
+    """Samples/s of PyTorch."""
+    arguments = ["--steps", str(steps), "--head", f"{commands.address(0)}:{TORCH_PORT}", "--rank"]
     peer = (sys.executable, str(ROOT / "benchmarks" / "torch_pipeline.py"))
     peers = [
         subprocess.Popen(
-            [*hosts.enter(rank), *peer, *words, str(rank)],
+            [*commands.enter(rank), *peer, *arguments, str(rank)],
             stdout=subprocess.PIPE,
             text=True,
         )
         for rank in range(HOSTS)
     ]
-    printed = [process.communicate()[0] for process in peers]
-    return float(json.loads(printed[-1])["samples_per_second"])
+    outputs = [process.communicate()[0] for process in peers]
+    return float(json.loads(outputs[-1])["samples_per_second"])
 
 
 def main() -> None:
-    """Run what was asked for, one after the other."""
+    """Run the candidates one after the other."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--enter", required=True)
     parser.add_argument("--address", required=True)
     parser.add_argument("--rules", default="cdni,backprop")
     parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--locked-steps", type=int, default=200, help="of backprop")
+    parser.add_argument("--backprop-steps", type=int, default=200, help="steps of backprop")
     parser.add_argument("--torch", type=int, default=0, metavar="STEPS")
     parser.add_argument("-o", action="append", default=[], dest="overrides")
     options = parser.parse_args()
     for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
         os.environ.pop(name, None)
-    hosts = Hosts(options.enter, options.address)
+    commands = HostCommands(options.enter, options.address)
     with tempfile.TemporaryDirectory() as folder:
         for rule in options.rules.split(",") if options.rules else ():
-            steps = options.locked_steps if rule == "backprop" else options.steps
+            steps = options.backprop_steps if rule == "backprop" else options.steps
             drops = f"train.lr_drops=[{steps * 6 // 10}, {steps * 85 // 100}]"
             own = [f"train.steps={steps}", drops, "train.threads=1", "train.eval_every=0"]
-            summary = ours(hosts, rule, own + options.overrides, Path(folder))
+            summary = our_run(commands, rule, own + options.overrides, Path(folder))
             rate, error = summary["samples_per_second"], summary["test_error"]
             print(f"{rule}: {rate:,.0f} samples/s, {steps:,} steps, test error {error:.2f} %")
     if options.torch:
-        print(f"PyTorch 1F1B: {pytorch(hosts, options.torch):,.0f} samples/s")
+        print(f"PyTorch 1F1B: {pytorch(commands, options.torch):,.0f} samples/s")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""How long it takes to join, with the head already waiting.
+"""The time that `dni join` takes while the head waits.
 
     python -m benchmarks.joining [--rounds 5] [--crowd 50]
 
-First from `dni join` to the first batch that a layer takes up: a machine with all layers of the
-embedded example, here, over the loopback, by the clock of the trace. Then so many machines
-at once: seconds until the last has enrolled, and how many names were given.
+First the time from `dni join` to the first batch that a layer uses, for one agent with all layers
+of the embedded example over the loopback interface, by the clock of the trace. Then, for a number
+of agents that start at once, the time until the last one has joined, and the number of their names.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.machines import ROOT, Head
+from benchmarks.cluster_run import ROOT, ClusterRun
 from coordinator.control.client import status
 from coordinator.traces.messages import match_messages
 from coordinator.traces.run import Traces
@@ -30,32 +30,32 @@ FIRST = Edge("source", "layer0")
 
 def first_batch(folder: Path) -> float:
     """Seconds from the command to the first batch."""
-    head = Head(EXAMPLE, BIND, "-o", "train.steps=50", "--run-dir", str(folder))
+    cluster = ClusterRun(EXAMPLE, BIND, "-o", "train.steps=50", "--run-dir", str(folder))
     began = time.monotonic_ns()
-    head.join("--slots", "3")
-    head.end()
+    cluster.join("--slots", "3")
+    cluster.end()
     found = match_messages(Traces(folder).edge_records(FIRST), FIRST, ACTIVATION)
     return (int(found.used[0]) - began) / 1e9
 
 
 def crowd(folder: Path, count: int) -> tuple[float, int]:
-    """Seconds until `count` machines have enrolled, and how many different ones there are."""
-    words = ("-o", "train.steps=1000000000", "--joins", str(count), "--run-dir", str(folder))
-    head = Head(EXAMPLE, BIND, *words)
+    """Seconds until `count` agents have joined, and the number of different names."""
+    arguments = ("-o", "train.steps=1000000000", "--joins", str(count), "--run-dir", str(folder))
+    cluster = ClusterRun(EXAMPLE, BIND, *arguments)
     began = time.monotonic()
     for _ in range(count):
-        head.join()
+        cluster.join()
     names: set[str] = set()
     while len(names) < count and time.monotonic() - began < PATIENCE:
-        names |= present(folder)
+        names |= host_names(folder)
         time.sleep(0.01)
     spent = time.monotonic() - began
-    head.stop()
+    cluster.stop()
     return spent, len(names)
 
 
-def present(folder: Path) -> set[str]:
-    """The names of the machines in the head's status."""
+def host_names(folder: Path) -> set[str]:
+    """The names of the hosts that have joined."""
     try:
         return {host["name"] for host in status(folder)["hosts"]} - {HEAD}
     except RunError:
@@ -63,7 +63,7 @@ def present(folder: Path) -> set[str]:
 
 
 def main() -> None:
-    """Measure, and print what was found."""
+    """Measure and print the times."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--crowd", type=int, default=50)

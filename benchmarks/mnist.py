@@ -1,4 +1,4 @@
-"""Test error on MNIST over several seeds, asynchronous, a process a layer.
+"""Test error on MNIST over several seeds, async, one process per layer.
 
 DNI_DATA=… python -m benchmarks.mnist [--rules cdni backprop] [--steps 3000] [--seeds 3]
 """
@@ -11,7 +11,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from benchmarks.whole import figure, whole
+from benchmarks.completed import completed_run, figure
 from protocol import read_pipeline
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "mnist-fcn4.toml"
@@ -34,7 +34,7 @@ def main() -> None:
                 settings = [f"rule={rule}", f"train.seed={seed}", f"train.steps={options.steps}"]
                 settings += [f"train.lr_drops={drops}", "train.eval_every=0"]
                 pipeline = read_pipeline(EXAMPLE, settings)
-                results.append(whole(pipeline, f"{folder}/{rule}{seed}"))
+                results.append(completed_run(pipeline, f"{folder}/{rule}{seed}"))
             errors = [figure(result, "test_error") for result in results]
             rates = [figure(result, "samples_per_second") for result in results]
             found[rule] = {"test_error": errors, "samples_per_second": rates}

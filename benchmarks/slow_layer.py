@@ -1,10 +1,10 @@
-"""What is left of the others' updates a second while one layer is slowed tenfold from outside.
+"""The update rates of all layers while one layer is slowed tenfold from outside.
 
 DNI_DATA=… python benchmarks/slow_layer.py [--rules backprop cdni unlocked-cdni] [--rounds 3]
 
-A worker is slowed with SIGSTOP and SIGCONT: it gets a tenth of the processor time that it takes at
-full speed, however loaded the machine is. The rates are compared with those at full speed before
-and after, in one and the same run.
+SIGSTOP and SIGCONT slow a worker: it gets a tenth of the processor time that it uses at full speed,
+whatever the load of the host is. The rates are compared with those at full speed before and after,
+in the same run.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ EXAMPLE: Final = Path(__file__).parent.parent / "examples" / "mnist-fcn4.toml"
 RULES: Final = ("backprop", "cdni", "unlocked-cdni")
 SLOWER: Final = 10
 TICK_SECONDS: Final = 0.002
-SETTLE_SECONDS: Final = 1.2
-"""Two reports of a worker lie this far apart at most, even where it is slowed."""
+REPORT_GAP_SECONDS: Final = 1.2
+"""The longest time between two reports of a worker, even of a slowed one."""
 
 Rates = dict[str, float]
 
 
 def at_work(process: psutil.Process) -> float:
-    """Seconds of processor time that it has used."""
+    """The processor time that `process` has used, in seconds."""
     times = process.cpu_times()
     return float(times.user + times.system)
 
 
 @contextmanager
 def slowed(process: psutil.Process, share: float) -> Iterator[None]:
-    """Let `process` have no more than this share of a processor."""
+    """Limit `process` to this share of a processor."""
     over = threading.Event()
 
     def throttle() -> None:
@@ -64,12 +64,12 @@ def slowed(process: psutil.Process, share: float) -> Iterator[None]:
 
 
 class Trial:
-    """A run without an end, of which rates are measured while it goes on."""
+    """An endless run whose update rates are measured while it trains."""
 
     def __init__(self, pipeline: Path, folder: Path, overrides: Sequence[str]) -> None:
         self._folder = folder
         endless = ("train.steps=1000000000", "train.eval_every=0", "train.lr_drops=[]")
-        settings = [word for setting in (*endless, *overrides) for word in ("-o", setting)]
+        settings = [part for setting in (*endless, *overrides) for part in ("-o", setting)]
         command = [sys.executable, "-m", "cli", "run", str(pipeline), "--run-dir", str(folder)]
         self._process = subprocess.Popen([*command, *settings], stdout=subprocess.DEVNULL)
 
@@ -86,19 +86,19 @@ class Trial:
         self._process.wait()
 
     def workers(self) -> dict[str, psutil.Process]:
-        """The processes of the layers, once all of them learn."""
+        """The processes of the layers, after all of them have made updates."""
         while not self._updates():
             if self._process.poll() is not None:
                 raise RuntimeError("the run has ended")
             time.sleep(0.1)
-        time.sleep(SETTLE_SECONDS)
+        time.sleep(REPORT_GAP_SECONDS)
         children = psutil.Process(self._process.pid).children()
         lines = {child.cmdline()[-1]: child for child in children}
         return {name: lines[name] for name in sorted(self._updates())}
 
     def rates(self, seconds: float) -> Rates:
-        """Updates a second of each layer, from now on for so long."""
-        time.sleep(SETTLE_SECONDS)
+        """Updates per second of each layer, over the next `seconds`."""
+        time.sleep(REPORT_GAP_SECONDS)
         before = self._updates()
         time.sleep(seconds)
         after = self._updates()
@@ -109,7 +109,7 @@ class Trial:
         return found
 
     def kept(self, process: psutil.Process, seconds: float) -> Rates:
-        """What share of its rate each layer keeps while the worker `process` is slowed."""
+        """The share of its rate that each layer keeps while the worker `process` is slowed."""
         began, used = time.monotonic(), at_work(process)
         first = self.rates(seconds)
         share = (at_work(process) - used) / (time.monotonic() - began)
@@ -119,7 +119,7 @@ class Trial:
         return {name: 2 * slow[name] / (first[name] + second[name]) for name in first}
 
     def _updates(self) -> dict[str, tuple[float, int]]:
-        """Of each layer that has learnt: when it last told how many updates it has made."""
+        """The time of the last report and its number of updates, for each layer with updates."""
         path = self._folder / "metrics.jsonl"
         if not path.exists():
             return {}
@@ -132,7 +132,7 @@ class Trial:
 
 
 def main() -> None:
-    """Slow each layer in turn, for every rule; print the shares kept, in the median of rounds."""
+    """Slow each layer in turn, for every rule; print the shares kept, medians of the rounds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rules", nargs="+", default=RULES)
     parser.add_argument("--rounds", type=int, default=3)

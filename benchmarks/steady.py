@@ -12,20 +12,20 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
-from benchmarks.whole import figure, whole
+from benchmarks.completed import completed_run, figure
 from protocol import read_pipeline
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "mnist-fcn4.toml"
 
 
 def main() -> None:
-    """Run once; print each worker's memory at a tenth of the run and at its end."""
+    """Run once; print each worker's memory after a tenth of the run and at its end."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=20_000)
     options = parser.parse_args()
     settings = [f"train.steps={options.steps}", "train.lr_drops=[]", "train.eval_every=0"]
     with tempfile.TemporaryDirectory() as folder:
-        result = whole(read_pipeline(EXAMPLE, settings), f"{folder}/run")
+        result = completed_run(read_pipeline(EXAMPLE, settings), f"{folder}/run")
         lines = [json.loads(line) for line in (result.folder / "metrics.jsonl").open()]
     memory: dict[str, dict[int, float]] = defaultdict(dict)
     for line in lines:

@@ -1,12 +1,12 @@
-"""What tracing costs, measured with it on and off in turn within one run.
+"""The cost of tracing, measured with tracing on and off in turn within one run.
 
     python -m benchmarks.switched [--runs 5] [--steps 12800]
 
-Whole runs in turn differ by a tenth on a noisy machine, from whatever cause. Here it is switched on
-and off after every 160 batches of one run, which takes a second or so, in all workers at once, and
-two blocks with it are compared with the two without it between them. The network of
-examples/mnist-fcn4.toml on random pixels, with cdni. Prints each run's share of the rate that is
-left, and that of all with its standard error.
+The rates of whole runs differ by a tenth on a noisy host. Here tracing is switched on and off after
+every 160 batches of one run, about a second, in all workers at once. Two blocks with tracing are
+compared with the two blocks without it between them. The network is that of
+examples/mnist-fcn4.toml on random pixels, with cdni. Prints the share of the rate that is left in
+each run, and of all runs with its standard error.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import tempfile
 from pathlib import Path
 from unittest.mock import patch
 
+from benchmarks.completed import completed_run
 from benchmarks.switched_worker import BLOCK, on
 from benchmarks.trace import pipeline, pixels
 from benchmarks.turns import conclude
-from benchmarks.whole import whole
 from coordinator.engines import processes
 
 FEWEST = 12 * BLOCK
@@ -29,10 +29,10 @@ FEWEST = 12 * BLOCK
 
 
 def shares(folder: Path, data: Path, steps: int) -> list[float]:
-    """Of each four blocks of a run the rate with tracing, as a share of that without."""
+    """The rate with tracing as a share of the rate without, for each four blocks of a run."""
     worker = ("-m", "benchmarks.switched_worker")
     with patch.object(processes, "WORKER", worker):
-        done = whole(pipeline(data, steps, "ring"), folder)
+        done = completed_run(pipeline(data, steps, "ring"), folder)
     lines = (done.folder / "logs" / "layer3.log").read_text("utf-8").splitlines()
     blocks = (line.split()[1:] for line in lines if line.startswith("block "))
     taken = {int(block): int(nanoseconds) for block, nanoseconds in blocks}
@@ -45,7 +45,7 @@ def shares(folder: Path, data: Path, steps: int) -> list[float]:
 
 
 def main() -> None:
-    """Run several times, and print what is left of the rate."""
+    """Run several times, and print the share of the rate that is left."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--steps", type=int, default=12800)
@@ -60,7 +60,7 @@ def main() -> None:
         for number in range(options.runs):
             found = shares(Path(folder) / str(number), data, options.steps)
             everything += found
-            print(f"{len(found)} fours: {statistics.mean(found):.4f}", flush=True)
+            print(f"{len(found)} groups of four blocks: {statistics.mean(found):.4f}", flush=True)
     conclude("on", "off", everything)
 
 

@@ -1,10 +1,10 @@
-"""A worker of benchmarks.switched: its tracing goes on and off while it trains.
+"""A worker of benchmarks.switched, whose tracing is switched on and off while it trains.
 
     python -m benchmarks.switched_worker NAME
 
-By the batches that it worked on, as `on` says, so that all workers of a pipeline are of one mind
-but for the few batches that some are ahead. What is off costs as much as `trace.mode = "off"`.
-The top layer prints the nanoseconds from the batch `FIRST` of each block to its `LAST`.
+The number of the batch decides (`on`), so that all workers of a pipeline switch together, except
+for the few batches that some are ahead. Switched off, tracing costs as much as `trace.mode =
+"off"`. The output layer prints the nanoseconds from the batch `FIRST` of each block to its `LAST`.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from workers.rules.output import OutputLayer
 
 BLOCK: Final = 160
 FIRST, LAST = 16, BLOCK - 16
-"""Within a block, away from its ends by more than layers can be ahead of one another."""
+"""In a block, farther from its ends than one layer can be ahead of another."""
 
 
 def on(block: int) -> bool:
-    """On, off, off, on, and so again: what changes evenly with time favours neither."""
+    """On, off, off, on, and so on: a linear drift with time favours neither."""
     return block % 4 in (0, 3)
 
 
 class SwitchedStage(instrument.InstrumentedStage):
-    """A meter that has a trace in every other block."""
+    """A stage that is traced in half of the blocks."""
 
     def __init__(
         self,
@@ -48,14 +48,14 @@ class SwitchedStage(instrument.InstrumentedStage):
         self._since = 0
 
     def work(self) -> Iterator[Send]:
-        """The same, with whatever is due at this step before it."""
+        """`work`, after switching if a block begins at this step."""
         step = self.stage.step
         if step != self._seen:
             self._seen = step
-            self._come_to(step)
+            self._on_step(step)
         return super().work()
 
-    def _come_to(self, step: int) -> None:
+    def _on_step(self, step: int) -> None:
         block, place = divmod(step, BLOCK)
         if place == 0:
             self._switch(on(block))
@@ -70,7 +70,9 @@ class SwitchedStage(instrument.InstrumentedStage):
             return
         if self._tracer is not None:
             trace.work_done()
-        trace._waiting = [BLOCK] * len(trace._waiting)  # of what came meanwhile it knows nothing
+        trace._waiting = [BLOCK] * len(
+            trace._waiting
+        )  # messages that arrived meanwhile are unknown
         trace._newest = 0, 0, 0
         self._tracer = trace if to else None
         self.stage.tracer = trace if to else NullTracer()

@@ -1,14 +1,14 @@
-"""Samples a second, ours over processes against PyTorch in one process, in turn in one run.
+"""Samples per second of dni with processes and of PyTorch in one process, in turn in one run.
 
     python -m benchmarks.throughput [--rounds 5] [--steps 800] [--json FILE]
 
-The 4-layer network of examples/mnist-fcn4.toml, batch 256, on all cores; random pixels, for the
-speed does not depend on them. Locked back-propagation is measured with all cores inside a step and
-with one, and the better of the two is what cdni is compared with; cdni also with
-`train.gradient_queue = 0`, where each true gradient teaches, and not only the newest of those that
-wait. Each matrix library chooses its kernels for this processor by itself: OPENBLAS_CORETYPE and
-OPENBLAS_L2_SIZE, where set, are taken out of the environment, unless --keep-kernels. Needs the
-extra [torch].
+The network is that of examples/mnist-fcn4.toml, batch 256, on all cores, with random pixels, on
+which the speed does not depend. Backprop is measured with all cores and with one core in a step,
+and cdni is compared with the faster of the two. cdni is also measured with `train.gradient_queue =
+0`, where every true gradient trains the gradient model, not only the newest of those that wait.
+Each matrix library chooses its kernels for this processor by itself: OPENBLAS_CORETYPE and
+OPENBLAS_L2_SIZE are removed from the environment, unless --keep-kernels is given. Needs the extra
+[torch].
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.whole import figure, whole
+from benchmarks.completed import completed_run, figure
 from protocol import DataConfig, LayerConfig, Pipeline, TrainConfig
 
 HERE = Path(__file__).parent
@@ -38,12 +38,12 @@ OURS = {
     "our backprop, 1 thread": ("backprop", TrainConfig(threads=1)),
     "our dni": ("dni", TrainConfig()),
     "our cdni": ("cdni", TrainConfig()),
-    "our cdni, each teaches": ("cdni", TrainConfig(gradient_queue=0)),
+    "our cdni, every gradient": ("cdni", TrainConfig(gradient_queue=0)),
 }
 
 
 def torch_rate(rule: str, steps: int) -> float:
-    """The peer's samples/s, measured in a process of its own."""
+    """Samples/s of PyTorch, measured in a process of its own."""
     command = [sys.executable, str(HERE / "torch_peer.py"), rule, "--steps", str(steps)]
     command += ["--threads", str(os.cpu_count())]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -51,7 +51,7 @@ def torch_rate(rule: str, steps: int) -> float:
 
 
 def our_rate(rule: str, train: TrainConfig, data: Path, scratch: Path) -> float:
-    """Ours: a process for the source and one for every layer."""
+    """Samples/s of dni, with one process for the source and one for every layer."""
     pipeline = Pipeline(
         name="throughput",
         rule=rule,
@@ -59,7 +59,9 @@ def our_rate(rule: str, train: TrainConfig, data: Path, scratch: Path) -> float:
         train=train,
         layer=(HIDDEN, HIDDEN, HIDDEN, LayerConfig((f"linear {CLASSES}",))),
     )
-    return figure(whole(pipeline, scratch / f"{rule}-{time.time_ns()}"), "samples_per_second")
+    return figure(
+        completed_run(pipeline, scratch / f"{rule}-{time.time_ns()}"), "samples_per_second"
+    )
 
 
 def multiplications(rule: str) -> list[tuple[int, int, int]]:
@@ -73,7 +75,7 @@ def multiplications(rule: str) -> list[tuple[int, int, int]]:
 
 
 def matrix_limit(rule: str) -> float:
-    """Samples/s if all cores did nothing but the matrix products, each at one thread's speed."""
+    """Samples/s if all cores computed only the matrix products, each with one thread."""
     code = (
         "import sys, json, time, numpy as np\n"
         "total = 0.0\n"
@@ -131,14 +133,14 @@ def report(rates: dict[str, list[float]], limit: float, path: Path | None) -> No
     def ratio(a: str, b: str) -> float:
         return statistics.median(x / y for x, y in zip(rates[a], rates[b], strict=True))
 
-    locked = max(
+    fastest = max(
         ("our backprop", "our backprop, 1 thread"), key=lambda n: statistics.median(rates[n])
     )
     found = {
         "our cdni / torch cdni": ratio("our cdni", "torch cdni"),
-        f"our cdni / {locked}": ratio("our cdni", locked),
-        f"our cdni, each teaches / {locked}": ratio("our cdni, each teaches", locked),
-        f"{locked} / torch backprop": ratio(locked, "torch backprop"),
+        f"our cdni / {fastest}": ratio("our cdni", fastest),
+        f"our cdni, every gradient / {fastest}": ratio("our cdni, every gradient", fastest),
+        f"{fastest} / torch backprop": ratio(fastest, "torch backprop"),
         "our cdni / matrix limit": statistics.median(rates["our cdni"]) / limit,
     }
     print(f"matrix-multiplication limit of cdni: {limit:,.0f} samples/s")

@@ -1,9 +1,9 @@
-"""The peer: the same network in PyTorch, in one process. Prints samples/s as JSON.
+"""The peer of benchmarks/throughput.py: the network in PyTorch, in one process.
 
     python benchmarks/torch_peer.py backprop|cdni --threads 2 --steps 500
 
-cDNI here is as quick as PyTorch lets it be: every layer in one autograd graph of its own, all
-parameters in one fused Adam step at the end of the batch.
+Prints samples/s as JSON. cDNI is implemented for speed: each layer has an autograd graph of its
+own, and one fused Adam step updates all parameters at the end of the batch.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def layers() -> list[nn.Module]:
 
 
 def backprop() -> Callable[[Tensor, Tensor], None]:
-    """One step of plain back-propagation."""
+    """One step of back-propagation."""
     network = nn.Sequential(*layers())
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
 
@@ -45,7 +45,7 @@ def backprop() -> Callable[[Tensor, Tensor], None]:
 
 
 def cdni() -> Callable[[Tensor, Tensor], None]:
-    """One step of cDNI with linear gradient models: gradients of the summed loss, as ours."""
+    """One step of cDNI with linear gradient models: gradients of the summed loss, as in dni."""
     stack = layers()
     models = [nn.Linear(WIDTH + CLASSES, WIDTH) for _ in range(HIDDEN)]
     for model in models:
@@ -61,23 +61,23 @@ def cdni() -> Callable[[Tensor, Tensor], None]:
         h = x
         for layer, model in zip(stack, models, strict=False):
             out = layer(h)
-            guess = model(torch.cat((out.detach(), condition), 1))
-            out.backward(guess.detach() / BATCH)
-            teach(below, h)
-            below, h = guess, out.detach().requires_grad_()
+            prediction = model(torch.cat((out.detach(), condition), 1))
+            out.backward(prediction.detach() / BATCH)
+            fit(below, h)
+            below, h = prediction, out.detach().requires_grad_()
         functional.cross_entropy(stack[-1](h), y).backward()
-        teach(below, h)
+        fit(below, h)
         optimizer.step()
 
-    def teach(guess: Tensor | None, h: Tensor) -> None:
-        if guess is not None and h.grad is not None:
-            (0.5 * (guess - h.grad * BATCH).square().sum() / BATCH).backward()
+    def fit(prediction: Tensor | None, h: Tensor) -> None:
+        if prediction is not None and h.grad is not None:
+            (0.5 * (prediction - h.grad * BATCH).square().sum() / BATCH).backward()
 
     return step
 
 
 def main() -> None:
-    """Time one rule."""
+    """Measure one rule."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rule", choices=("backprop", "cdni"))
     parser.add_argument("--threads", type=int, default=2)

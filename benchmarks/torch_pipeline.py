@@ -29,7 +29,7 @@ def stage(rank: int) -> nn.Module:
 
 
 def main() -> None:
-    """Train, and say how fast."""
+    """Train and print the rate."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rank", type=int, required=True)
     parser.add_argument("--head", required=True)

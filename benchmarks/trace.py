@@ -1,12 +1,12 @@
-"""What traces cost: training with and without them, and reading ten million events.
+"""The cost of traces: training with and without them, and reading ten million events.
 
     python -m benchmarks.trace cost [--rounds 10] [--steps 3000]
     python -m benchmarks.trace read [--events 10000000]
 
 `cost` trains the network of examples/mnist-fcn4.toml on random pixels, with cdni, with tracing on
-and off in turn, and prints the ratio of each pair. `read` makes a trace out of a real one of 2,000
-steps, repeated with later times and higher batches until it has so many events, and runs commands
-on it: seconds until the first output, and the largest resident memory.
+and off in turn, and prints the ratio of each pair. `read` repeats a real trace of 2,000 steps, with
+later times and higher batches, until it has the wanted number of events. It runs commands on that
+trace and prints the seconds until their first output, and their peak resident memory.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.turns import compare
-from benchmarks.whole import figure, whole
+from benchmarks.completed import completed_run, figure
+from benchmarks.turns import measure_in_turn
 from protocol import DataConfig, LayerConfig, Pipeline, TraceConfig, TrainConfig
 from protocol import trace_format as form
 from protocol.trace_format import TraceHeader
@@ -33,7 +33,7 @@ READ_STEPS = 2000
 
 
 def pipeline(data: Path, steps: int, mode: str) -> Pipeline:
-    """The network, traced in this `mode`."""
+    """The pipeline, with the trace `mode`."""
     return Pipeline(
         name="trace",
         data=DataConfig(path=str(data), batch=256),
@@ -44,7 +44,7 @@ def pipeline(data: Path, steps: int, mode: str) -> Pipeline:
 
 
 def pixels(folder: Path) -> Path:
-    """A file of random pictures."""
+    """A data file of random images."""
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (10_000, 784), np.uint8)
     y = rng.integers(0, 10, 10_000)
@@ -54,38 +54,38 @@ def pixels(folder: Path) -> Path:
 
 
 def cost(folder: Path, rounds: int, steps: int) -> None:
-    """Train with tracing and without in turn, and print the ratios."""
+    """Train with and without tracing in turn, and print the ratios."""
     data, numbers = pixels(folder), itertools.count()
 
     def rate(mode: str) -> float:
-        done = whole(pipeline(data, steps, mode), folder / f"{next(numbers)}-{mode}")
+        done = completed_run(pipeline(data, steps, mode), folder / f"{next(numbers)}-{mode}")
         return figure(done, "samples_per_second")
 
-    compare("ring", "off", rounds, rate)
+    measure_in_turn("ring", "off", rounds, rate)
 
 
 def repeat(path: Path, times: int) -> int:
-    """Let the complete trace at `path` tell of `times` as much; returns how many records it has."""
+    """Repeat the complete trace at `path` `times` times; return its number of records."""
     data = bytearray(path.read_bytes())
-    opening = TraceHeader.unpack(bytes(data[: form.METADATA_AT]))
-    records = np.frombuffer(data, form.RECORD, opening.records, opening.start).copy()
+    header = TraceHeader.unpack(bytes(data[: form.METADATA_AT]))
+    records = np.frombuffer(data, form.RECORD, header.records, header.start).copy()
     length = int(records["time"].max() - records["time"].min()) + 1_000_000
     batches = int(records["batch"].max()) + 1
-    head = opening._replace(records=opening.records * times).pack() + data[form.METADATA_AT :]
+    begin = header._replace(records=header.records * times).pack() + data[form.METADATA_AT :]
     with path.open("wb") as file:
-        file.write(head[: opening.start])
+        file.write(begin[: header.start])
         for _ in range(times):
             file.write(records.tobytes())
             records["time"] += length
             records["end"][records["end"] > 0] += length
             records["batch"] += batches
-    return opening.records * times
+    return header.records * times
 
 
-def measured(*words: str) -> str:
-    """Seconds to the first line that the command prints, to its end, and its memory."""
+def measured(*arguments: str) -> str:
+    """The seconds to the first line of output and to the end, and the peak memory."""
     began = time.perf_counter()
-    command = [sys.executable, "-m", "cli", "trace", *words]
+    command = [sys.executable, "-m", "cli", "trace", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -95,31 +95,31 @@ def measured(*words: str) -> str:
         process.returncode = os.waitstatus_to_exitcode(status)
     total = time.perf_counter() - began
     if process.returncode:
-        raise SystemExit(f"dni trace {' '.join(words)}: exit status {process.returncode}")
+        raise SystemExit(f"dni trace {' '.join(arguments)}: exit status {process.returncode}")
     return f"first output {first:.2f} s, all {total:.2f} s, {usage.ru_maxrss / 1024:.0f} MiB"
 
 
 def read(folder: Path, events: int) -> None:
-    """Make the large trace, and run the commands on it."""
-    done = whole(pipeline(pixels(folder), READ_STEPS, "full"), folder / "run")
+    """Make the large trace and run the commands on it."""
+    done = completed_run(pipeline(pixels(folder), READ_STEPS, "full"), folder / "run")
     files = sorted((done.folder / "trace").glob(f"*{form.SUFFIX}"))
     once = sum(TraceHeader.unpack(f.read_bytes()[: form.METADATA_AT]).records for f in files)
     count = sum(repeat(path, -(-events // once)) for path in files)
     size = sum(path.stat().st_size for path in files)
     print(f"{count:,} events, {size / 1e6:,.0f} MB")
     name = str(done.folder)
-    for words in (
+    for arguments in (
         ("stats", name),
         ("batch", name, str(READ_STEPS * 20 + 4711)),
         ("messages", name),
         ("messages", name, "--layer", "2", "--kind", "gradient", "--batch", "100000-100100"),
         ("lost", name),
     ):
-        print(f"{words[0]} {' '.join(words[2:])}: {measured(*words)}")
+        print(f"{arguments[0]} {' '.join(arguments[2:])}: {measured(*arguments)}")
 
 
 def main() -> None:
-    """Measure one of the two."""
+    """Measure the cost or the reading."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("cost", "read"))
     parser.add_argument("--rounds", type=int, default=10)

@@ -1,4 +1,4 @@
-"""Two ways of doing the same, measured in turn."""
+"""Two candidates, measured in turn."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import statistics
 from collections.abc import Callable, Sequence
 
 
-def compare(first: str, second: str, rounds: int, rate: Callable[[str], float]) -> None:
-    """Measure both so often, each round the other way round, and print the first's share.
+def measure_in_turn(first: str, second: str, rounds: int, rate: Callable[[str], float]) -> None:
+    """Measure both in `rounds`, in alternating order, and print the ratios of first to second.
 
-    `rate` gives samples/s. After each round its ratio is printed, and at the end of all the mean,
+    `rate` returns samples/s of one of the two. The end of the output has the mean of the ratios,
     its standard error and the median.
     """
     ratios = []
@@ -17,8 +17,8 @@ def compare(first: str, second: str, rounds: int, rate: Callable[[str], float]) 
         order = (first, second) if number % 2 else (second, first)
         rates = {kind: rate(kind) for kind in order}
         ratios.append(rates[first] / rates[second])
-        said = ", ".join(f"{kind} {rates[kind]:,.0f}" for kind in (first, second))
-        print(f"{said} samples/s: {ratios[-1]:.3f}", flush=True)
+        rate_text = ", ".join(f"{kind} {rates[kind]:,.0f}" for kind in (first, second))
+        print(f"{rate_text} samples/s: {ratios[-1]:.3f}", flush=True)
     conclude(first, second, ratios)
 
 

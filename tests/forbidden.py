@@ -110,7 +110,6 @@ NAMES: Final = {
     "plain_value": "to_builtin",
     "nearest": "did_you_mean",
     "account": "EdgeCounts",
-    "wire": "edge_dtype",
     "wires": "edge_dtypes",
     "halve": "to_float16",
 }

@@ -1,4 +1,4 @@
-"""Runs that benchmarks take their figures from: those that came to their end."""
+"""Runs for benchmarks, which use the figures of completed runs only."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from coordinator.lifecycle.train import Result
 from protocol import Pipeline
 
 
-def whole(pipeline: Pipeline, folder: str | Path) -> Result:
-    """Train `pipeline`; what breaks off or is broken off ends the program, not only this run."""
+def completed_run(pipeline: Pipeline, folder: str | Path) -> Result:
+    """Train `pipeline`; exit if the run fails or is interrupted."""
     result = run(pipeline, run_dir=folder)
     outcome = result.summary["outcome"]
     if outcome != "completed":
@@ -19,5 +19,5 @@ def whole(pipeline: Pipeline, folder: str | Path) -> Result:
 
 
 def figure(result: Result, key: str) -> float:
-    """A number of the run's summary."""
+    """The number `key` in the summary of a run."""
     return float(str(result.summary[key]))
