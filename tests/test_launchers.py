@@ -11,11 +11,15 @@ from typing import Final
 import pytest
 
 from coordinator.cluster.launchers.installed import choose, installed_options
+from coordinator.cluster.launchers.launcher import API_VERSION, LauncherClass
+from coordinator.cluster.launchers.ray import Ray
+from coordinator.cluster.launchers.slurm import Slurm
 from coordinator.cluster.launchers.ssh import Ssh
 from protocol import RunError, SpecError
 from tests.conftest import COMMAND, Dni
 
 ENGINES: Final = ("local", "inline")
+LAUNCHERS: Final[tuple[LauncherClass, ...]] = (Ray, Slurm, Ssh)
 MINE: Final = """\
 from dataclasses import dataclass
 from coordinator.engines.options import option
@@ -58,6 +62,11 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("mine_launcher", "other_launcher"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     return folder
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_each_launcher_states_the_version_of_the_interface(launcher: LauncherClass) -> None:
+    assert launcher.api_version == API_VERSION
 
 
 def test_an_installed_launcher_is_chosen_by_its_name() -> None:

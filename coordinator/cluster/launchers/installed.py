@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from coordinator.cluster.launchers.launcher import API_VERSION, GROUP, Launcher
+from coordinator.cluster.launchers.launcher import API_VERSION, GROUP, Launcher, LauncherClass
 from coordinator.engines.options import Option, declared, option, parse
 from protocol import RunError, did_you_mean
 from protocol.errors import DISTRIBUTION, install_hint
@@ -97,10 +97,10 @@ def _limits_text(limits: Mapping[str, float | None]) -> str:
     return "; ".join(f"{name}: {text}" for name, text in texts.items())
 
 
-def _load(point: EntryPoint) -> Any:
+def _load(point: EntryPoint) -> LauncherClass:
     """The class that an entry point names. Raises RunError."""
     try:
-        made = point.load()
+        made: LauncherClass = point.load()
     except (AttributeError, ImportError) as error:
         own = point.dist is not None and point.dist.name == DISTRIBUTION
         hint = f"; {install_hint(point.name)}" if own else ""

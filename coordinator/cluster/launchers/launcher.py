@@ -19,7 +19,7 @@ line, so it imports a heavy library inside its methods. `docs/engines.md` has a 
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, Final, Protocol
 
 API_VERSION: Final = 1
 """The version of this interface. A launcher states the version that it is written for."""
@@ -62,9 +62,9 @@ class Launcher(Protocol):
 class LauncherClass(Protocol):
     """The class that an entry point names; calling it with parsed options makes a `Launcher`."""
 
-    api_version: ClassVar[int]
-    options_type: ClassVar[type]
-    start_timeout: ClassVar[float | None]
+    api_version: int
+    options_type: type
+    start_timeout: float | None
     """Seconds that agents have to join where the user sets no limit; None for no limit."""
 
     def __call__(self, options: Any) -> Launcher:
