@@ -15,7 +15,6 @@ NAMES: Final = (
     "tests/test_buffers.py",
     "tests/test_compare.py",
     "tests/test_cores_allowed.py",
-    "tests/test_data_away.py",
     "tests/test_descriptors.py",
     "tests/test_doors.py",
     "tests/test_endpoint.py",
@@ -45,7 +44,6 @@ NAMES: Final = (
 STRUCTURE: Final = (
     "coordinator/traces/timeline/viewer.js",
     "tests/conftest.py",
-    "tests/test_data_away.py",
     "tests/test_endpoint.py",
     "tests/test_trace_export.py",
     "tests/test_gather.py",

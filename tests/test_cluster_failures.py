@@ -132,7 +132,7 @@ def test_ctrl_c_while_workers_start_does_not_wait_for_them(dni: Dni, cluster: Cl
     assert head.end(LATE) == 130
     assert time.monotonic() - began < 5.0
     assert cluster.exit_codes() == [0, 0, 0]
-    assert "did not bring home" not in head.text
+    assert "did not send all of its traces" not in head.text
     assert_ended(dni, head, "interrupted", "layer0", "layer1", "layer2")
 
 
