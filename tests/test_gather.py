@@ -1,27 +1,19 @@
-"""How a head waits for hosts, and what it says meanwhile; no host, socket or process."""
+"""The wait of a head for hosts, and its messages meanwhile; without hosts, sockets or processes."""
 
 from __future__ import annotations
-
-import os
-import pty
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import suppress
 
 import pytest
 
 from coordinator.cluster import gather
 from coordinator.cluster.gather import LaunchedHosts, PastedHosts, Roster
 from protocol import RunError
-from tests.conftest import wait_until
 
 ONE = ("host1", "ada", 1)
 TWO = ("host2", "eve", 2)
 
 
 class Clock:
-    """A clock that goes when it is told."""
+    """A clock that a test sets."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -37,8 +29,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-class Slow:
-    """A launcher whose agents take their time."""
+class SlowLauncher:
+    """A launcher whose agents are late."""
 
     def __init__(self) -> None:
         self.over: list[str] = []
@@ -59,18 +51,18 @@ class Slow:
         pass
 
 
-class Asked:
-    """A question and the answer that is given."""
+class FakeQuestion:
+    """Records the questions; `reply` is the answer to all of them."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
-        self.said: bool | None = None
+        self.reply: bool | None = None
 
     def ask(self, text: str) -> None:
         self.texts.append(text)
 
     def answer(self) -> bool | None:
-        return self.said
+        return self.reply
 
 
 @pytest.mark.parametrize(
@@ -90,7 +82,9 @@ class Asked:
         ),
     ],
 )
-def test_a_roster_says_who_joined_and_how_many_are_missing(roster: Roster, text: str) -> None:
+def test_the_text_of_a_roster_has_the_hosts_and_the_missing_slots(
+    roster: Roster, text: str
+) -> None:
     assert roster.text == text
 
 
@@ -109,26 +103,26 @@ def test_a_roster_is_complete_with_all_slots_and_the_host_of_the_data(
     assert roster.complete is complete
 
 
-def test_every_change_of_the_roster_is_said_with_the_way_out(clock: Clock) -> None:
-    said: list[str] = []
-    policy = PastedHosts(said.append)
+def test_every_change_of_the_roster_is_reported_with_what_to_do(clock: Clock) -> None:
+    reported: list[str] = []
+    policy = PastedHosts(reported.append)
     for roster in (Roster(4, ()), Roster(4, (TWO,)), Roster(4, (ONE, TWO)), Roster(3, (ONE, TWO))):
         policy.changed(roster)
-    assert said == [
+    assert reported == [
         "0 of 4 slots joined; need 4 more",
         "2 of 4 slots joined: host2 (2); need 2 more, or --workers 2",
         "3 of 4 slots joined: host1 (1), host2 (2); need 1 more, or --workers 3",
     ]
     clock.now += 1e6
-    assert policy.workers(Roster(4, (TWO,))) is None, "nobody said how long to wait"
+    assert policy.workers(Roster(4, (TWO,))) is None, "the wait has no limit"
 
 
 @pytest.mark.parametrize("seconds", [None, 3.0, 90.0])
-def test_layers_are_spread_over_what_has_joined_when_no_host_has_come_for_a_while(
+def test_layers_share_the_slots_that_have_joined_after_a_time_without_a_new_host(
     clock: Clock, seconds: float | None
 ) -> None:
-    said: list[str] = []
-    policy = PastedHosts(said.append, share=True, seconds=seconds)
+    reported: list[str] = []
+    policy = PastedHosts(reported.append, share=True, seconds=seconds)
     limit = seconds or gather.ASK_SECONDS
     policy.changed(Roster(4, (ONE,)))
     clock.now += limit - 1
@@ -137,10 +131,10 @@ def test_layers_are_spread_over_what_has_joined_when_no_host_has_come_for_a_whil
     assert policy.workers(Roster(4, (ONE, TWO))) is None
     clock.now += 1
     assert policy.workers(Roster(4, (ONE, TWO))) == 3
-    assert said[-1] == "training with 3 workers: layers share"
+    assert reported[-1] == "training with 3 workers: layers share"
 
 
-def test_nothing_is_spread_over_nobody(clock: Clock) -> None:
+def test_without_hosts_training_does_not_begin(clock: Clock) -> None:
     patient = PastedHosts(lambda _: None, share=True)
     clock.now += 1e6
     assert patient.workers(Roster(4, ())) is None
@@ -149,9 +143,7 @@ def test_nothing_is_spread_over_nobody(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("roster", [Roster(4, ()), Roster(4, (ONE,)), Roster(2, (TWO,), "ada")])
-def test_a_wait_of_a_given_length_ends_the_run_where_nobody_can_be_asked(
-    clock: Clock, roster: Roster
-) -> None:
+def test_a_limited_wait_without_a_terminal_ends_in_an_error(clock: Clock, roster: Roster) -> None:
     policy = PastedHosts(lambda _: None, seconds=5.0)
     policy.changed(roster)
     clock.now += 4.9
@@ -161,72 +153,70 @@ def test_a_wait_of_a_given_length_ends_the_run_where_nobody_can_be_asked(
         policy.workers(roster)
 
 
-def test_hosts_that_are_all_that_may_join_are_not_waited_for_in_vain() -> None:
+def test_the_wait_ends_when_no_further_host_may_join() -> None:
     closed = Roster(4, (ONE, TWO), closed=True)
     with pytest.raises(RunError, match="need 1 more, or --workers 3; the token is used up"):
         PastedHosts(lambda _: None).workers(closed)
     assert PastedHosts(lambda _: None, share=True).workers(closed) == 3
 
 
-def test_who_said_no_waits_on_unless_nobody_else_can_come(clock: Clock) -> None:
-    said: list[str] = []
-    question = Asked()
-    policy = PastedHosts(said.append, question=question, seconds=5.0)
+def test_after_the_answer_no_the_wait_goes_on_while_hosts_may_join(clock: Clock) -> None:
+    reported: list[str] = []
+    question = FakeQuestion()
+    policy = PastedHosts(reported.append, question=question, seconds=5.0)
     policy.changed(Roster(4, (ONE,)))
     clock.now += 5.0
-    question.said = False
+    question.reply = False
     for _ in range(3):
         assert policy.workers(Roster(4, (ONE,))) is None
-    assert said[-1] == "waiting on; Ctrl-C ends the run"
+    assert reported[-1] == "waiting on; Ctrl-C ends the run"
     with pytest.raises(RunError, match="the token is used up"):
         policy.workers(Roster(4, (ONE,), closed=True))
     assert len(question.texts) == 1
 
 
-def test_layers_that_the_user_divides_are_neither_spread_nor_asked_about(clock: Clock) -> None:
-    said: list[str] = []
-    question = Asked()
-    policy = PastedHosts(said.append, question=question, fixed=True)
+def test_a_placement_in_the_pipeline_file_is_kept_without_a_question(clock: Clock) -> None:
+    reported: list[str] = []
+    question = FakeQuestion()
+    policy = PastedHosts(reported.append, question=question, fixed=True)
     policy.changed(Roster(4, (ONE,)))
     clock.now += 1e6
     assert policy.workers(Roster(4, (ONE,))) is None
     assert question.texts == []
-    assert said == ["1 of 4 slots joined: host1 (1); need 3 more"]
+    assert reported == ["1 of 4 slots joined: host1 (1); need 3 more"]
 
 
-def test_a_person_is_asked_once_until_the_roster_changes(clock: Clock) -> None:
-    question = Asked()
+def test_the_question_is_asked_once_until_the_roster_changes(clock: Clock) -> None:
+    question = FakeQuestion()
     policy = PastedHosts(lambda _: None, question=question)
     policy.changed(Roster(4, (ONE,)))
     for _ in range(3):
         clock.now += gather.ASK_SECONDS
         assert policy.workers(Roster(4, (ONE,))) is None
-    assert (
-        question.texts == ["train with 1 worker, so that layers share?"] or len(question.texts) == 1
-    )
+    assert len(question.texts) == 1
     policy.changed(Roster(4, (ONE, TWO)))
     assert policy.workers(Roster(4, (ONE, TWO))) is None
     clock.now += gather.ASK_SECONDS
-    question.said = True
+    question.reply = True
     assert policy.workers(Roster(4, (ONE, TWO))) == 3
     assert len(question.texts) == 2
 
 
-def test_a_launcher_that_takes_its_time_is_reported_less_and_less_often(clock: Clock) -> None:
-    said: list[str] = []
-    policy = LaunchedHosts(Slow(), None, said.append)
+def test_missing_agents_are_reported_less_and_less_often(clock: Clock) -> None:
+    reported: list[str] = []
+    policy = LaunchedHosts(SlowLauncher(), None, reported.append)
     for _ in range(300):
         clock.now += 1.0
         policy.workers(Roster(3, (ONE,)))
-    assert 6 <= len(said) <= 9
-    assert said[0] == (
+    assert 6 <= len(reported) <= 9
+    assert reported[0] == (
         "waited 5 s for agents: 1 of 3 slots joined: host1 (1); need 2 more; "
         "alpha: no agent has joined; look there"
     )
 
 
-def test_a_launcher_whose_agents_do_not_come_in_time_ends_the_run(clock: Clock) -> None:
-    policy = LaunchedHosts(Slow(), 50.0, lambda _: None)
+def test_agents_that_are_not_in_time_end_the_run(clock: Clock) -> None:
+    policy = LaunchedHosts(SlowLauncher(), 50.0, lambda _: None)
     clock.now += 49.0
     assert policy.workers(Roster(3, ())) is None
     clock.now += 1.0
@@ -235,73 +225,10 @@ def test_a_launcher_whose_agents_do_not_come_in_time_ends_the_run(clock: Clock) 
 
 
 def test_an_agent_that_ended_ends_the_wait(clock: Clock) -> None:
-    launcher = Slow()
+    launcher = SlowLauncher()
     policy = LaunchedHosts(launcher, None, lambda _: None)
     clock.now += 1.0
     assert policy.workers(Roster(3, (ONE,))) is None
     launcher.over = ["alpha: ended with status 1: no"]
     with pytest.raises(RunError, match="alpha: ended with status 1: no"):
         policy.workers(Roster(3, (ONE,)))
-
-
-ASKS = """
-from coordinator.commands.cluster_parsing import terminal_question
-import time
-question = terminal_question(lambda text: print(text, flush=True))
-print("ready", flush=True)
-if question is None:
-    raise SystemExit("no terminal")
-input_before = question.answer()
-question.ask("well?")
-deadline = time.monotonic() + 20
-while time.monotonic() < deadline and (answer := question.answer()) is None:
-    time.sleep(0.01)
-print("answered", input_before, answer, "end", flush=True)
-"""
-
-
-@pytest.fixture
-def terminal() -> Iterator[Callable[[str], str]]:
-    """Asks on a terminal where somebody types an answer; gives what was printed."""
-    left: list[int] = []
-
-    def ask(answer: str) -> str:
-        pid, fd = pty.fork()
-        if pid == 0:
-            os.execv(sys.executable, [sys.executable, "-c", ASKS])
-        left.append(fd)
-        text = ""
-
-        def read(until: str) -> bool:
-            nonlocal text
-            with suppress(OSError):
-                text += os.read(fd, 4096).decode()
-            return until in text
-
-        wait_until(lambda: read("[y/N]"), "it asks")
-        os.write(fd, answer.encode())
-        wait_until(lambda: read("end"), "it has read the answer")
-        os.waitpid(pid, 0)
-        return text
-
-    yield ask
-    for fd in left:
-        os.close(fd)
-
-
-@pytest.mark.parametrize(
-    ("answer", "said"),
-    [("y\n", "answered None True"), ("YES\n", "answered None True"), ("\n", "answered None False")],
-)
-def test_a_question_on_a_terminal_takes_a_line_for_its_answer(
-    terminal: Callable[[str], str], answer: str, said: str
-) -> None:
-    assert said in terminal(answer)
-
-
-@pytest.mark.parametrize("stdin", [subprocess.DEVNULL, subprocess.PIPE])
-def test_nobody_is_asked_where_there_is_no_terminal(stdin: int) -> None:
-    ran = subprocess.run(
-        [sys.executable, "-c", ASKS], stdin=stdin, capture_output=True, text=True, check=False
-    )
-    assert "no terminal" in ran.stderr

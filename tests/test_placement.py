@@ -20,8 +20,8 @@ def deep(layers: int, placement: tuple[tuple[int, ...], ...] = ()) -> Pipeline:
     return Pipeline(data=DataConfig(name="digits"), layer=tuple(modules), placement=placement)
 
 
-def host(name: str, slots: int, cores: int, preferred: tuple[str, ...] = ()) -> Host:
-    return Host(name, name, "10.0.0.1", name, slots, cores, preferred, 0.0, present=True)
+def host(name: str, slots: int, cpus: int, preferred: tuple[str, ...] = ()) -> Host:
+    return Host(name, name, "10.0.0.1", name, slots, cpus, preferred, 0.0, present=True)
 
 
 def placed(pipeline: Pipeline, hosts: list[Host], work: dict[str, float]) -> dict[str, str]:
@@ -128,7 +128,7 @@ def test_preferred_layers_are_given_by_number() -> None:
     assert preferred_layers("2, 3") == ("layer2", "layer3")
 
 
-def test_a_host_with_more_processors_gets_more_work() -> None:
+def test_a_host_with_more_cpus_gets_more_work() -> None:
     hosts = [host("small", 6, 2), host("large", 6, 4)]
     found = placed(deep(6), hosts, {})
     assert sorted(found.values()) == ["large"] * 4 + ["small"] * 2

@@ -1,4 +1,4 @@
-"""Folders of a process: nobody takes one from who is alive, and none is left by who is not."""
+"""Private folders of a process: other processes keep them while it lives, and remove them later."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import pytest
 
 from coordinator import socket_folder as folders
 from coordinator.socket_folder import (
+    CREATION_SECONDS,
     LOCK,
-    MAKING_SECONDS,
     OwnFolder,
     file_folder,
     socket_folder,
@@ -34,7 +34,7 @@ def base(dni: Dni, monkeypatch: pytest.MonkeyPatch) -> Path:
     return dni.base
 
 
-def test_no_folder_is_swept_while_it_is_made(base: Path) -> None:
+def test_a_folder_is_not_removed_while_it_is_created(base: Path) -> None:
     def one_after_the_other(_: int) -> int:
         there = 0
         for _ in range(100):
@@ -47,7 +47,7 @@ def test_no_folder_is_swept_while_it_is_made(base: Path) -> None:
     assert not list(base.iterdir())
 
 
-def test_a_folder_is_not_left_by_who_was_interrupted_while_making_it(
+def test_an_interrupt_during_creation_leaves_no_folder(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object) -> None:
@@ -63,7 +63,7 @@ def test_a_folder_is_not_left_by_who_was_interrupted_while_making_it(
 
 
 @pytest.mark.parametrize("how", ["locked", "gone"])
-def test_a_folder_that_was_swept_while_it_was_made_is_told(
+def test_a_folder_that_was_removed_during_its_creation_is_an_error(
     base: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     def swept(folder: Path, make: bool = False) -> None:  # noqa: ARG001
@@ -71,8 +71,8 @@ def test_a_folder_that_was_swept_while_it_was_made_is_told(
             folder.rmdir()
             raise FileNotFoundError(2, "No such file or directory")
 
-    monkeypatch.setattr(folders, "_lock", swept)
-    with pytest.raises(RunError, match=rf"{base}: (swept away|No such file)"):
+    monkeypatch.setattr(folders, "lock_folder", swept)
+    with pytest.raises(RunError, match=rf"{base}: (removed while|No such file)"):
         socket_folder()
     assert not list(base.iterdir())
 
@@ -90,7 +90,7 @@ def test_a_folder_that_was_swept_while_it_was_made_is_told(
         (".dni-my-own", 0o700, {}),
     ],
 )
-def test_what_is_not_ours_is_not_swept(
+def test_folders_of_other_programs_are_not_removed(
     base: Path, name: str, mode: int, files: dict[str, str]
 ) -> None:
     folder = base / name
@@ -102,7 +102,7 @@ def test_what_is_not_ours_is_not_swept(
     assert folder.exists()
 
 
-def test_no_lock_is_made_where_a_link_leads(base: Path, tmp_path: Path) -> None:
+def test_no_lock_is_created_through_a_link(base: Path, tmp_path: Path) -> None:
     folder, elsewhere = base / ".dni-1-abc", tmp_path / "elsewhere"
     folder.mkdir()
     (folder / LOCK).symlink_to(elsewhere)
@@ -113,14 +113,16 @@ def test_no_lock_is_made_where_a_link_leads(base: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("locked", [False, True], ids=["before its lock", "after its lock"])
-def test_a_folder_whose_maker_was_killed_is_swept_later(base: Path, locked: bool) -> None:
+def test_the_folder_of_a_process_killed_during_creation_is_removed_later(
+    base: Path, locked: bool
+) -> None:
     folder = base / ".dni-1-abcdefgh"
     folder.mkdir(0o700)
     if locked:
         (folder / LOCK).touch()
     socket_folder().close()
-    assert folder.exists()  # its maker may just be making it
-    long_ago = folder.stat().st_mtime - MAKING_SECONDS - 1
+    assert folder.exists()  # its process may be creating it now
+    long_ago = folder.stat().st_mtime - CREATION_SECONDS - 1
     os.utime(folder, (long_ago, long_ago))
     socket_folder().close()
     assert not list(base.iterdir())
@@ -128,7 +130,7 @@ def test_a_folder_whose_maker_was_killed_is_swept_later(base: Path, locked: bool
 
 @pytest.mark.parametrize("make", ["file_folder", "socket_folder"])
 @pytest.mark.parametrize("sweeps", [file_folder, socket_folder])
-def test_what_a_killed_process_left_is_swept_by_the_next_one_that_makes_a_folder(
+def test_the_folder_of_a_killed_process_is_removed_with_the_next_folder(
     base: Path, monkeypatch: pytest.MonkeyPatch, make: str, sweeps: Callable[[], OwnFolder]
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(base))
@@ -141,7 +143,7 @@ def test_what_a_killed_process_left_is_swept_by_the_next_one_that_makes_a_folder
     assert not list(base.iterdir())
 
 
-# -- where it lies
+# -- the place of a folder
 
 
 def long(place: Path) -> Path:
@@ -166,7 +168,7 @@ def relative(place: Path) -> Path:
 
 
 @pytest.mark.parametrize("odd", [long, missing, a_file, relative])
-def test_a_place_that_will_not_do_is_passed_over(
+def test_an_unusable_place_is_skipped(
     base: Path, monkeypatch: pytest.MonkeyPatch, odd: Callable[[Path], Path]
 ) -> None:
     monkeypatch.chdir(base)
@@ -178,11 +180,11 @@ def test_a_place_that_will_not_do_is_passed_over(
 
 
 @pytest.mark.parametrize("odd", [long, missing, a_file])
-def test_where_no_place_will_do_all_are_named_and_the_mend_is_true(
+def test_the_error_names_all_unusable_places_and_what_to_do(
     base: Path, monkeypatch: pytest.MonkeyPatch, odd: Callable[[Path], Path]
 ) -> None:
     place = odd(base)
-    monkeypatch.setattr(folders, "_bases", lambda: iter([place, missing(base)]))
+    monkeypatch.setattr(folders, "base_folders", lambda: iter([place, missing(base)]))
     with pytest.raises(RunError, match="set TMPDIR to a folder that can be written to") as caught:
         socket_folder()
     assert f"{place}: " in str(caught.value)
@@ -196,10 +198,10 @@ def test_the_temporary_folder_is_the_last_place(
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setenv("XDG_RUNTIME_DIR", "")
     monkeypatch.setenv("TMPDIR", str(base))
-    assert list(folders._bases()) == [Path("/dev/shm"), base]
+    assert list(folders.base_folders()) == [Path("/dev/shm"), base]
 
 
-def test_where_there_is_no_temporary_folder_either_it_is_told(
+def test_without_a_temporary_folder_the_other_places_are_tried(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def none() -> str:
@@ -207,4 +209,4 @@ def test_where_there_is_no_temporary_folder_either_it_is_told(
 
     monkeypatch.setattr(tempfile, "gettempdir", none)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(missing(base)))
-    assert list(folders._bases()) == [missing(base), Path("/dev/shm")]
+    assert list(folders.base_folders()) == [missing(base), Path("/dev/shm")]
