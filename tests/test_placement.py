@@ -105,7 +105,7 @@ def test_of_two_hosts_with_the_same_preference_the_first_gets_the_worker() -> No
     assert placed(deep(3), hosts, {}) == {"layer0": "a", "layer1": "b", "layer2": "b"}
 
 
-def test_a_worker_of_several_layers_is_placed_where_all_of_them_are_preferred() -> None:
+def test_a_worker_with_two_layers_is_placed_where_both_are_preferred() -> None:
     pipeline = deep(3, ((0, 1), (2,)))
     hosts = [host("a", 1, 1, ("layer0",)), host("b", 1, 1, ("layer0", "layer1"))]
     assert placed(pipeline, hosts, {}) == {"layer0-1": "b", "layer2": "a"}

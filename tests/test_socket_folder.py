@@ -103,13 +103,13 @@ def test_folders_of_other_programs_are_not_removed(
 
 
 def test_no_lock_is_created_through_a_link(base: Path, tmp_path: Path) -> None:
-    folder, elsewhere = base / ".dni-1-abc", tmp_path / "elsewhere"
+    folder, outside = base / ".dni-1-abc", tmp_path / "outside"
     folder.mkdir()
-    (folder / LOCK).symlink_to(elsewhere)
+    (folder / LOCK).symlink_to(outside)
     os.utime(folder, (0, 0))
     socket_folder().close()
     assert folder.exists()
-    assert not elsewhere.exists()
+    assert not outside.exists()
 
 
 @pytest.mark.parametrize("locked", [False, True], ids=["before its lock", "after its lock"])
