@@ -1,4 +1,4 @@
-"""Comparisons: what is run, what is not run again, what is left, and how mistakes are told."""
+"""A comparison runs what is missing, writes its results, and reports mistakes in one line."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ PIPELINE = Pipeline(
 
 
 def compare(dni: Dni, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run the command; fails where its exit code is not `code`."""
+    """Run the command, and require the exit status `code`."""
     ran = dni(*ARGUMENTS, *arguments)
     assert ran.returncode == code, ran.stderr
     return ran
 
 
 def ran(rule: str, seed: int, error: float, curve: tuple[CurvePoint, ...] = ()) -> CellResult:
-    """A run that needs no folder."""
+    """A result without a folder."""
     pipeline = replace(PIPELINE, rule=rule, train=TrainConfig(seed=seed))
     return CellResult(Cell(pipeline, None), Path(), error, 1000.0, 2.0, curve)
 
 
-# -- what is run
+# -- choice of runs
 
 
-def test_every_rule_meets_every_seed_and_a_curve_has_points() -> None:
+def test_every_rule_has_every_seed_and_a_curve() -> None:
     made = list(make_cells(PIPELINE, ["dni", "cdni", "dni"], 2, {"dni": 1.9}))
     assert [(c.pipeline.rule, c.pipeline.train.seed, c.paper) for c in made] == [
         *(("dni", 0, 1.9), ("cdni", 0, None)),
@@ -61,7 +61,7 @@ def test_every_rule_meets_every_seed_and_a_curve_has_points() -> None:
     assert len({cell.folder for cell in made}) == 4
 
 
-def test_another_pipeline_has_another_folder() -> None:
+def test_different_pipelines_have_different_folders() -> None:
     one, other = (
         Cell(replace(PIPELINE, train=TrainConfig(steps=steps)), None).folder for steps in (10, 11)
     )
@@ -75,7 +75,7 @@ def test_impossible_comparisons_are_refused(rules: list[str], seeds: int) -> Non
 
 
 @pytest.mark.parametrize("name", list(table1.PAPER))
-def test_the_networks_of_the_table_fit_their_data(name: str) -> None:
+def test_networks_of_the_table_fit_their_data(name: str) -> None:
     shape = (28, 28) if name.startswith("mnist") else (32, 32, 3)
     info = DatasetInfo(shape, "|u1", 1 / 255, 10, labelled=True, examples=50000, tests=10000)
     pipeline = table1.network(name, quick=False)
@@ -84,7 +84,7 @@ def test_the_networks_of_the_table_fit_their_data(name: str) -> None:
     assert made[-1][-1].output == (10,)
 
 
-def test_the_table_can_be_narrowed() -> None:
+def test_table_can_be_restricted_to_some_networks() -> None:
     made = list(table1.table1_cells(["cdni"], 1, True, "mnist-fcn", None))
     assert [cell.paper for cell in made] == [2.2, 1.9, 1.7, 1.6]
     assert all(cell.pipeline.train.steps == 400 for cell in made)
@@ -92,10 +92,10 @@ def test_the_table_can_be_narrowed() -> None:
         list(table1.table1_cells(["cdni"], 1, True, "imagenet", None))
 
 
-# -- what comes of it
+# -- results
 
 
-def test_means_spreads_and_goals() -> None:
+def test_group_has_mean_spread_and_goal() -> None:
     curve = (CurvePoint(10, 1.0, 9.0), CurvePoint(20, 3.0, 2.0))
     groups = group_runs([
         ran("no-bprop", 0, 30.0), ran("cdni", 0, 1.0, curve), ran("cdni", 1, 2.04, curve)
@@ -110,13 +110,13 @@ def test_means_spreads_and_goals() -> None:
     assert cdni.seconds_to(1.0) is None
 
 
-def test_one_seed_that_never_arrives_makes_the_group_never_arrive() -> None:
+def test_group_never_reaches_an_error_that_one_seed_does_not_reach() -> None:
     there, not_there = (CurvePoint(1, 1.0, 1.0),), (CurvePoint(1, 1.0, 9.0),)
     group = RunGroup("toy", "dni", None, (ran("dni", 0, 1.0, there), ran("dni", 1, 9.0, not_there)))
     assert group.seconds_to(5.0) is None
 
 
-def test_table_files_and_picture(dni: Dni) -> None:
+def test_comparison_writes_a_table_files_and_a_plot(dni: Dni) -> None:
     said = compare(dni, "--rules", "backprop,cdni", "--seeds", "2").stdout
     out = dni.home / "out"
     whole = json.loads((out / "comparison.json").read_text("utf-8"))
@@ -135,7 +135,7 @@ def test_table_files_and_picture(dni: Dni) -> None:
     assert f"{whole[1]['test_error']:.2f}" in said
 
 
-def test_what_is_there_is_not_run_again_and_what_is_half_there_is(dni: Dni) -> None:
+def test_only_incomplete_runs_are_repeated(dni: Dni) -> None:
     first = compare(dni, "--rules", "dni,cdni", "--seeds", "1", "--json")
     again = compare(dni, "--rules", "dni,cdni", "--seeds", "1", "--json")
     assert json.loads(first.stdout) == json.loads(again.stdout)
@@ -153,7 +153,7 @@ def test_what_is_there_is_not_run_again_and_what_is_half_there_is(dni: Dni) -> N
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"outcome": "completed"}', "null"])
-def test_a_broken_summary_is_no_run(dni: Dni, content: str) -> None:
+def test_run_with_a_broken_summary_is_incomplete(dni: Dni, content: str) -> None:
     result = json.loads(compare(dni, "--rules", "cdni", "--seeds", "1", "--json").stdout)
     folder = dni.home / result["groups"][0]["runs"][0]
     cell = Cell(_read(folder), None, "inline")
@@ -169,7 +169,7 @@ def _read(folder: Path) -> Pipeline:
 
 
 @pytest.mark.slow
-def test_an_interrupted_comparison_goes_on(dni: Dni) -> None:
+def test_interrupted_comparison_can_be_continued(dni: Dni) -> None:
     arguments = ["--rules", "no-bprop,cdni", "--seeds", "1", "-o", "train.steps=6000"]
     out = dni.home / "out"
     with (dni.home / "said").open("wb") as said:
@@ -184,7 +184,7 @@ def test_an_interrupted_comparison_goes_on(dni: Dni) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "text"),
     [
         (["--rules", "cdmi"], "did you mean 'cdni'"),
         (["--seeds", "0"], "--seeds"),
@@ -197,12 +197,12 @@ def test_an_interrupted_comparison_goes_on(dni: Dni) -> None:
         (["-o", "layer.2.modules=['linear 3']"], "3 outputs"),
     ],
 )
-def test_mistakes_are_one_line(dni: Dni, arguments: list[str], told: str) -> None:
+def test_mistake_is_reported_in_one_line(dni: Dni, arguments: list[str], text: str) -> None:
     done = compare(dni, *arguments, code=2)
-    assert told in done.stderr.splitlines()[-1]
+    assert text in done.stderr.splitlines()[-1]
 
 
-def test_a_run_that_fails_is_named_and_the_others_go_on(dni: Dni) -> None:
+def test_failed_run_is_reported_and_the_others_are_run(dni: Dni) -> None:
     arguments = ["--rules", "backprop,no-bprop", "--seeds", "1", "-o", "train.lr=1e30", "--json"]
     done = compare(dni, *arguments, code=1)
     found = json.loads(done.stdout)
@@ -211,7 +211,7 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(dni: Dni) -> None:
     assert found["failures"][0] in done.stderr
 
 
-def test_without_matplotlib_all_but_the_picture_is_there(dni: Dni) -> None:
+def test_comparison_without_matplotlib_has_no_plot(dni: Dni) -> None:
     environment = dni.sitecustomize("sys.modules['matplotlib'] = None\n")
     done = dni(*ARGUMENTS, "--rules", "cdni", "--seeds", "1", environment=environment)
     assert done.returncode == 0, done.stderr

@@ -12,7 +12,7 @@ from protocol import DataConfig, LayerConfig, Pipeline, Report
 PIPELINE = Pipeline(name="p", data=DataConfig(name="digits"), layer=(LayerConfig(("linear 10",)),))
 
 
-def links(*values: object) -> list[object]:
+def link_rows(*values: object) -> list[object]:
     """The link to layer1 in the metrics after reports with `values`, half a second apart."""
     stats = RunStats(PIPELINE)
     reports = [
@@ -22,7 +22,7 @@ def links(*values: object) -> list[object]:
 
 
 def test_rate_of_a_link_is_that_since_the_previous_report() -> None:
-    assert links((4, None, 1.0), (8, 20.5, 3.0)) == [
+    assert link_rows((4, None, 1.0), (8, 20.5, 3.0)) == [
         {"layer1": {"window": 4, "round_trip_ms": None, "mb_per_second": 2.0}},
         {"layer1": {"window": 8, "round_trip_ms": 20.5, "mb_per_second": 4.0}},
     ]
@@ -33,9 +33,10 @@ def test_rate_of_a_link_is_that_since_the_previous_report() -> None:
 )
 def test_malformed_value_of_a_link_becomes_zeros(value: object) -> None:
     nothing = {"layer1": {"window": 0, "round_trip_ms": None, "mb_per_second": 0.0}}
-    assert links(value) == [nothing]
+    assert link_rows(value) == [nothing]
 
 
 def test_numbers_that_json_cannot_represent_become_null() -> None:
-    assert "NaN" not in json.dumps(links((1, float("nan"), float("inf")), (1, 1.0, float("nan"))))
-    assert "Infinity" not in json.dumps(links((1, float("inf"), float("-inf"))))
+    nan, inf = float("nan"), float("inf")
+    assert "NaN" not in json.dumps(link_rows((1, nan, inf), (1, 1.0, nan)))
+    assert "Infinity" not in json.dumps(link_rows((1, inf, -inf)))

@@ -1,4 +1,4 @@
-"""While a run on several hosts goes on, the traces of other hosts are missing, and not lost."""
+"""While a run on a cluster is in progress, the traces of other hosts are not reported as lost."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def over(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(over: Path, tmp_path: Path) -> Iterator[Path]:
-    """The same as if it went on, on several hosts."""
+    """A copy that looks like a run in progress on a cluster."""
     folder = tmp_path / "run"
     shutil.copytree(over, folder)
     (folder / "summary.json").unlink()
@@ -48,30 +48,28 @@ def run(over: Path, tmp_path: Path) -> Iterator[Path]:
 
 
 def without(run: Path, away: tuple[str, ...]) -> Path:
-    """`run`, of which the traces of the stages `away` have not come yet."""
+    """`run` without the traces of the stages `away`."""
     for stage in away:
         (run / "trace" / f"{stage}.trace").unlink()
     return run
 
 
 def shown(*arguments: str | Path) -> tuple[str, str]:
-    """What `dni trace` prints with `arguments`."""
+    """The output and the warnings of `dni trace` with `arguments`."""
     done = CliRunner().invoke(cli.main, ["trace", *map(str, arguments)], catch_exceptions=False)
     assert done.exit_code == 0
     return done.stdout, done.stderr
 
 
 @pytest.mark.parametrize(("away", "said"), AWAY)
-def test_traces_on_other_hosts_are_one_line(run: Path, away: tuple[str, ...], said: str) -> None:
+def test_traces_on_other_hosts_are_one_warning(run: Path, away: tuple[str, ...], said: str) -> None:
     assert Traces(without(run, away)).all_problems() == [f"{said} until the run ends"]
     for arguments in (["stats"], ["lost"], ["messages"]):
         assert shown(*arguments, run)[1] == f"warning: {said} until the run ends\n"
 
 
 @pytest.mark.parametrize(("away", "said"), AWAY)
-def test_what_a_missing_trace_would_tell_is_a_dash(
-    run: Path, away: tuple[str, ...], said: str
-) -> None:
+def test_value_of_a_missing_trace_is_a_dash(run: Path, away: tuple[str, ...], said: str) -> None:
     table, _ = shown("stats", without(run, away))
     for line in table.splitlines()[2:-2]:
         sender, _, receiver = line.split()[0].partition(">")
@@ -89,24 +87,24 @@ def test_what_a_missing_trace_would_tell_is_a_dash(
 
 
 @pytest.mark.parametrize(("away", "said"), AWAY)
-def test_nothing_counts_as_lost_on_the_way_to_another_host(
+def test_message_to_another_host_does_not_count_as_lost(
     run: Path, away: tuple[str, ...], said: str
 ) -> None:
     traces = Traces(without(run, away))
     assert all(row.edge.partition(">")[2] not in away for row in unused_messages(traces)), said
-    whys = {
+    reasons = {
         e.reason
         for e in find_messages(traces, MessageFilter())[0]
         if e.edge.endswith(">layer2") and e.reason
     }
-    assert whys == (
+    assert reasons == (
         {"the trace of layer2 is on another host until the run ends"}
         if "layer2" in away and "layer1" not in away
         else set()
     )
 
 
-def test_a_comparison_has_no_losses_of_an_edge_that_is_half_known(run: Path, over: Path) -> None:
+def test_diff_has_no_losses_of_an_edge_with_one_trace(run: Path, over: Path) -> None:
     rows = differences(Traces(without(run, ("layer1",))), Traces(over))
     unknown = {row.edge for row in rows if row.measure == "lost" and row.a is None}
     assert unknown == {"layer0>layer1", "layer1>layer0", "layer1>layer2", "layer2>layer1"}
@@ -116,14 +114,14 @@ def test_a_comparison_has_no_losses_of_an_edge_that_is_half_known(run: Path, ove
     }
 
 
-def test_no_trace_at_all_is_said_in_the_same_words(run: Path) -> None:
+def test_missing_of_all_traces_has_the_same_text(run: Path) -> None:
     said = "holds no traces; the traces of the source and 3 layers are on other hosts until the run"
     with pytest.raises(RunError, match=said):
         Traces(without(run, STAGES))
 
 
 @pytest.mark.parametrize("gone", ["control.json", "metrics.jsonl"])
-def test_a_trace_that_is_missing_otherwise_is_still_a_problem(run: Path, gone: str) -> None:
+def test_trace_that_is_missing_for_another_reason_is_a_problem(run: Path, gone: str) -> None:
     (run / gone).unlink()
     traces = Traces(without(run, ("layer1",)))
     assert not traces.remote_stages

@@ -1,4 +1,4 @@
-"""Where a trace finds no room, or no folder, training goes on and one line says reason."""
+"""Without disk space or a folder for a trace, training goes on and one line reports it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def use(traced: FileTracer, times: int) -> None:
 
 
 @pytest.mark.usefixtures("small_disk")
-def test_where_there_is_no_room_nothing_is_written_and_one_line_says_so(
+def test_full_disk_leaves_no_file_and_one_line(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for mode in ("ring", "full"):
@@ -51,7 +51,7 @@ def test_where_there_is_no_room_nothing_is_written_and_one_line_says_so(
 
 
 @pytest.mark.usefixtures("small_disk")
-def test_where_room_ends_what_was_written_can_be_read(
+def test_disk_that_fills_up_leaves_a_readable_file(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "CHUNK", 256)
@@ -65,7 +65,7 @@ def test_where_room_ends_what_was_written_can_be_read(
 
 
 @pytest.mark.parametrize("what", ["a file", "nothing", "in the way"])
-def test_a_folder_that_cannot_be_written_to_is_told_in_one_line(
+def test_folder_without_write_permission_is_reported_in_one_line(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], what: str
 ) -> None:
     folder = tmp_path / "trace"

@@ -17,16 +17,15 @@ MAX_SHAPES: Final = 100_000
 """The number of boxes and arrows up to which the page is fast."""
 _DATA: Final = "@DATA@"
 _SCRIPT: Final = "@SCRIPT@"
+_FILES: Final = ("viewer.html", "viewer.js", "viewer_controls.js")
 
 
 def draw_html(timeline: Timeline) -> str:
     """The page. Raises RunError if `timeline` has too many boxes and arrows."""
     timeline.require_at_most(MAX_SHAPES)
     here = files("coordinator.traces.timeline")
-    page, script = (
-        (here / name).read_text("utf-8").rstrip("\n") for name in ("viewer.html", "viewer.js")
-    )
-    return page.replace(_SCRIPT, script).replace(_DATA, _json(timeline)) + "\n"
+    page, *scripts = ((here / name).read_text("utf-8").rstrip("\n") for name in _FILES)
+    return page.replace(_SCRIPT, "\n\n".join(scripts)).replace(_DATA, _json(timeline)) + "\n"
 
 
 def _json(timeline: Timeline) -> str:
