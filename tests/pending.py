@@ -14,7 +14,6 @@ NAMES: Final = (
     "tests/conftest.py",
     "tests/test_buffers.py",
     "tests/test_cores_allowed.py",
-    "tests/test_descriptors.py",
     "tests/test_doors.py",
     "tests/test_endpoint.py",
     "tests/test_layouts.py",

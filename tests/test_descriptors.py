@@ -1,4 +1,4 @@
-"""File descriptors: a run has as many as it needs, or says how many it needs."""
+"""File descriptors: a run raises its limit, or reports how many it needs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ needs_prlimit = pytest.mark.skipif(not shutil.which("prlimit"), reason="needs pr
 
 @pytest.fixture
 def limits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """The limits of this process, the newest last, which are no real ones."""
+    """Simulated limits of this process, the newest last."""
     found = [(20, 100)]
     monkeypatch.setattr(resource, "getrlimit", lambda _: found[-1])
     monkeypatch.setattr(resource, "setrlimit", lambda _, limit: found.append(limit))
@@ -31,15 +31,13 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("needs", [(10,), (20,), (5, 20)])
-def test_a_limit_that_is_enough_is_left_as_it_is(
-    limits: list[tuple[int, int]], needs: tuple[int, ...]
-) -> None:
+def test_a_sufficient_limit_is_kept(limits: list[tuple[int, int]], needs: tuple[int, ...]) -> None:
     ensure(needs)
     assert limits == [(20, 100)]
 
 
 @pytest.mark.parametrize("needs", [(21,), (10, 100), (64, 30)])
-def test_a_soft_limit_is_raised_to_what_is_needed(
+def test_a_soft_limit_is_raised_to_the_largest_need(
     limits: list[tuple[int, int]], needs: tuple[int, ...]
 ) -> None:
     ensure(needs)
@@ -47,7 +45,7 @@ def test_a_soft_limit_is_raised_to_what_is_needed(
 
 
 @pytest.mark.parametrize("needed", [101, 5000, 1 << 20])
-def test_more_than_the_hard_limit_is_refused_with_the_mend(
+def test_a_need_above_the_hard_limit_is_an_error_with_the_command_that_helps(
     limits: list[tuple[int, int]], needed: int
 ) -> None:
     with pytest.raises(RunError, match=rf"needs {needed} .* 100 are allowed.*ulimit -n {needed}`"):
@@ -73,7 +71,7 @@ def test_the_worker_with_most_neighbours_needs_most(
     assert of_workers(pipeline) <= of_worker(neighbours, layers)
 
 
-def test_what_is_open_already_counts() -> None:
+def test_open_descriptors_count() -> None:
     before = of_head(4)
     with Path(__file__).open("rb"):
         assert of_head(4) == before + 1
@@ -93,14 +91,16 @@ def test_what_is_open_already_counts() -> None:
     ],
     ids=str,
 )
-def test_a_run_gets_along_with_what_it_says_it_needs(dni: Dni, more: tuple[str, ...]) -> None:
-    """Arrays of wide layers go through shared memory, which takes descriptors of its own."""
+def test_a_run_works_with_as_many_descriptors_as_it_requests(
+    dni: Dni, more: tuple[str, ...]
+) -> None:
+    """Arrays of wide layers use shared memory, which needs more descriptors."""
 
     def run(limit: str, folder: str) -> subprocess.CompletedProcess[str]:
         overrides = [part for override in more for part in ("-o", override)]
-        words = ("run", "tiny.toml", *overrides, "--run-dir", folder)
+        arguments = ("run", "tiny.toml", *overrides, "--run-dir", folder)
         return subprocess.run(
-            ["prlimit", f"--nofile={limit}", *COMMAND, *words],
+            ["prlimit", f"--nofile={limit}", *COMMAND, *arguments],
             cwd=dni.home,
             env=dni.environment,
             capture_output=True,
