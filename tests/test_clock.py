@@ -26,7 +26,7 @@ def test_the_estimate_is_within_its_bound(sent: int, to: int, back: int, offset:
 
 
 def test_only_the_answer_to_the_latest_ping_is_used() -> None:
-    clock = ClockSync("layer0", "elsewhere")
+    clock = ClockSync("layer0", "another clock")
     clock.ping(100)
     clock.ping(200)
     assert clock.on_pong(Pong(100, 5000), 210) is None
@@ -37,7 +37,7 @@ def test_only_the_answer_to_the_latest_ping_is_used() -> None:
 
 
 def test_the_best_answer_of_each_interval_is_kept() -> None:
-    clock = ClockSync("layer0", "elsewhere")
+    clock = ClockSync("layer0", "another clock")
     assert clock.best_of_interval(clock_sample(0, 7, 50), INTERVAL_NS) == clock_sample(0, 7, 50)
     assert clock.best_of_interval(clock_sample(60, 7, 64), INTERVAL_NS + 1) is None
     assert clock.best_of_interval(clock_sample(70, 9, 90), 2 * INTERVAL_NS) == clock_sample(
@@ -49,7 +49,7 @@ def test_the_best_answer_of_each_interval_is_kept() -> None:
 def test_workers_with_another_clock_trace_in_the_coordinators_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(assembly, "clock_name", lambda: "another machine's")
+    monkeypatch.setattr(assembly, "clock_name", lambda: "another host's")
     pipeline = Pipeline(
         data=DataConfig(name="digits", batch=32),
         train=TrainConfig(steps=200),
@@ -59,10 +59,10 @@ def test_workers_with_another_clock_trace_in_the_coordinators_time(
     assert done.summary["outcome"] == "completed"
     traces = Traces(done.folder)
     for stage in pipeline.stages:
-        origin = traces.files[stage].metadata
-        assert 0 < origin.bound_ns < 50_000_000
-        assert abs(origin.offset_ns) <= origin.bound_ns  # in truth it is the same clock
+        metadata = traces.files[stage].metadata
+        assert 0 < metadata.bound_ns < 50_000_000
+        assert abs(metadata.offset_ns) <= metadata.bound_ns  # it is the same clock
     for edge in traces.edges:
         assert traces.bound(edge) > 0
         sent = sum(len(messages) for messages in traces.messages(edge))
-        assert sent >= (100 if edge.receiver == SOURCE else 200)  # a credit for two batches
+        assert sent >= (100 if edge.receiver == SOURCE else 200)  # one credit per two batches

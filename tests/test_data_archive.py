@@ -160,7 +160,7 @@ def test_a_header_above_the_size_limit_is_refused(
     head.type, head.size = kind, 1 << 32
     path = tmp_path / "own.tar.xz"
     path.write_bytes(lzma.compress(head.tobuf(tarfile.GNU_FORMAT) + bytes(1 << 26), preset=0))
-    assert f"{path}: a header claims more than" in refusal(lambda: load(path=path))
+    assert f"{path}: a header states more than" in refusal(lambda: load(path=path))
 
 
 def test_a_truncated_or_changed_archive_is_read_or_refused(

@@ -58,14 +58,14 @@ ODD = {
 def test_labels_that_are_not_numbered_from_0_give_a_note_and_a_remedy(
     tmp_path: Path, name: str
 ) -> None:
-    y, values, mend, refusal_says = ODD[name]
+    y, values, remedy, refusal_says = ODD[name]
     data = loaded(tmp_path, y=y)
     (note,) = data.notes
     assert note.startswith(f"the labels are {values}, not all of 0 to {y.max()};")
-    assert mend in note
+    assert remedy in note
     text = refused(net("linear 2"), dataset_info(data))
     assert refusal_says in text
-    assert mend in text
+    assert remedy in text
     count = len(np.unique(y))
     assert f"number the {count} classes from 0" in text
     assert (f"'linear {count}'" in text) == (count != 2)
@@ -124,7 +124,7 @@ def test_the_error_for_examples_along_the_last_axis_names_moveaxis(
 
 
 @pytest.mark.parametrize(
-    ("y", "mend"),
+    ("y", "remedy"),
     [
         (Y * 1.0, "y.astype('int64')"),
         (Y[:, None] * 1.0, "y.astype('int64')"),
@@ -135,12 +135,12 @@ def test_the_error_for_examples_along_the_last_axis_names_moveaxis(
 )
 @pytest.mark.parametrize("outputs", [1, 3, 10])
 def test_float_labels_are_refused_before_the_width_of_the_last_layer(
-    tmp_path: Path, y: Array, mend: str, outputs: int
+    tmp_path: Path, y: Array, remedy: str, outputs: int
 ) -> None:
     info = dataset_info(loaded(tmp_path, y=y))
     text = refused(net(f"linear {outputs}"), info)
     assert text.startswith("train.loss: cross-entropy needs class labels, integers")
-    assert mend in text
+    assert remedy in text
     layer_modules(net(f"linear {info.classes}", loss="squared-error"), info)
     wide = refused(net("linear 7", loss="squared-error"), info)
     values = "1 target value" if info.classes == 1 else "3 target values"
@@ -167,7 +167,7 @@ def test_dataset_info_without_labels_gives_the_general_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("train", "test", "mend"),
+    ("train", "test", "remedy"),
     [
         (0, 1, "save y_test - 1"),
         (1, 0, "save y_train - 1"),
@@ -177,12 +177,12 @@ def test_dataset_info_without_labels_gives_the_general_error() -> None:
 )
 @pytest.mark.parametrize("gap", [1, 3])
 def test_splits_with_differently_numbered_classes_are_refused(
-    tmp_path: Path, train: int, test: int, mend: str, gap: int
+    tmp_path: Path, train: int, test: int, remedy: str, gap: int
 ) -> None:
     y = np.concatenate([Y[:40] * gap + train, Y[40:] * gap + test])
     text = refusal(partial(loaded, tmp_path, y=y))
     assert "y_train holds the labels " in text
-    assert text.endswith(f"they are numbered differently; {mend}")
+    assert text.endswith(f"they are numbered differently; {remedy}")
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_zeros_and_ones_are_accepted_for_binary_cross_entropy(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("train", "test", "mend"),
+    ("train", "test", "remedy"),
     [
         (Y * 1.0, Y, "save y_train.astype('int64') for class labels, or y_test.astype('float32')"),
         (Y, Y * 1.0, "save y_test.astype('int64') for class labels, or y_train.astype('float32')"),
@@ -241,11 +241,11 @@ def test_zeros_and_ones_are_accepted_for_binary_cross_entropy(tmp_path: Path) ->
     ],
 )
 def test_the_error_for_splits_with_other_targets_says_how_to_save_them(
-    tmp_path: Path, train: Array, test: Array, mend: str
+    tmp_path: Path, train: Array, test: Array, remedy: str
 ) -> None:
     x = RNG.standard_normal((60, 4))
     content = arrays(x_train=x, y_train=train, x_test=x, y_test=test)
-    assert mend in refusal(partial(load, path=saved(tmp_path, content)))
+    assert remedy in refusal(partial(load, path=saved(tmp_path, content)))
 
 
 @pytest.mark.parametrize("key", ["x_train", "x_test"])

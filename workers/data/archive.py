@@ -41,13 +41,13 @@ _BROKEN_LINK: Final = (
 class UnreadableError(Exception):
     """A file cannot be used as an image. The caller collects these errors and raises one DataError.
 
-    The text continues a sentence that begins with the name of the file. `mend` is the remedy, in
+    The text continues a sentence that begins with the name of the file. `remedy` is the remedy, in
     which "it" or "them" replaces `{}`.
     """
 
-    def __init__(self, reason: str, mend: str = "repair or remove {}") -> None:
+    def __init__(self, reason: str, remedy: str = "repair or remove {}") -> None:
         super().__init__(reason)
-        self.mend = mend
+        self.remedy = remedy
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +155,8 @@ def _copies(member: Member, names: list[str]) -> Iterator[Member]:
         yield Member(name, False, lambda size: content if size < 0 else content[:size])
 
 
-def _unreadable(reason: str, mend: str, _: int) -> bytes:
-    raise UnreadableError(reason, mend)
+def _unreadable(reason: str, remedy: str, _: int) -> bytes:
+    raise UnreadableError(reason, remedy)
 
 
 def _tarred(path: Path) -> Iterator[Member]:
@@ -230,7 +230,7 @@ class _BoundedStream:
         data = self._stream.read(size)
         self._left -= len(data)
         if self._left < 0:
-            raise DataError(f"{self._path}: a header claims more than {MAX_MEMBER_BYTES} bytes")
+            raise DataError(f"{self._path}: a header states more than {MAX_MEMBER_BYTES} bytes")
         return data
 
 

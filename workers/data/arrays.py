@@ -62,8 +62,8 @@ def _labels(raw: NDArray[np.generic], label: str) -> NDArray[np.generic]:
         if _is_one_hot(raw):
             raise DataError(f"{label}: its rows are one-hot; save class labels: argmax(axis=1)")
         raise DataError(
-            f"{label}: integers of shape {raw.shape} are no class labels; save labels as "
-            f"({len(raw)},), or several targets an example as float32"
+            f"{label}: integers of shape {raw.shape} are not class labels; save labels as "
+            f"({len(raw)},), or several targets per example as float32"
         )
     flat = raw.reshape(-1)
     low, high = int(flat.min()), int(flat.max())
@@ -77,9 +77,9 @@ def _is_one_hot(raw: NDArray[np.generic]) -> bool:
     return bool((np.count_nonzero(raw, axis=1) == 1).all() and (np.max(raw, axis=1) == 1).all())
 
 
-def _refuse_dtype(raw: NDArray[np.generic], label: str, mend: str) -> None:
+def _refuse_dtype(raw: NDArray[np.generic], label: str, remedy: str) -> None:
     if raw.dtype.kind in "US":
-        raise DataError(f"{label}: dtype {raw.dtype}: text cannot be trained on; {mend}")
+        raise DataError(f"{label}: dtype {raw.dtype}: text cannot be trained on; {remedy}")
     if raw.dtype.kind not in "biuf":
         raise DataError(
             f"{label}: dtype {raw.dtype} cannot be trained on; save integers, floats or booleans"
@@ -101,5 +101,5 @@ def _float32(raw: NDArray[np.generic], label: str) -> NDArray[np.float32]:
     bad = ~np.isfinite(array.reshape(len(array), -1)).all(axis=1)
     raise DataError(
         f"{label}: example {int(bad.argmax())} (and {int(bad.sum()) - 1} more) holds NaN, infinity "
-        f"or a number beyond float32; mend or drop it"
+        f"or a number beyond float32; correct or drop it"
     )

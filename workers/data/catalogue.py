@@ -135,7 +135,7 @@ def get(name: str, progress: Progress | None = None) -> Path | None:
 def _known(name: str | None) -> str:
     if name not in _ENTRIES:
         raise DataError(
-            f"there is no data set {name!r}; a file of your own is data.path"
+            f"there is no data set {name!r}; for a file of your own use data.path"
             f"{did_you_mean(str(name), _ENTRIES)}"
         )
     return name

@@ -171,10 +171,12 @@ def _refuse_transposed(
 def _same_count(x: NDArray[np.generic], y: NDArray[np.generic], split: str, source: str) -> None:
     if len(x) == len(y):
         return
-    mend = "give one target an example"
+    remedy = "give one target per example"
     if x.shape[-1] == len(y):
-        mend = f"the examples are along the last axis: save numpy.moveaxis(x_{split}, -1, 0)"
-    raise DataError(f"{source}: x_{split} has {len(x)} examples but y_{split} has {len(y)}; {mend}")
+        remedy = f"the examples are along the last axis: save numpy.moveaxis(x_{split}, -1, 0)"
+    raise DataError(
+        f"{source}: x_{split} has {len(x)} examples but y_{split} has {len(y)}; {remedy}"
+    )
 
 
 def _same_inputs(train: NDArray[np.generic], test: NDArray[np.generic], source: str) -> None:
@@ -193,15 +195,15 @@ def _same_inputs(train: NDArray[np.generic], test: NDArray[np.generic], source: 
 def _same_targets(train: NDArray[np.generic], test: NDArray[np.generic], source: str) -> None:
     if train.dtype == test.dtype and train.shape[1:] == test.shape[1:]:
         return
-    mend = "give both the same width"
+    remedy = "give both the same width"
     if train.ndim != test.ndim:
         floats, labels = ("y_train", "y_test") if train.ndim == 2 else ("y_test", "y_train")
         width = (train if train.ndim == 2 else test).shape[1]
         cast = f"{floats}.astype('int64')" if width == 1 else f"{floats}.argmax(axis=1)"
-        mend = f"save {cast} for class labels"
+        remedy = f"save {cast} for class labels"
         if width == 1:
-            mend += f", or {labels}.astype('float32') for target values"
-    raise DataError(f"{source}: y_train holds {_kind(train)} but y_test {_kind(test)}; {mend}")
+            remedy += f", or {labels}.astype('float32') for target values"
+    raise DataError(f"{source}: y_train holds {_kind(train)} but y_test {_kind(test)}; {remedy}")
 
 
 def _same_numbers(train: NDArray[np.generic], test: NDArray[np.generic], source: str) -> None:
@@ -212,10 +214,10 @@ def _same_numbers(train: NDArray[np.generic], test: NDArray[np.generic], source:
     lows = {"y_train": int(known[0]), "y_test": int(tested[0])}
     alike = len(known) == len(tested) > 1 and np.array_equal(np.diff(known), np.diff(tested))
     if alike and lows["y_train"] != lows["y_test"]:
-        mend = " and ".join(f"{key} - {low}" for key, low in lows.items() if low)
+        remedy = " and ".join(f"{key} - {low}" for key, low in lows.items() if low)
         raise DataError(
             f"{source}: y_train holds the labels {listed(known)} but y_test {listed(tested)}: they "
-            f"are numbered differently; save {mend}"
+            f"are numbered differently; save {remedy}"
         )
 
 

@@ -48,7 +48,7 @@ def _load(path: Path, tests_only: bool) -> Dataset:
     if path.is_dir():
         return _folder(path, tests_only)
     if not path.exists():
-        raise DataError(f"{path}: no such file or folder{_beside(path)}")
+        raise DataError(f"{path}: no such file or folder{_similar_name(path)}")
     if not path.is_file():
         raise DataError(f"{path}: is neither a file nor a folder")
     if form := cifar.format_of(path):
@@ -79,7 +79,7 @@ def _folder(path: Path, tests_only: bool) -> Dataset:
     if not found:
         raise DataError(
             f"{path}: holds no IDX files such as {idx.NAMES['x_train']}.gz, "
-            f"nor images such as train/<class>/<name>.png{_instead(path)}"
+            f"nor images such as train/<class>/<name>.png{_content_hint(path)}"
         )
     (place,) = found
     if form := cifar.format_of(place):
@@ -116,7 +116,7 @@ def _idx(path: Path) -> NDArray[np.generic]:
         return idx.read_idx(stream, str(path))
 
 
-def _beside(path: Path) -> str:
+def _similar_name(path: Path) -> str:
     """A hint at a file or folder with a similar name, for a `path` that does not exist."""
     if not path.parent.is_dir():
         return f"; there is no folder {str(path.parent)!r} either"
@@ -124,7 +124,7 @@ def _beside(path: Path) -> str:
     return _hint(path.name, (f.name for f in seen if f.suffix == ".npz" or f.is_dir()))
 
 
-def _instead(path: Path) -> str:
+def _content_hint(path: Path) -> str:
     """A hint at a data set in the folder `path`, or else the list of its content."""
     children = sorted(child for child in path.iterdir() if not child.name.startswith("."))
     packed = (child for child in children if child.name.lower().endswith(_PACKED))

@@ -92,15 +92,15 @@ def describe_file(path: Path) -> str:
 def describe_zip(names: Iterable[str]) -> str | None:
     """The same for a zip file whose members have these `names`; None if the format is unknown."""
     ends = {name.rpartition("/")[2] for name in names}
-    return next((_mend(what) for end, what in _IN_ZIP.items() if end in ends), None)
+    return next((_remedy(what) for end, what in _IN_ZIP.items() if end in ends), None)
 
 
 def _by_beginning(head: bytes) -> str | None:
     for begin, what in _ARRAYS.items():
         if head.startswith(begin):
-            return _mend(what)
+            return _remedy(what)
     if _PICKLE.match(head):
-        return _mend(_ENDINGS[".pkl"])
+        return _remedy(_ENDINGS[".pkl"])
     if _WEB_PAGE.match(head):
         return "is a web page, probably of a failed download; fetch it again"
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
@@ -112,10 +112,10 @@ def _by_name(path: Path, head: bytes) -> str | None:
     what = _ENDINGS.get(path.suffix.lower())
     if what is None and _is_table(head):
         what = _ENDINGS[".csv"]
-    return _mend(what) if what else None
+    return _remedy(what) if what else None
 
 
-def _mend(what: str) -> str:
+def _remedy(what: str) -> str:
     return f"is not an .npz file but {what} and save the arrays with {SAVE}"
 
 

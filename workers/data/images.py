@@ -116,7 +116,7 @@ class _Images:
         self._index, self._label = index, label
         self._types: dict[ImageType, list[str]] = {}
         self._bad: dict[str, str] = {}
-        self._mends: dict[str, None] = {}  # without duplicates, in order
+        self._remedies: dict[str, None] = {}  # without duplicates, in order
         self._animated: list[str] = []
 
     def add(self, member: Member, place: tuple[str, int], decoder: Decoder) -> None:
@@ -125,7 +125,7 @@ class _Images:
             type_, pixels, frames = decoder(member.read())
         except UnreadableError as error:
             self._bad[member.name] = str(error)
-            self._mends[error.mend] = None
+            self._remedies[error.remedy] = None
             return
         if not self._types:
             self.x = _room(self._index, pixels.shape, self._label)
@@ -147,8 +147,8 @@ class _Images:
             most.append(f"most, such as {one!r}, are {usual}: convert or resize the others")
         if bad:
             them = "it" if len(bad) == 1 else "them"
-            mend = "; ".join([*(text.format(them) for text in self._mends), *most])
-            raise DataError(f"{self._label}: {self._listed(bad)}; {mend}")
+            remedy = "; ".join([*(text.format(them) for text in self._remedies), *most])
+            raise DataError(f"{self._label}: {self._listed(bad)}; {remedy}")
 
     def _listed(self, bad: Mapping[str, str]) -> str:
         """The images that cannot be used, with the reasons."""

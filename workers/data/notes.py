@@ -68,10 +68,10 @@ def _of_floats(key: str, x: Array) -> list[str]:
     if x.ndim == 2 and not _are_rows_of_pixels(x, low, high):
         return []
     divisor = _BYTE if _BYTE / 2 < high <= _BYTE else high
-    mend = f"divide them by {divisor:g}"
+    remedy = f"divide them by {divisor:g}"
     if high <= _BYTE and (high > _SMALL * _BYTE) and _are_whole(x):
-        mend += ", or save them as uint8, which is scaled to 0...1"
-    return [f"{key} holds floats from {low:g} to {high:g}, which are not scaled: {mend}"]
+        remedy += ", or save them as uint8, which is scaled to 0...1"
+    return [f"{key} holds floats from {low:g} to {high:g}, which are not scaled: {remedy}"]
 
 
 def _are_rows_of_pixels(x: Array, low: float, high: float) -> bool:

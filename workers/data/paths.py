@@ -13,7 +13,7 @@ import platformdirs
 from protocol.errors import DataError, SpecError
 from protocol.paths import user_path
 
-_MEND: Final = "set DNI_CACHE to a folder that is yours"
+_REMEDY: Final = "set DNI_CACHE to a folder that is yours"
 
 
 class NoCacheError(DataError):
@@ -68,7 +68,7 @@ def _of_user() -> Path:
         temporary = Path(tempfile.gettempdir())
     except OSError as error:
         raise NoCacheError(
-            f"there is no home folder, and none for temporary files ({error.strerror}); {_MEND}"
+            f"there is no home folder, and none for temporary files ({error.strerror}); {_REMEDY}"
         ) from None
     return _private(temporary / f"dni-cache-{os.getuid()}")
 
@@ -79,10 +79,10 @@ def _private(folder: Path) -> Path:
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
     except OSError as error:
-        raise NoCacheError(f"{folder}: {error.strerror}; {_MEND}") from None
+        raise NoCacheError(f"{folder}: {error.strerror}; {_REMEDY}") from None
     private = stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o077
     if not private or found.st_uid != os.getuid():
         raise NoCacheError(
-            f"{folder}: is not a private folder of this user, so it cannot be the cache; {_MEND}"
+            f"{folder}: is not a private folder of this user, so it cannot be the cache; {_REMEDY}"
         )
     return folder

@@ -1,1 +1,1 @@
-"""What is done with a pipeline without training: check, evaluate, replay."""
+"""Tools that use a pipeline without training: check, evaluate, replay."""
