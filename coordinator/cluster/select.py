@@ -11,6 +11,7 @@ from coordinator.cluster.gather import LaunchedHosts
 from coordinator.cluster.launchers.installed import choose
 from coordinator.cluster.listen import ListenConfig, ListenForAgents, ListenLocal
 from coordinator.engines.inline import InlineEngine, MakeWorker
+from coordinator.engines.installed import GROUP, installed, installed_engine
 from coordinator.engines.options import NoOptions, parse
 from coordinator.lifecycle.engine import Engine
 
@@ -28,7 +29,9 @@ def select_engine(
     if name in ENGINES:
         parse(NoOptions, options, f"engine {name}")
         return InlineEngine(make_worker) if name == "inline" else ClusterEngine(ListenLocal())
-    chosen = choose(name, options, ENGINES)
+    if engine := installed_engine(name, options):
+        return engine
+    chosen = choose(name, options, [*ENGINES, *installed(GROUP)])
     launcher = chosen.launcher
     listen = ListenConfig(chosen.bind).checked() if chosen.bind else None
     policy = partial(LaunchedHosts, launcher, chosen.start_timeout, report)

@@ -1,7 +1,7 @@
-"""Workers as processes of this machine.
+"""Workers as processes of this host.
 
-A worker's standard input is its lifeline: it brings the configuration and, as nobody else holds its
-other end, it closes when this process dies, however it dies.
+The standard input of a worker brings its configuration. It is also the worker's lifeline: no other
+process holds its other end, so it closes when this process dies, however it dies.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from coordinator.resources import blas
 KILL_SECONDS: Final = 0.4
 LOG_LINES: Final = 12
 WORKER: Final = ("-P", "-m", "dni_command", "worker")
-"""What Python is told to be a worker; its name comes behind."""
+"""Arguments of Python for a worker; its name follows."""
 ALLOCATOR: Final = {
     "MALLOC_MMAP_THRESHOLD_": "33554432",
     "MALLOC_TRIM_THRESHOLD_": "1073741824",
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
-"""Lets glibc keep the memory of arrays that come and go with every batch, instead of returning
-it to the kernel and faulting it in again page by page; and have it in huge pages where the kernel
-gives such, for with several workers a core each finds its pages' addresses forgotten."""
+"""Settings of glibc. The memory of arrays that are allocated anew for every batch is kept, and not
+returned to the kernel and faulted in again page by page. It lies in huge pages where the kernel has
+them: with several workers per processor, fewer page addresses are evicted."""
 
 
 class Process(Protocol):
@@ -53,8 +53,8 @@ class Process(Protocol):
 def start_process(name: str, environment: Mapping[str, str], log: IO[bytes]) -> Process:
     """Start an interpreter as the worker `name`, in a session of its own, with a pipe to it.
 
-    Its output goes to `log`. The test suite replaces
-    this function by one that forks a process which has imported the modules.
+    Its output goes to `log`. The test suite replaces this function by one that forks a process
+    which has imported the modules.
     """
     return subprocess.Popen(
         [sys.executable, *WORKER, name],
@@ -67,9 +67,10 @@ def start_process(name: str, environment: Mapping[str, str], log: IO[bytes]) -> 
 
 
 class Processes:
-    """Starts workers, sees them end, and leaves none behind.
+    """Starts workers, reports their exits, and leaves none behind.
 
-    What they print goes into `logs`; they remove `folders` where this process dies first.
+    Their output goes into `logs`, a log per worker. A worker that survives this process removes
+    `folders`. Each gets `threads` threads of the matrix library.
     """
 
     def __init__(self, logs: Path, threads: int, *folders: Path) -> None:
@@ -84,7 +85,7 @@ class Processes:
             worker = start_process(name, self._environment, log)
         self._workers[name] = worker
         assert worker.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it died already: `exits` tells
+        with contextlib.suppress(BrokenPipeError):  # it died already: `exits` reports it
             worker.stdin.write(json.dumps(config).encode() + b"\n")
             worker.stdin.flush()
 
@@ -110,7 +111,7 @@ class Processes:
                 worker.stdin.close()
 
     def close(self) -> None:
-        """Wait a little for those who were told to leave; kill the others."""
+        """Wait for workers that have got Leave, for a short time; kill the others."""
         deadline = time.monotonic() + KILL_SECONDS
         for name, worker in list(self._workers.items()):
             try:

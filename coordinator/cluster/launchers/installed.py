@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import NamedTuple
 
 from coordinator.cluster.launchers.launcher import API_VERSION, GROUP, Launcher, LauncherClass
+from coordinator.engines.installed import installed, load
 from coordinator.engines.options import Option, declared, option, parse
 from protocol import RunError, did_you_mean
-from protocol.errors import DISTRIBUTION, install_hint
 from protocol.validation import parse_seconds
 
 
@@ -53,7 +53,7 @@ def choose(
 
     Raises RunError where the launcher or an option is unknown, or a library is missing.
     """
-    points = _points()
+    points = installed(GROUP)
     if name not in points:
         names = [*engines, *sorted(points)]
         hint = did_you_mean(name, names)
@@ -79,7 +79,7 @@ def installed_options() -> Iterator[tuple[str, Option]]:
     """
     options: dict[str, tuple[Option, ...]] = {}
     limits: dict[str, float | None] = {}
-    for name, point in sorted(_points().items()):
+    for name, point in sorted(installed(GROUP).items()):
         with suppress(Exception):  # the module is not ours: no error of it may stop other engines
             found = _load(point)
             options[name], limits[name] = declared(found.options_type), found.start_timeout
@@ -98,21 +98,5 @@ def _limits_text(limits: Mapping[str, float | None]) -> str:
 
 
 def _load(point: EntryPoint) -> LauncherClass:
-    """The class that an entry point names. Raises RunError."""
-    try:
-        made: LauncherClass = point.load()
-    except (AttributeError, ImportError) as error:
-        own = point.dist is not None and point.dist.name == DISTRIBUTION
-        hint = f"; {install_hint(point.name)}" if own else ""
-        raise RunError(f"engine {point.name}: cannot be loaded: {error}{hint}") from None
-    version = getattr(made, "api_version", None)
-    if version != API_VERSION:
-        raise RunError(
-            f"engine {point.name}: {point.value} is written for launcher interface {version}, "
-            f"this dni has {API_VERSION}; install a version of it that fits"
-        )
+    made: LauncherClass = load(point, "launcher", API_VERSION)
     return made
-
-
-def _points() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}
