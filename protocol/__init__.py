@@ -1,7 +1,8 @@
 """What all parts share: messages, their binary form, pipelines and the interface of a stage."""
 
-from protocol.codec.frames import WireError, decode, encode
-from protocol.codec.schema import VERSION
+from protocol.codec.arrays import WireError
+from protocol.codec.frames import decode, encode
+from protocol.codec.version import VERSION
 from protocol.config import DataConfig, LayerConfig, SyntheticConfig, TraceConfig, TrainConfig
 from protocol.did_you_mean import did_you_mean
 from protocol.errors import DataError, RunError, SpecError, UserError

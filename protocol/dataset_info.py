@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from protocol.builtin import to_builtin
-from protocol.codec.schema import DTYPES
+from protocol.codec.arrays import DTYPES
 from protocol.errors import SpecError
 from protocol.from_dict import LONGEST_LIST
 from protocol.validation import require_at_least, require_one_of, require_positive

@@ -25,7 +25,9 @@ from typing import Any, BinaryIO, Final, NamedTuple, TypeAlias
 import msgpack
 import numpy as np
 
-from protocol.codec.frames import MAX_ARRAYS, MAX_HEADER, WireError, decode, encode
+from protocol.codec.arrays import WireError
+from protocol.codec.frames import decode, encode
+from protocol.codec.limits import MAX_ARRAYS, MAX_HEADER
 from protocol.errors import RunError
 from protocol.messages import Activation, Array, Credit, DataMessage, Gradient, Mark, State
 

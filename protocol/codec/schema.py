@@ -1,7 +1,4 @@
-"""How each message is laid out on the wire, worked out once from its class.
-
-The numbers of the messages and the names of the dtypes are here, and what a field may be.
-"""
+"""The number of each message, and how control messages are laid out, derived from their classes."""
 
 from __future__ import annotations
 
@@ -10,13 +7,11 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final, Literal, TypeAlias, get_args, get_origin, get_type_hints
 
-import msgpack
-import numpy as np
-
 from protocol.messages import (
     Activation,
     Array,
     Credit,
+    DataMessage,
     Described,
     Died,
     Enrol,
@@ -42,7 +37,6 @@ from protocol.messages import (
     Welcome,
 )
 
-VERSION: Final = 1
 KINDS: Final[dict[int, type[Message]]] = {
     1: Activation,
     2: Gradient,
@@ -69,22 +63,11 @@ KINDS: Final[dict[int, type[Message]]] = {
     37: Upload,
     38: Goodbye,
 }
-DTYPES: Final = {
-    name: np.dtype(name)
-    for name in (
-        *("|b1", "|i1", "|u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8"),
-        *("<f2", "<f4", "<f8"),
-    )
-}
-
-Check: TypeAlias = Callable[[object], bool] | None
+Check: TypeAlias = Callable[[object], bool]
 
 
 def _check(hint: object) -> Check:
-    """The test that a decoded header field must pass to have the type `hint`.
-
-    None stands for a whole number: the most frequent, tested in place.
-    """
+    """The test that a decoded field must pass to have the type `hint`."""
     if get_origin(hint) is Literal:
         words = get_args(hint)
         return lambda value: isinstance(value, str) and value in words
@@ -94,7 +77,7 @@ def _check(hint: object) -> Check:
         return lambda value: type(value) is tuple and all(isinstance(v, str) for v in value)
     kind = get_origin(hint) or hint
     if kind is int:
-        return None
+        return lambda value: type(value) is int and 0 <= value < 1 << 63
     if kind is dict:
         return lambda value: type(value) is dict and all(isinstance(k, str) for k in value)
     if kind in (str, float, bool):
@@ -106,13 +89,13 @@ def _check(hint: object) -> Check:
 class Schema:
     """How one message class is laid out: its fields in order, arrays behind all others.
 
-    `opening` is how its header begins. `values` and `arrays` take the fields of either sort from a
-    message, and `make` makes one of both together. `count` is how many arrays it has, None where
-    its last field is a tuple of any number of them.
+    `values` and `arrays` take the fields of either sort from a message, and `make` makes a message
+    of both together. `count` is the number of arrays, None if the last field is a tuple of any
+    number of them.
     """
 
+    kind: int
     message: type[Message]
-    opening: bytes
     names: tuple[str, ...]
     checks: tuple[Check, ...]
     count: int | None
@@ -130,14 +113,14 @@ def _schema(kind: int, message: type[Message]) -> Schema:
         raise TypeError(f"{message.__name__}: arrays must stand behind all other fields")
     make: Callable[..., Message] = message
     return Schema(
+        kind,
         message,
-        opening=msgpack.packb((VERSION, kind, [], []))[:-2],
         names=names,
         checks=tuple(_check(hints[name]) for name in names),
         count=None if many else len(arrays),
         values=_taker(names),
         arrays=attrgetter(*many) if many else _taker(arrays),
-        make=getattr(message, "_make", None) or (lambda fields: make(*fields)),
+        make=lambda fields: make(*fields),
     )
 
 
@@ -152,5 +135,10 @@ def _taker(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
             return attrgetter(*names)
 
 
-BY_KIND: Final = {kind: _schema(kind, message) for kind, message in KINDS.items()}
+BY_KIND: Final = {
+    kind: _schema(kind, message)
+    for kind, message in KINDS.items()
+    if message not in get_args(DataMessage)
+}
+"""Of control messages; data messages have a binary header."""
 BY_CLASS: Final = {schema.message: schema for schema in BY_KIND.values()}

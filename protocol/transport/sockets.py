@@ -10,8 +10,8 @@ from typing import Any, Final, TypeAlias, cast
 
 import zmq
 
-from protocol.codec.frames import WireError, decode, encode
-from protocol.codec.layouts import Incoming, Outgoing, read, write
+from protocol.codec.arrays import Place, View, WireError
+from protocol.codec.frames import decode, encode
 from protocol.codec.quantization import FULL
 from protocol.messages import Message
 
@@ -47,20 +47,16 @@ def send(
     socket: Socket,
     message: Message,
     flags: int = 0,
-    ring: Outgoing | None = None,
+    place: Place | None = None,
     copy: bool = False,
     wire: str = FULL,
 ) -> None:
-    """Send `message`: its large array through the `ring` if there is one, others as frames.
+    """Send `message`; see `encode` for `place` and `wire`.
 
-    Arrays travel in the format `wire`. Frames are sent without a copy unless `copy`; with `copy`
-    no array is read after this function returns.
+    Frames are sent without a copy unless `copy`; with `copy` no array is read after this function
+    returns.
     """
-    whole = write(message, ring) if wire == FULL else None
-    if whole is not None:
-        _send(socket, whole, flags)
-        return
-    frames: list[Any] = encode(message, ring, wire)
+    frames: list[Any] = encode(message, place, wire)
     if len(frames) == 1:
         _send(socket, frames[0], flags)
     elif copy:
@@ -69,7 +65,7 @@ def send(
         socket.send_multipart(frames, flags, copy=False)
 
 
-def receive(socket: Socket, ring: Incoming | None = None) -> Message:
+def receive(socket: Socket, view: View | None = None) -> Message:
     """Receive one message; its arrays are views of what was received. Raises WireError.
 
     Asking whether frames follow takes as long as receiving one, so this function asks only if the
@@ -77,7 +73,7 @@ def receive(socket: Socket, ring: Incoming | None = None) -> Message:
     """
     header = socket.recv()
     try:
-        return read(header, ring) or decode((header,), ring, lambda: remaining_frames(socket))
+        return decode((header,), view, lambda: remaining_frames(socket))
     except WireError:
         remaining_frames(socket)
         raise

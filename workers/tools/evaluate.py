@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from protocol import DataError, Pipeline, RunError, SpecError
-from protocol.codec.schema import DTYPES
+from protocol.codec.arrays import DTYPES
 from protocol.dataset_info import CLASS_NAMES, parse_class_names
 from protocol.pipeline import layer_name
 from protocol.saved_weights import SavedWeights

@@ -33,7 +33,7 @@ LARGEST: Final = 1 << 28
 """Bytes of one shelf; what would need a larger one travels as frames."""
 
 
-class Outgoing:
+class RingWriter:
     """The sender's end of a shelf at `path`, with `slots` of the size of the first array put."""
 
     def __init__(self, path: Path, slots: int) -> None:
@@ -44,7 +44,7 @@ class Outgoing:
         self._memory: np.typing.NDArray[np.uint8] | None = None
         self._tried = False
 
-    def put(self, array: Array) -> int | None:
+    def write(self, array: Array) -> int | None:
         """Copy `array` into the next slot; where that begins, or None where it does not fit."""
         if not self._tried:
             self._tried = True
@@ -75,7 +75,7 @@ class Outgoing:
             os.close(descriptor)
 
 
-class Incoming:
+class RingReader:
     """The receiver's end of a shelf at `path`."""
 
     def __init__(self, path: Path) -> None:

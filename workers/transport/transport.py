@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, cast
 
 from protocol import Edge, Message, WireError
+from protocol.codec.arrays import Place, View
 from protocol.codec.quantization import FULL
 from protocol.endpoint import with_interface_of
 from protocol.security.keys import PLAIN, KeyPair
@@ -30,7 +31,7 @@ from protocol.transport.sockets import (
     send,
 )
 from workers.transport import buffers
-from workers.transport.shared_memory import Incoming, Outgoing
+from workers.transport.shared_memory import RingReader, RingWriter
 
 LINGER_MS: Final = 2000
 MAX_PER_POLL: Final = 256
@@ -44,7 +45,7 @@ def _ring_path(endpoint: str) -> Path | None:
     path = endpoint.removeprefix("ipc://")
     if path == endpoint or not hasattr(os, "posix_fallocate"):
         return None
-    return Path(f"{path}.shelf")
+    return Path(f"{path}.ring")
 
 
 class WorkerKeys(NamedTuple):
@@ -95,15 +96,15 @@ class WorkerTransport:
         self._endpoint = control
         server = keys.coordinator if keys else PLAIN
         self._control = self._sockets.connect(DEALER, control, server, linger_ms=LINGER_MS)
-        self._inboxes: dict[Readable, tuple[Edge | None, Incoming | None]] = {}
-        self._outlets: dict[Edge, tuple[Socket, str, Outgoing | None]] = {}
+        self._inboxes: dict[Readable, tuple[Edge | None, View | None]] = {}
+        self._outlets: dict[Edge, tuple[Socket, str, Place | None]] = {}
         self._urgent: list[Socket] = []
         self._full_poll_due = 0.0
         self._shared = False
         self._listen(self._control, None, None)
 
-    def _listen(self, socket: Socket, edge: Edge | None, ring: Incoming | None) -> None:
-        self._inboxes[socket] = edge, ring
+    def _listen(self, socket: Socket, edge: Edge | None, view: View | None) -> None:
+        self._inboxes[socket] = edge, view
         if edge is not None or self._keys:  # in a cluster, Pong measures the clock: never late
             self._urgent.append(socket)
         self._sockets.register(socket)
@@ -114,7 +115,7 @@ class WorkerTransport:
         inbox = self._sockets.bind(PULL, endpoint, str(edge), descriptor=descriptor)
         path = _ring_path(endpoint)
         self._shared = self._shared or path is not None
-        self._listen(inbox, edge, Incoming(path) if path else None)
+        self._listen(inbox, edge, RingReader(path).view if path else None)
         return bound_endpoint(inbox)
 
     def connect(self, edge: Edge, endpoint: str, window: int) -> None:
@@ -125,7 +126,7 @@ class WorkerTransport:
         size = buffers.sending() if endpoint.startswith("tcp:") else -1
         outlet = self._sockets.connect(PUSH, endpoint, peer, send_buffer=size)
         path = _ring_path(endpoint)
-        self._outlets[edge] = outlet, endpoint, Outgoing(path, window) if path else None
+        self._outlets[edge] = outlet, endpoint, RingWriter(path, window).write if path else None
 
     @property
     def remote_edges(self) -> Iterator[Edge]:
@@ -144,8 +145,8 @@ class WorkerTransport:
         If arrays come in through shared memory everything that goes out is copied, because it may
         be a view of a slot that is written again after the next credit.
         """
-        outlet, _, ring = self._outlets[edge]
-        send(outlet, message, NOBLOCK, ring, self._shared, wire)
+        outlet, _, place = self._outlets[edge]
+        send(outlet, message, NOBLOCK, place, self._shared, wire)
 
     def _readable(self, seconds: float) -> list[Readable]:
         """What is readable, after waiting at most `seconds` for anything.
@@ -169,13 +170,13 @@ class WorkerTransport:
         for which in self._readable(seconds):
             if which == self._lifeline:
                 raise EOFError
-            edge, ring = self._inboxes[which]
+            edge, view = self._inboxes[which]
             socket = cast(Socket, which)
             for count in range(MAX_PER_POLL):  # the first is known to be there
                 if count and not readable(socket):
                     break
                 try:
-                    yield edge, receive(socket, ring)
+                    yield edge, receive(socket, view)
                 except WireError as error:
                     self._sockets.warn(f"dropped a foreign message: {error}")
 
