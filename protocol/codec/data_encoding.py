@@ -60,9 +60,10 @@ def encode_data(
     try:
         return _encode(message, place, wire)
     except (KeyError, OverflowError, error):
-        numbers = [field for field in message if not isinstance(field, np.ndarray)]
-        name = type(message).__name__
-        raise TypeError(f"{name} with the fields {numbers!r:.80} cannot be sent") from None
+        values = zip(message._fields, message, strict=True)
+        names = ", ".join(name for name, value in values if not isinstance(value, np.ndarray))
+        text = f"{type(message).__name__} cannot be sent: a value out of range among {names}"
+        raise TypeError(text) from None
 
 
 # -- arrays that lie in memory as they are sent, with small labels
