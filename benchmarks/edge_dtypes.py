@@ -23,7 +23,7 @@ from benchmarks.completed import completed_run, figure
 from coordinator.traces.message_accounting import edge_counts
 from coordinator.traces.run import Traces
 from protocol import Activation, decode, encode, read_pipeline
-from protocol.codec.quantization import WIRES
+from protocol.codec.quantization import EDGE_DTYPES
 
 EXAMPLE: Final = Path(__file__).parent.parent / "examples" / "mnist-fcn4.toml"
 CALLS: Final = 200
@@ -59,7 +59,7 @@ def trained(dtype: str, steps: int, seed: int, folder: Path) -> tuple[float, flo
 def main() -> None:
     """Measure every format and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--dtypes", nargs="+", choices=WIRES, default=WIRES)
+    parser.add_argument("--dtypes", nargs="+", choices=EDGE_DTYPES, default=EDGE_DTYPES)
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--json", type=Path)

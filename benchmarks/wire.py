@@ -60,7 +60,7 @@ def send_messages(kind: str, size: int, folder: Path, count: int) -> None:
             if kind == "ours":
                 send(socket, message)
             else:
-                socket.send(raw, copy=kind == "raw copying")
+                socket.send(raw, 0, kind == "raw copying")
         sys.stdin.read()  # stay until everything has been received
 
 

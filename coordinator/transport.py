@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from protocol import Ping, Pong, ToCoordinator, ToWorker, WireError, decode, encode
 from protocol.messages import (
-    Described,
+    DatasetReady,
     Died,
     Enrol,
     Evaluated,
@@ -135,12 +135,12 @@ class CoordinatorTransport:
         match message:
             case Enrol():
                 return received
-            case Ping(name=name, asked=asked) if self._owns(name, received):
-                self.send(name, Pong(asked, time.monotonic_ns()))
+            case Ping(name=name, sent_at=sent_at) if self._owns(name, received):
+                self.send(name, Pong(sent_at, time.monotonic_ns()))
                 return received
             case (
                 Hello(name=name)
-                | Described(name=name)
+                | DatasetReady(name=name)
                 | Ready(name=name)
                 | Report(name=name)
                 | Evaluated(name=name)

@@ -1,9 +1,9 @@
-"""Every word that parts of a pipeline say to each other, as immutable records.
+"""All messages between the parts of a run, as immutable records.
 
-Data messages pass along edges (`Pipeline.edges`), control messages between a worker and the
-coordinator. The unions at the end let `match` and mypy prove that each reader handles each word.
-Arrays in a message are never written again after it is made: the sender keeps using its own
-reference, the wire sends it without a copy, and a receiver gets a read-only view.
+Data messages travel along edges (`Pipeline.edges`), control messages between a worker or an agent
+and the coordinator. The unions at the end let `match` and mypy prove that each receiver handles
+each message. An array in a message is never written after the message is made: the sender keeps its
+own reference, the transport sends it without a copy, and a receiver gets a read-only view.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 Array: TypeAlias = npt.NDArray[np.generic]
-MarkName: TypeAlias = Literal["evaluated", "drain", "drained", "end"]
+MarkerName: TypeAlias = Literal["evaluated", "drain", "drained", "end"]
 Cause: TypeAlias = Literal["error", "user", "nonfinite"]
 
 
 class Activation(NamedTuple):
-    """One batch on its way up.
+    """A batch on its way up.
 
-    `batch` counts all batches that the source sent, from 1; `step` the training batches among
-    them. `x` is (n, *features); `labels` is (n,) class numbers or (n, k) target values.
+    `batch` counts all batches that the source sent, from 1; `step` counts the training batches
+    among them. `x` is (n, *features); `labels` is (n,) class numbers or (n, k) target values.
     """
 
     batch: int
@@ -36,7 +36,7 @@ class Activation(NamedTuple):
 class Gradient(NamedTuple):
     """The gradient of the summed loss with respect to the activation of `batch`, same shape.
 
-    `credit` is that of `Credit`; riding here it spares a message.
+    `credit` means what it means in `Credit`; it is here to save a message.
     """
 
     batch: int
@@ -45,81 +45,82 @@ class Gradient(NamedTuple):
 
 
 class Credit(NamedTuple):
-    """Batch `credit`, and all sent before it, have left this edge: the window moves."""
+    """Batch `credit`, and all batches sent before it, no longer count as in flight on this edge."""
 
     credit: int
 
 
-class Mark(NamedTuple):
-    """A word that flows with the batches, behind everything sent before it.
+class Marker(NamedTuple):
+    """A signal that travels in order with the batches, behind everything sent before it.
 
-    evaluated: the test batches of this evaluation all came before; the top layer reports.
-    drain: no training batch follows. The top layer turns it into drained.
-    drained: on its way down, behind the last gradient, so that nothing learnt is lost.
-    end: nothing at all follows.
+    evaluated: all test batches of this evaluation came before; the output layer reports the result.
+    drain: no training batch follows; the output layer answers with drained.
+    drained: travels down behind the last gradient, so that every gradient is used.
+    end: nothing follows.
     """
 
-    mark: MarkName
+    name: MarkerName
     step: int
 
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """A worker's first word: who it is, and the address of its inbox for each edge that it ends."""
+    """A worker has started; `endpoints` are those of its inboxes, by edge."""
 
     name: str
     pid: int
     version: int
-    doors: dict[str, object]
+    endpoints: dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """All that a worker needs to begin: the pipeline, the data's facts, its receivers' doors.
+    """To a worker: the pipeline, the description of the data, and its receivers' endpoints by edge.
 
-    Without facts the source is to say what they are.
+    `dataset` is a `DatasetInfo` as a dict. It is empty in the message to a source that alone has
+    the data; the source answers with DatasetReady.
     """
 
     pipeline: dict[str, object]
-    facts: dict[str, object]
-    doors: dict[str, object]
+    dataset: dict[str, object]
+    endpoints: dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The worker is built and wired."""
+    """The worker has built its stages and connected its outlets."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
-    """What the layers need to know of the data, from a source that alone has them."""
+class DatasetReady:
+    """From a source that alone has the data: their description, a `DatasetInfo` as a dict."""
 
     name: str
-    facts: dict[str, object]
+    dataset: dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
 class Go:
-    """To the source: every worker is ready, send."""
+    """To the source: every worker is ready, so training begins."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a worker has done so far; counters are totals since the start.
+    """Statistics of a stage; counters are totals since the start.
 
-    `busy` and `elapsed` are seconds at work and since the first message, `training` the seconds
-    from there to the newest training batch; `inputs` counts the real activations that taught what
-    guesses them, `dropped_inputs` those that came too late for it, and `unsent` what was not sent
-    because its receiver was behind by a whole window; `rss_mb` and `peak_rss_mb` are MiB of
-    resident memory, staleness is counted in batches taken up between a guess and the arrival of
-    its true gradient, `synthetic_cosine` and `norm_ratio` compare the guesses with the true
-    gradients that arrived since the last report, None where none did; `loss` is the mean over the
-    last 100 steps, None but for the top layer; `window` is how many batches may be in flight on an
-    edge out of the core, the widest of them; `ways` has, by neighbour and where the way there is
-    long, the window, the quickest round trip of late in ms or None, and the MB that were sent.
-    After a report that says `finished` nothing more comes from the core.
+    `busy` and `elapsed` are the seconds at work and since the first message, `training` the seconds
+    from the first message to the newest training batch. `inputs` counts the real activations that
+    fitted the input model, `dropped_inputs` those that came too late for it, and `unsent` the
+    messages not sent because the receiver was a whole window behind. `rss_mb` and `peak_rss_mb` are
+    MiB of resident memory. Staleness is the number of batches processed between a prediction and
+    its true gradient. `synthetic_cosine` and `norm_ratio` compare the predictions with the true
+    gradients that arrived since the last report; they are None if none arrived. `loss` is the mean
+    over the last 100 steps, None except for the output layer. `window` is the largest window of the
+    edges out of the stage. `links` has, for each neighbour on another host: the window, the
+    smallest recent round-trip time in ms or None, and the MB sent. A report with `finished` is the
+    last message of the stage.
     """
 
     name: str
@@ -144,13 +145,16 @@ class Report:
     rss_mb: float = 0.0
     peak_rss_mb: float = 0.0
     window: int = 0
-    ways: dict[str, object] = field(default_factory=dict)
+    links: dict[str, object] = field(default_factory=dict)
     finished: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """The outcome of one pass over the test set: summed loss, errors, and how many were judged."""
+    """The result of one pass over the test set.
+
+    `loss` is summed; `errors` is the number of wrong outputs among `judged` outputs.
+    """
 
     name: str
     step: int
@@ -161,10 +165,10 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A worker cannot go on.
+    """A worker cannot continue.
 
-    error: a defect, `text` is its traceback. user: something the user can mend. nonfinite: a
-    number left the range of float32.
+    error: a defect, and `text` is its traceback. user: a mistake that the user can correct.
+    nonfinite: a number left the range of its dtype.
     """
 
     name: str
@@ -175,11 +179,11 @@ class Failed:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class State:
-    """A layer's weights, gradient model and optimiser, as named arrays."""
+    """The weights, the gradient model and the optimizer of a layer, as named arrays."""
 
     name: str
     step: int
-    facts: dict[str, object]
+    metadata: dict[str, object]
     names: tuple[str, ...]
     arrays: tuple[Array, ...] = field(repr=False)
 
@@ -190,37 +194,38 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """To a worker: finish the batch in hand, send your state, and leave."""
+    """To a worker: finish the current batch, send State, then the last Report."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """To a worker: all is done or lost; leave at once."""
+    """To a worker or an agent: exit at once; the run is over."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """What time is it at the coordinator? It was `asked` on the clock of who asks, in ns."""
+    """A request for the coordinator's time; `sent_at` is the sender's monotonic clock in ns."""
 
     name: str
-    asked: int
+    sent_at: int
 
 
 @dataclass(frozen=True, slots=True)
 class Pong:
-    """To who asked at `asked`: it is `time` on the coordinator's monotonic clock, in ns."""
+    """The answer to the Ping with the same `sent_at`; `time` is the coordinator's clock in ns."""
 
-    asked: int
+    sent_at: int
     time: int
 
 
 @dataclass(frozen=True, slots=True)
 class Enrol:
-    """An agent, which starts workers on its machine, asks to be one of this run.
+    """A request of an agent, which starts workers on its host, to take part in the run.
 
-    `key` is its public key in hex, `address` the one at which its workers can be reached, `layers`
-    the names of those that it wishes for, `cores` how many processor cores it gives to all of its
-    workers together. With no `slots` it only asks whether it would be.
+    `key` is its public key in hexadecimal, `host` the name of its host and `address` the address at
+    which its workers are reached. `slots` is the number of workers that it can start; with 0 it
+    only asks whether the head would accept it. `cpus` is the number of processors for all of its
+    workers together.
     """
 
     version: int
@@ -229,13 +234,13 @@ class Enrol:
     host: str
     address: str
     slots: int
-    cores: int
-    layers: tuple[str, ...]
+    cpus: int
+    preferred_layers: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """To an agent: under this name it belongs to the run. `clock` is the head's, by name."""
+    """To an agent: it takes part under this name. `clock` names the head's monotonic clock."""
 
     name: str
     clock: str
@@ -243,15 +248,16 @@ class Welcome:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """To an agent: it does not."""
+    """To an agent: it does not take part; `text` is the reason."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """To an agent: start these workers, each with its configuration and so many threads (0: as
-    many as it has cores for them).
+    """To an agent: start `workers`, which maps each name to its configuration.
+
+    Each worker gets `threads` threads; 0 means that the agent divides its processors among them.
     """
 
     workers: dict[str, object]
@@ -260,18 +266,21 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Died:
-    """An agent's worker ended: with an exit status, or by a signal. `words` are its last."""
+    """A worker of an agent ended, with an exit status or by a signal (0: by none).
+
+    `log_tail` is the end of its log.
+    """
 
     name: str
     worker: str
     status: int
     signal: int
-    words: str
+    log_tail: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Upload:
-    """A part of a file that an agent brings home; `last` ends the file."""
+    """A part of a file that an agent sends to the head; `last` ends the file."""
 
     name: str
     path: str
@@ -282,13 +291,13 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Goodbye:
-    """An agent is interrupted and wants to leave; the head answers Leave when it may."""
+    """An agent was interrupted and is about to leave; the head answers with Leave in its time."""
 
     name: str
 
 
-DataMessage: TypeAlias = Activation | Gradient | Credit | Mark
-ToCoordinator: TypeAlias = Hello | Described | Ready | Report | Evaluated | Failed | State | Ping
+DataMessage: TypeAlias = Activation | Gradient | Credit | Marker
+ToCoordinator: TypeAlias = Hello | DatasetReady | Ready | Report | Evaluated | Failed | State | Ping
 ToWorker: TypeAlias = Start | Go | Stop | Leave | Pong
 FromAgent: TypeAlias = Enrol | Died | Upload | Ping | Goodbye
 ToAgent: TypeAlias = Welcome | Refused | Launch | Leave | Pong

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from protocol.builtin import builtin_value, to_builtin
-from protocol.codec.quantization import FULL, WIRES
+from protocol.codec.quantization import EDGE_DTYPES, FLOAT32
 from protocol.config import (
     HEAD,
     DataConfig,
@@ -57,7 +57,7 @@ class Pipeline:
     trace: TraceConfig = field(default_factory=TraceConfig)
     layer: tuple[LayerConfig, ...]
     placement: tuple[tuple[int, ...], ...] = ()
-    edge_dtype: str = FULL
+    edge_dtype: str = FLOAT32
     edge_dtypes: dict[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
@@ -70,8 +70,8 @@ class Pipeline:
             if not layer.modules:
                 raise SpecError(f"layer[{index}].modules: empty")
         self._check_placement()
-        require_one_of("edge_dtype", self.edge_dtype, WIRES)
-        require_edge_values("edge_dtypes", self.edge_dtypes, map(str, self.edges), WIRES)
+        require_one_of("edge_dtype", self.edge_dtype, EDGE_DTYPES)
+        require_edge_values("edge_dtypes", self.edge_dtypes, map(str, self.edges), EDGE_DTYPES)
         if self.trace.layers and max(self.trace.layers) >= len(self.layer):
             raise SpecError(f"trace.layers: there is no layer {max(self.trace.layers)}")
         if self.unlocked and self.lockstep and self.train.update_probability < 1:
@@ -163,7 +163,7 @@ class Pipeline:
     def dtype_on(self, edge: Edge) -> str:
         """The number format of arrays on `edge`; within a worker they are not converted."""
         if any({*edge} <= {*stages} for stages in self.workers.values()):
-            return FULL
+            return FLOAT32
         return self.edge_dtypes.get(str(edge), self.edge_dtype)
 
     def as_dict(self) -> dict[str, object]:

@@ -29,7 +29,7 @@ from protocol.codec.arrays import WireError
 from protocol.codec.frames import decode, encode
 from protocol.codec.limits import MAX_ARRAYS, MAX_HEADER
 from protocol.errors import RunError
-from protocol.messages import Activation, Array, Credit, DataMessage, Gradient, Mark, State
+from protocol.messages import Activation, Array, Credit, DataMessage, Gradient, Marker, State
 
 SUFFIX: Final = ".messages"
 MAGIC: Final = b"dnimesgs"
@@ -232,7 +232,7 @@ class _Reader:
         message = decode(frames)
         if tag == _STATE and isinstance(message, State):
             return message
-        if tag != _RECEIVED or not isinstance(message, Activation | Gradient | Credit | Mark):
+        if tag != _RECEIVED or not isinstance(message, Activation | Gradient | Credit | Marker):
             raise ValueError(f"{tag!r} with the message {type(message).__name__}")
         return ReceivedMessage(self._neighbour(place), message)
 

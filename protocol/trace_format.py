@@ -245,7 +245,7 @@ def kind_and_number(message: DataMessage) -> tuple[int, int]:
     return MARKER, message.step
 
 
-def array_bytes(message: DataMessage, edge_dtype: str = quantization.FULL) -> int:
+def array_bytes(message: DataMessage, edge_dtype: str = quantization.FLOAT32) -> int:
     """The size of the arrays in `message`, as encoded on an edge of `edge_dtype`."""
     if isinstance(message, Activation):
         array, rest = message.x, message.labels.nbytes
@@ -253,6 +253,6 @@ def array_bytes(message: DataMessage, edge_dtype: str = quantization.FULL) -> in
         array, rest = message.gradient, 0
     else:
         return 0
-    if edge_dtype == quantization.FULL:
+    if edge_dtype == quantization.FLOAT32:
         return array.nbytes + rest
-    return quantization.size(array.shape, array.dtype, edge_dtype) + rest
+    return quantization.encoded_size(array.shape, array.dtype, edge_dtype) + rest

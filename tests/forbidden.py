@@ -118,7 +118,7 @@ NAMES: Final = {
 CLASSES: Final = {
     "Call": "Operation",
     "Decoupled": "DniLayer",
-    "Described": "DatasetReady",
+    "DatasetReady": "DatasetReady",
     "Entered": "ModelInput",
     "Fixed": "NoBackpropLayer",
     "Guess": "Prediction",

@@ -94,7 +94,7 @@ class HeadWithHosts:
         line.send(Ping(name, number))
 
         def answered() -> bool:
-            return any(isinstance(m, Pong) and m.asked == number for m in line.receive(0.01))
+            return any(isinstance(m, Pong) and m.sent_at == number for m in line.receive(0.01))
 
         self.until(answered, "the head answers a ping")
 

@@ -18,7 +18,7 @@ from protocol import (
     Evaluated,
     Gradient,
     LayerConfig,
-    Mark,
+    Marker,
     Pipeline,
     State,
     SyntheticConfig,
@@ -177,7 +177,7 @@ class Network:
         """Gradients and credits may change places on their way down; markers keep theirs."""
         order = self.pipeline.stages
         down = order.index(edge.sender) > order.index(edge.receiver)
-        return down and not any(isinstance(m, Mark) for m in self.queues[edge])
+        return down and not any(isinstance(m, Marker) for m in self.queues[edge])
 
     @property
     def finished(self) -> bool:

@@ -13,7 +13,7 @@ from protocol import (
     Array,
     Credit,
     Gradient,
-    Mark,
+    Marker,
     Pipeline,
     RunError,
     State,
@@ -48,7 +48,7 @@ ENTRIES: Final[tuple[RecordingEntry, ...]] = (
     Operation.WORK,
     Operation.RESEND_CREDITS,
     ReceivedMessage("layer2", Credit(1)),
-    ReceivedMessage("layer0", Mark("drain", 3)),
+    ReceivedMessage("layer0", Marker("drain", 3)),
     STATE,
 )
 
@@ -77,7 +77,7 @@ def comparable(value: object) -> object:
     if isinstance(value, np.ndarray):
         return value.dtype.str, value.shape, value.tobytes()
     if isinstance(value, State):
-        return [value.name, value.step, value.facts, value.names, comparable(value.arrays)]
+        return [value.name, value.step, value.metadata, value.names, comparable(value.arrays)]
     return [type(value), *map(comparable, value)] if isinstance(value, tuple) else value
 
 

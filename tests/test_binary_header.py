@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol import Activation, Array, Credit, Gradient, Mark, Message, WireError, decode, encode
+from protocol import Activation, Array, Credit, Gradient, Marker, Message, WireError, decode, encode
 from protocol.codec.arrays import DTYPES
 from protocol.codec.binary_header import MAGIC
 from protocol.codec.limits import INLINE, MAX_HEADER
@@ -26,7 +26,7 @@ SMALL: list[Activation | Gradient] = [
     Gradient(3, 3, X),
     Gradient(4, 3, X[:0]),
 ]
-BARE: list[Message] = [Credit(7), Mark("drain", 9)]
+BARE: list[Message] = [Credit(7), Marker("drain", 9)]
 PLACED: list[Activation | Gradient] = [
     Activation(1, 2, True, LARGE, LABELS),
     Activation(2, 2, False, LARGE.astype(np.uint16), LABELS[:0]),
@@ -129,7 +129,9 @@ def test_a_number_out_of_range_is_refused_to_its_sender(
     assert not memory.content
 
 
-@pytest.mark.parametrize("message", [Credit(-1), Credit(1 << 63), Mark("end", -1), Mark("stop", 1)])  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    "message", [Credit(-1), Credit(1 << 63), Marker("end", -1), Marker(cast(Any, "stop"), 1)]
+)
 def test_a_credit_or_marker_out_of_range_is_refused_to_its_sender(message: Message) -> None:
     with pytest.raises(TypeError, match="cannot be sent"):
         encode(message)
@@ -231,7 +233,7 @@ def test_a_frame_that_is_cut_off_or_too_long_is_refused(message: Message) -> Non
 GRADIENT = only_frame(Gradient(1, 1, X))
 ACTIVATION = only_frame(Activation(1, 1, True, X, LABELS))
 CREDIT = only_frame(Credit(7))
-MARKER = only_frame(Mark("end", 7))
+MARKER = only_frame(Marker("end", 7))
 WRONG = {
     "version": (changed(GRADIENT, 1, 1), "protocol version 1"),
     "kind": (changed(GRADIENT, 2, 5), "unknown kind 5"),

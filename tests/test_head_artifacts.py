@@ -157,7 +157,7 @@ def test_a_message_beyond_the_size_limit_is_dropped_and_others_arrive(
 
         def answered() -> bool:
             line.send(Ping(name, 0))
-            return any(isinstance(m, Pong) and m.asked == 0 for m in line.receive(0.05))
+            return any(isinstance(m, Pong) and m.sent_at == 0 for m in line.receive(0.05))
 
         cluster.until(answered, "the connection works")
         line.send(part(name, "layer0.log", b"x" * 5_000))

@@ -105,7 +105,9 @@ def test_a_request_of_another_version_is_refused_with_both_versions_named(
 
 
 def test_a_preference_for_an_unknown_layer_is_refused_with_its_name() -> None:
-    assert "layer7" in refusal(registry(), replace(request(), layers=("layer0", "layer7")))
+    assert "layer7" in refusal(
+        registry(), replace(request(), preferred_layers=("layer0", "layer7"))
+    )
 
 
 def test_too_many_slots_are_refused() -> None:

@@ -148,7 +148,7 @@ def messages() -> Iterable[Report | Evaluated]:
     """Reports whose figures are all NaN or infinite."""
     wrong: dict[str, Any] = dict.fromkeys(("synthetic_cosine", "norm_ratio", "loss"), NAN)
     yield Report(
-        "layer2", busy=INF, elapsed=1.0, rss_mb=NAN, ways={"layer1": [4, NAN, INF]}, **wrong
+        "layer2", busy=INF, elapsed=1.0, rss_mb=NAN, links={"layer1": [4, NAN, INF]}, **wrong
     )
     yield Report(
         "layer2", busy=NAN, elapsed=2.0, samples=9, training=1e-320, finished=True, **wrong

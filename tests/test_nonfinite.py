@@ -9,7 +9,7 @@ from protocol import (
     Activation,
     DataConfig,
     LayerConfig,
-    Mark,
+    Marker,
     NonFiniteError,
     Pipeline,
     TrainConfig,
@@ -42,7 +42,7 @@ def learn(stage: LayerStage, batch: int, target: float) -> None:
 
 
 def drain(stage: LayerStage) -> None:
-    stage.receive("source", Mark("drain", stage.step))
+    stage.receive("source", Marker("drain", stage.step))
     work(stage)
 
 

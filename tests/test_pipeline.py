@@ -23,7 +23,7 @@ from protocol import (
     decode,
     encode,
 )
-from protocol.codec.quantization import WIRES
+from protocol.codec.quantization import EDGE_DTYPES
 from protocol.config import LOSSES, ON_NONFINITE, OPTIMIZERS, SCHEDULES
 from protocol.dataset_info import DatasetInfo
 from protocol.from_dict import from_dict
@@ -75,10 +75,10 @@ PIPELINES = st.builds(
     synthetic=st.builds(SyntheticConfig, input_hidden=BIGS),
     layer=st.just((LayerConfig(("relu",)),) * 3),
     placement=st.sampled_from([(), ((0, 1, 2),), ((2, 0), (1,)), ((0,), (1,), (2,))]),
-    edge_dtype=st.sampled_from(WIRES),
+    edge_dtype=st.sampled_from(EDGE_DTYPES),
     edge_dtypes=st.dictionaries(
         st.sampled_from(["source>layer0", "layer0>layer1", "layer2>layer1"]),
-        st.sampled_from(WIRES),
+        st.sampled_from(EDGE_DTYPES),
     ),
 )
 

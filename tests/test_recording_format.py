@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from protocol import Credit, Gradient, RunError, State
 from protocol import recording_format as recording
-from protocol.codec import frames
+from protocol.codec import limits
 from protocol.recording_format import (
     ReceivedMessage,
     read_entries,
@@ -54,7 +54,7 @@ def test_a_truncated_file_is_read_up_to_its_last_whole_entry(tmp_path: Path) -> 
     path = tmp_path / "layer1.messages"
     gradient = ReceivedMessage("layer2", Gradient(1, 0, X))
     small = (*ENTRIES[:2], gradient, *ENTRIES[3:-1], replace(STATE, arrays=(X, X)))
-    with patch.object(frames, "INLINE", 0):  # small arrays are frames of their own
+    with patch.object(limits, "INLINE", 0):  # small arrays are frames of their own
         whole = encode(small)
         ends = [len(encode(small[:count])) for count in range(len(small) + 1)]
     near = {size for end in (16, *ends) for size in range(end - 40, end + 40)}

@@ -20,7 +20,7 @@ from coordinator.observers.run_end import RunEnd
 from protocol import (
     VERSION,
     DataConfig,
-    Described,
+    DatasetReady,
     Go,
     Hello,
     LayerConfig,
@@ -92,13 +92,13 @@ def hellos() -> list[RunEvent]:
 def starts(effects: list[RunEffect]) -> dict[str, dict[str, object]]:
     """The data set description that each worker starts with."""
     tells = [e for e in effects if isinstance(e, SendTo) and isinstance(e.message, Start)]
-    return {t.name: t.message.facts for t in tells if isinstance(t.message, Start)}
+    return {t.name: t.message.dataset for t in tells if isinstance(t.message, Start)}
 
 
 def test_a_known_description_is_sent_to_all_workers_at_once() -> None:
     run = RunStateMachine(REMOTE, INFO)
     assert starts(effects_of(run, *hellos())) == dict.fromkeys(NAMES, INFO)
-    assert effects_of(run, Described("source", INFO)) == []
+    assert effects_of(run, DatasetReady("source", INFO)) == []
 
 
 def test_the_layers_start_after_the_description_of_the_source() -> None:
@@ -106,11 +106,11 @@ def test_the_layers_start_after_the_description_of_the_source() -> None:
     first = effects_of(run, *hellos())
     assert starts(first) == {"source": {}}
     assert [e for e in first if isinstance(e, SetDeadline)] == [SetDeadline(None)]
-    assert effects_of(run, Described("layer1", INFO), Described("stranger", INFO)) == []
-    then = effects_of(run, Described("source", INFO))
+    assert effects_of(run, DatasetReady("layer1", INFO), DatasetReady("stranger", INFO)) == []
+    then = effects_of(run, DatasetReady("source", INFO))
     assert starts(then) == dict.fromkeys(NAMES[1:], INFO)
     assert SetDeadline(ENLIST_SECONDS) in then
-    assert effects_of(run, Described("source", INFO)) == []
+    assert effects_of(run, DatasetReady("source", INFO)) == []
     last = effects_of(run, *(Ready(name) for name in NAMES))
     assert SendTo("source", Go()) in last
 
@@ -134,7 +134,7 @@ def test_the_layers_start_after_the_description_of_the_source() -> None:
 def test_an_invalid_description_ends_the_run(wrong: dict[str, object]) -> None:
     run = RunStateMachine(REMOTE, None)
     effects_of(run, *hellos())
-    found = effects_of(run, Described("source", INFO | wrong if wrong else {}))
+    found = effects_of(run, DatasetReady("source", INFO | wrong if wrong else {}))
     (end,) = (e for e in found if isinstance(e, RunEnd))
     assert end.outcome == "failed"
     assert end.text.startswith("source sent invalid dataset information: ")

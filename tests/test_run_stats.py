@@ -16,7 +16,7 @@ def link_rows(*values: object) -> list[object]:
     """The link to layer1 in the metrics after reports with `values`, half a second apart."""
     stats = RunStats(PIPELINE)
     reports = [
-        Report("layer0", elapsed=0.5 * n, ways={"layer1": t}) for n, t in enumerate(values, 1)
+        Report("layer0", elapsed=0.5 * n, links={"layer1": t}) for n, t in enumerate(values, 1)
     ]
     return [stats.add(report)["links"] for report in reports]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from protocol import Activation, Credit, Gradient, Mark
+from protocol import Activation, Credit, Gradient, Marker
 from protocol.config import TraceConfig
 from tests import network
 from tests.traced import (
@@ -101,7 +101,7 @@ DOWN, UP = "layer1>layer0", "layer1>layer2"
 def call_each(trace: FileTracer) -> None:
     """Call every method of `trace` as a layer does that works on the batches 3 to 6."""
     first, test = (Activation(n, n, n == 5, X, LABELS) for n in (5, 6))
-    gradient, credit, marker = Gradient(4, 3, X), Credit(3), Mark("drain", 9)
+    gradient, credit, marker = Gradient(4, 3, X), Credit(3), Marker("drain", 9)
     trace.received("layer0", first)
     trace.received("layer0", test)
     trace.used("layer0", first)

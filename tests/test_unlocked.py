@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from protocol import Activation, Credit, DataMessage, Gradient, Mark, Send, Stage
+from protocol import Activation, Credit, DataMessage, Gradient, Marker, Send, Stage
 from protocol.saved_weights import SavedWeights
 from tests.network import DATA, Network, tiny
 from workers.assembly.build import build_stages
@@ -163,10 +163,10 @@ def test_only_a_few_windows_of_own_batches_are_remembered() -> None:
 def test_the_drain_marker_is_sent_up_when_it_has_come_from_both_senders() -> None:
     for first, second in (("source", "layer0"), ("layer0", "source")):
         layer = middle()
-        layer.receive(first, Mark("drain", 1))
+        layer.receive(first, Marker("drain", 1))
         assert work(layer) == []
-        layer.receive(second, Mark("drain", 1))
-        assert work(layer) == [Send("layer2", Mark("drain", 1))]
+        layer.receive(second, Marker("drain", 1))
+        assert work(layer) == [Send("layer2", Marker("drain", 1))]
 
 
 def test_messages_from_stages_that_may_not_send_them_are_ignored() -> None:

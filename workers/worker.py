@@ -26,14 +26,14 @@ from protocol import (
     VERSION,
     Activation,
     Credit,
-    Described,
+    DatasetReady,
     Edge,
     Failed,
     Go,
     Gradient,
     Hello,
     Leave,
-    Mark,
+    Marker,
     Message,
     NonFiniteError,
     Pipeline,
@@ -58,7 +58,7 @@ from workers.recording.clock import INITIAL_PINGS, ClockSync
 from workers.recording.instrument import InstrumentedStage, instrument
 from workers.stages.driver import StageGroup
 from workers.stages.source import Source
-from workers.transport.edge_formats import Widths
+from workers.transport.edge_formats import EdgeFormats
 from workers.transport.window import Way
 
 REPORT_SECONDS: Final = 0.5
@@ -146,12 +146,14 @@ class Worker:
     def _dialogue(self) -> Iterator[bool]:
         start = yield from self._enlist()
         pipeline = from_dict(Pipeline, start.pipeline)
-        for edge, endpoint in start.doors.items():
+        for edge, endpoint in start.endpoints.items():
             self._channel.connect(Edge.named(edge), str(endpoint), pipeline.window)
         clock = yield from self._compare_clocks()
         stages = yield from self._build(start, pipeline)
         self._instrument(stages, start, pipeline, clock)
-        group = self._group = StageGroup(self._stages, self._channel, Widths(pipeline).width)
+        group = self._group = StageGroup(
+            self._stages, self._channel, EdgeFormats(pipeline).format_of
+        )
         self._on_built()
         self._channel.report(Ready(self._config.name))
         if self._config.name == SOURCE:
@@ -187,13 +189,13 @@ class Worker:
         """The stages of this worker. Raises UserError where pipeline and data do not fit."""
         name = self._config.name
         if name != SOURCE:
-            info = from_dict(DatasetInfo, start.facts)
+            info = from_dict(DatasetInfo, start.dataset)
             numbers = [pipeline.stages.index(stage) - 1 for stage in pipeline.workers[name]]
             return [build_layer(pipeline, info, number) for number in numbers]
-        if start.facts:  # the coordinator has read the data, so they are on this host
+        if start.dataset:  # the coordinator has read the data, so they are on this host
             return [Source(pipeline, self._load(pipeline))]
         data = yield from self._load_slowly(pipeline)
-        self._channel.report(Described(SOURCE, dataset_info(data).as_dict()))
+        self._channel.report(DatasetReady(SOURCE, dataset_info(data).as_dict()))
         return [Source(pipeline, data)]
 
     def _load_slowly(self, pipeline: Pipeline) -> Steps[Dataset]:
@@ -214,7 +216,7 @@ class Worker:
     ) -> None:
         """Wrap the stages with what measures and records them."""
         for stage in stages:
-            wrapped = instrument(stage, pipeline, start.facts, self._config.trace, clock)
+            wrapped = instrument(stage, pipeline, start.dataset, self._config.trace, clock)
             for edge in self._channel.remote_edges:
                 if edge.sender == stage.name:
                     wrapped.control_window(edge.receiver, Way(pipeline.window, pipeline.max_window))
@@ -258,7 +260,7 @@ class Worker:
         """Deliver what comes within `seconds`."""
         for edge, message in self._channel.poll(seconds):
             match message:
-                case Activation() | Gradient() | Credit() | Mark() if edge is not None:
+                case Activation() | Gradient() | Credit() | Marker() if edge is not None:
                     group.deliver(edge, message)
                 case Stop() if edge is None:
                     self._stopped = True

@@ -135,8 +135,8 @@ class Agent:
             host=platform.node(),
             address=self._address,
             slots=self._slots,
-            cores=self.cores,
-            layers=self._layers,
+            cpus=self.cores,
+            preferred_layers=self._layers,
         )
 
 

@@ -13,7 +13,7 @@ from coordinator.cluster.host_monitor import LOST_SECONDS, HostMonitor
 from coordinator.cluster.registry import Host, Registry
 from coordinator.lifecycle.events import RunBroken, WorkerExited
 from coordinator.transport import CoordinatorTransport, Received
-from protocol import Described, Hello, Leave, Ping, SpecError, ToCoordinator, ToWorker, from_dict
+from protocol import DatasetReady, Hello, Leave, Ping, SpecError, ToCoordinator, ToWorker, from_dict
 from protocol.config import HEAD
 from protocol.dataset_info import DatasetInfo
 from protocol.endpoint import host_of
@@ -92,7 +92,7 @@ class Head:
             match received.message:
                 case Enrol() | Died() | Upload() | Ping() | Goodbye():
                     self._on_agent_message(received)
-                case Described() as message:
+                case DatasetReady() as message:
                     self._report_dataset(message)
                     yield message
                 case message:
@@ -116,10 +116,10 @@ class Head:
             case _:
                 pass
 
-    def _report_dataset(self, message: Described) -> None:
+    def _report_dataset(self, message: DatasetReady) -> None:
         """Invalid dataset information is not reported: the state machine fails the run for it."""
         with suppress(SpecError):
-            self._report(f"data: {from_dict(DatasetInfo, message.facts).summary}")
+            self._report(f"data: {from_dict(DatasetInfo, message.dataset).summary}")
 
     def exits(self) -> Iterator[WorkerExited | RunBroken]:
         """Workers on other hosts that ended since the last call, and hosts that have to leave."""

@@ -65,7 +65,7 @@ class HostMonitor:
         host = self._registry.hosts.get(message.name)
         if host is not None and message.worker in host.workers:
             status = -message.signal if message.signal else message.status
-            self._exits.append(WorkerExited(message.worker, status, message.words))
+            self._exits.append(WorkerExited(message.worker, status, message.log_tail))
 
     def on_goodbye(self, name: str) -> None:
         """The agent of a host was interrupted; if it runs workers the run ends."""

@@ -87,7 +87,7 @@ class Registry:
         used = message.key in self._keys or message.key in self.revoked or message.key == key
         if used or not _is_key(message.key):
             return "this key was enrolled before; join again"
-        unknown = [name for name in message.layers if name not in self._stages]
+        unknown = [name for name in message.preferred_layers if name not in self._stages]
         if unknown:
             return f"there is no {unknown[0]}"
         too_many = message.slots > MAX_SLOTS
@@ -100,8 +100,8 @@ class Registry:
             address=message.address,
             key=message.key,
             slots=message.slots,
-            cores=max(1, message.cores),
-            preferred_layers=message.layers,
+            cores=max(1, message.cpus),
+            preferred_layers=message.preferred_layers,
             last_seen=now,
         )
         self._keys[message.key] = name

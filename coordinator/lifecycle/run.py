@@ -33,7 +33,7 @@ from coordinator.lifecycle.events import (
 from coordinator.observers.run_end import RunEnd
 from protocol import (
     VERSION,
-    Described,
+    DatasetReady,
     Edge,
     Evaluated,
     Failed,
@@ -125,11 +125,11 @@ class RunStateMachine:
             else:
                 yield from self._start_workers(self._workers)
 
-    def _on_dataset(self, event: Described) -> Iterator[RunEffect]:
+    def _on_dataset(self, event: DatasetReady) -> Iterator[RunEffect]:
         if event.name != SOURCE or self._info is not None:
             return
         try:
-            self._info = from_dict(DatasetInfo, event.facts).as_dict()
+            self._info = from_dict(DatasetInfo, event.dataset).as_dict()
         except SpecError as error:
             yield from self._fail(
                 RunEnd("failed", f"{SOURCE} sent invalid dataset information: {error}")
@@ -141,7 +141,7 @@ class RunStateMachine:
     def _start_workers(self, names: Iterable[str]) -> Iterator[RunEffect]:
         """Start these workers, each with the addresses of the inboxes that it sends to."""
         plan = self._pipeline.as_dict()
-        doors = {e: door for hello in self._hellos.values() for e, door in hello.doors.items()}
+        doors = {e: door for hello in self._hellos.values() for e, door in hello.endpoints.items()}
         for name in names:
             cores = self._workers[name]
             own = {e: door for e, door in doors.items() if Edge.named(e).sender in cores}
@@ -273,7 +273,7 @@ _Action: TypeAlias = Callable[..., Iterator[RunEffect]]
 _TABLE: Final[dict[tuple[Phase, type], _Action]] = {
     (Phase.ENLISTING, Hello): RunStateMachine._on_hello,
     (Phase.ENLISTING, DeadlineExpired): RunStateMachine._on_enlist_timeout,
-    (Phase.WIRING, Described): RunStateMachine._on_dataset,
+    (Phase.WIRING, DatasetReady): RunStateMachine._on_dataset,
     (Phase.WIRING, Ready): RunStateMachine._on_ready,
     (Phase.WIRING, DeadlineExpired): RunStateMachine._on_enlist_timeout,
     (Phase.RUNNING, Report): RunStateMachine._on_report,

@@ -71,7 +71,7 @@ class RunRecorder(Observer):
     def on_weights(self, state: State) -> None:
         """Write the weights of a layer."""
         arrays = dict(zip(state.names, state.arrays, strict=True))
-        info = {key: str(value) for key, value in {"layer": state.name, **state.facts}.items()}
+        info = {key: str(value) for key, value in {"layer": state.name, **state.metadata}.items()}
         path = self.folder / WEIGHTS / f"{state.name}.safetensors"
         data = memoryview(save(arrays, info))
         header = _sorted_header(data)

@@ -137,9 +137,9 @@ def _link_stats(report: Report, before: Report) -> dict[str, dict[str, float | N
     """The window, the round trip in ms, and MB/s since the previous report, by neighbour."""
     found = {}
     seconds = report.elapsed - before.elapsed
-    for neighbour, value in report.ways.items():
+    for neighbour, value in report.links.items():
         window, round_trip, sent = _link(value)
-        rate = (sent - _link(before.ways.get(neighbour))[2]) / seconds if seconds > 0 else 0.0
+        rate = (sent - _link(before.links.get(neighbour))[2]) / seconds if seconds > 0 else 0.0
         found[neighbour] = {
             "window": window,
             "round_trip_ms": round_trip,

@@ -26,7 +26,7 @@ import numpy as np
 from protocol.codec import limits, quantization
 from protocol.codec.arrays import DTYPES
 from protocol.codec.version import VERSION
-from protocol.messages import MarkName
+from protocol.messages import MarkerName
 
 MAGIC: Final = 0xC1
 ACTIVATION, GRADIENT, CREDIT, MARKER = 1, 2, 3, 4
@@ -36,7 +36,7 @@ INSIDE, IN_FRAME, IN_SHARED_MEMORY = 0x00, 0x10, 0x20
 FORMATS: Final = {name: number for number, name in enumerate((*DTYPES, *quantization.SIZES), 1)}
 """The low half of that byte: the number of each dtype and of each quantized format."""
 CODES: Final = {dtype: FORMATS[name] for name, dtype in DTYPES.items()}
-MARKER_NAMES: Final[tuple[MarkName, ...]] = get_args(MarkName)
+MARKER_NAMES: Final[tuple[MarkerName, ...]] = get_args(MarkerName)
 ALIGNMENT: Final = 16
 """Arrays inside a header begin at multiples of it, so that numpy can use them where they are."""
 

@@ -32,7 +32,7 @@ from protocol.codec.binary_header import (
     lead,
 )
 from protocol.codec.version import VERSION
-from protocol.messages import Activation, Array, Credit, DataMessage, Gradient, Mark
+from protocol.messages import Activation, Array, Credit, DataMessage, Gradient, Marker
 
 Numbers: TypeAlias = tuple[int, ...]
 """The eight numbers of a header."""
@@ -128,9 +128,9 @@ def _credit(numbers: Numbers, header: bytes, frames: Sequence[Frame], *_: object
     return Credit(numbers[5])
 
 
-def _marker(numbers: Numbers, header: bytes, frames: Sequence[Frame], *_: object) -> Mark:
+def _marker(numbers: Numbers, header: bytes, frames: Sequence[Frame], *_: object) -> Marker:
     _require_bare(numbers, header, frames)
-    return Mark(MARKER_NAMES[header[3]], numbers[5])
+    return Marker(MARKER_NAMES[header[3]], numbers[5])
 
 
 def _require_bare(numbers: Numbers, header: bytes, frames: Sequence[Frame]) -> None:
@@ -205,4 +205,4 @@ def _array(number: int, shape: Shape, data: memoryview) -> Array:
     """A read-only array of `data`; float32 if the format is a quantized one."""
     if number in _DTYPES:
         return _ndarray(shape, _DTYPES[number], data)
-    return quantization.unpacked(_QUANTIZED[number], shape, data)
+    return quantization.dequantize(_QUANTIZED[number], shape, data)

@@ -29,8 +29,8 @@ from protocol.codec.binary_header import (
     Shape,
     lead,
 )
-from protocol.codec.quantization import FULL
-from protocol.messages import Activation, Array, Credit, DataMessage, Gradient, Mark
+from protocol.codec.quantization import FLOAT32
+from protocol.messages import Activation, Array, Credit, DataMessage, Gradient, Marker
 
 _pack: Final = HEADER_OF_CODES.pack
 _join: Final[Callable[[Iterable[Any]], bytes]] = b"".join
@@ -45,20 +45,20 @@ _NOT_PLAIN: Final = (TypeError, KeyError, IndexError, OverflowError, error)
 
 
 def encode_data(
-    message: DataMessage, place: Place | None = None, wire: str = FULL
+    message: DataMessage, place: Place | None = None, edge_dtype: str = FLOAT32
 ) -> list[bytes | Array]:
     """The frames of `message`; array frames share memory with its arrays.
 
-    Array 0 travels in the format `wire`; if it is not small it goes to `place`, if there is one.
-    Raises TypeError for a message that cannot be sent.
+    Array 0 travels in the format `edge_dtype`; if it is not small it goes to `place`, if there is
+    one. Raises TypeError for a message that cannot be sent.
     """
     try:
-        if wire == FULL and (frames := _encode_plain(message, place)):
+        if edge_dtype == FLOAT32 and (frames := _encode_plain(message, place)):
             return frames
     except _NOT_PLAIN:
         pass
     try:
-        return _encode(message, place, wire)
+        return _encode(message, place, edge_dtype)
     except (KeyError, OverflowError, error):
         values = zip(message._fields, message, strict=True)
         names = ", ".join(name for name, value in values if not isinstance(value, np.ndarray))
@@ -132,17 +132,17 @@ def _outside(
 # -- everything else
 
 
-def _encode(message: DataMessage, place: Place | None, wire: str) -> list[bytes | Array]:
+def _encode(message: DataMessage, place: Place | None, edge_dtype: str) -> list[bytes | Array]:
     """The frames of `message`, whatever its arrays are like."""
     match message:
         case Activation(batch, step, train, x, labels):
-            return _general(_ACTIVATIONS[train], batch, step, (x, labels), place, wire)
+            return _general(_ACTIVATIONS[train], batch, step, (x, labels), place, edge_dtype)
         case Gradient(batch, credit, gradient):
-            return _general(_GRADIENT, batch, credit, (gradient,), place, wire)
+            return _general(_GRADIENT, batch, credit, (gradient,), place, edge_dtype)
         case Credit(credit):
             return _general(_CREDIT, credit, 0)
-        case Mark(mark, step):
-            return _general(_MARKERS[mark], step, 0)
+        case Marker(marker, step):
+            return _general(_MARKERS[marker], step, 0)
 
 
 def _general(
@@ -151,12 +151,12 @@ def _general(
     second: int,
     arrays: Sequence[Array] = (),
     place: Place | None = None,
-    wire: str = FULL,
+    edge_dtype: str = FLOAT32,
 ) -> list[bytes | Array]:
     """The frames of a message with `arrays`, of which array 0 may be quantized and placed."""
     if not (0 <= index(first) < 1 << 63 and 0 <= index(second) < 1 << 63):
         raise OverflowError
-    formatted = [_formatted(array, FULL if i else wire) for i, array in enumerate(arrays)]
+    formatted = [_formatted(array, FLOAT32 if i else edge_dtype) for i, array in enumerate(arrays)]
     codes, offset, room = bytearray(4), 0, limits.INLINE
     inside: list[Array | bytes] = []
     frames: list[bytes | Array] = [b""]
@@ -178,13 +178,12 @@ def _general(
     return frames
 
 
-def _formatted(array: Array, wire: str) -> tuple[int, Array]:
+def _formatted(array: Array, edge_dtype: str) -> tuple[int, Array]:
     """The number of the format in which `array` is sent, and the array to send in its place."""
     array = portable(array)
     code = CODES.get(array.dtype)
     if code is None or array.ndim > limits.MAX_DIMENSIONS:
         raise TypeError(f"an array of dtype {array.dtype} and shape {array.shape} cannot be sent")
-    if quantization.narrows(array.shape, array.dtype, wire):
-        name, array = quantization.pack(array, wire)
-        code = FORMATS[name]
+    if quantization.can_quantize(array.shape, array.dtype, edge_dtype):
+        array, code = quantization.quantize(array, edge_dtype), FORMATS[edge_dtype]
     return code, array

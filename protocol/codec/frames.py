@@ -20,20 +20,23 @@ from protocol.codec.control import decode_control, encode_control
 from protocol.codec.data_decoding import decode_data
 from protocol.codec.data_encoding import encode_data
 from protocol.codec.limits import MAX_HEADER
-from protocol.codec.quantization import FULL
-from protocol.messages import Activation, Array, Credit, Gradient, Mark, Message
+from protocol.codec.quantization import FLOAT32
+from protocol.messages import Activation, Array, Credit, Gradient, Marker, Message
 
-_DATA: Final = (Activation, Gradient, Credit, Mark)
+_DATA: Final = (Activation, Gradient, Credit, Marker)
 
 
-def encode(message: Message, place: Place | None = None, wire: str = FULL) -> list[bytes | Array]:
+def encode(
+    message: Message, place: Place | None = None, edge_dtype: str = FLOAT32
+) -> list[bytes | Array]:
     """The frames of `message`, the header first; array frames share memory with its arrays.
 
-    The first array of an activation or a gradient travels in the format `wire`; if it is not small
-    it goes to `place`, if there is one. Raises TypeError for a message that no peer would decode.
+    The first array of an activation or a gradient travels in the format `edge_dtype`; if it is not
+    small it goes to `place`, if there is one. Raises TypeError for a message that no peer would
+    decode.
     """
     if isinstance(message, _DATA):
-        return encode_data(message, place, wire)
+        return encode_data(message, place, edge_dtype)
     return encode_control(message)
 
 

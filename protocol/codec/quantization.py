@@ -1,72 +1,75 @@
-"""Narrower forms in which arrays of float32 may travel, for links on which bytes are the price.
+"""Quantized formats for arrays of float32, for edges on which bandwidth is the limit.
 
-float16 halves an array. int8 quarters it: each row, the first axis, has its own scale, so an
-example with large numbers does not cost the others their digits. A form is a way to write an
-array down and no other array: who receives one has float32 again, and nobody else need know.
+float16 halves an array. int8 quarters it: each row (the first axis) has its own scale, so an
+example with large numbers does not cost the others their precision. Quantization concerns only the
+bytes on an edge: the receiver gets an array of float32.
 
-Nothing that is not finite becomes finite on the way. `overflows` tells beforehand of finite
-numbers that float16 cannot hold, which become infinite.
+A number that is not finite does not become finite. `overflows` finds finite numbers that float16
+cannot hold, which would become infinite.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from protocol.codec.float16 import BLOCK, floats, halves
+from protocol.codec.float16 import BLOCK, from_float16, to_float16
 from protocol.messages import Array
 
-FULL: Final = "float32"
-WIRES: Final = (FULL, "float16", "int8")
-"""How wide numbers travel, in the words of a pipeline."""
-F2, I1 = "<f4:f2", "<f4:i1"
-"""The same two in the words of a header, where the array's dtype stands."""
+FLOAT32: Final = "float32"
+FLOAT16: Final = "float16"
+INT8: Final = "int8"
+EDGE_DTYPES: Final = (FLOAT32, FLOAT16, INT8)
+"""The formats of an edge, as a pipeline names them; arrays of `FLOAT32` are not changed."""
 
 _FLOAT: Final = np.dtype("<f4")
 _SCALE: Final = _FLOAT.itemsize
-_STEPS: Final = 127
+_MAX_STEP: Final = 127
 _LEAST_SCALE: Final = np.finfo(np.float32).tiny
-"""A row with a smaller scale, whose inverse would be infinite, travels as zeros."""
+"""A row with a smaller scale, whose inverse would be infinite, is sent as zeros."""
 _TOO_LARGE: Final = 65520.0
-"""From here on float16 is infinite."""
+"""From there on float16 is infinite."""
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Data: TypeAlias = bytes | memoryview
+SIZES: Final = {FLOAT16: (2, 0), INT8: (1, _SCALE)}
+"""For each quantized format: bytes per number, and bytes per row in addition."""
 
 
-def narrows(shape: Sequence[int], dtype: np.dtype[np.generic], wire: str) -> bool:
-    """Whether such an array has another form on a way of the width `wire`."""
-    return wire != FULL and dtype == np.float32 and len(shape) > 0
+def can_quantize(shape: Sequence[int], dtype: np.dtype[np.generic], edge_dtype: str) -> bool:
+    """Whether an array of this shape and dtype is changed on an edge with this format."""
+    return edge_dtype != FLOAT32 and dtype == np.float32 and len(shape) > 0
 
 
-def size(shape: Sequence[int], dtype: np.dtype[np.generic], wire: str) -> int:
-    """Bytes of such an array on a way of the width `wire`."""
-    number = math.prod(shape)
-    if not narrows(shape, dtype, wire):
-        return number * dtype.itemsize
-    return 2 * number if wire == "float16" else number + _SCALE * shape[0]
+def encoded_size(shape: Sequence[int], dtype: np.dtype[np.generic], edge_dtype: str) -> int:
+    """Bytes of an array of this shape and dtype on an edge with this format."""
+    count = math.prod(shape)
+    if not can_quantize(shape, dtype, edge_dtype):
+        return count * dtype.itemsize
+    per_number, per_row = SIZES[edge_dtype]
+    return per_number * count + per_row * shape[0]
 
 
-def overflows(array: Array, wire: str) -> bool:
-    """Whether finite numbers in `array` become infinite on a way of the width `wire`."""
-    if wire != "float16" or not narrows(array.shape, array.dtype, wire):
+def overflows(array: Array, edge_dtype: str) -> bool:
+    """Whether finite numbers in `array` become infinite on an edge with this format."""
+    if edge_dtype != FLOAT16 or not can_quantize(array.shape, array.dtype, edge_dtype):
         return False
     return max(float(np.max(array, initial=0)), -float(np.min(array, initial=0))) >= _TOO_LARGE
 
 
-def pack(array: Array, wire: str) -> tuple[str, Array]:
-    """What the form is called, and its bytes. `array` is one that `narrows`, and contiguous."""
+def quantize(array: Array, edge_dtype: str) -> Array:
+    """The bytes of `array`, which is contiguous and `can_quantize`, in the format `edge_dtype`."""
     with np.errstate(over="ignore", invalid="ignore"):
         numbers = array.astype(np.float32, copy=False)
-        return (F2, halves(numbers)) if wire == "float16" else (I1, _in_steps(numbers))
+        return to_float16(numbers) if edge_dtype == FLOAT16 else _to_int8(numbers)
 
 
-def _in_steps(array: Floats) -> npt.NDArray[np.uint8]:
-    """The scales of the rows of `array`, then its numbers in steps of them."""
+def _to_int8(array: Floats) -> npt.NDArray[np.uint8]:
+    """The scales of the rows of `array`, then its numbers in steps of the scale of their row."""
     count, width = len(array), math.prod(array.shape[1:])
     rows = array.reshape(count, width)
     data = np.empty(count * (_SCALE + width), np.uint8)
@@ -75,14 +78,14 @@ def _in_steps(array: Floats) -> npt.NDArray[np.uint8]:
     at_once = max(1, BLOCK // max(1, width))
     for start in range(0, count, at_once):
         block = slice(start, start + at_once)
-        _count_steps(rows[block], scales[block], steps[block])
+        _fill_steps(rows[block], scales[block], steps[block])
     return data
 
 
-def _count_steps(rows: Floats, scales: Floats, steps: npt.NDArray[np.int8]) -> None:
-    """Fill in `scales`, not finite where a row is not, and `steps`, which are 0 there."""
+def _fill_steps(rows: Floats, scales: Floats, steps: npt.NDArray[np.int8]) -> None:
+    """Fill in `scales` and `steps`; a row that is not finite gets such a scale and steps of 0."""
     work = np.abs(rows)
-    np.divide(work.max(axis=1, initial=0), _STEPS, out=scales)
+    np.divide(work.max(axis=1, initial=0), _MAX_STEP, out=scales)
     scales[scales < _LEAST_SCALE] = 0
     usable = (scales > 0) & np.isfinite(scales)
     inverse = np.divide(1, scales, out=np.zeros_like(scales), where=usable)
@@ -93,26 +96,21 @@ def _count_steps(rows: Floats, scales: Floats, steps: npt.NDArray[np.int8]) -> N
         steps[~usable] = 0
 
 
-def _of_halves(shape: tuple[int, ...], data: Data) -> Array:
-    return floats(np.ndarray(shape, "<u2", data))
+def dequantize(edge_dtype: str, shape: tuple[int, ...], data: Data) -> Array:
+    """The read-only array of float32 of which `data` are the bytes in the format `edge_dtype`."""
+    array = _from_float16(shape, data) if edge_dtype == FLOAT16 else _from_int8(shape, data)
+    array.flags.writeable = False
+    return array
 
 
-def _of_steps(shape: tuple[int, ...], data: Data) -> Array:
+def _from_float16(shape: tuple[int, ...], data: Data) -> Floats:
+    return from_float16(np.ndarray(shape, "<u2", data))
+
+
+def _from_int8(shape: tuple[int, ...], data: Data) -> Floats:
     count, width = shape[0], math.prod(shape[1:])
     scales = np.ndarray((count, 1), _FLOAT, data)
     steps = np.ndarray((count, width), np.int8, data, _SCALE * count)
     with np.errstate(over="ignore", invalid="ignore"):
         rows: Floats = np.multiply(steps, scales, dtype=np.float32)
     return rows.reshape(shape)
-
-
-def unpacked(form: str, shape: tuple[int, ...], data: Data) -> Array:
-    """The array of float32 that `data` in this form tell of, read-only as all that came."""
-    array = UNPACK[form](shape, data)
-    array.flags.writeable = False
-    return array
-
-
-UNPACK: Final[dict[str, Callable[[tuple[int, ...], Data], Array]]] = {F2: _of_halves, I1: _of_steps}
-SIZES: Final = {F2: (2, 0), I1: (1, _SCALE)}
-"""Of each form the bytes of a number, and of what there is once a row."""

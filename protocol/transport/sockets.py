@@ -12,7 +12,7 @@ import zmq
 
 from protocol.codec.arrays import Place, View, WireError
 from protocol.codec.frames import decode, encode
-from protocol.codec.quantization import FULL
+from protocol.codec.quantization import FLOAT32
 from protocol.messages import Message
 
 Socket: TypeAlias = zmq.Socket[bytes]
@@ -49,14 +49,14 @@ def send(
     flags: int = 0,
     place: Place | None = None,
     copy: bool = False,
-    wire: str = FULL,
+    edge_dtype: str = FLOAT32,
 ) -> None:
-    """Send `message`; see `encode` for `place` and `wire`.
+    """Send `message`; see `encode` for `place` and `edge_dtype`.
 
     Frames are sent without a copy unless `copy`; with `copy` no array is read after this function
     returns.
     """
-    frames: list[Any] = encode(message, place, wire)
+    frames: list[Any] = encode(message, place, edge_dtype)
     if len(frames) == 1:
         _send(socket, frames[0], flags)
     elif copy:

@@ -35,10 +35,10 @@ class ClockSync:
 
     def on_pong(self, pong: Pong, now: int) -> ClockSample | None:
         """The estimate from `pong`, or None if it does not answer the latest ping."""
-        if pong.asked != self._pinged:
+        if pong.sent_at != self._pinged:
             return None
         self._pinged = -1
-        return clock_sample(pong.asked, pong.time, now)
+        return clock_sample(pong.sent_at, pong.time, now)
 
     def best_of_interval(self, found: ClockSample, now: int) -> ClockSample | None:
         """The best estimate of the interval that ends now, or None if it goes on."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from protocol import Activation, Credit, DataMessage, Gradient, Pipeline, Report, Send, Stage, State
 from protocol.clock import ClockSample
-from protocol.codec.quantization import FULL
+from protocol.codec.quantization import FLOAT32
 from protocol.recording_format import Operation
 from protocol.trace_format import array_bytes
 from workers.recording.recorder import MessageRecorder, open_recorder
@@ -84,7 +84,7 @@ class InstrumentedStage:
         """Let `controller` set the window to `neighbour`, which is on another host."""
         self._controllers[neighbour] = controller
 
-    def record_send(self, to: str, message: DataMessage, edge_dtype: str = FULL) -> None:
+    def record_send(self, to: str, message: DataMessage, edge_dtype: str = FLOAT32) -> None:
         """Note that the stage is about to send `message` with its array as `edge_dtype`."""
         if to in self._controllers and isinstance(message, Activation | Gradient):
             self._controllers[to].sends(
@@ -135,7 +135,7 @@ class InstrumentedStage:
             training=self._trained,
             rss_mb=rss,
             peak_rss_mb=peak,
-            ways={name: controller.report for name, controller in self._controllers.items()},
+            links={name: controller.report for name, controller in self._controllers.items()},
             finished=finished,
         )
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from protocol import DataMessage, Edge, Pipeline, Stage, trace_format
 from protocol.clock import ClockSample
-from protocol.codec.quantization import FULL
+from protocol.codec.quantization import FLOAT32
 from protocol.trace_format import (
     ACTIVATION,
     CLOCK,
@@ -71,7 +71,7 @@ class FileTracer:
 
     # -- called by the process
 
-    def sending(self, to: str, message: DataMessage, edge_dtype: str = FULL) -> None:
+    def sending(self, to: str, message: DataMessage, edge_dtype: str = FLOAT32) -> None:
         """Record that `message` is about to be sent to `to`, on an edge of `edge_dtype`."""
         if self._writer is not None:
             edge, version, cause = self._out[to], self._stage.version, self._cause

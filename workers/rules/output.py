@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from protocol import COORDINATOR, Activation, Evaluated, Mark, Pipeline, Send
+from protocol import COORDINATOR, Activation, Evaluated, Marker, Pipeline, Send
 from workers.nn import Loss, Stack
 from workers.nn.optim import Optimizer
 from workers.stages.layer import LayerStage, Rng
@@ -67,9 +67,9 @@ class OutputLayer(LayerStage):
         )
         return iter(())
 
-    def _pass_on(self, marker: Mark) -> Iterator[Send]:
-        if marker.mark == "evaluated":
+    def _pass_on(self, marker: Marker) -> Iterator[Send]:
+        if marker.name == "evaluated":
             yield Send(COORDINATOR, replace(self._evaluation, step=marker.step))
             self._evaluation = self._empty_evaluation
-        elif marker.mark == "drain":
-            yield Send(self.below, Mark("drained", marker.step))
+        elif marker.name == "drain":
+            yield Send(self.below, Marker("drained", marker.step))

@@ -15,7 +15,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from typing import Any, Final, cast
 
-from protocol import Activation, Credit, DataMessage, Gradient, Mark, Send
+from protocol import Activation, Credit, DataMessage, Gradient, Marker, Send
 from protocol.pipeline import SOURCE
 from workers.nn import Floats
 from workers.rules.dni import DniLayer
@@ -50,7 +50,7 @@ class UnlockedLayer(LayerStage):
         self._parts = 1 + (inputs is not None) + bool(self.above)  # of the work on each batch
         self._parts_done: Counter[int] = Counter()
         self.gradient_window = CreditWindow(pipeline.window)  # of gradients to the layer below
-        self.from_source: deque[Activation | Mark] = deque()
+        self.from_source: deque[Activation | Marker] = deque()
         self.predicted = PendingBatches()  # batches whose true input has not come
         self._newest = 0  # the newest own batch
         self._drained = False  # whether the own batches have ended
@@ -63,7 +63,7 @@ class UnlockedLayer(LayerStage):
     def receive(self, sender: str, message: DataMessage) -> None:
         """See `protocol.stage.Stage`."""
         match message:
-            case Activation(train=True) | Mark(mark="drain") if sender == SOURCE != self.below:
+            case Activation(train=True) | Marker(name="drain") if sender == SOURCE != self.below:
                 self.from_source.append(message)
             case Credit() if sender == self.below:
                 self.tracer.used(sender, message)
@@ -104,9 +104,9 @@ class UnlockedLayer(LayerStage):
             return False
         first = self.inbox.from_below[0]
         match first:
-            case Mark(mark="drain"):
+            case Marker(name="drain"):
                 return self._drained or self.inputs is None
-            case Mark():
+            case Marker():
                 return True
             case Activation(train=True):
                 return self.inputs is None or self._has_passed(first)
@@ -132,7 +132,7 @@ class UnlockedLayer(LayerStage):
                 case Activation() as message:
                     self.tracer.used(SOURCE, message)
                     yield from self._take_from_source(message)
-                case Mark() as marker:
+                case Marker() as marker:
                     self.tracer.used(SOURCE, marker)
                     self._drained = True
         yield from self._send_other_credits()
@@ -167,15 +167,15 @@ class UnlockedLayer(LayerStage):
         own = Activation(message.batch, message.step, True, prediction.value, message.labels)
         yield from self._train(own)
 
-    def _take_from_below(self, message: Activation | Mark) -> Iterator[Send]:
+    def _take_from_below(self, message: Activation | Marker) -> Iterator[Send]:
         if self.inputs is not None and isinstance(message, Activation) and message.train:
             self._fit_inputs(self.inputs, message)
             self._release(message.batch)
             self._part_done(message.batch)
             return
         self.tracer.used(self.below, message)
-        if isinstance(message, Mark):
-            self._drained = self._drained or message.mark == "drain"
+        if isinstance(message, Marker):
+            self._drained = self._drained or message.name == "drain"
         elif message.train:
             self._newest = message.batch
         yield from self._handle(message)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol, TypeAlias
 
 from protocol import DataMessage, Edge, Evaluated, Send, State
-from protocol.codec.quantization import FULL
+from protocol.codec.quantization import FLOAT32
 from workers.recording.instrument import InstrumentedStage
 
 
@@ -32,7 +32,7 @@ Turn: TypeAlias = Callable[[Sequence[InstrumentedStage]], InstrumentedStage | No
 
 def full_precision(edge: Edge, message: DataMessage) -> str:  # noqa: ARG001
     """The format of arrays that are sent unchanged."""
-    return FULL
+    return FLOAT32
 
 
 def furthest_behind(stages: Sequence[InstrumentedStage]) -> InstrumentedStage | None:

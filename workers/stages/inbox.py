@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TypeAlias
 
-from protocol import Activation, Credit, DataMessage, Gradient, Mark
+from protocol import Activation, Credit, DataMessage, Gradient, Marker
 
-FromBelow: TypeAlias = Activation | Mark
-FromAbove: TypeAlias = Gradient | Credit | Mark | int
+FromBelow: TypeAlias = Activation | Marker
+FromAbove: TypeAlias = Gradient | Credit | Marker | int
 """A number is the credit of a gradient that was dropped."""
 
 

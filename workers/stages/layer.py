@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from protocol import Activation, Gradient, Mark, Pipeline, Report, Send, State
+from protocol import Activation, Gradient, Marker, Pipeline, Report, Send, State
 from protocol.pipeline import SOURCE
 from workers.nn import Floats, Stack
 from workers.nn.optim import Optimizer, learning_rate
@@ -40,7 +40,7 @@ class LayerStage(LayerPorts):
 
     # -- what rules override
 
-    def _pass_on(self, marker: Mark) -> Iterator[Send]:
+    def _pass_on(self, marker: Marker) -> Iterator[Send]:
         yield Send(self.above, marker)
 
     def _train(self, message: Activation) -> Iterator[Send]:

@@ -21,7 +21,7 @@ from protocol import (
     Credit,
     DataMessage,
     Gradient,
-    Mark,
+    Marker,
     NullTracer,
     Pipeline,
     Send,
@@ -73,9 +73,9 @@ class LayerPorts(ABC):
     def receive(self, sender: str, message: DataMessage) -> None:
         """Queue a message. If more gradients wait than allowed, the oldest are dropped."""
         match message:
-            case Activation() | Mark() if sender == self.below:
+            case Activation() | Marker() if sender == self.below:
                 self.inbox.from_below.append(message)
-            case Credit() | Mark() if sender == self.above:
+            case Credit() | Marker() if sender == self.above:
                 self.inbox.from_above.append(message)
             case Gradient() if sender == self.above:
                 for dropped in self.inbox.add_gradient(message):
@@ -108,7 +108,7 @@ class LayerPorts(ABC):
     @property
     def _may_take_from_below(self) -> bool:
         queue = self.inbox.from_below
-        return bool(queue) and (self._window_open or isinstance(queue[0], Mark))
+        return bool(queue) and (self._window_open or isinstance(queue[0], Marker))
 
     @property
     def _window_open(self) -> bool:
@@ -133,7 +133,7 @@ class LayerPorts(ABC):
                 case Gradient() as gradient:
                     self.inbox.gradients -= 1
                     yield from self._take_gradient(gradient)
-                case Mark() as marker:
+                case Marker() as marker:
                     self.tracer.used(self.above, marker)
                     yield Send(self.below, marker)
             break
@@ -169,18 +169,18 @@ class LayerPorts(ABC):
         self.tracer.used(self.above, message, staleness)
         yield from self.on_true_gradient(message.batch, sent, cast(Floats, message.gradient))
 
-    def _take_from_below(self, message: Activation | Mark) -> Iterator[Send]:
+    def _take_from_below(self, message: Activation | Marker) -> Iterator[Send]:
         self.tracer.used(self.below, message)
         yield from self._handle(message)
 
-    def _handle(self, message: Activation | Mark) -> Iterator[Send]:
+    def _handle(self, message: Activation | Marker) -> Iterator[Send]:
         match message:
-            case Mark():
-                if message.mark == "drain":
+            case Marker():
+                if message.name == "drain":
                     self._credit_every = 1  # no training batch follows
                     self._on_drain()
                 yield from self._pass_on(message)
-                self.finished = message.mark == "end"
+                self.finished = message.name == "end"
             case Activation(train=True):
                 self.step = message.step
                 self.stats.activations += 1
@@ -268,7 +268,7 @@ class LayerPorts(ABC):
         """No training batch follows."""
 
     @abstractmethod
-    def _pass_on(self, marker: Mark) -> Iterator[Send]:
+    def _pass_on(self, marker: Marker) -> Iterator[Send]:
         """Answer a marker from below."""
 
     @abstractmethod

@@ -19,7 +19,7 @@ from protocol import (
     Credit,
     DataMessage,
     Gradient,
-    Mark,
+    Marker,
     NullTracer,
     Pipeline,
     Report,
@@ -73,7 +73,7 @@ class Source:
         self._batch = 0
         self._draining = False
         self._plan = self._messages()
-        self._next: Activation | Mark | None = next(self._plan)
+        self._next: Activation | Marker | None = next(self._plan)
 
     def receive(self, sender: str, message: DataMessage) -> None:
         """Credits move the window; `drained` opens the final evaluation."""
@@ -81,7 +81,7 @@ class Source:
             case Credit(credit=credit) | Gradient(credit=credit) if sender in self.windows:
                 self.windows[sender].acknowledge(credit)
                 self.tracer.used(sender, message)
-            case Mark(mark="drained") if sender == self._first:
+            case Marker(name="drained") if sender == self._first:
                 self._draining = False
                 self.tracer.used(sender, message)
             case _:
@@ -97,14 +97,14 @@ class Source:
         """Whether the next message may be sent now."""
         return self._next is not None and bool(self._receivers(self._next))
 
-    def _receivers(self, message: Activation | Mark) -> list[str]:
+    def _receivers(self, message: Activation | Marker) -> list[str]:
         """The layers that get `message` now; none if it has to wait."""
         if self._draining:
             return []
         match message:
-            case Mark(mark="drain"):
+            case Marker(name="drain"):
                 return list(self.windows)
-            case Mark():
+            case Marker():
                 return [self._first]
             case Activation(train=True):
                 return self._with_room(message.step)
@@ -126,9 +126,9 @@ class Source:
         receivers = self._receivers(message) if message else []
         if message is None or not receivers:
             return
-        if isinstance(message, Mark):
-            self._draining = message.mark == "drain"
-            self.finished = message.mark == "end"
+        if isinstance(message, Marker):
+            self._draining = message.name == "drain"
+            self.finished = message.name == "end"
         elif message.train:
             self.step = message.step
             self._stats.activations += 1
@@ -156,15 +156,15 @@ class Source:
     def state(self) -> None:
         """The source has no weights."""
 
-    def _messages(self) -> Iterator[Activation | Mark]:
+    def _messages(self) -> Iterator[Activation | Marker]:
         settings = self._settings
         for step, (x, y) in zip(range(1, settings.steps + 1), self._training(), strict=False):
             yield self._activation(step, True, x, y)
             if self._tests_after(step) and step < settings.steps:
                 yield from self._test(step)
-        yield Mark("drain", settings.steps)
+        yield Marker("drain", settings.steps)
         yield from self._test(settings.steps)
-        yield Mark("end", settings.steps)
+        yield Marker("end", settings.steps)
 
     def _tests_after(self, step: int) -> bool:
         every = self._settings.eval_every
@@ -185,11 +185,11 @@ class Source:
                     x = self._augment(x, _rng(seed, _AUGMENT, epoch, start))
                 yield x, data.y_train[rows]
 
-    def _test(self, step: int) -> Iterator[Activation | Mark]:
+    def _test(self, step: int) -> Iterator[Activation | Marker]:
         for start in range(0, len(self._data.x_test), self._size):
             rows = slice(start, start + self._size)
             yield self._activation(step, False, self._data.x_test[rows], self._data.y_test[rows])
-        yield Mark("evaluated", step)
+        yield Marker("evaluated", step)
 
     def _activation(self, step: int, train: bool, x: Array, labels: Labels) -> Activation:
         self._batch += 1

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from protocol import Edge, Pipeline
-from protocol.codec.quantization import size
+from protocol.codec.quantization import encoded_size
 from protocol.dataset_info import DatasetInfo
 from workers.assembly.compatibility import (
     condition,
@@ -94,7 +94,7 @@ def _plan_layer(
 
 def _edge_bytes(pipeline: Pipeline, edge: Edge, shape: Shape, dtype: np.dtype[np.generic]) -> int:
     """The size of a batch of examples of `shape`, as encoded on `edge`."""
-    return size((pipeline.data.batch, *shape), dtype, pipeline.dtype_on(edge))
+    return encoded_size((pipeline.data.batch, *shape), dtype, pipeline.dtype_on(edge))
 
 
 def _down_bytes(pipeline: Pipeline, edge: Edge, shape: Shape) -> int:

@@ -160,13 +160,13 @@ def _compared(
     metadata: RecordingMetadata, rerun: _Rerun, recorded: State, replayed: State
 ) -> ReplayResult:
     differing = _differing(_arrays(recorded), _arrays(replayed))
-    counted = recorded.step == replayed.step and recorded.facts == replayed.facts
+    counted = recorded.step == replayed.step and recorded.metadata == replayed.metadata
     equal = counted and not differing
     notes = []
     if not counted:
         notes.append(
-            f"recorded at step {recorded.step} with {recorded.facts}, "
-            f"replayed to step {replayed.step} with {replayed.facts}"
+            f"recorded at step {recorded.step} with {recorded.metadata}, "
+            f"replayed to step {replayed.step} with {replayed.metadata}"
         )
     threads, library = matrix_library()
     if not equal and library != metadata.library:

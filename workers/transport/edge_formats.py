@@ -1,4 +1,4 @@
-"""How wide numbers go along each edge out of a worker, and what is too large for that."""
+"""In which format arrays travel along each edge out of a worker, and which arrays do not fit."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from protocol import Activation, DataMessage, Edge, Gradient, NonFiniteError, Pi
 from protocol.codec.quantization import overflows
 
 
-class Widths:
-    """The widths of all edges of `pipeline`, in the words of `protocol.codec.quantization`."""
+class EdgeFormats:
+    """The format of each edge of `pipeline`; see `protocol.codec.quantization`."""
 
     def __init__(self, pipeline: Pipeline) -> None:
-        self._widths = {edge: pipeline.dtype_on(edge) for edge in pipeline.edges}
+        self._formats = {edge: pipeline.dtype_on(edge) for edge in pipeline.edges}
         self._strict = pipeline.train.on_nonfinite == "fail"
 
-    def width(self, edge: Edge, message: DataMessage) -> str:
-        """How wide `message` goes along `edge`.
+    def format_of(self, edge: Edge, message: DataMessage) -> str:
+        """The format in which `message` travels along `edge`.
 
-        Raises NonFiniteError where numbers in it would become infinite there, unless that is to be
-        ignored.
+        Raises NonFiniteError if finite numbers of `message` would become infinite in it, unless
+        `train.on_nonfinite` is "ignore".
         """
-        wire = self._widths[edge]
+        edge_dtype = self._formats[edge]
         if self._strict and isinstance(message, Activation | Gradient):
             array = message.x if isinstance(message, Activation) else message.gradient
-            if overflows(array, wire):
-                raise NonFiniteError(f"what it sends along {edge} leaves the range of {wire}")
-        return wire
+            if overflows(array, edge_dtype):
+                raise NonFiniteError(f"what it sends along {edge} leaves the range of {edge_dtype}")
+        return edge_dtype

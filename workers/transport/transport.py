@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, cast
 
 from protocol import Edge, Message, WireError
 from protocol.codec.arrays import Place, View
-from protocol.codec.quantization import FULL
+from protocol.codec.quantization import FLOAT32
 from protocol.endpoint import with_interface_of
 from protocol.security.keys import PLAIN, KeyPair
 from protocol.transport.socket_set import Readable, SocketSet
@@ -139,14 +139,15 @@ class WorkerTransport:
         """Queue `message` for the coordinator; never blocks. For `copy` see `sockets.send`."""
         send(self._control, message, NOBLOCK, copy=copy)
 
-    def send(self, edge: Edge, message: Message, wire: str = FULL) -> None:
-        """Queue `message` for the receiver of `edge`, its array in the format `wire`; never blocks.
+    def send(self, edge: Edge, message: Message, edge_dtype: str = FLOAT32) -> None:
+        """Queue `message` for the receiver of `edge`; never blocks.
 
-        If arrays come in through shared memory everything that goes out is copied, because it may
-        be a view of a slot that is written again after the next credit.
+        Its first array travels in the format `edge_dtype`. If arrays come in through shared memory
+        everything that goes out is copied, because it may be a view of a slot that is written again
+        after the next credit.
         """
         outlet, _, place = self._outlets[edge]
-        send(outlet, message, NOBLOCK, place, self._shared, wire)
+        send(outlet, message, NOBLOCK, place, self._shared, edge_dtype)
 
     def _readable(self, seconds: float) -> list[Readable]:
         """What is readable, after waiting at most `seconds` for anything.

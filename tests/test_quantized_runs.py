@@ -52,7 +52,7 @@ def test_within_one_process_narrow_is_wide(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_narrow_runs_learn_as_well(tmp_path: Path) -> None:
     errors = {}
-    for wire in quantization.WIRES:
+    for wire in quantization.EDGE_DTYPES:
         result = run(digits(wire, "lockstep", steps=400), run_dir=tmp_path / wire)
         errors[wire] = float(str(result.summary["test_error"]))
     assert errors["float32"] < 6

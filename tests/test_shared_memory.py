@@ -12,25 +12,26 @@ import zmq
 
 from protocol import Activation, Gradient, WireError, decode, encode
 from protocol.transport.sockets import receive, send
-from workers.transport.shared_memory import Incoming, Outgoing
+from workers.transport.shared_memory import RingReader, RingWriter
 
 LARGE = np.arange(64 * 100, dtype=np.float32).reshape(64, 100)
 LABELS = np.arange(64)
 
 
-def frames(message: Activation | Gradient, shelf: Outgoing | None) -> list[bytes]:
-    return [f if isinstance(f, bytes) else f.tobytes() for f in encode(message, shelf)]
+def frames(message: Activation | Gradient, ring: RingWriter | None) -> list[bytes]:
+    return [
+        f if isinstance(f, bytes) else f.tobytes()
+        for f in encode(message, ring.write if ring else None)
+    ]
 
 
 def test_a_large_array_lies_on_the_shelf_and_the_message_is_one_small_frame(tmp_path: Path) -> None:
-    shelf, incoming = Outgoing(tmp_path / "shelf", 2), Incoming(tmp_path / "shelf")
-    sent = [
-        frames(Activation(batch, batch, True, LARGE * batch, LABELS), shelf) for batch in (1, 2)
-    ]
+    ring, reader = RingWriter(tmp_path / "ring", 2), RingReader(tmp_path / "ring")
+    sent = [frames(Activation(batch, batch, True, LARGE * batch, LABELS), ring) for batch in (1, 2)]
     assert [len(one) for one in sent] == [1, 1]
     assert max(len(frame) for one in sent for frame in one) < 1000
     for batch, one in enumerate(sent, 1):
-        message = decode(one, incoming)
+        message = decode(one, reader.view)
         assert isinstance(message, Activation)
         assert not message.x.flags.writeable
         np.testing.assert_array_equal(message.x, LARGE * batch)
@@ -38,23 +39,23 @@ def test_a_large_array_lies_on_the_shelf_and_the_message_is_one_small_frame(tmp_
 
 
 def test_a_slot_is_used_again_after_as_many_batches_as_there_are_slots(tmp_path: Path) -> None:
-    shelf, incoming = Outgoing(tmp_path / "shelf", 3), Incoming(tmp_path / "shelf")
-    first = decode(frames(Gradient(1, 1, LARGE), shelf), incoming)
+    ring, reader = RingWriter(tmp_path / "ring", 3), RingReader(tmp_path / "ring")
+    first = decode(frames(Gradient(1, 1, LARGE), ring), reader.view)
     assert isinstance(first, Gradient)
     for batch in (2, 3):
-        frames(Gradient(batch, 1, LARGE * 0), shelf)
+        frames(Gradient(batch, 1, LARGE * 0), ring)
     np.testing.assert_array_equal(first.gradient, LARGE)
-    frames(Gradient(4, 1, LARGE * 7), shelf)
+    frames(Gradient(4, 1, LARGE * 7), ring)
     np.testing.assert_array_equal(first.gradient, LARGE * 7)
 
 
 def test_smaller_arrays_fit_and_larger_ones_travel_as_frames(tmp_path: Path) -> None:
-    shelf, incoming = Outgoing(tmp_path / "shelf", 2), Incoming(tmp_path / "shelf")
+    ring, reader = RingWriter(tmp_path / "ring", 2), RingReader(tmp_path / "ring")
     larger = np.concatenate((LARGE, LARGE))
     for array, count in ((LARGE, 1), (LARGE[:40], 1), (larger, 2), (LARGE.T, 1)):
-        one = frames(Gradient(5, 5, array), shelf)
+        one = frames(Gradient(5, 5, array), ring)
         assert len(one) == count
-        message = decode(one, incoming)
+        message = decode(one, reader.view)
         assert isinstance(message, Gradient)
         np.testing.assert_array_equal(message.gradient, array)
 
@@ -66,24 +67,24 @@ def test_without_room_in_memory_arrays_travel_as_frames(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    shelf = Outgoing(tmp_path / "shelf", 2)
-    assert len(frames(Gradient(1, 1, LARGE), shelf)) == 2
-    assert len(frames(Gradient(2, 2, LARGE), shelf)) == 2
+    ring = RingWriter(tmp_path / "ring", 2)
+    assert len(frames(Gradient(1, 1, LARGE), ring)) == 2
+    assert len(frames(Gradient(2, 2, LARGE), ring)) == 2
     assert not list(tmp_path.iterdir())
 
 
 def test_a_place_that_is_not_on_the_shelf_is_refused(tmp_path: Path) -> None:
-    shelf = Outgoing(tmp_path / "shelf", 1)
-    (frame,) = frames(Gradient(1, 1, LARGE), shelf)
-    size = (tmp_path / "shelf").stat().st_size
-    incoming = Incoming(tmp_path / "shelf")
+    ring = RingWriter(tmp_path / "ring", 1)
+    (frame,) = frames(Gradient(1, 1, LARGE), ring)
+    size = (tmp_path / "ring").stat().st_size
+    reader = RingReader(tmp_path / "ring")
     for start in (-1, size - LARGE.nbytes + 1, size, 1 << 62):
         with pytest.raises(WireError, match="shared memory"):
-            incoming.view(start, LARGE.nbytes)
+            reader.view(start, LARGE.nbytes)
     with pytest.raises(WireError, match="shared memory"):
-        incoming.view(0, 1 << 62)
+        reader.view(0, 1 << 62)
     with pytest.raises(WireError, match="shared memory"):
-        decode([frame], Incoming(tmp_path / "elsewhere"))
+        decode([frame], RingReader(tmp_path / "missing").view)
     with pytest.raises(WireError):
         decode([frame])
 
@@ -109,8 +110,8 @@ def test_what_was_sent_with_a_copy_is_not_read_again() -> None:
 
 def test_only_the_main_array_of_a_message_lies_on_the_shelf(tmp_path: Path) -> None:
     """Labels are passed on as they came, so they may not lie where others write."""
-    shelf = Outgoing(tmp_path / "shelf", 2)
+    ring = RingWriter(tmp_path / "ring", 2)
     small, large = np.ones((64, 2), np.float32), np.ones((64, 100), np.float32)
-    assert len(encode(Activation(1, 1, True, small, large), shelf)) == 2
-    assert len(encode(Activation(2, 2, True, large, large), shelf)) == 2
-    assert len(encode(Activation(3, 3, True, large, small), shelf)) == 1
+    assert len(encode(Activation(1, 1, True, small, large), ring.write)) == 2
+    assert len(encode(Activation(2, 2, True, large, large), ring.write)) == 2
+    assert len(encode(Activation(3, 3, True, large, small), ring.write)) == 1
