@@ -133,7 +133,8 @@ CLASSES: Final = {
 
 EXCEPTIONS: Final = {
     "CausalNode": "a node of a tree of causes, as in graph theory",
-    "NodeVisitor": "of the standard library",
+    "RunStateMachine": "a state machine is not a host",
+    "state_machine": "a state machine is not a host",
 }
 """Names that are right although they break a rule, each with its reason."""
 
@@ -154,6 +155,16 @@ TEXTS: Final = {
     "NOT WELL": "FAIL",
 }
 """Literals that no code outside the tests has: values and keys of pipelines, names of hosts."""
+
+PROCESSORS: Final = (
+    "coordinator/cluster/agent.py",
+    "coordinator/cluster/head.py",
+    "coordinator/cluster/registry.py",
+    "coordinator/resources/",
+    "tests/test_placement.py",
+    "tests/test_processor_cores.py",
+)
+"""Files in which cores are those of a processor."""
 
 HINTS: Final = "protocol/renamed.py"
 """The one file outside the tests that has them: it holds the old names, for hints in errors."""

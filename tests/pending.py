@@ -13,7 +13,6 @@ NAMES: Final = (
     "protocol/messages.py",
     "tests/conftest.py",
     "tests/test_buffers.py",
-    "tests/test_cores_allowed.py",
     "tests/test_doors.py",
     "tests/test_endpoint.py",
     "tests/test_layouts.py",

@@ -22,6 +22,7 @@ from tests.forbidden import (
     NAMES,
     PARTS,
     PARTS_BUT_IN_TESTS,
+    PROCESSORS,
     SHARED,
     TEXTS,
 )
@@ -89,6 +90,8 @@ def forbidden(found: Name) -> Iterator[str]:
     if found.name in EXCEPTIONS:
         return
     rules = dict(PARTS)
+    if found.file.as_posix().startswith(PROCESSORS):
+        del rules["core"], rules["cores"]
     if found.kind != "test":
         rules |= PARTS_BUT_IN_TESTS
     for part in sorted(parts(found.name) & rules.keys()):

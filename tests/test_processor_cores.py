@@ -1,4 +1,4 @@
-"""How many cores and threads count: by affinity, control groups, and what the user asks for."""
+"""The number of cores and threads: affinity, control groups, and the variables of the user."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ V2 = "cgroup2 cgroup2 rw"
 
 
 @pytest.fixture(autouse=True)
-def _nothing_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight cores, no quota, and nothing in the environment."""
     for name in (*blas.THREAD_VARIABLES, "PYTHON_CPU_COUNT"):
         monkeypatch.delenv(name, raising=False)
@@ -30,7 +30,7 @@ def _nothing_asked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Groups:
-    """A /proc/self, and control groups as they are mounted."""
+    """A folder in place of /proc/self, with mounted control groups."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -48,7 +48,7 @@ class Groups:
         return folder
 
     def live(self, *lines: str) -> None:
-        """Say in which groups this process lives."""
+        """Set the groups of this process."""
         (self.proc / "cgroup").write_text("\n".join(lines) + "\n", "utf-8")
 
 
@@ -103,7 +103,7 @@ def test_a_quota_of_version_1_is_read(
 
 
 @pytest.mark.parametrize("tightest", ["a", "a/b", "a/b/c"])
-def test_of_nested_groups_the_tightest_counts(groups: Groups, tightest: str) -> None:
+def test_the_tightest_of_nested_groups_counts(groups: Groups, tightest: str) -> None:
     mount = groups.mount("cgroup", V2)
     for name in ("a", "a/b", "a/b/c"):
         v2(mount / name, "50000 100000" if name == tightest else "400000 100000")
@@ -114,10 +114,10 @@ def test_of_nested_groups_the_tightest_counts(groups: Groups, tightest: str) -> 
 @pytest.mark.parametrize(
     ("root", "path", "place"),
     [
-        ("/docker/1", "/docker/1", ""),  # a container's own part is mounted, as version 1 has it
+        ("/docker/1", "/docker/1", ""),  # version 1 mounts the part of the container
         ("/docker/1", "/docker/1/inner", "inner"),
         ("/", "/", ""),  # a namespace of control groups
-        ("/docker/1", "/elsewhere", ""),
+        ("/docker/1", "/other", ""),
         ("/", "/../sibling", ""),
     ],
 )
@@ -129,7 +129,7 @@ def test_the_group_of_a_container_is_found(
     assert quota(groups.proc) == 3.0
 
 
-def test_both_versions_at_once_and_a_space_in_a_name(groups: Groups) -> None:
+def test_both_versions_of_control_groups_count_and_a_path_may_have_a_space(groups: Groups) -> None:
     v1(groups.mount("one cpu", V1), "300000")
     v2(groups.mount("two groups", V2) / "app", "200000 100000")
     groups.live("4:cpu:/", "0::/app")
@@ -137,7 +137,7 @@ def test_both_versions_at_once_and_a_space_in_a_name(groups: Groups) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "nonsense\n", "1 2 3\n- - -\n", "\0\xff\n"])
-def test_what_is_no_proc_has_no_quota(tmp_path: Path, text: str) -> None:
+def test_files_that_cannot_be_read_as_proc_give_no_quota(tmp_path: Path, text: str) -> None:
     assert quota(tmp_path / "nowhere") is None
     for name in ("cgroup", "mountinfo"):
         (tmp_path / name).write_text(text, "latin-1")
@@ -156,10 +156,10 @@ def test_what_is_no_proc_has_no_quota(tmp_path: Path, text: str) -> None:
         (None, 8, "2", 2),
         (1.0, 8, "2", 1),
         (None, 8, "20", 8),
-        *((None, 8, odd, 8) for odd in ("0", "-1", "default", "99999999999", "2.5")),
+        *((None, 8, invalid, 8) for invalid in ("0", "-1", "default", "99999999999", "2.5")),
     ],
 )
-def test_the_least_of_what_is_allowed_is_counted(
+def test_the_smallest_of_all_limits_counts(
     monkeypatch: pytest.MonkeyPatch, limit: float | None, affinity: int, python: str, wanted: int
 ) -> None:
     monkeypatch.setattr(blas, "quota", lambda: limit)
@@ -172,7 +172,7 @@ def test_the_least_of_what_is_allowed_is_counted(
 
 
 @pytest.mark.parametrize(
-    ("said", "wanted"),
+    ("variables", "wanted"),
     [
         ({"OMP_NUM_THREADS": "3"}, (3, "OMP_NUM_THREADS")),
         ({"OMP_NUM_THREADS": "4,2"}, (4, "OMP_NUM_THREADS")),
@@ -180,17 +180,20 @@ def test_the_least_of_what_is_allowed_is_counted(
         ({"MKL_NUM_THREADS": "5", "OMP_NUM_THREADS": "1"}, (5, "MKL_NUM_THREADS")),
         ({"OPENBLAS_NUM_THREADS": "6"}, (6, "OPENBLAS_NUM_THREADS")),
         ({"OPENBLAS_NUM_THREADS": "0", "OMP_NUM_THREADS": "2"}, (2, "OMP_NUM_THREADS")),
-        *(({"OMP_NUM_THREADS": odd}, (0, "")) for odd in ("", "0", "-2", "all", "9" * 30, "1.5")),
-        *(({"OMP_NUM_THREADS": odd}, (0, "")) for odd in ("1025", "99999", "1000000", "٣")),
+        *(
+            ({"OMP_NUM_THREADS": invalid}, (0, ""))
+            for invalid in ("", "0", "-2", "all", "9" * 30, "1.5")
+        ),
+        *(({"OMP_NUM_THREADS": invalid}, (0, "")) for invalid in ("1025", "99999", "1000000", "٣")),
         ({"OMP_NUM_THREADS": "1024"}, (1024, "OMP_NUM_THREADS")),
         ({"OMP_NUM_THREADS": "003"}, (3, "OMP_NUM_THREADS")),
     ],
     ids=str,
 )
-def test_the_users_threads_are_respected_and_odd_words_are_not(
-    monkeypatch: pytest.MonkeyPatch, said: dict[str, str], wanted: tuple[int, str]
+def test_valid_thread_variables_are_used_and_invalid_ones_are_not(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], wanted: tuple[int, str]
 ) -> None:
-    for name, value in said.items():
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert blas.environment_threads() == wanted
     count = wanted[0] or 4
@@ -211,7 +214,7 @@ def test_the_users_threads_are_respected_and_odd_words_are_not(
         (3, "2", 1.0, "3 BLAS threads per worker (train.threads)"),
     ],
 )
-def test_it_is_said_where_the_threads_come_from(
+def test_the_source_of_the_number_of_threads_is_shown(
     monkeypatch: pytest.MonkeyPatch, threads: int, variable: str, limit: float | None, line: str
 ) -> None:
     monkeypatch.setattr(blas, "quota", lambda: limit)
@@ -231,7 +234,7 @@ def test_it_is_said_where_the_threads_come_from(
         (8, "20", None, "4 BLAS threads per worker"),
     ],
 )
-def test_the_least_of_the_limits_is_named(
+def test_the_smallest_limit_is_named(
     monkeypatch: pytest.MonkeyPatch, affinity: int, python: str, limit: float | None, line: str
 ) -> None:
     monkeypatch.setattr(blas, "quota", lambda: limit)
@@ -242,7 +245,7 @@ def test_the_least_of_the_limits_is_named(
 
 @pytest.mark.parametrize("name", [*blas.THREAD_VARIABLES, "PYTHON_CPU_COUNT"])
 @pytest.mark.parametrize("value", ["abc", "-1", "2.5", "1000000", "99999", "0", "1 2", "9" * 5000])
-def test_a_number_that_is_not_used_is_told(
+def test_an_invalid_variable_gets_a_note(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -253,12 +256,12 @@ def test_a_number_that_is_not_used_is_told(
 
 
 @pytest.mark.parametrize("value", ["", " ", "4", " 4 ", "4,2", "default"])
-def test_a_number_that_is_used_needs_no_word(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+def test_a_valid_variable_gets_no_note(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("PYTHON_CPU_COUNT", value)
     monkeypatch.setenv("OMP_NUM_THREADS", "4" if value == "default" else value)
     assert blas.unused(PIPELINE) == []
 
 
-def test_a_locked_rule_has_no_more_threads_than_the_quota(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_backprop_has_no_more_threads_than_the_quota(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blas, "quota", lambda: 3.0)
     assert blas.threads(replace(PIPELINE, rule="backprop")) == 3
