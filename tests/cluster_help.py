@@ -25,7 +25,7 @@ from protocol.security.keys import KeyPair
 from protocol.security.token import Token
 from protocol.transport.curve import keys_from_secret
 from tests.conftest import ENDLESS, LAYERS, Dni, Training
-from tests.forked import Process, workers_of
+from tests.forked import CommandProcess, workers_of
 
 BIND = "tcp://127.0.0.1:*"
 NOWHERE = KeyPair(public="", secret="")
@@ -35,7 +35,7 @@ NOWHERE = KeyPair(public="", secret="")
 class JoinedHost:
     """A `dni join` in progress."""
 
-    process: Process
+    process: CommandProcess
     output: Path
 
     @property

@@ -24,7 +24,7 @@ import pytest
 import tests.examples  # noqa: F401  registers the profile before it is loaded
 from coordinator.engines import processes
 from tests.data_help import Answers, arrays, packed
-from tests.forked import SERVER, Forked, ForkedWorker, Process, Stream, base_of, workers_of
+from tests.forked import SERVER, CommandProcess, Forked, ForkedWorker, Stream, base_of, workers_of
 from tests.no_skips import pytest_addoption, pytest_runtest_makereport  # noqa: F401  hooks
 from workers.data import cifar, idx, mnist
 from workers.nn import Floats
@@ -86,7 +86,7 @@ def _lives(process: psutil.Process) -> bool:
 class Training:
     """A `dni run` of TINY under way; `folder` is what it leaves."""
 
-    process: Process
+    process: CommandProcess
     folder: Path
     output: Path
     errors: Path
@@ -185,7 +185,7 @@ class Dni:
         environment: Mapping[str, str] | None = None,
         folder: Path | None = None,
         command: Sequence[str] = (),
-    ) -> Process:
+    ) -> CommandProcess:
         """Start `dni` with `words` as the leader of a session, with nothing to read.
 
         It is forked, but executed with `command` where there is one, and with COMMAND where

@@ -37,7 +37,6 @@ PARTS: Final = {
     "meter": "InstrumentedStage",
     "complain": "warn",
     "facts": "DatasetInfo",
-    "described": "DatasetReady",
     "beat": "heartbeat, resend_credits",
     "told": "credit_sent",
     "guess": "predict, Prediction",
@@ -140,6 +139,7 @@ EXCEPTIONS: Final = {
 
 SHARED: Final = {
     "main": "each program begins there",
+    "list_datasets": "cli has what programs use",
     "load": "each module of a data set has it",
     "get": "each module of a data set has it",
     "find": "each module of a data set has it",

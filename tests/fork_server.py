@@ -70,7 +70,7 @@ class Server:
 
     def serve(self) -> forked.Request | None:
         """Return the request in a child that was forked for it; None when the tests are over."""
-        self._watch()
+        self._register()
         while True:
             for key, _ in self._selector.select():
                 if key.fileobj == sys.stdin:
@@ -80,7 +80,7 @@ class Server:
                 elif request := self._fork():
                     return request
 
-    def _watch(self) -> None:
+    def _register(self) -> None:
         for end in (self._woken, self._wakes):
             end.setblocking(False)
         signal.set_wakeup_fd(self._wakes.fileno(), warn_on_full_buffer=False)
@@ -99,7 +99,7 @@ class Server:
         if child == 0:
             self._close()
             connection.close()
-            _take(descriptors)
+            _redirect(descriptors)
             return request
         for descriptor in descriptors:
             os.close(descriptor)
@@ -130,8 +130,8 @@ class Server:
                 connection.close()
 
 
-def _take(descriptors: Sequence[int]) -> None:
-    """Make `descriptors` the standard streams, whose objects know what kind of file they are."""
+def _redirect(descriptors: Sequence[int]) -> None:
+    """Replace the standard streams by `descriptors`, with objects for their file kinds."""
     for stream, descriptor in enumerate(descriptors):
         os.dup2(descriptor, stream)
         os.close(descriptor)

@@ -110,7 +110,7 @@ class ForkServer:
 SERVER: Final = ForkServer()
 
 
-class Process(Protocol):
+class CommandProcess(Protocol):
     """A `dni` under way, forked or executed."""
 
     pid: int

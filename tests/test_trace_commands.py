@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 import cli
 from tests.conftest import Dni as Command
-from tests.forked import Process
+from tests.forked import CommandProcess
 from tests.test_commands import mistake
 from tests.traced import shared_run, tiny
 
@@ -232,7 +232,7 @@ def test_closed_pipe_gives_no_traceback(traced: Dni, arguments: list[str], form:
 
 
 @contextmanager
-def following(dni: Dni, *arguments: str) -> Iterator[Process]:
+def following(dni: Dni, *arguments: str) -> Iterator[CommandProcess]:
     """`dni trace follow` once it has printed events; its output goes to files."""
     with (dni.home / "follow.out").open("wb") as out, (dni.home / "follow.err").open("wb") as err:
         process = dni.spawn(("trace", "follow", "run", *arguments), out, err)

@@ -33,10 +33,10 @@ def _groups(proc: Path) -> Iterator[tuple[int, Path, Path]]:
     paths = _paths(proc)
     for line in _lines(proc / "mountinfo"):
         mounted, _, kind = line.partition(" - ")
-        words, types = mounted.split(), kind.split()
-        if len(words) < 5 or len(types) < 3:
+        fields, types = mounted.split(), kind.split()
+        if len(fields) < 5 or len(types) < 3:
             continue
-        root, mount = (Path(_ESCAPED.sub(_character, word)) for word in words[3:5])
+        root, mount = (Path(_ESCAPED.sub(_character, field)) for field in fields[3:5])
         if types[0] == "cgroup2":
             version = 2
         elif types[0] == "cgroup" and "cpu" in types[2].split(","):
@@ -68,8 +68,8 @@ def _below(mount: Path, root: Path, path: Path) -> Path:
 
 
 def _v2(folder: Path) -> float | None:
-    words = " ".join(_lines(folder / "cpu.max")).split()
-    return _ratio(words[0], words[1]) if len(words) == 2 else None
+    limits = " ".join(_lines(folder / "cpu.max")).split()
+    return _ratio(limits[0], limits[1]) if len(limits) == 2 else None
 
 
 def _v1(folder: Path) -> float | None:
