@@ -27,8 +27,8 @@ _BREAKS: Final = re.compile("(?<=[,:;]) ")
 class Terminal(Console):
     """A rich console for standard output or standard error.
 
-    A reader that goes away silences the console; the run goes on. Text is never interpreted as
-    markup, and characters that the terminal cannot encode get an ASCII spelling.
+    If the reader closes the pipe, the console prints nothing more and the run continues. Text is
+    never interpreted as markup. Characters that the terminal cannot encode get an ASCII spelling.
     """
 
     def __init__(self, stderr: bool = False) -> None:

@@ -46,7 +46,7 @@ def _heading(stats: RunStats, threads: int) -> Phrases:
 
 
 class LiveDisplay(Observer):
-    """A progress bar, the figures of the run, and a table with one row per worker."""
+    """A progress bar, the figures of the run, and a table with one row per stage."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

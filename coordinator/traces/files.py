@@ -41,7 +41,7 @@ class TraceFile:
 
     @classmethod
     def read(cls, path: Path) -> TraceFile:
-        """Style into the trace at `path`. Raises RunError where there is nothing to be read."""
+        """Read the header of the trace at `path`. Raises RunError if it is missing or broken."""
         try:
             with path.open("rb") as file:
                 header = TraceHeader.unpack(file.read(form.METADATA_AT))

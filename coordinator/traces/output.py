@@ -33,7 +33,7 @@ def write_output(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Call `write` with a file for the content of `path`.
 
     A regular file is replaced once its content is complete; symbolic links to it stay. A pipe, a
-    device and standard output are written directly; a reader that goes away is not an error.
+    device and standard output are written directly; a reader that closes them is not an error.
     Raises RunError if the file cannot be written.
     """
     try:
