@@ -31,7 +31,7 @@ from protocol.transport.curve import generate_keys
 from tests.cluster_help import loopback_cluster, token_text
 from tests.conftest import wait_until
 from tests.network_hosts import network_hosts
-from workers.transport import buffers
+from workers.transport import socket_buffers
 
 if TYPE_CHECKING:
     from tests.conftest import Dni
@@ -304,7 +304,7 @@ def test_the_way_to_an_ipv6_address_begins_at_one() -> None:
 
 @needs_v6
 def test_a_listener_with_large_buffers_is_had_for_ipv6_too() -> None:
-    descriptor = buffers.listener("tcp://[::1]:*")
+    descriptor = socket_buffers.listen("tcp://[::1]:*")
     if descriptor == -1:
         pytest.skip("this kernel gives no larger buffer to who asks")
     with socket.socket(fileno=descriptor) as listens:

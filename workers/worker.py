@@ -59,7 +59,7 @@ from workers.recording.instrument import InstrumentedStage, instrument
 from workers.stages.driver import StageGroup
 from workers.stages.source import Source
 from workers.transport.edge_formats import EdgeFormats
-from workers.transport.window import Way
+from workers.transport.window_controller import WindowController
 
 REPORT_SECONDS: Final = 0.5
 SILENT_SECONDS: Final = 1.0
@@ -219,7 +219,9 @@ class Worker:
             wrapped = instrument(stage, pipeline, start.dataset, self._config.trace, clock)
             for edge in self._channel.remote_edges:
                 if edge.sender == stage.name:
-                    wrapped.control_window(edge.receiver, Way(pipeline.window, pipeline.max_window))
+                    wrapped.control_window(
+                        edge.receiver, WindowController(pipeline.window, pipeline.max_window)
+                    )
             self._stages.append(wrapped)
 
     def _wait(self, kind: type[FromCoordinator]) -> Steps[FromCoordinator]:

@@ -16,7 +16,7 @@ from protocol.recording_format import Operation
 from protocol.trace_format import array_bytes
 from workers.recording.recorder import MessageRecorder, open_recorder
 from workers.recording.tracer import FileTracer, open_tracer
-from workers.transport.window import Way
+from workers.transport.window_controller import WindowController
 
 _MIB = 1 << 20
 
@@ -38,7 +38,7 @@ class InstrumentedStage:
         self.name = stage.name
         self._tracer = tracer
         self._recorder = recorder
-        self._controllers: dict[str, Way] = {}
+        self._controllers: dict[str, WindowController] = {}
         if tracer is not None:
             stage.tracer = tracer
         self._busy = 0.0
@@ -68,7 +68,7 @@ class InstrumentedStage:
     def _update_window(self, neighbour: str) -> None:
         """Set the window to `neighbour` to what its controller computes now."""
         before = self._controllers[neighbour].window
-        window = self._controllers[neighbour].look(time.monotonic_ns())
+        window = self._controllers[neighbour].update(time.monotonic_ns())
         if window == before:
             return
         if self._recorder is not None:
@@ -80,14 +80,14 @@ class InstrumentedStage:
             return sends
         return self._recorder.record_operation(operation, sends)
 
-    def control_window(self, neighbour: str, controller: Way) -> None:
+    def control_window(self, neighbour: str, controller: WindowController) -> None:
         """Let `controller` set the window to `neighbour`, which is on another host."""
         self._controllers[neighbour] = controller
 
     def record_send(self, to: str, message: DataMessage, edge_dtype: str = FLOAT32) -> None:
         """Note that the stage is about to send `message` with its array as `edge_dtype`."""
         if to in self._controllers and isinstance(message, Activation | Gradient):
-            self._controllers[to].sends(
+            self._controllers[to].on_sent(
                 message.batch, time.monotonic_ns(), array_bytes(message, edge_dtype)
             )
         if self._tracer is not None:
@@ -96,8 +96,8 @@ class InstrumentedStage:
     def receive(self, sender: str, message: DataMessage) -> None:
         """Give `message` to the stage."""
         if sender in self._controllers and isinstance(message, Credit | Gradient):
-            self._controllers[sender].credited(message.credit, time.monotonic_ns())
-            if self._controllers[sender].eager:
+            self._controllers[sender].on_credit(message.credit, time.monotonic_ns())
+            if self._controllers[sender].in_startup:
                 self._update_window(sender)
         if self._tracer is not None:
             self._tracer.received(sender, message)

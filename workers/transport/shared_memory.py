@@ -1,20 +1,21 @@
-"""Shared memory for the arrays of one direction of an edge, where both ends are on one machine.
+"""Shared memory for the arrays of one direction of an edge whose ends are on one host.
 
-The message itself travels through its socket; the large array in it is copied once, into a slot
-from which the receiver reads it in place. The slots are used in turn, and with as many as the
-window has batches none is written while anybody may still read it:
+The message itself travels through its socket. Its large array is copied once, into a slot of a ring
+from which the receiver reads it in place. The slots are used in turn. The ring has as many slots as
+the window has batches, so no slot is written while its content may still be read:
 
-- an activation's slot is used again by the one that is `window` activations later, which is sent
-  only after the credit of the first, and the receiver gives that credit when it is done with it;
-- so it is with gradients where the layers are unlocked. Else a gradient's slot is used again by one
-  that answers an activation at least `window` batches later, which the receiver sent only after it
-  had used or dropped the gradient of the first.
+- The slot of an activation is written again by the activation that is `window` activations later,
+  which is sent only after the credit of the first. The receiver sends that credit when it is done
+  with the array.
+- The same holds for gradients if layers are unlocked. Otherwise the slot of a gradient is written
+  again by a gradient that answers an activation at least `window` batches later, which the receiver
+  sends only after it has used or dropped the first gradient.
 
-The file lies beside the receiver's socket, in the folder that goes away with the run. The sender
-makes it when it first has something to put there; where there is no room, arrays travel as frames.
-Only a message's first array lies here, so labels are the receiver's for as long as it keeps them.
-Whatever is sent on must be copied before the credit goes out, for it may be a view of a slot:
-`workers.stages.layer` sees to that for activations, `workers.transport.sockets.put` for all that
+The file of a ring lies beside the receiver's socket, in a folder that is removed with the run. The
+sender makes the file when it first has an array for it; without room, arrays travel in frames. Only
+the first array of a message goes through the ring, so labels stay valid as long as a receiver keeps
+them. An array that is passed on may be a view of a slot, so it must be copied before the credit is
+sent: `workers.stages.layer` does so for activations, `WorkerTransport.send` for everything that
 leaves the worker.
 """
 
@@ -29,45 +30,46 @@ import numpy as np
 
 from protocol import Array, WireError
 
-LARGEST: Final = 1 << 28
-"""Bytes of one shelf; what would need a larger one travels as frames."""
+MAX_RING_BYTES: Final = 1 << 28
+"""Arrays that would need a larger ring travel in frames."""
 
 
 class RingWriter:
-    """The sender's end of a shelf at `path`, with `slots` of the size of the first array put."""
+    """The sender's end of the ring at `path`; its slots have the size of the first array."""
 
     def __init__(self, path: Path, slots: int) -> None:
         self._path = path
         self._slots = slots
-        self._size = 0
+        self._slot_bytes = 0
         self._count = 0
         self._memory: np.typing.NDArray[np.uint8] | None = None
         self._tried = False
 
     def write(self, array: Array) -> int | None:
-        """Copy `array` into the next slot; where that begins, or None where it does not fit."""
+        """Copy `array` into the next slot; returns its offset, None if the array does not fit."""
         if not self._tried:
             self._tried = True
-            self._make(array.nbytes)
-        if self._memory is None or array.nbytes > self._size:
+            self._create(array.nbytes)
+        if self._memory is None or array.nbytes > self._slot_bytes:
             return None
-        start = self._count % self._slots * self._size
+        start = self._count % self._slots * self._slot_bytes
         self._count += 1
         slot = self._memory[start : start + array.nbytes]
         np.copyto(slot.view(array.dtype).reshape(array.shape), array)
         return start
 
-    def _make(self, size: int) -> None:
-        self._size = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
-        total = self._size * self._slots
-        if total > LARGEST:
+    def _create(self, size: int) -> None:
+        """Make the file, with slots for arrays of `size` bytes, if there is room."""
+        self._slot_bytes = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+        total = self._slot_bytes * self._slots
+        if total > MAX_RING_BYTES:
             return
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         except OSError:
             return
         try:
-            os.posix_fallocate(descriptor, 0, total)  # so that a write cannot fail later
+            os.posix_fallocate(descriptor, 0, total)  # so that no write can fail later
             self._memory = np.frombuffer(mmap.mmap(descriptor, total), np.uint8)
         except OSError:
             self._path.unlink()
@@ -76,14 +78,14 @@ class RingWriter:
 
 
 class RingReader:
-    """The receiver's end of a shelf at `path`."""
+    """The receiver's end of the ring at `path`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._memory: memoryview | None = None
 
     def view(self, start: int, size: int) -> memoryview:
-        """Read-only bytes of the shelf. Raises WireError where there are none such."""
+        """`size` read-only bytes from `start` on. Raises WireError if they are not in the ring."""
         if self._memory is None:
             try:
                 with self._path.open("rb") as file:

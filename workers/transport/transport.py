@@ -1,4 +1,4 @@
-"""A worker's connections: one inbox per incoming edge, one outlet per outgoing edge, and control.
+"""A worker's connections: one inbox per incoming edge, one socket per outgoing edge, and control.
 
 Queues in the sockets are unlimited, because the window already bounds what can be in flight. Large
 arrays go through shared memory between workers of one host, else as frames. Bytes that are no
@@ -30,7 +30,7 @@ from protocol.transport.sockets import (
     receive,
     send,
 )
-from workers.transport import buffers
+from workers.transport import socket_buffers
 from workers.transport.shared_memory import RingReader, RingWriter
 
 LINGER_MS: Final = 2000
@@ -97,7 +97,7 @@ class WorkerTransport:
         server = keys.coordinator if keys else PLAIN
         self._control = self._sockets.connect(DEALER, control, server, linger_ms=LINGER_MS)
         self._inboxes: dict[Readable, tuple[Edge | None, View | None]] = {}
-        self._outlets: dict[Edge, tuple[Socket, str, Place | None]] = {}
+        self._outgoing: dict[Edge, tuple[Socket, str, Place | None]] = {}
         self._urgent: list[Socket] = []
         self._full_poll_due = 0.0
         self._shared = False
@@ -111,7 +111,7 @@ class WorkerTransport:
 
     def bind(self, edge: Edge, endpoint: str) -> str:
         """Open the inbox at the end of `edge`; returns the endpoint at which it is reached."""
-        descriptor = buffers.listener(endpoint) if endpoint.startswith("tcp:") else -1
+        descriptor = socket_buffers.listen(endpoint) if endpoint.startswith("tcp:") else -1
         inbox = self._sockets.bind(PULL, endpoint, str(edge), descriptor=descriptor)
         path = _ring_path(endpoint)
         self._shared = self._shared or path is not None
@@ -123,15 +123,15 @@ class WorkerTransport:
         endpoint = with_interface_of(endpoint, self._endpoint)
         secured = self._keys and not self._keys.plain
         peer = self._keys.peers[str(edge)] if self._keys and secured else PLAIN
-        size = buffers.sending() if endpoint.startswith("tcp:") else -1
+        size = socket_buffers.send_buffer() if endpoint.startswith("tcp:") else -1
         outlet = self._sockets.connect(PUSH, endpoint, peer, send_buffer=size)
         path = _ring_path(endpoint)
-        self._outlets[edge] = outlet, endpoint, RingWriter(path, window).write if path else None
+        self._outgoing[edge] = outlet, endpoint, RingWriter(path, window).write if path else None
 
     @property
     def remote_edges(self) -> Iterator[Edge]:
         """The outgoing edges whose receiver may be on another host."""
-        for edge, (_, endpoint, _) in self._outlets.items():
+        for edge, (_, endpoint, _) in self._outgoing.items():
             if endpoint.startswith("tcp:"):
                 yield edge
 
@@ -146,7 +146,7 @@ class WorkerTransport:
         everything that goes out is copied, because it may be a view of a slot that is written again
         after the next credit.
         """
-        outlet, _, place = self._outlets[edge]
+        outlet, _, place = self._outgoing[edge]
         send(outlet, message, NOBLOCK, place, self._shared, edge_dtype)
 
     def _readable(self, seconds: float) -> list[Readable]:
