@@ -54,12 +54,10 @@ def recorded(recorded_once: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("engine", "rule", "steps"),
     [
-        *(("local", rule, 1100 if "unlocked" in rule else 320) for rule in RULES),
+        *(("local", rule, 320) for rule in RULES if rule != "unlocked-cdni"),
+        ("local", "unlocked-cdni", 1100),
         *(("inline", rule, 320) for rule in ("backprop", "unlocked-cdni")),
-        *(
-            ("grouped", rule, 1100 if "unlocked" in rule else 320)
-            for rule in ("cdni", "unlocked-dni")
-        ),
+        *(("grouped", rule, 320) for rule in ("cdni", "unlocked-dni")),
     ],
 )
 def test_a_replay_of_hundreds_of_messages_gives_the_same_weights(
@@ -69,13 +67,12 @@ def test_a_replay_of_hundreds_of_messages_gives_the_same_weights(
     pipeline = example(*options, *([GROUPED] if engine == "grouped" else []))
     result = run(pipeline, engine=engine.replace("grouped", "local"), run_dir=tmp_path / "run")
     assert result.end.outcome == "completed"
-    for layer in range(len(pipeline.layer)):
-        found = replay(tmp_path / "run", layer)
+    replays = [replay(tmp_path / "run", layer) for layer in range(len(pipeline.layer))]
+    for found in replays:
         assert (found.equal, found.differing, found.note) == (True, (), "")
-        # A slow layer of the unlocked rules misses batches, and then its messages too.
-        least = 200 if "unlocked" in rule else 300
-        assert found.messages >= least
-        assert found.units >= 0.7 * least
+    # A layer of the unlocked rules may miss batches, so the sums are compared.
+    assert sum(found.messages for found in replays) >= 2 * steps
+    assert sum(found.units for found in replays) >= 2 * steps
 
 
 def test_the_recorded_state_is_the_saved_weights(recorded_once: Path) -> None:
