@@ -117,7 +117,7 @@ NAMES: Final = {
 CLASSES: Final = {
     "Call": "Operation",
     "Decoupled": "DniLayer",
-    "DatasetReady": "DatasetReady",
+    "Described": "DatasetReady",
     "Entered": "ModelInput",
     "Fixed": "NoBackpropLayer",
     "Guess": "Prediction",
