@@ -109,11 +109,8 @@ class Observers:
         for observer in self._others:
             try:
                 event(observer)
-            except (
-                OSError,
-                ValueError,
-            ):  # the terminal is gone, closed, full
-                pass
+            except (OSError, ValueError):
+                pass  # the terminal is gone, its disk is full, or it lacks a character
             except Exception as error:
                 name = type(observer).__name__
                 warnings.warn(f"the observer {name} failed: {error!r}", stacklevel=2)

@@ -10,7 +10,7 @@ Outcome: TypeAlias = Literal["completed", "interrupted", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class RunEnd:
-    """The end of a run. `text` explains a failure; `user` says that the user can mend it."""
+    """The end of a run. `text` explains a failure; `user` is set if the user can correct it."""
 
     outcome: Outcome
     text: str = ""
