@@ -51,9 +51,9 @@ from protocol.dataset_info import DatasetInfo
 from protocol.messages import Cause
 from protocol.pipeline import SOURCE
 from workers.assembly.build import build_layer, dataset_info
-from workers.background import call_in_thread
 from workers.channel import Config, WorkerChannel
-from workers.data import Dataset, load
+from workers.data import Dataset
+from workers.loading import Load, call_in_thread, load_data
 from workers.recording.clock import INITIAL_PINGS, ClockSync
 from workers.recording.instrument import InstrumentedStage, instrument
 from workers.stages.driver import StageGroup
@@ -72,16 +72,10 @@ FromCoordinator = TypeVar("FromCoordinator", bound=ToWorker)
 Result = TypeVar("Result")
 Steps: TypeAlias = Generator[bool, None, Result]
 """A part of the dialogue, which yields as `Worker.live` does and returns a result."""
-Load: TypeAlias = Callable[[Pipeline], Dataset]
 
 
 class _Leave(Exception):  # noqa: N818  not an error
     """The coordinator has ended this worker."""
-
-
-def load_data(pipeline: Pipeline) -> Dataset:
-    """Read the pipeline's data; this may download them first. Raises UserError."""
-    return load(pipeline.data.name, pipeline.data.path)
 
 
 class Worker:
@@ -248,31 +242,36 @@ class Worker:
     def _train(self, group: StageGroup) -> Iterator[bool]:
         """Run the stages until all have finished or the coordinator stops the run."""
         due = time.monotonic() + REPORT_SECONDS
-        while not (self._stopped or group.finished):
+        while not self._stopped:
             stage = group.next()
             yield stage is not None
-            self._receive(group, 0.0 if stage else max(0.0, due - time.monotonic()))
-            if stage := stage or group.next():
+            received = self._receive(group, 0.0 if stage else max(0.0, due - time.monotonic()))
+            if stage is None and received:
+                stage = group.next()
+            if stage is not None:
                 group.run(stage)
+                if group.finished:
+                    return
             if time.monotonic() >= due:
                 due = time.monotonic() + REPORT_SECONDS
                 self._report(group)
 
-    def _receive(self, group: StageGroup, seconds: float) -> None:
-        """Deliver what comes within `seconds`."""
+    def _receive(self, group: StageGroup, seconds: float) -> bool:
+        """Deliver what comes within `seconds`; returns whether anything came."""
+        received = False
         for edge, message in self._channel.poll(seconds):
+            received = True
             match message:
                 case Activation() | Gradient() | Credit() | Marker() if edge is not None:
                     group.deliver(edge, message)
                 case Stop() if edge is None:
                     self._stopped = True
-                    return
+                    return received
                 case Leave() if edge is None:
                     raise _Leave
                 case Pong() if edge is None:
                     self._note_time(message)
-                case _:
-                    pass
+        return received
 
     def _report(self, group: StageGroup) -> None:
         for stage in group:

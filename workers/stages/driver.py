@@ -35,12 +35,13 @@ def full_precision(edge: Edge, message: DataMessage) -> str:  # noqa: ARG001
     return FLOAT32
 
 
-def furthest_behind(stages: Sequence[InstrumentedStage]) -> InstrumentedStage | None:
+def furthest_behind(members: Sequence[InstrumentedStage]) -> InstrumentedStage | None:
     """The ready stage with the lowest step; of several, the last one in the order of the group."""
-    ready = [stage for stage in reversed(stages) if stage.stage.ready]
-    if len(ready) < 2:
-        return ready[0] if ready else None
-    return min(ready, key=lambda stage: stage.stage.step)
+    chosen = None
+    for member in reversed(members):
+        if member.stage.ready and (chosen is None or member.stage.step < chosen.stage.step):
+            chosen = member
+    return chosen
 
 
 class StageGroup:
@@ -73,7 +74,10 @@ class StageGroup:
     @property
     def finished(self) -> bool:
         """Whether every stage has done and sent everything."""
-        return all(stage.stage.finished for stage in self._stages)
+        for member in self._stages:  # noqa: SIM110  `all` makes a generator for every unit of work
+            if not member.stage.finished:
+                return False
+        return True
 
     def next(self) -> InstrumentedStage | None:
         """The stage that runs next, or None if no stage is ready."""

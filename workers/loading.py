@@ -1,13 +1,17 @@
-"""A call in a thread of its own, so that a worker goes on reading the coordinator's messages."""
+"""Reads the data in a thread, so that a worker goes on reading the coordinator's messages."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
+
+from protocol import Pipeline
+from workers.data import Dataset, load
 
 Result = TypeVar("Result")
+Load: TypeAlias = Callable[[Pipeline], Dataset]
 
 
 def call_in_thread(function: Callable[[], Result]) -> Future[Result]:
@@ -22,3 +26,8 @@ def call_in_thread(function: Callable[[], Result]) -> Future[Result]:
 
     threading.Thread(target=run, daemon=True).start()
     return future
+
+
+def load_data(pipeline: Pipeline) -> Dataset:
+    """Read the pipeline's data; this may download them first. Raises UserError."""
+    return load(pipeline.data.name, pipeline.data.path)
