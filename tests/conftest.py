@@ -147,6 +147,7 @@ class Dni:
         self.home = home
         self.base = base
         self.trainings: list[Training] = []
+        self.limits: dict[str, dict[str, float]] = {}
         self.environment = {
             **os.environ,
             "XDG_RUNTIME_DIR": str(base),
@@ -206,7 +207,7 @@ class Dni:
                 start_new_session=True,
             )
         with Path(os.devnull).open("rb") as nothing:
-            return Forked(words, wanted, (nothing, out, err), folder)
+            return Forked(words, wanted, (nothing, out, err), folder, self.limits)
 
     def start(
         self,

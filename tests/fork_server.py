@@ -24,6 +24,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final, Literal, TextIO
 
 import setproctitle
@@ -160,6 +161,10 @@ def become(request: forked.Request) -> None:
     threads = int(request.environment.get("OPENBLAS_NUM_THREADS", "1"))
     if threads > 1:
         threadpool_limits(threads)
+    for path, limits in request.limits.items():
+        module, _, name = path.rpartition(".")
+        made = getattr(sys.modules[module], name)
+        setattr(sys.modules[module], name, partial(made, **limits))
     sys.argv = [dni_command.__file__, *request.arguments]
     sys.orig_argv = [sys.executable, "-P", "-m", "dni_command", *request.arguments]
     setproctitle.setproctitle(request.title.encode("utf-8", "replace").decode())

@@ -28,17 +28,25 @@ TITLE: Final = "dni"
 DNI: Final = ("-P", "-m", "dni_command")
 
 Stream: TypeAlias = int | IO[bytes]
+Limits: TypeAlias = Mapping[str, Mapping[str, float]]
+"""Keyword arguments by the full name of a class, under which the command finds the class."""
+AGENT: Final = "coordinator.cluster.agent.Agent"
+HEAD: Final = "coordinator.cluster.listen.Head"
 
 
 @dataclass(frozen=True)
 class Request:
-    """A process to fork: `title` is its command line, as `ps` shows it."""
+    """A process to fork: `title` is its command line, as `ps` shows it.
+
+    `limits` are keyword arguments, such as time limits, for classes that the command makes.
+    """
 
     arguments: tuple[str, ...]
     folder: str
     environment: dict[str, str]
     new_session: bool
     title: str
+    limits: dict[str, dict[str, float]]
 
 
 def send_number(connection: socket.socket, number: int) -> None:
@@ -140,6 +148,7 @@ class Forked:
         environment: Mapping[str, str],
         streams: tuple[Stream, Stream, Stream],
         folder: Path | None = None,
+        limits: Limits | None = None,
     ) -> None:
         """Start it as the leader of a session, with `streams` as its standard streams."""
         self.args = tuple(arguments)
@@ -151,6 +160,7 @@ class Forked:
             dict(environment),
             True,
             " ".join([TITLE, *title, *DNI, *arguments]),
+            {name: dict(values) for name, values in (limits or {}).items()},
         )
         data = json.dumps(asdict(request)).encode()
         self._connection = SERVER.connect()

@@ -31,6 +31,7 @@ from tests.cluster_help import (
     token,
     until_learning,
 )
+from tests.forked import AGENT
 
 if TYPE_CHECKING:
     from tests.conftest import Dni, Training
@@ -98,11 +99,12 @@ def test_a_key_of_another_run_is_refused(cluster: Cluster) -> None:
 
 
 def test_a_token_without_joins_left_is_refused(cluster: Cluster) -> None:
+    cluster.dni.limits[AGENT] = {"enrol_seconds": 1.0}
     head, _ = cluster.train("--joins", "3")
     late = cluster.join(head)
     assert_refused(cluster, head, keys_from_secret(token(head).secret))
     assert late.process.wait(LATE) == 2
-    assert "no answer within 10 s" in late.text
+    assert "no answer within 1 s" in late.text
     assert "used up" in late.text
     assert len(status_hosts(head)) == 4
     assert_trains_on(cluster, head)
