@@ -37,8 +37,12 @@ def error(pipeline: Pipeline, folder: Path) -> float:
         (["rule=dni", "train.steps=2000"], 6.0),
         (["rule=backprop", "train.steps=300"], 5.0),
         (["rule=unlocked-cdni", "train.steps=1500"], 7.0),
-        (["rule=unlocked-dni", "train.steps=1500"], 12.0),
-        (["rule=cdni", "train.steps=6000", "train.update_probability=0.2"], 5.0),
+        pytest.param(["rule=unlocked-dni", "train.steps=1500"], 12.0, marks=pytest.mark.nightly),
+        pytest.param(
+            ["rule=cdni", "train.steps=6000", "train.update_probability=0.2"],
+            5.0,
+            marks=pytest.mark.nightly,
+        ),
         (["rule=cdni", "train.steps=600", "placement=[[0,1],[2,3]]"], 4.0),
     ],
 )
@@ -49,6 +53,7 @@ def test_fully_connected_networks_learn_digits(
     assert error(pipeline, tmp_path / "run") <= bar
 
 
+@pytest.mark.nightly
 def test_no_bprop_is_worse_and_far_worse_with_depth(tmp_path: Path) -> None:
     learnt, shallow = (
         example("mnist-fcn4.toml", *ON_DIGITS, "train.steps=600", f"rule={rule}")
@@ -67,6 +72,7 @@ def test_convolutional_networks_learn_digits(tmp_path: Path, rule: str, bar: flo
     assert error(pipeline, tmp_path / "run") <= bar
 
 
+@pytest.mark.nightly
 def test_addition_is_learnt(tmp_path: Path) -> None:
     settings = ("train.steps=12000", "train.lr_drops=[]", "train.eval_every=0")
     error(example("addition.toml", *settings), tmp_path / "run")

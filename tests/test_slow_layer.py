@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.slow_layer import Trial
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.nightly]
 
 PIPELINE = """\
 name = "wide"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 LAYERS = ("layer0", "layer1", "layer2")
-STEPS = 300
+STEPS = 120
 LATE = 60.0
 
 
