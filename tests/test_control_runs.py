@@ -25,11 +25,12 @@ def status(dni: Dni, run: str = "run") -> dict[str, Any]:
 
 
 def learning(dni: Dni, engine: str, run_dir: str = "run") -> Training:
-    """A run on `engine` that does not end by itself and whose layers have reported updates."""
+    """An endless run on `engine`, of which all stages have sent a report with samples."""
     training = dni.endless("--engine", engine, run_dir=run_dir)
+    rows = training.metrics
     dni.until(
-        lambda: {row["layer"] for row in training.metrics() if row.get("updates")} >= {*STAGES[1:]},
-        "every layer has reported updates",
+        lambda: {row["layer"] for row in rows() if row.get("samples_per_second")} >= {*STAGES},
+        "every stage has sent a report",
     )
     return training
 

@@ -126,7 +126,7 @@ def test_a_worker_that_cannot_start_ends_the_run_soon_with_the_end_of_its_log(dn
     training = dni.start(environment=dni.sitecustomize(NO_ZMQ_IN_LAYER1))
     assert training.end(LATE) == 1
     assert time.monotonic() - began < 10.0  # a start takes one or two; ENLIST_SECONDS is 60
-    assert training.text.count("layer1 left by itself with exit status 1") == 1
+    assert training.text.count("layer1 exited with status 1") == 1
     assert training.text.count("ModuleNotFoundError") == 1
     assert training.summary()["outcome"] == "failed"
     dni.nothing_left()

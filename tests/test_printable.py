@@ -149,7 +149,7 @@ def test_the_log_of_a_dead_worker_cannot_be_mistaken_for_the_outcome(dni: Dni, t
     code = f"if worker == 'layer1':\n    print({text!r}, flush=True)\n    import os; os._exit(3)\n"
     done = dni("run", "tiny.toml", environment=dni.sitecustomize(code))
     assert done.returncode == 1
-    assert "error: layer1 left by itself with exit status 3" in done.stdout
+    assert "error: layer1 exited with status 3" in done.stdout
     assert "\x1b" not in done.stdout
     output = [line for line in done.stdout.splitlines() if "completed" in line]
     assert output
