@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import cli
+from coordinator.cluster.launchers.installed import installed_options
 from coordinator.lifecycle.engine import ENGINE_API
 from protocol import RunError
 from tests.traced import tiny
@@ -67,6 +68,12 @@ def test_an_installed_engine_runs_with_its_own_typed_options(
     assert run_on_farm(run, rows=3) == "engine farm: needs --field"
     assert "has no option --feild; did you mean '--field'" in run_on_farm(run, feild="north")
     assert "--rows: 'x' is not a whole number" in run_on_farm(run, field="north", rows="x")
+
+
+def test_the_options_of_an_installed_engine_are_on_the_command_line(packages: Path) -> None:
+    (packages / "farm.py").write_text(MODULE.format(version=ENGINE_API))
+    found = [(name, made.flag) for name, made in installed_options()]
+    assert {("farm", "--field"), ("farm", "--rows")} <= set(found)
 
 
 def test_an_engine_of_another_version_of_the_interface_is_refused(

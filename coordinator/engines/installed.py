@@ -54,6 +54,12 @@ def load(point: EntryPoint, interface: str, version: int) -> Any:
     return made
 
 
+def load_engine(point: EntryPoint) -> EngineClass:
+    """The class of an engine that an entry point names. Raises RunError."""
+    made: EngineClass = load(point, "engine", ENGINE_API)
+    return made
+
+
 def installed_engine(name: str, options: Mapping[str, object]) -> Engine | None:
     """The engine `name` of another package with its `options`; None where there is none.
 
@@ -62,5 +68,5 @@ def installed_engine(name: str, options: Mapping[str, object]) -> Engine | None:
     point = installed(GROUP).get(name)
     if point is None:
         return None
-    made: EngineClass = load(point, "engine", ENGINE_API)
+    made = load_engine(point)
     return made(parse(made.options_type, options, f"engine {name}"))

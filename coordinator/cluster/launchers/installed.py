@@ -9,7 +9,8 @@ from importlib.metadata import EntryPoint
 from typing import NamedTuple
 
 from coordinator.cluster.launchers.launcher import API_VERSION, GROUP, Launcher, LauncherClass
-from coordinator.engines.installed import installed, load
+from coordinator.engines.installed import GROUP as ENGINES
+from coordinator.engines.installed import installed, load, load_engine
 from coordinator.engines.options import Option, declared, option, parse
 from protocol import RunError, did_you_mean
 from protocol.validation import parse_seconds
@@ -72,17 +73,20 @@ def choose(
 
 
 def installed_options() -> Iterator[tuple[str, Option]]:
-    """The name of each installed launcher with each option that it declares.
+    """The name of each installed launcher and engine, with each option that it declares.
 
-    The options of all launchers come first, with an empty name. A launcher that cannot be loaded is
-    left out: `choose` raises its error.
+    The options of all launchers come first, with an empty name. A launcher or an engine that cannot
+    be loaded is left out: choosing it raises the error.
     """
     options: dict[str, tuple[Option, ...]] = {}
     limits: dict[str, float | None] = {}
     for name, point in sorted(installed(GROUP).items()):
         with suppress(Exception):  # the module is not ours: no error of it may stop other engines
-            found = _load(point)
-            options[name], limits[name] = declared(found.options_type), found.start_timeout
+            launcher = _load(point)
+            options[name], limits[name] = declared(launcher.options_type), launcher.start_timeout
+    for name, point in sorted(installed(ENGINES).items()):
+        with suppress(Exception):
+            options[name] = declared(load_engine(point).options_type)
     for made in declared(HeadOptions):
         is_limit = made.key == "start_timeout"
         yield "", replace(made, default=_limits_text(limits)) if is_limit else made
