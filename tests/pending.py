@@ -6,18 +6,13 @@ from typing import Final
 
 NAMES: Final = (
     "benchmarks",
-    "coordinator/cluster",
-    "coordinator/engines",
-    "coordinator/lifecycle",
     "protocol/codec",
     "protocol/messages.py",
     "tests/conftest.py",
     "tests/test_buffers.py",
     "tests/test_doors.py",
-    "tests/test_endpoint.py",
     "tests/test_layouts.py",
     "tests/test_links.py",
-    "tests/test_lockstep.py",
     "tests/test_narrow.py",
     "tests/test_narrow_runs.py",
     "tests/test_shelf.py",
@@ -31,7 +26,6 @@ NAMES: Final = (
 
 STRUCTURE: Final = (
     "tests/conftest.py",
-    "tests/test_endpoint.py",
     "tests/test_layouts.py",
     "tests/test_narrow.py",
     "tests/test_vectors.py",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import socket
 import subprocess
 import sys
@@ -27,14 +26,12 @@ from coordinator.cluster.listen import ListenConfig
 from protocol import RunError
 from protocol.endpoint import Endpoint, host_of, is_ipv6, is_unspecified, with_interface_of
 from protocol.security.token import KEY_BYTES, Token
-from protocol.transport.curve import generate_keys
-from tests.cluster_help import loopback_cluster, token_text
 from tests.conftest import wait_until
 from tests.network_hosts import network_hosts
 from workers.transport import socket_buffers
 
 if TYPE_CHECKING:
-    from tests.conftest import Dni
+    pass
 
 LATE = 60.0
 
@@ -48,14 +45,14 @@ def _has_v6() -> bool:
     return True
 
 
-needs_v6 = pytest.mark.skipif(not _has_v6(), reason="this machine has no IPv6")
+needs_v6 = pytest.mark.skipif(not _has_v6(), reason="this host has no IPv6")
 
 
 # -- as they are written
 
 
 @given(st.ip_addresses(), st.integers(1, 65535))
-def test_an_endpoint_reads_as_it_was_written(address: object, port: int) -> None:
+def test_a_written_endpoint_is_read_back(address: object, port: int) -> None:
     written = str(Endpoint(str(address), str(port)))
     assert Endpoint.parse(written, "key") == (str(address), str(port))
     assert is_ipv6(written) == isinstance(address, IPv6Address)
@@ -73,12 +70,12 @@ def test_an_endpoint_reads_as_it_was_written(address: object, port: int) -> None
         ("tcp://[10.0.0.1]:1", "tcp://10.0.0.1:1"),
     ],
 )
-def test_what_means_an_endpoint_is_one(text: str, wanted: str) -> None:
+def test_every_form_of_an_endpoint_is_read(text: str, wanted: str) -> None:
     assert str(Endpoint.parse(text, "--bind")) == wanted
 
 
 @pytest.mark.parametrize(
-    ("text", "why"),
+    ("text", "reason"),
     [
         ("10.0.0.1:5701", "is not tcp://ADDRESS:PORT"),
         ("tcp://10.0.0.1", "is not tcp://ADDRESS:PORT"),
@@ -95,13 +92,13 @@ def test_what_means_an_endpoint_is_one(text: str, wanted: str) -> None:
         ("tcp://ada:٣", "port must be"),
     ],
 )
-def test_what_is_no_endpoint_is_refused_with_its_own_word(text: str, why: str) -> None:
-    with pytest.raises(RunError, match=f"^--bind: .*{why}"):
+def test_an_invalid_endpoint_is_refused_with_a_reason(text: str, reason: str) -> None:
+    with pytest.raises(RunError, match=f"^--bind: .*{reason}"):
         Endpoint.parse(text, "--bind")
 
 
 @given(st.text() | st.text().map("tcp://{}".format) | st.text().map("tcp://[{}]:1".format))
-def test_of_any_text_comes_an_endpoint_or_a_word(text: str) -> None:
+def test_any_text_is_an_endpoint_or_an_error(text: str) -> None:
     with suppress(RunError):
         found = Endpoint.parse(text, "key")
         assert Endpoint.parse(str(found), "key") == found
@@ -110,7 +107,7 @@ def test_of_any_text_comes_an_endpoint_or_a_word(text: str) -> None:
 @pytest.mark.parametrize(
     "host", ["*", "0.0.0.0", "::", "0:0:0:0:0:0:0:0", "::0.0.0.0", "::ffff:0.0.0.0", "0::0"]
 )
-def test_every_spelling_of_every_address_is_refused(host: str) -> None:
+def test_every_form_of_the_wildcard_address_is_refused(host: str) -> None:
     assert is_unspecified(host)
     everywhere = str(Endpoint(host, "5701"))
     with pytest.raises(RunError, match=r"^--bind: .*every address"):
@@ -122,7 +119,7 @@ def test_every_spelling_of_every_address_is_refused(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "ada", "", "0.0.0.1", "fe80::1%eth0"])
-def test_what_is_one_address_is_not_every_address(host: str) -> None:
+def test_a_single_address_is_not_a_wildcard(host: str) -> None:
     assert not is_unspecified(host)
 
 
@@ -136,14 +133,14 @@ def test_what_is_one_address_is_not_every_address(host: str) -> None:
         ("ipc:///tmp/a%b", "ipc:///tmp/c%d", "ipc:///tmp/a%b"),
     ],
 )
-def test_an_interface_is_named_as_the_own_host_does(
+def test_a_link_local_address_gets_the_local_interface(
     endpoint: str, control: str, wanted: str
 ) -> None:
     assert with_interface_of(endpoint, control) == wanted
 
 
 @pytest.mark.parametrize("host", ["::1", "fd00::1", "fe80::1%eth0", "2001:db8::7", "10.0.0.1"])
-def test_a_token_carries_an_address_of_any_kind(host: str) -> None:
+def test_a_token_holds_an_address_of_any_family(host: str) -> None:
     token = Token((str(Endpoint(host, "5701")),), b"k" * KEY_BYTES, b"s" * KEY_BYTES)
     assert Token.read(str(token)) == token
 
@@ -152,7 +149,7 @@ def test_a_token_carries_an_address_of_any_kind(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "why"),
+    ("number", "reason"),
     [
         (errno.EADDRNOTAVAIL, "not an address of this host"),
         (errno.EADDRINUSE, "the port is in use; choose another, or *"),
@@ -161,12 +158,12 @@ def test_a_token_carries_an_address_of_any_kind(host: str) -> None:
         (errno.ENOBUFS, "No buffer space available"),
     ],
 )
-def test_an_address_that_cannot_be_bound_is_explained(number: int, why: str) -> None:
-    assert why in bind_error_text(OSError(number, "No buffer space available"))
+def test_an_address_that_cannot_be_bound_is_explained(number: int, reason: str) -> None:
+    assert reason in bind_error_text(OSError(number, "No buffer space available"))
 
 
 @pytest.mark.parametrize(
-    ("host", "why"),
+    ("host", "reason"),
     [
         ("224.0.0.1", "is a multicast or broadcast address"),
         ("255.255.255.255", "is a multicast or broadcast address"),
@@ -174,19 +171,19 @@ def test_an_address_that_cannot_be_bound_is_explained(number: int, why: str) -> 
         ("fe80::1", "needs its interface"),
     ],
 )
-def test_a_number_at_which_no_single_host_is_reached_is_refused(host: str, why: str) -> None:
-    with pytest.raises(RunError, match=why):
+def test_a_multicast_or_broadcast_address_is_refused(host: str, reason: str) -> None:
+    with pytest.raises(RunError, match=reason):
         bindable(Endpoint(host, "5701"), "--bind")
 
 
 @pytest.mark.parametrize("address", ["[fd77::2]:70", "10.0.0.1:70", "[fd77::2", "tcp://10.0.0.1"])
-def test_an_own_address_has_no_port(address: str) -> None:
+def test_an_own_address_with_a_port_is_refused(address: str) -> None:
     with pytest.raises(RunError, match="is not an address; give one without a port"):
         own_address(address, "--address")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="interfaces are asked for as Linux has them")
-def test_an_interface_stands_for_its_address() -> None:
+def test_the_name_of_an_interface_stands_for_its_address() -> None:
     assert bindable(Endpoint("lo", "*"), "--bind") == Endpoint("127.0.0.1", "*")
     assert own_address("lo", "--address") == "127.0.0.1"
 
@@ -201,7 +198,9 @@ def test_an_interface_stands_for_its_address() -> None:
         (("fd77::1/64", "10.9.0.1/24"), "10.9.0.1"),
     ],
 )
-def test_an_interface_with_ipv6_alone_stands_for_that(given: tuple[str, ...], taken: str) -> None:
+def test_an_interface_with_ipv6_only_stands_for_its_ipv6_address(
+    given: tuple[str, ...], taken: str
+) -> None:
     code = (
         "from coordinator.cluster.addresses import own_address\n"
         "from protocol import RunError\n"
@@ -222,7 +221,7 @@ def test_an_interface_with_ipv6_alone_stands_for_that(given: tuple[str, ...], ta
         )
 
 
-def test_a_port_in_use_and_a_strange_address_are_refused_by_the_system() -> None:
+def test_a_used_port_and_a_foreign_address_cannot_be_bound() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         with pytest.raises(RunError, match="the port is in use"):
@@ -240,25 +239,25 @@ def test_a_port_in_use_and_a_strange_address_are_refused_by_the_system() -> None
         ("fe80::1%nothing9", "unknown interface 'nothing9'"),
     ],
 )
-def test_a_name_that_nobody_knows_is_called_unknown(host: str, what: str) -> None:
+def test_an_unknown_name_is_an_error(host: str, what: str) -> None:
     endpoint = str(Endpoint(host, "5701"))
-    for look in (
+    for lookup in (
         lambda: bindable(Endpoint(host, "5701"), "--bind"),
         lambda: own_address(host, "--address"),
         lambda: address_towards(endpoint),
         lambda: reachable((endpoint,)),
     ):
         with pytest.raises(RunError, match=what):
-            look()
+            lookup()
 
 
 def resolver(monkeypatch: pytest.MonkeyPatch, *numbers: str) -> None:
     """Let the name `both` have these addresses, in this order."""
     real = socket.getaddrinfo
 
-    def found(host: str, *words: object, **more: object) -> list[object]:
+    def found(host: str, *arguments: object, **more: object) -> list[object]:
         hosts = numbers if host == "both" else (host,)
-        return [entry for number in hosts for entry in real(number, *words, **more)]  # type: ignore[arg-type]
+        return [entry for number in hosts for entry in real(number, *arguments, **more)]  # type: ignore[arg-type]
 
     monkeypatch.setattr(socket, "getaddrinfo", found)
 
@@ -266,7 +265,7 @@ def resolver(monkeypatch: pytest.MonkeyPatch, *numbers: str) -> None:
 @needs_v6
 @pytest.mark.parametrize("order", [("127.0.0.1", "::1"), ("::1", "127.0.0.1")])
 @pytest.mark.parametrize("answers", ["127.0.0.1", "::1"])
-def test_of_a_name_with_two_addresses_the_one_that_answers_is_taken(
+def test_of_two_addresses_of_a_name_the_one_that_answers_is_used(
     monkeypatch: pytest.MonkeyPatch, order: tuple[str, str], answers: str
 ) -> None:
     resolver(monkeypatch, *order)
@@ -282,7 +281,7 @@ def test_of_a_name_with_two_addresses_the_one_that_answers_is_taken(
 
 @needs_v6
 @pytest.mark.parametrize("order", [("203.0.113.7", "::1"), ("2001:db8::7", "127.0.0.1")])
-def test_of_a_name_with_two_addresses_the_own_one_is_bound(
+def test_of_two_addresses_of_a_name_the_one_of_this_host_is_bound(
     monkeypatch: pytest.MonkeyPatch, order: tuple[str, str]
 ) -> None:
     resolver(monkeypatch, *order)
@@ -291,84 +290,23 @@ def test_of_a_name_with_two_addresses_the_own_one_is_bound(
 
 @needs_v6
 @pytest.mark.parametrize("text", ["::1", "[::1]", "0:0:0:0:0:0:0:1"])
-def test_an_own_address_is_taken_with_brackets_or_without(text: str) -> None:
+def test_an_own_address_may_have_brackets(text: str) -> None:
     assert own_address(text, "--address") == "::1"
     assert free_port("::1") > 0
 
 
 @needs_v6
-def test_the_way_to_an_ipv6_address_begins_at_one() -> None:
+def test_the_route_to_an_ipv6_address_starts_at_one() -> None:
     assert address_towards("tcp://[::1]:9") == "::1"
     assert address_towards("tcp://127.0.0.1:9") == "127.0.0.1"
 
 
 @needs_v6
-def test_a_listener_with_large_buffers_is_had_for_ipv6_too() -> None:
+def test_a_listener_with_large_buffers_works_over_ipv6() -> None:
     descriptor = socket_buffers.listen("tcp://[::1]:*")
     if descriptor == -1:
-        pytest.skip("this kernel gives no larger buffer to who asks")
+        pytest.skip("this kernel grants no larger buffer")
     with socket.socket(fileno=descriptor) as listens:
         assert listens.getsockname()[0] == "::1"
         with socket.create_connection(listens.getsockname()[:2], 5):
             pass
-
-
-# -- runs
-
-
-@needs_v6
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("bind", "words", "join"),
-    [
-        ("tcp://[::1]:*", (), ()),
-        ("tcp://[::1]:*", ("--insecure",), ("--address", "[::1]")),
-        ("tcp://::1:*", ("--workers", "2"), ("--address", "::1", "--slots", "2")),
-    ],
-)
-def test_a_run_goes_over_ipv6(
-    dni: Dni, bind: str, words: tuple[str, ...], join: tuple[str, ...]
-) -> None:
-    with loopback_cluster(dni) as cluster:
-        head = cluster.up(*words, bind=bind)
-        assert Token.read(token_text(head)).addresses[0].startswith("tcp://[::1]:")
-        asked = dni("doctor", token_text(head), *join[:2], "--json")
-        assert all(finding["passed"] for finding in json.loads(asked.stdout)), asked.stdout
-        for _ in range(1 if "--slots" in join else 3):
-            cluster.join(head, *join)
-        assert head.end(LATE) == 0, head.text
-        assert set(cluster.exit_codes()) == {0}
-    assert " at ::1, " in head.text
-    assert not (head.folder / "logs").exists()
-    dni.nothing_left()
-
-
-@pytest.mark.parametrize(
-    ("bind", "why"),
-    [
-        ("tcp://no-such-host.invalid:5701", "unknown host"),
-        ("tcp://[2001:db8::7]:*", "not an address of this host"),
-        ("tcp://[::]:5701", "every address"),
-        ("tcp://127.0.0.1:port", "port must be"),
-    ],
-)
-def test_a_bad_address_is_a_line_and_status_2(dni: Dni, bind: str, why: str) -> None:
-    said = dni("up", "tiny.toml", "--bind", bind)
-    assert said.returncode == 2
-    (text,) = said.stderr.splitlines()
-    assert text.startswith("Error: --bind: ")
-    assert why in text
-    assert not (dni.home / "runs").exists()
-
-
-def test_a_machine_whose_own_address_is_none_does_not_join(dni: Dni) -> None:
-    keys = generate_keys()
-    token = Token(("tcp://127.0.0.1:9",), bytes.fromhex(keys.public), bytes.fromhex(keys.secret))
-    for address, why in (
-        ("203.0.113.7", "not an address of this host"),
-        ("x.invalid", "unknown host"),
-    ):
-        said = dni("join", str(token), "--address", address)
-        assert said.returncode == 2
-        assert "--address: " in said.stderr
-        assert why in said.stderr

@@ -24,7 +24,7 @@ SIOCGIFADDR: Final = 0x8915
 LINK_LOCAL: Final = 0x20
 """The scope of such an address in `_IF_INET6`."""
 _IF_INET6: Final = Path("/proc/net/if_inet6")
-_WHY: Final = {
+_BIND_ERRORS: Final = {
     errno.EADDRNOTAVAIL: "not an address of this host; `ip address` lists its addresses",
     errno.EADDRINUSE: "the port is in use; choose another, or * for one that is free",
     errno.EACCES: "only root may listen at ports below 1024; choose a higher one",
@@ -36,7 +36,7 @@ _WHY: Final = {
 
 def bind_error_text(error: OSError) -> str:
     """Why a socket cannot be bound to an address, and what to do."""
-    return _WHY.get(error.errno or 0) or error.strerror or str(error)
+    return _BIND_ERRORS.get(error.errno or 0) or error.strerror or str(error)
 
 
 def bindable(endpoint: Endpoint, key: str) -> Endpoint:

@@ -182,13 +182,13 @@ class PastedHosts:
         self._fixed = fixed
         self._seconds = seconds
         self._question = question
-        self._asked = self._declined = False
+        self._has_asked = self._declined = False
         self._since = time.monotonic()
 
     def changed(self, roster: Roster) -> None:
         """Report which slots are there, and which are missing."""
         self._since = time.monotonic()
-        self._asked = self._declined = False
+        self._has_asked = self._declined = False
         if not roster.complete:
             self._report(self._text(roster))
 
@@ -210,8 +210,8 @@ class PastedHosts:
         return None
 
     def _answered(self, roster: Roster, question: Question) -> int | None:
-        if not self._asked:
-            self._asked = True
+        if not self._has_asked:
+            self._has_asked = True
             question.ask(f"train with {_workers(roster.slots)}, so that layers share?")
         answer = question.answer()
         if answer is False:

@@ -81,7 +81,7 @@ class Processes:
 
     def start(self, name: str, config: Mapping[str, object]) -> None:
         """Start the worker `name`; `config` is a `workers.channel.Config`."""
-        with self._log(name).open("wb") as log:
+        with self._log_path(name).open("wb") as log:
             worker = start_process(name, self._environment, log)
         self._workers[name] = worker
         assert worker.stdin is not None
@@ -89,7 +89,7 @@ class Processes:
             worker.stdin.write(json.dumps(config).encode() + b"\n")
             worker.stdin.flush()
 
-    def _log(self, name: str) -> Path:
+    def _log_path(self, name: str) -> Path:
         return self._logs / f"{name}.log"
 
     def exits(self) -> Iterator[WorkerExited]:
@@ -101,7 +101,7 @@ class Processes:
                 yield WorkerExited(name, status, self._log_tail(name))
 
     def _log_tail(self, name: str) -> str:
-        lines = self._log(name).read_text("utf-8", "replace").splitlines()
+        lines = self._log_path(name).read_text("utf-8", "replace").splitlines()
         return "\n".join(lines[-LOG_LINES:])
 
     def _forget(self, name: str) -> None:

@@ -85,12 +85,12 @@ class EventLoop:
         self._observers.place(pipeline)
         self._engine.start(pipeline)
         self._observers.workers_started()
-        machine = RunStateMachine(pipeline, job.dataset, self._engine.stop_seconds)
-        self._carry_out(machine.begin())
+        run = RunStateMachine(pipeline, job.dataset, self._engine.stop_seconds)
+        self._carry_out(run.begin())
         while self._end is None:
             self._collect()
             while self._events and self._end is None:
-                self._carry_out(machine.handle(self._events.popleft()))
+                self._carry_out(run.handle(self._events.popleft()))
             self._observers.tick()
         return self._end
 

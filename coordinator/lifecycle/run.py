@@ -141,10 +141,16 @@ class RunStateMachine:
     def _start_workers(self, names: Iterable[str]) -> Iterator[RunEffect]:
         """Start these workers, each with the addresses of the inboxes that it sends to."""
         plan = self._pipeline.as_dict()
-        doors = {e: door for hello in self._hellos.values() for e, door in hello.endpoints.items()}
+        endpoints = {
+            e: endpoint
+            for hello in self._hellos.values()
+            for e, endpoint in hello.endpoints.items()
+        }
         for name in names:
-            cores = self._workers[name]
-            own = {e: door for e, door in doors.items() if Edge.named(e).sender in cores}
+            stages = self._workers[name]
+            own = {
+                e: endpoint for e, endpoint in endpoints.items() if Edge.named(e).sender in stages
+            }
             yield SendTo(name, Start(plan, self._info or {}, own))
 
     def _on_ready(self, event: Ready) -> Iterator[RunEffect]:
