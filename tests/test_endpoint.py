@@ -6,7 +6,7 @@ import errno
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ from protocol import RunError
 from protocol.endpoint import Endpoint, host_of, is_ipv6, is_unspecified, with_interface_of
 from protocol.security.token import KEY_BYTES, Token
 from tests.conftest import wait_until
+from tests.ipv6 import needs_v6
 from tests.network_hosts import network_hosts
 from workers.transport import socket_buffers
 
@@ -34,18 +35,6 @@ if TYPE_CHECKING:
     pass
 
 LATE = 60.0
-
-
-def _has_v6() -> bool:
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(socket.create_server(("::1", 0), family=socket.AF_INET6))
-        except OSError:
-            return False
-    return True
-
-
-needs_v6 = pytest.mark.skipif(not _has_v6(), reason="this host has no IPv6")
 
 
 # -- as they are written

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import pytest
 
 from protocol.security.token import Token
 from protocol.transport.curve import generate_keys
 from tests.cluster_help import loopback_cluster, token_text
-
-if TYPE_CHECKING:
-    from tests.test_endpoint import needs_v6
 from tests.conftest import Dni
+from tests.ipv6 import needs_v6
 
 LATE = 60.0
 
