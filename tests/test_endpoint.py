@@ -187,9 +187,7 @@ def test_the_name_of_an_interface_stands_for_its_address() -> None:
         (("fd77::1/64", "10.9.0.1/24"), "10.9.0.1"),
     ],
 )
-def test_an_interface_with_ipv6_only_stands_for_its_ipv6_address(
-    given: tuple[str, ...], taken: str
-) -> None:
+def test_an_interface_with_ipv6_only_stands_for_it(given: tuple[str, ...], taken: str) -> None:
     code = (
         "from coordinator.cluster.addresses import own_address\n"
         "from protocol import RunError\n"
