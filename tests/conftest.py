@@ -25,6 +25,7 @@ import tests.examples  # noqa: F401  registers the profile before it is loaded
 from coordinator.engines import processes
 from tests.data_help import Answers, arrays, packed
 from tests.forked import SERVER, CommandProcess, Forked, ForkedWorker, Stream, base_of, workers_of
+from tests.lockstep_runs import LockstepRuns
 from tests.no_skips import pytest_addoption, pytest_runtest_makereport  # noqa: F401  hooks
 from workers.data import cifar, idx, mnist
 from workers.nn import Floats
@@ -311,6 +312,12 @@ def fork_server() -> Iterator[None]:
     yield
     processes.start_process = real
     SERVER.stop()
+
+
+@pytest.fixture(scope="session")
+def lockstep(tmp_path_factory: pytest.TempPathFactory) -> LockstepRuns:
+    """Runs in lockstep, each made once per session."""
+    return LockstepRuns(tmp_path_factory.mktemp("lockstep"))
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from coordinator.traces.message_accounting import edge_counts
 from coordinator.traces.run import Traces
 from protocol import DataConfig, LayerConfig, Pipeline, TraceConfig, TrainConfig
 from protocol.codec import quantization
-from tests.test_lockstep import arrays, equal
+from tests import lockstep_runs
+from tests.lockstep_runs import LockstepRuns, arrays, require_equal
 
 HIDDEN = LayerConfig(("linear 48", "batchnorm", "relu"))
 EXAMPLES = 32
@@ -31,22 +32,24 @@ def digits(wire: str, schedule: str = "async", steps: int = 60, rule: str = "cdn
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", ["cdni", "backprop", "unlocked-cdni"])
-def test_narrow_runs_in_lockstep_repeat_and_are_others(tmp_path: Path, rule: str) -> None:
-    wide = run(digits("float32", "lockstep", rule=rule), run_dir=tmp_path / "wide")
-    for wire in ("float16", "int8"):
-        pipeline = digits(wire, "lockstep", rule=rule)
-        first = run(pipeline, run_dir=tmp_path / wire / "first")
-        equal(run(pipeline, run_dir=tmp_path / wire / "second"), first)
-        assert arrays(first.folder) != arrays(wide.folder)
+@pytest.mark.parametrize("edge_dtype", ["float16", "int8"])
+def test_quantized_runs_in_lockstep_repeat_and_differ_from_exact_ones(
+    lockstep: LockstepRuns, rule: str, edge_dtype: str
+) -> None:
+    exact = lockstep_runs.digits(rule)
+    quantized = replace(exact, edge_dtype=edge_dtype)
+    first = lockstep(quantized)
+    require_equal(lockstep(quantized, repetition=1), first)
+    assert arrays(first.folder) != arrays(lockstep(exact).folder)
 
 
 @pytest.mark.slow
-def test_within_one_process_narrow_is_wide(tmp_path: Path) -> None:
-    wide = run(digits("float32", "lockstep"), engine="inline", run_dir=tmp_path / "wide")
-    narrowed = digits("int8", "lockstep")
-    equal(run(narrowed, engine="inline", run_dir=tmp_path / "inline"), wide)
-    grouped = replace(narrowed, placement=((0, 1, 2),))
-    equal(run(grouped, run_dir=tmp_path / "grouped"), wide)
+def test_within_one_process_no_message_is_quantized(lockstep: LockstepRuns) -> None:
+    exact = lockstep_runs.digits("cdni")
+    quantized = replace(exact, edge_dtype="int8")
+    require_equal(lockstep(quantized, "inline"), lockstep(exact, "inline"))
+    grouped = replace(quantized, placement=((0, 1, 2),))
+    require_equal(lockstep(grouped), lockstep(exact, "inline"))
 
 
 @pytest.mark.slow
