@@ -51,7 +51,7 @@ class Credit(NamedTuple):
 
 
 class Marker(NamedTuple):
-    """A signal that travels in order with the batches, behind everything sent before it.
+    """A signal that travels in order with the batches.
 
     evaluated: all test batches of this evaluation came before; the output layer reports the result.
     drain: no training batch follows; the output layer answers with drained.
@@ -151,10 +151,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """The result of one pass over the test set.
-
-    `loss` is summed; `errors` is the number of wrong outputs among `judged` outputs.
-    """
+    """The result of one pass over the test set: summed loss, and wrong among `judged` outputs."""
 
     name: str
     step: int
@@ -222,10 +219,9 @@ class Pong:
 class Enrol:
     """A request of an agent, which starts workers on its host, to take part in the run.
 
-    `key` is its public key in hexadecimal, `host` the name of its host and `address` the address at
-    which its workers are reached. `slots` is the number of workers that it can start; with 0 it
-    only asks whether the head would accept it. `cpus` is the number of processors for all of its
-    workers together.
+    `key` is its public key in hexadecimal, `address` the address at which its workers are reached.
+    `slots` is the number of workers that it can start; with 0 it only asks whether the head would
+    accept it. `cpus` is the number of processors for all of its workers together.
     """
 
     version: int
@@ -266,10 +262,7 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Died:
-    """A worker of an agent ended, with an exit status or by a signal (0: by none).
-
-    `log_tail` is the end of its log.
-    """
+    """A worker of an agent ended by exit status or signal; `log_tail` is the end of its log."""
 
     name: str
     worker: str

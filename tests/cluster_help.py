@@ -138,7 +138,7 @@ def token_text(head: Training) -> str:
 
 def token(head: Training) -> Token:
     """The token that the head printed, parsed."""
-    return Token.read(token_text(head))
+    return Token.parse(token_text(head))
 
 
 def until_learning(cluster: Cluster, head: Training) -> None:

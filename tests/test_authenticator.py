@@ -1,4 +1,4 @@
-"""Who is let in on a socket: those whose key is known there, and nobody else, whatever is asked."""
+"""A peer may connect if its key is allowed in the domain of the socket, and not otherwise."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from protocol.transport.curve import generate_keys
 
 KEY = bytes(range(32))
 PAIR = generate_keys()
-IN_PLAIN = [
+PLAIN_REQUEST = [
     b"1.0",
     b"7",
     b"layer0>layer1",
@@ -20,25 +20,25 @@ IN_PLAIN = [
     b"PLAIN",
     *(k.encode() for k in PAIR),
 ]
-QUESTION = [b"1.0", b"7", b"layer0>layer1", b"10.0.0.9", b"me", b"CURVE", KEY]
-parts = st.sampled_from(QUESTION) | st.binary(max_size=40)
+REQUEST = [b"1.0", b"7", b"layer0>layer1", b"10.0.0.9", b"me", b"CURVE", KEY]
+parts = st.sampled_from(REQUEST) | st.binary(max_size=40)
 
 
-def known(domain: str, key: str) -> bool:
+def is_allowed(domain: str, key: str) -> bool:
     return (domain, key) in (("layer0>layer1", KEY.hex()), ("layer0>layer1", PAIR.public))
 
 
-def test_a_known_key_is_let_in_and_is_the_name_of_who_speaks() -> None:
-    reply, refused = authenticate(QUESTION, known)
+def test_an_allowed_key_is_accepted_and_becomes_the_user_id() -> None:
+    reply, refused = authenticate(REQUEST, is_allowed)
     assert reply == [b"1.0", b"7", b"200", b"OK", KEY.hex().encode(), b""]
     assert refused == ""
 
 
-@pytest.mark.parametrize("question", [IN_PLAIN, [*IN_PLAIN, b"more"]])
-def test_in_plain_text_who_shows_both_halves_of_a_known_key_is_let_in(
-    question: list[bytes],
+@pytest.mark.parametrize("frames", [PLAIN_REQUEST, [*PLAIN_REQUEST, b"more"]])
+def test_both_keys_of_an_allowed_pair_are_accepted_in_plain_text(
+    frames: list[bytes],
 ) -> None:
-    reply, refused = authenticate(question, known)
+    reply, refused = authenticate(frames, is_allowed)
     assert reply == [b"1.0", b"7", b"200", b"OK", PAIR.public.encode(), b""]
     assert refused == ""
 
@@ -49,25 +49,25 @@ SECRET = generate_keys().secret.encode()
 @pytest.mark.parametrize(
     "shown",
     [
-        [IN_PLAIN[6], b""],
-        [IN_PLAIN[6], SECRET],
-        [b"", IN_PLAIN[7]],
-        [IN_PLAIN[6].upper(), IN_PLAIN[7]],
-        [IN_PLAIN[6], b"z" * 64],
-        [IN_PLAIN[6], b"\xff" * 64],
-        [IN_PLAIN[6]],
+        [PLAIN_REQUEST[6], b""],
+        [PLAIN_REQUEST[6], SECRET],
+        [b"", PLAIN_REQUEST[7]],
+        [PLAIN_REQUEST[6].upper(), PLAIN_REQUEST[7]],
+        [PLAIN_REQUEST[6], b"z" * 64],
+        [PLAIN_REQUEST[6], b"\xff" * 64],
+        [PLAIN_REQUEST[6]],
         [KEY],
         [],
     ],
 )
-def test_in_plain_text_less_than_both_halves_is_nothing(shown: list[bytes]) -> None:
-    assert authenticate([*IN_PLAIN[:6], *shown], known).warning
-    assert authenticate([*IN_PLAIN[:6], *shown], lambda *_: True).warning
+def test_less_than_both_keys_of_a_pair_is_refused_in_plain_text(shown: list[bytes]) -> None:
+    assert authenticate([*PLAIN_REQUEST[:6], *shown], is_allowed).warning
+    assert authenticate([*PLAIN_REQUEST[:6], *shown], lambda *_: True).warning
 
 
 @given(st.lists(parts, max_size=9))
-def test_nothing_but_a_known_key_is_let_in(frames: list[bytes]) -> None:
-    reply, refused = authenticate(frames, known)
+def test_any_request_without_an_allowed_key_is_refused(frames: list[bytes]) -> None:
+    reply, refused = authenticate(frames, is_allowed)
     assert len(reply) == 6
     if reply[2] == b"200":
         assert frames[0] == b"1.0"
@@ -82,16 +82,18 @@ def test_nothing_but_a_known_key_is_let_in(frames: list[bytes]) -> None:
     ("place", "value"),
     [(0, b"2.0"), (2, b"layer1>layer0"), (5, b"NULL"), (5, b"PLAIN"), (6, KEY[::-1]), (6, b"")],
 )
-def test_one_thing_wrong_is_enough_and_the_log_says_who_and_where(place: int, value: bytes) -> None:
-    frames = [*QUESTION]
+def test_one_wrong_part_of_a_request_is_refused_with_address_and_domain(
+    place: int, value: bytes
+) -> None:
+    frames = [*REQUEST]
     frames[place] = value
-    reply, refused = authenticate(frames, known)
+    reply, refused = authenticate(frames, is_allowed)
     assert reply[:3] == [b"1.0", b"7", b"400"]
     assert "10.0.0.9" in refused
     assert frames[2].decode() in refused
     assert "its key is not enrolled in this run" in refused
 
 
-def test_where_everybody_is_known_a_key_is_still_wanted() -> None:
-    assert authenticate([*QUESTION[:6], b"short"], lambda *_: True).warning
-    assert authenticate(QUESTION[:6], lambda *_: True).warning
+def test_a_request_without_a_key_is_refused_even_if_all_keys_are_allowed() -> None:
+    assert authenticate([*REQUEST[:6], b"short"], lambda *_: True).warning
+    assert authenticate(REQUEST[:6], lambda *_: True).warning

@@ -89,12 +89,12 @@ def test_the_memory_order_of_an_array_does_not_change_the_frames(
 def test_arrays_inside_are_aligned_and_read_only(message: Activation | Gradient) -> None:
     decoded = decode([only_frame(message)])
     assert content(decoded) == content(message)
-    for array in vars_of(decoded):
+    for array in arrays_of(decoded):
         assert not array.flags.writeable
         assert array.ctypes.data % 8 == 0
 
 
-def vars_of(message: Message) -> list[Array]:
+def arrays_of(message: Message) -> list[Array]:
     """The arrays of a data message."""
     assert isinstance(message, Activation | Gradient)
     return [field for field in message if isinstance(field, np.ndarray)]
@@ -197,7 +197,7 @@ def test_without_room_in_shared_memory_the_array_is_a_frame(
     message: Activation | Gradient,
 ) -> None:
     header, frame = encode(message, lambda _: None)
-    assert frame is vars_of(message)[0]
+    assert frame is arrays_of(message)[0]
     assert content(decode([bytes(header), bytes(frame)])) == content(message)
 
 

@@ -88,7 +88,7 @@ def test_without_encryption_the_weights_are_the_same_and_all_hosts_warn(
     assert head.end(LATE) == 0, head.text
     assert cluster.exit_codes() == [0]
     for text in (head.text, host.text):
-        assert "INSECURE: nothing of this run is encrypted" in text
+        assert "INSECURE: this run is not encrypted" in text
     inline = dni("run", "tiny.toml", "--run-dir", "inline", "--engine", "inline", *arguments)
     assert inline.returncode == 0, inline.stderr
     assert weights(head.folder) == weights(dni.home / "inline")

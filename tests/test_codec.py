@@ -35,8 +35,8 @@ def refused_or_valid(frames: list[bytes]) -> None:
     assert all(isinstance(key, str) for table in tables for key in table)
 
 
-def framed(kind: object, values: object, described: object = (), *frames: bytes) -> list[bytes]:
-    return [msgpack.packb([VERSION, kind, values, described]), *frames]
+def framed(kind: object, values: object, descriptions: object = (), *frames: bytes) -> list[bytes]:
+    return [msgpack.packb([VERSION, kind, values, descriptions]), *frames]
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.__name__)
@@ -155,8 +155,8 @@ def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:
     refused_or_valid(framed(17, [{"a": msgpack.ExtType(1, bomb)}, {}, {}]))
     refused_or_valid([bomb, bomb])
     for dtype in ("|O", "|O8", "|u1"):
-        described = [[dtype, [len(bomb)], None]]
-        refused_or_valid(framed(37, ["a", "b", 0, True], described, bomb))
+        descriptions = [[dtype, [len(bomb)], None]]
+        refused_or_valid(framed(37, ["a", "b", 0, True], descriptions, bomb))
     assert not crater.exists()
     pickle.loads(bomb)
     assert crater.exists()

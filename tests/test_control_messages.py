@@ -39,9 +39,9 @@ def replaced(kind: int, values: list[object], index: int) -> Header:
     return lambda value: [VERSION, kind, [*values[:index], value, *values[index + 1 :]], []]
 
 
-def upload(described: object) -> object:
-    """The header of an Upload, whose only array is `described`."""
-    return [VERSION, 37, UPLOAD, [described]]
+def upload(description: object) -> object:
+    """The header of an Upload, with `description` of its only array."""
+    return [VERSION, 37, UPLOAD, [description]]
 
 
 EVALUATED: list[object] = ["layer0", 1, 0.5, 1, 1]
@@ -113,7 +113,7 @@ def test_a_header_with_a_wrong_value_is_refused(case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", ARRAYS.values(), ids=ARRAYS)
-def test_an_array_that_is_not_as_described_is_refused(case: Case) -> None:
+def test_an_array_with_a_wrong_description_is_refused(case: Case) -> None:
     with pytest.raises(WireError, match=case.error):
         decode([msgpack.packb(case.header), ROW])
 
@@ -125,9 +125,9 @@ def test_a_state_has_many_arrays_but_not_too_many() -> None:
     more = State("a", 1, {}, ("row",) * (MAX_ARRAYS + 1), (row,) * (MAX_ARRAYS + 1))
     with pytest.raises(TypeError, match="4097 arrays cannot be sent"):
         encode(more)
-    described = [PAIR] * (MAX_ARRAYS + 1)
+    descriptions = [PAIR] * (MAX_ARRAYS + 1)
     with pytest.raises(WireError, match="exceeds max_array_len"):
-        decode([msgpack.packb([VERSION, 23, ["a", 1, {}, []], described])])
+        decode([msgpack.packb([VERSION, 23, ["a", 1, {}, []], descriptions])])
 
 
 def test_a_header_is_long_but_not_too_long() -> None:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from contextlib import suppress
 from ipaddress import IPv6Address
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -30,12 +29,6 @@ from tests.conftest import wait_until
 from tests.ipv6 import needs_v6
 from tests.network_hosts import network_hosts
 from workers.transport import socket_buffers
-
-if TYPE_CHECKING:
-    pass
-
-LATE = 60.0
-
 
 # -- as they are written
 
@@ -131,7 +124,7 @@ def test_a_link_local_address_gets_the_local_interface(
 @pytest.mark.parametrize("host", ["::1", "fd00::1", "fe80::1%eth0", "2001:db8::7", "10.0.0.1"])
 def test_a_token_holds_an_address_of_any_family(host: str) -> None:
     token = Token((str(Endpoint(host, "5701")),), b"k" * KEY_BYTES, b"s" * KEY_BYTES)
-    assert Token.read(str(token)) == token
+    assert Token.parse(str(token)) == token
 
 
 # -- which of them are ours

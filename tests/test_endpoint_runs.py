@@ -30,7 +30,7 @@ def test_a_run_works_over_ipv6(
 ) -> None:
     with loopback_cluster(dni) as cluster:
         head = cluster.up(*arguments, bind=bind)
-        assert Token.read(token_text(head)).addresses[0].startswith("tcp://[::1]:")
+        assert Token.parse(token_text(head)).addresses[0].startswith("tcp://[::1]:")
         doctor = dni("doctor", token_text(head), *join[:2], "--json")
         assert all(finding["passed"] for finding in json.loads(doctor.stdout)), doctor.stdout
         for _ in range(1 if "--slots" in join else 3):

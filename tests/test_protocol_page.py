@@ -79,19 +79,19 @@ def test_the_overview_lists_each_message_with_its_number_and_direction() -> None
         assert ("neighbour" in receiver) == (kind in get_args(DataMessage))
 
 
-def type_in_words(hint: object) -> str:
+def type_name(hint: object) -> str:
     if get_origin(hint) is Literal:
         *most, last = get_args(hint)
         return f"{', '.join(most)} or {last}"
     if hint == Array:
         return "array"
-    words: dict[object, str] = {
+    names: dict[object, str] = {
         float | None: "float or nil",
         dict[str, object]: "map",
         tuple[str, ...]: "list of str",
         tuple[Array, ...]: "arrays",
     }
-    return words.get(hint) or str(getattr(hint, "__name__", hint))
+    return names.get(hint) or str(getattr(hint, "__name__", hint))
 
 
 BYTES: Final = {"train": 3, "name": 3, "batch": 8, "credit": 8, "step": 8}
@@ -110,14 +110,14 @@ def place(kind: type[Message], index: int, name: str) -> int:
 def layout(kind: type[Message]) -> list[list[str]]:
     """Place, field and type of each field of `kind`, as the page has to have them."""
     hints = get_type_hints(kind)
-    scalars = [name for name in hints if "array" not in type_in_words(hints[name])]
+    scalars = [name for name in hints if "array" not in type_name(hints[name])]
     arrays = [name for name in hints if hints[name] == Array]
     rest = [name for name in hints if hints[name] == tuple[Array, ...]]
     places = sorted((place(kind, i, name), name) for i, name in enumerate(scalars))
     rows = [[str(number), name] for number, name in places]
     rows += [[f"array {i}", name] for i, name in enumerate(arrays)]
     rows += [[f"array {len(arrays)} …", name] for name in rest]
-    return [[*row, type_in_words(hints[row[1]])] for row in rows]
+    return [[*row, type_name(hints[row[1]])] for row in rows]
 
 
 @each_vector("messages")

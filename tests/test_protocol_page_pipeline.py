@@ -18,7 +18,7 @@ every = pytest.mark.parametrize
 
 
 def pipeline_keys(cls: type[Any] = Pipeline, prefix: str = "") -> Iterator[list[str]]:
-    """Key, type and default of each key of a pipeline, in the words of the page."""
+    """Key, type and default of each key of a pipeline, as the page writes them."""
     hints = get_type_hints(cls)
     for f in fields(cls):
         hint, key = hints[f.name], prefix + f.name
@@ -27,14 +27,14 @@ def pipeline_keys(cls: type[Any] = Pipeline, prefix: str = "") -> Iterator[list[
         elif hint == tuple[config.LayerConfig, ...]:
             yield from pipeline_keys(config.LayerConfig, f"{key}[].")
         else:
-            word = str(hint)
-            while "tuple" in word:
-                word = re.sub(r"tuple\[([\w ]+), \.\.\.\]", r"list of \1", word)
-            word = re.sub(r"<class '(\w+)'>", r"\1", word).replace(" | None", " or none")
-            word = word.replace("dict[str, str]", "map of str")
+            type_name = str(hint)
+            while "tuple" in type_name:
+                type_name = re.sub(r"tuple\[([\w ]+), \.\.\.\]", r"list of \1", type_name)
+            type_name = re.sub(r"<class '(\w+)'>", r"\1", type_name).replace(" | None", " or none")
+            type_name = type_name.replace("dict[str, str]", "map of str")
             value = f.default_factory() if f.default_factory is not MISSING else f.default
             default = "none" if value is None else json.dumps(value, default=repr)
-            yield [key, word, "required" if value is MISSING else default]
+            yield [key, type_name, "required" if value is MISSING else default]
 
 
 def test_the_keys_of_a_pipeline_are_on_the_page() -> None:
@@ -48,8 +48,8 @@ def test_the_keys_of_a_pipeline_are_on_the_page() -> None:
         *("trace.mode", "edge_dtype"),
     ],
 )
-def test_the_words_of_a_key_are_on_the_page(key: str) -> None:
-    words = {
+def test_the_choices_of_a_key_are_on_the_page(key: str) -> None:
+    choices = {
         "rule": pipeline.RULES,
         "train.optimizer": config.OPTIMIZERS,
         "train.schedule": config.SCHEDULES,
@@ -58,4 +58,4 @@ def test_the_words_of_a_key_are_on_the_page(key: str) -> None:
         "trace.mode": config.TRACES,
         "edge_dtype": EDGE_DTYPES,
     }
-    assert dict(table("Pipeline", 1))[key] == ", ".join(words[key])
+    assert dict(table("Pipeline", 1))[key] == ", ".join(choices[key])

@@ -1,4 +1,4 @@
-"""Pipelines whose messages are narrow: they learn, they repeat, and their traces say what went."""
+"""Runs with quantized edges learn, repeat exactly, and trace the bytes that travel."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ HIDDEN = LayerConfig(("linear 48", "batchnorm", "relu"))
 EXAMPLES = 32
 
 
-def digits(wire: str, schedule: str = "async", steps: int = 60, rule: str = "cdni") -> Pipeline:
+def digits(
+    edge_dtype: str, schedule: str = "async", steps: int = 60, rule: str = "cdni"
+) -> Pipeline:
     return Pipeline(
         rule=rule,
         data=DataConfig(name="digits", batch=EXAMPLES),
         train=TrainConfig(steps=steps, schedule=schedule, seed=5, threads=1),
         layer=(HIDDEN, HIDDEN, LayerConfig(("linear 10",))),
-        edge_dtype=wire,
+        edge_dtype=edge_dtype,
     )
 
 
@@ -53,24 +55,24 @@ def test_within_one_process_no_message_is_quantized(lockstep: LockstepRuns) -> N
 
 
 @pytest.mark.slow
-def test_narrow_runs_learn_as_well(tmp_path: Path) -> None:
+def test_quantized_runs_learn(tmp_path: Path) -> None:
     errors = {}
-    for wire in quantization.EDGE_DTYPES:
-        result = run(digits(wire, "lockstep", steps=400), run_dir=tmp_path / wire)
-        errors[wire] = float(str(result.summary["test_error"]))
+    for edge_dtype in quantization.EDGE_DTYPES:
+        result = run(digits(edge_dtype, "lockstep", steps=400), run_dir=tmp_path / edge_dtype)
+        errors[edge_dtype] = float(str(result.summary["test_error"]))
     assert errors["float32"] < 6
     assert errors["float16"] <= errors["float32"] + 1
     assert errors["int8"] <= errors["float32"] + 1
 
 
 @pytest.mark.slow
-def test_the_trace_says_what_travels(tmp_path: Path) -> None:
+def test_the_trace_has_the_bytes_that_travel(tmp_path: Path) -> None:
     edge_dtypes = {"layer0>layer1": "int8", "layer2>layer1": "float16"}
     pipeline = replace(digits("float32", steps=20), edge_dtypes=edge_dtypes)
     result = run(pipeline, run_dir=tmp_path / "run")
     labels, width = 8 * EXAMPLES, 48 * EXAMPLES
-    accounts = edge_counts(Traces(result.folder))
-    found = {(str(a.edge), a.kind): a.bytes for a in accounts if a.sent}
+    counts = edge_counts(Traces(result.folder))
+    found = {(str(a.edge), a.kind): a.bytes for a in counts if a.sent}
     assert found["layer0>layer1", "activation"] == 20 * (width + 4 * EXAMPLES + labels)
     assert found["layer1>layer2", "activation"] == 20 * (4 * width + labels)
     assert found["layer2>layer1", "gradient"] == 20 * 2 * width
@@ -78,11 +80,11 @@ def test_the_trace_says_what_travels(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("wire", ["float16", "int8"])
-def test_what_was_recorded_of_a_narrow_run_gives_the_same_weights(
-    tmp_path: Path, wire: str
+@pytest.mark.parametrize("edge_dtype", ["float16", "int8"])
+def test_the_replay_of_a_quantized_run_has_the_same_weights(
+    tmp_path: Path, edge_dtype: str
 ) -> None:
-    pipeline = replace(digits(wire), trace=TraceConfig(mode="messages"))
+    pipeline = replace(digits(edge_dtype), trace=TraceConfig(mode="messages"))
     run(pipeline, run_dir=tmp_path / "run")
     for layer in range(3):
         assert replay(tmp_path / "run", layer).equal
@@ -90,7 +92,7 @@ def test_what_was_recorded_of_a_narrow_run_gives_the_same_weights(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("on_nonfinite", ["fail", "ignore"])
-def test_what_float16_cannot_hold_ends_the_run_with_the_edge(
+def test_a_number_that_float16_cannot_hold_fails_the_run_with_the_edge(
     tmp_path: Path, on_nonfinite: str
 ) -> None:
     x = np.full((64, 3), 1e5, np.float32)

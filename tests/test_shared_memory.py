@@ -1,4 +1,4 @@
-"""Arrays in shared memory arrive; what is not there is refused, and no room is no error."""
+"""Arrays arrive through shared memory; offsets outside it are refused; no room is no error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def frames(message: Activation | Gradient, ring: RingWriter | None) -> list[byte
     ]
 
 
-def test_a_large_array_lies_on_the_shelf_and_the_message_is_one_small_frame(tmp_path: Path) -> None:
+def test_a_large_array_lies_in_the_ring_and_the_message_is_one_small_frame(tmp_path: Path) -> None:
     ring, reader = RingWriter(tmp_path / "ring", 2), RingReader(tmp_path / "ring")
     sent = [frames(Activation(batch, batch, True, LARGE * batch, LABELS), ring) for batch in (1, 2)]
     assert [len(one) for one in sent] == [1, 1]
@@ -38,7 +38,7 @@ def test_a_large_array_lies_on_the_shelf_and_the_message_is_one_small_frame(tmp_
         np.testing.assert_array_equal(message.labels, LABELS)
 
 
-def test_a_slot_is_used_again_after_as_many_batches_as_there_are_slots(tmp_path: Path) -> None:
+def test_slots_are_used_in_turn(tmp_path: Path) -> None:
     ring, reader = RingWriter(tmp_path / "ring", 3), RingReader(tmp_path / "ring")
     first = decode(frames(Gradient(1, 1, LARGE), ring), reader.view)
     assert isinstance(first, Gradient)
@@ -49,7 +49,7 @@ def test_a_slot_is_used_again_after_as_many_batches_as_there_are_slots(tmp_path:
     np.testing.assert_array_equal(first.gradient, LARGE * 7)
 
 
-def test_smaller_arrays_fit_and_larger_ones_travel_as_frames(tmp_path: Path) -> None:
+def test_smaller_arrays_fit_and_larger_ones_are_frames(tmp_path: Path) -> None:
     ring, reader = RingWriter(tmp_path / "ring", 2), RingReader(tmp_path / "ring")
     larger = np.concatenate((LARGE, LARGE))
     for array, count in ((LARGE, 1), (LARGE[:40], 1), (larger, 2), (LARGE.T, 1)):
@@ -60,9 +60,7 @@ def test_smaller_arrays_fit_and_larger_ones_travel_as_frames(tmp_path: Path) -> 
         np.testing.assert_array_equal(message.gradient, array)
 
 
-def test_without_room_in_memory_arrays_travel_as_frames(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_memory_arrays_are_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -73,7 +71,7 @@ def test_without_room_in_memory_arrays_travel_as_frames(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_place_that_is_not_on_the_shelf_is_refused(tmp_path: Path) -> None:
+def test_an_offset_outside_the_ring_is_refused(tmp_path: Path) -> None:
     ring = RingWriter(tmp_path / "ring", 1)
     (frame,) = frames(Gradient(1, 1, LARGE), ring)
     size = (tmp_path / "ring").stat().st_size
@@ -89,7 +87,7 @@ def test_a_place_that_is_not_on_the_shelf_is_refused(tmp_path: Path) -> None:
         decode([frame])
 
 
-def test_what_was_sent_with_a_copy_is_not_read_again() -> None:
+def test_arrays_sent_with_a_copy_may_change_afterwards() -> None:
     with (
         zmq.Context() as context,
         context.socket(zmq.PUSH) as sender,
@@ -108,8 +106,8 @@ def test_what_was_sent_with_a_copy_is_not_read_again() -> None:
     np.testing.assert_array_equal(message.labels, np.ones((64, 100)))
 
 
-def test_only_the_main_array_of_a_message_lies_on_the_shelf(tmp_path: Path) -> None:
-    """Labels are passed on as they came, so they may not lie where others write."""
+def test_only_the_first_array_of_a_message_lies_in_the_ring(tmp_path: Path) -> None:
+    """Labels are passed on unchanged, so they must not lie in memory that is written again."""
     ring = RingWriter(tmp_path / "ring", 2)
     small, large = np.ones((64, 2), np.float32), np.ones((64, 100), np.float32)
     assert len(encode(Activation(1, 1, True, small, large), ring.write)) == 2

@@ -1,4 +1,4 @@
-"""The line that is pasted to join a run: it comes through whole, or it is refused."""
+"""A token is parsed as it was written, or it is refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol import SpecError
-from protocol.security.token import KEY_BYTES, LONGEST, PREFIX, Token
+from protocol.security.token import KEY_BYTES, MAX_LENGTH, PREFIX, Token
 
 keys = st.binary(min_size=KEY_BYTES, max_size=KEY_BYTES)
 ports = st.integers(1, 65535)
@@ -32,36 +32,34 @@ def written(value: object) -> str:
 
 
 @given(tokens)
-def test_a_token_reads_as_it_was_written(token: Token) -> None:
-    assert Token.read(str(token)) == token
-    assert Token.read(str(token)).secure == bool(token.head)
+def test_a_token_is_parsed_as_it_was_written(token: Token) -> None:
+    assert Token.parse(str(token)) == token
+    assert Token.parse(str(token)).secure == bool(token.head)
 
 
 @given(tokens, st.lists(st.tuples(st.integers(0, 300), st.sampled_from(" \n\t\r"))))
-def test_white_space_that_came_with_copying_does_no_harm(
-    token: Token, spaces: list[tuple[int, str]]
-) -> None:
+def test_white_space_in_a_token_is_ignored(token: Token, spaces: list[tuple[int, str]]) -> None:
     text = str(token)
     for place, space in spaces:
         text = text[:place] + space + text[place:]
-    assert Token.read(text) == token
+    assert Token.parse(text) == token
 
 
 @pytest.mark.parametrize("before", ["", "dni join ", "host1$  dni join ", "  'dni join "])
-def test_a_line_that_is_pasted_whole_is_read_but_its_options_are_for_the_command(
+def test_a_pasted_command_line_is_parsed_and_its_options_are_refused(
     before: str,
 ) -> None:
     token = Token(("tcp://10.0.0.1:5701",), b"h" * KEY_BYTES, b"s" * KEY_BYTES)
-    assert Token.read(f"{before}{token}") == token
+    assert Token.parse(f"{before}{token}") == token
     with pytest.raises(SpecError, match=r"damaged; .*; give --slots to dni join itself"):
-        Token.read(f"{before}{token} --slots 2")
+        Token.parse(f"{before}{token} --slots 2")
 
 
 @given(tokens, st.integers(0, 300))
 def test_a_token_that_is_cut_off_is_refused(token: Token, at: int) -> None:
     text = str(token)
     with pytest.raises(SpecError, match="token: "):
-        Token.read(text[: at % len(text)])
+        Token.parse(text[: at % len(text)])
 
 
 @given(tokens, st.integers(0, 300), st.characters())
@@ -69,15 +67,15 @@ def test_a_damaged_token_is_refused_or_another_token(token: Token, at: int, othe
     text = str(token)
     place = at % len(text)
     with suppress(SpecError):
-        found = Token.read(text[:place] + other + text[place + 1 :])
+        found = Token.parse(text[:place] + other + text[place + 1 :])
         assert len(found.secret) == KEY_BYTES
         assert len(found.head) in (0, KEY_BYTES)
 
 
 @given(st.text() | st.text().map(PREFIX.__add__) | packable.map(written))
-def test_of_garbage_comes_a_word_about_the_token_and_nothing_else(text: str) -> None:
+def test_any_text_is_a_token_or_an_error_about_the_token(text: str) -> None:
     with pytest.raises(SpecError, match=r"^token: "):
-        Token.read(text)
+        Token.parse(text)
 
 
 @pytest.mark.parametrize(
@@ -97,16 +95,16 @@ def test_of_garbage_comes_a_word_about_the_token_and_nothing_else(text: str) -> 
         [[1], b"k" * 32, b"s" * 32],
     ],
 )
-def test_what_is_packed_well_and_is_no_token_is_refused(value: object) -> None:
+def test_a_packed_value_that_is_no_token_is_refused(value: object) -> None:
     with pytest.raises(SpecError, match="damaged"):
-        Token.read(written(value))
+        Token.parse(written(value))
 
 
-def test_nothing_of_a_large_text_is_looked_at() -> None:
+def test_a_text_that_is_too_long_is_refused_unread() -> None:
     with pytest.raises(SpecError):
-        Token.read(PREFIX + "A" * LONGEST)
+        Token.parse(PREFIX + "A" * MAX_LENGTH)
 
 
-def test_the_secret_is_not_shown_where_a_token_is() -> None:
+def test_the_repr_of_a_token_hides_the_secret() -> None:
     token = Token(("tcp://10.0.0.1:1",), b"k" * 32, b"secret".ljust(32))
     assert "secret  " not in repr(token)

@@ -110,9 +110,7 @@ def test_counts_in_lockstep_are_equal_on_both_engines(tmp_path: Path, rule: str)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "rule", ["cdni", pytest.param("unlocked-cdni", marks=pytest.mark.nightly)]
-)
+@pytest.mark.parametrize("rule", ["cdni", pytest.param("unlocked-cdni", marks=pytest.mark.nightly)])
 def test_counts_of_a_run_far_longer_than_its_rings_balance(tmp_path: Path, rule: str) -> None:
     long = tiny(rule, steps=10_000)
     small = replace(

@@ -1,5 +1,4 @@
-"""A worker's doors where machines are several: each lets in who is at the far end, and says who
-else came."""
+"""Inboxes of a worker in a cluster accept their neighbour and refuse and report everybody else."""
 
 from __future__ import annotations
 
@@ -47,41 +46,41 @@ def layer1(head: str) -> Iterator[WorkerTransport]:
         yield made
 
 
-def comes(
+def received(
     layer1: WorkerTransport, edge: Edge, keys: KeyPair, err: pytest.CaptureFixture[str], head: str
 ) -> list[Message]:
-    """What arrives over `edge` when who has `keys` speaks, or nothing when it was refused."""
-    door = layer1.bind(edge, "tcp://127.0.0.1:*")
+    """The messages that arrive over `edge` from a peer with `keys`; none if it is refused."""
+    endpoint = layer1.bind(edge, "tcp://127.0.0.1:*")
     found: list[Message] = []
     with worker(keys, {str(edge): HERE.public}, head) as peer:
-        peer.connect(edge, door, 1)
+        peer.connect(edge, endpoint, 1)
         peer.send(edge, Credit(7))
-        words: list[str] = []
+        warnings: list[str] = []
 
-        def settled() -> bool:
+        def is_decided() -> bool:
             found.extend(message for _, message in layer1.poll(0.02))
-            words.append(err.readouterr().err)
-            return bool(found) or "refused" in "".join(words)
+            warnings.append(err.readouterr().err)
+            return bool(found) or "refused" in "".join(warnings)
 
-        wait_until(settled, "it is heard or refused")
+        wait_until(is_decided, "a message arrives or is refused")
     if not found:
         assert (
             f"refused a connection from 127.0.0.1 to {edge}: its key is not enrolled in this run"
-            in "".join(words)
+            in "".join(warnings)
         )
     return found
 
 
-def test_who_is_at_the_far_end_is_heard(
+def test_messages_of_the_neighbour_arrive(
     layer1: WorkerTransport, head: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert comes(layer1, UP, BELOW, capsys, head) == [Credit(7)]
-    assert comes(layer1, DOWN, ABOVE, capsys, head) == [Credit(7)]
+    assert received(layer1, UP, BELOW, capsys, head) == [Credit(7)]
+    assert received(layer1, DOWN, ABOVE, capsys, head) == [Credit(7)]
 
 
 @pytest.mark.parametrize("theirs", [PLAIN, HEAD.public], ids=["plain", "encrypted"])
-def test_who_wants_it_otherwise_is_not_heard(theirs: str) -> None:
-    """Nobody can talk a worker out of encryption, or another into it."""
+def test_encrypted_and_plain_workers_do_not_connect(theirs: str) -> None:
+    """A peer cannot switch the encryption of a worker off or on."""
     mine = HEAD.public if theirs == PLAIN else PLAIN
     with worker(HERE, PEERS, mine) as made, worker(BELOW, PEERS, theirs) as peer:
         peer.connect(UP, made.bind(UP, "tcp://127.0.0.1:*"), 1)
@@ -93,41 +92,41 @@ def test_who_wants_it_otherwise_is_not_heard(theirs: str) -> None:
 @pytest.mark.parametrize(
     "keys", [ABOVE, HERE, HEAD, generate_keys()], ids=["above", "here", "head", "stranger"]
 )
-def test_nobody_else_is_also_where_it_belongs_to_the_run(
+def test_other_keys_are_refused_even_if_they_belong_to_the_run(
     layer1: WorkerTransport, head: str, keys: KeyPair, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert comes(layer1, UP, keys, capsys, head) == []
+    assert received(layer1, UP, keys, capsys, head) == []
 
 
-def test_an_edge_that_nobody_told_of_is_open_to_nobody(
+def test_an_edge_without_a_key_accepts_nobody(
     head: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with worker(HERE, {}, head) as made:
-        assert comes(made, UP, BELOW, capsys, head) == []
+        assert received(made, UP, BELOW, capsys, head) == []
 
 
-def test_who_takes_anothers_place_is_told_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    """A worker connects only to a door whose owner has the key that it was told."""
+def test_an_impostor_at_the_endpoint_receives_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """A worker connects only to an inbox whose owner has the expected key."""
     with worker(generate_keys(), PEERS) as impostor:
-        door = impostor.bind(UP, "tcp://127.0.0.1:*")
+        endpoint = impostor.bind(UP, "tcp://127.0.0.1:*")
         with worker(BELOW, {str(UP): HERE.public}) as peer:
-            peer.connect(UP, door, 1)
+            peer.connect(UP, endpoint, 1)
             peer.send(UP, Credit(7), "float32")
             for _ in range(20):
                 assert list(impostor.poll(0.02)) == []
     assert "refused" not in capsys.readouterr().err
 
 
-def test_a_message_beyond_the_limit_does_not_come_in(
+def test_a_frame_above_the_limit_is_not_received(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert 0 < socket_set.MAX_BYTES <= 1 << 31
     monkeypatch.setattr(socket_set, "MAX_BYTES", 4)
     with worker(HERE, PEERS) as made:
-        door = made.bind(UP, "tcp://127.0.0.1:*")
+        endpoint = made.bind(UP, "tcp://127.0.0.1:*")
         with worker(BELOW, {str(UP): HERE.public}) as peer:
-            peer.connect(UP, door, 1)
+            peer.connect(UP, endpoint, 1)
             peer.send(UP, Credit(7), "float32")
             for _ in range(20):
                 assert list(made.poll(0.02)) == []

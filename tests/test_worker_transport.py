@@ -1,4 +1,4 @@
-"""Whatever comes out of a socket, the next sound message is taken as it was sent."""
+"""Foreign bytes in a socket are dropped, and the next valid message arrives as it was sent."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from workers.transport.transport import FULL_POLL_SECONDS, WorkerTransport
 Sockets = tuple[zmq.Socket[bytes], zmq.Socket[bytes]]
 
 LARGE: Final = np.arange(64 * 100, dtype=np.float32).reshape(64, 100)
-SOUND: Final = Activation(1, 1, True, LARGE, np.arange(64))
+VALID: Final = Activation(1, 1, True, LARGE, np.arange(64))
 LAST: Final = Credit(1 << 40)
 
 
@@ -32,7 +32,7 @@ def frames(message: Message) -> list[bytes]:
     return [f if isinstance(f, bytes) else f.tobytes() for f in encode(message)]
 
 
-HEADER, ARRAY = frames(SOUND)
+HEADER, ARRAY = frames(VALID)
 (CREDIT,) = frames(Credit(7))
 FOREIGN: Final = {
     "nothing": [b""],
@@ -55,17 +55,17 @@ def sockets() -> Iterator[Sockets]:
         context.socket(zmq.PUSH) as sender,
         context.socket(zmq.PULL) as receiver,
     ):
-        sender.bind("inproc://links")
-        receiver.connect("inproc://links")
+        sender.bind("inproc://transport")
+        receiver.connect("inproc://transport")
         sender.set_hwm(0)
         receiver.rcvtimeo = 5000
         yield sender, receiver
 
 
-def taken(sockets: Sockets) -> list[Message | None]:
-    """What is taken until `LAST`, which is sent now; None for what is refused."""
+def received(sockets: Sockets) -> list[Message | None]:
+    """The messages received until `LAST`, which is sent now; None for a refused one."""
     sender, receiver = sockets
-    send(sender, SOUND)
+    send(sender, VALID)
     send(sender, LAST)
     found: list[Message | None] = []
     while LAST not in found[-1:]:
@@ -73,22 +73,22 @@ def taken(sockets: Sockets) -> list[Message | None]:
             found.append(receive(receiver))
         except WireError:
             found.append(None)
-    *before, sound, _ = found
-    assert isinstance(sound, Activation)
-    np.testing.assert_array_equal(sound.x, SOUND.x)
-    np.testing.assert_array_equal(sound.labels, SOUND.labels)
+    *before, valid, _ = found
+    assert isinstance(valid, Activation)
+    np.testing.assert_array_equal(valid.x, VALID.x)
+    np.testing.assert_array_equal(valid.labels, VALID.labels)
     return before
 
 
 @pytest.mark.parametrize("foreign", FOREIGN.values(), ids=FOREIGN)
 def test_a_foreign_message_is_refused_as_a_whole(sockets: Sockets, foreign: list[bytes]) -> None:
     sockets[0].send_multipart(foreign)
-    assert taken(sockets) == [None]
+    assert received(sockets) == [None]
 
 
-def test_frames_that_no_header_tells_of_are_messages_until_one_is_refused(sockets: Sockets) -> None:
+def test_extra_frames_are_read_as_messages_until_one_is_refused(sockets: Sockets) -> None:
     sockets[0].send_multipart([CREDIT, CREDIT, b"garbage", CREDIT, ARRAY])
-    assert taken(sockets) == [Credit(7), Credit(7), None]
+    assert received(sockets) == [Credit(7), Credit(7), None]
 
 
 @examples(300)
@@ -98,16 +98,16 @@ def test_frames_that_no_header_tells_of_are_messages_until_one_is_refused(socket
         max_size=4,
     )
 )
-def test_nothing_foreign_disturbs_what_comes_behind_it(
+def test_foreign_messages_do_not_disturb_later_ones(
     sockets: Sockets, foreign: list[list[bytes]]
 ) -> None:
     for parts in foreign:
         sockets[0].send_multipart(parts)
-    assert len(taken(sockets)) <= sum(map(len, foreign))
+    assert len(received(sockets)) <= sum(map(len, foreign))
 
 
 @pytest.mark.parametrize("copy", [False, True])
-def test_a_large_array_is_taken_as_it_was_sent(sockets: Sockets, copy: bool) -> None:
+def test_a_large_array_arrives_as_it_was_sent(sockets: Sockets, copy: bool) -> None:
     sender, receiver = sockets
     send(sender, Gradient(1, 1, LARGE.T), copy=copy)
     message = receive(receiver)
@@ -126,7 +126,7 @@ class CountingSockets(SocketSet):
         return super().poll(seconds)
 
 
-def test_who_is_busy_hears_its_edges_at_once_and_all_else_soon(
+def test_a_busy_worker_receives_from_edges_at_once_and_the_rest_soon(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lifeline, held = os.pipe()
@@ -134,34 +134,34 @@ def test_who_is_busy_hears_its_edges_at_once_and_all_else_soon(
     with zmq.Context() as context, context.socket(zmq.DEALER) as head:
         head.bind(control)
         sockets = CountingSockets()
-        links = WorkerTransport(control, lifeline, sockets=sockets)
+        transport = WorkerTransport(control, lifeline, sockets=sockets)
         edge = Edge("source", "layer0")
-        door = links.bind(edge, f"ipc://{tmp_path}/inbox")
-        links.connect(edge, door, window=2)
+        endpoint = transport.bind(edge, f"ipc://{tmp_path}/inbox")
+        transport.connect(edge, endpoint, window=2)
 
-        def heard() -> tuple[Edge | None, Message]:
+        def next_message() -> tuple[Edge | None, Message]:
             until = time.monotonic() + 5
             while time.monotonic() < until:
-                for found in links.poll(0):
+                for found in transport.poll(0):
                     return found
-            raise AssertionError("nothing came")
+            raise AssertionError("no message came")
 
         with monkeypatch.context() as patch:
             patch.setattr("workers.transport.transport.FULL_POLL_SECONDS", 3600)
-            assert list(links.poll(0)) == []
+            assert list(transport.poll(0)) == []
             for number in range(100):
-                links.send(edge, Credit(number))
-                assert heard() == (edge, Credit(number))
+                transport.send(edge, Credit(number))
+                assert next_message() == (edge, Credit(number))
             assert sockets.times == 1
-        assert list(links.poll(0.001)) == []  # starts the interval anew
+        assert list(transport.poll(0.001)) == []  # starts the interval anew
         send(head, Go())
-        assert heard() == (None, Go())
+        assert next_message() == (None, Go())
         before, until = sockets.times, time.monotonic() + 10 * FULL_POLL_SECONDS
         while time.monotonic() < until:
-            assert list(links.poll(0)) == []
+            assert list(transport.poll(0)) == []
         assert 1 <= sockets.times - before <= 11
         os.close(held)
         with pytest.raises(EOFError):
-            heard()
-        links.close(flush=False)
+            next_message()
+        transport.close(flush=False)
     os.close(lifeline)

@@ -59,7 +59,7 @@ from workers.recording.instrument import InstrumentedStage, instrument
 from workers.stages.driver import StageGroup
 from workers.stages.source import Source
 from workers.transport.edge_formats import EdgeFormats
-from workers.transport.window_controller import WindowController
+from workers.transport.window_controller import controller_for
 
 REPORT_SECONDS: Final = 0.5
 SILENT_SECONDS: Final = 1.0
@@ -145,9 +145,8 @@ class Worker:
         clock = yield from self._compare_clocks()
         stages = yield from self._build(start, pipeline)
         self._instrument(stages, start, pipeline, clock)
-        group = self._group = StageGroup(
-            self._stages, self._channel, EdgeFormats(pipeline).format_of
-        )
+        formats = EdgeFormats(pipeline)
+        group = self._group = StageGroup(self._stages, self._channel, formats.format_of)
         self._on_built()
         self._channel.report(Ready(self._config.name))
         if self._config.name == SOURCE:
@@ -213,9 +212,7 @@ class Worker:
             wrapped = instrument(stage, pipeline, start.dataset, self._config.trace, clock)
             for edge in self._channel.remote_edges:
                 if edge.sender == stage.name:
-                    wrapped.control_window(
-                        edge.receiver, WindowController(pipeline.window, pipeline.max_window)
-                    )
+                    wrapped.control_window(edge.receiver, controller_for(pipeline))
             self._stages.append(wrapped)
 
     def _wait(self, kind: type[FromCoordinator]) -> Steps[FromCoordinator]:

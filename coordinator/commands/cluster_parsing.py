@@ -36,7 +36,7 @@ def read_token(argument: str) -> Token:
     Raises SpecError if there is none.
     """
     if argument != "-":
-        return Token.read(argument)
+        return Token.parse(argument)
     if sys.stdin is None:
         raise SpecError("token: standard input is closed; pipe the token into it")
     if sys.stdin.isatty():
@@ -47,7 +47,7 @@ def read_token(argument: str) -> Token:
             break
     if len(line) % 2 and line.startswith(UTF_16):
         line += b"\0"  # the other half of its last character, which is a line feed
-    return Token.read(decode_text(line, "token: standard input"))
+    return Token.parse(decode_text(line, "token: standard input"))
 
 
 def stdin_closed() -> bool:

@@ -28,7 +28,7 @@ def encode_control(message: Message) -> list[bytes | Array]:
     Raises TypeError for a message that cannot be sent.
     """
     schema = BY_CLASS[type(message)]
-    described: list[object] = []
+    descriptions: list[object] = []
     frames: list[bytes | Array] = [b""]
     room = limits.INLINE
     for array in map(portable, schema.arrays(message)):
@@ -38,14 +38,14 @@ def encode_control(message: Message) -> list[bytes | Array]:
             raise TypeError(f"an array of {text} cannot be sent")
         if array.nbytes <= room:
             room -= array.nbytes
-            described.append((name, array.shape, array.tobytes()))
+            descriptions.append((name, array.shape, array.tobytes()))
         else:
             frames.append(array)
-            described.append((name, array.shape, None))
-    frames[0] = header = _pack((VERSION, schema.kind, schema.values(message), described))
-    if len(header) > limits.MAX_HEADER or len(described) > limits.MAX_ARRAYS:
+            descriptions.append((name, array.shape, None))
+    frames[0] = header = _pack((VERSION, schema.kind, schema.values(message), descriptions))
+    if len(header) > limits.MAX_HEADER or len(descriptions) > limits.MAX_ARRAYS:
         raise TypeError(
-            f"a header of {len(header)} bytes with {len(described)} arrays cannot be sent"
+            f"a header of {len(header)} bytes with {len(descriptions)} arrays cannot be sent"
         )
     return frames
 
@@ -62,16 +62,16 @@ def decode_control(frames: Sequence[Frame], rest: Rest) -> Message:
         raise WireError("the header is not a list")
     if header[0] != VERSION or type(header[0]) is not int:
         raise WireError(f"protocol version {header[0]!r:.80}, this is version {VERSION}")
-    _, kind, values, described = header
+    _, kind, values, descriptions = header
     if type(kind) is not int or kind not in BY_KIND:
         raise WireError(f"unknown kind {kind!r:.80} of a control message")
     schema = BY_KIND[kind]
     _check_fields(schema, values)
-    if type(described) is not tuple:
+    if type(descriptions) is not tuple:
         raise WireError("the arrays are not described in a list")
-    if schema.count is not None and len(described) != schema.count:
-        raise WireError(f"{schema.message.__name__} with {len(described)} arrays")
-    arrays = _arrays(described, frames, rest)
+    if schema.count is not None and len(descriptions) != schema.count:
+        raise WireError(f"{schema.message.__name__} with {len(descriptions)} arrays")
+    arrays = _arrays(descriptions, frames, rest)
     return schema.make((*values, *arrays) if schema.count is not None else (*values, arrays))
 
 
@@ -84,11 +84,13 @@ def _check_fields(schema: Schema, values: object) -> None:
             raise WireError(f"{name}.{field} is {value!r:.80}")
 
 
-def _arrays(described: tuple[Any, ...], frames: Sequence[Frame], rest: Rest) -> tuple[Array, ...]:
-    """The arrays that `described` describes, inside the header or in the next frames."""
+def _arrays(
+    descriptions: tuple[Any, ...], frames: Sequence[Frame], rest: Rest
+) -> tuple[Array, ...]:
+    """The arrays that `descriptions` describe, inside the header or in the next frames."""
     arrays: list[Array] = []
     used = 1
-    for name, shape, data in described:
+    for name, shape, data in descriptions:
         size = _size(name, shape)
         if data is None:
             if len(frames) == 1:

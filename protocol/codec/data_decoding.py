@@ -91,8 +91,8 @@ def _activation(
     elif labels_dtype is not None and code0 in _SHARED and view is not None and len(frames) == 1:
         x = _shared(_SHARED[code0], shape, offset, view)
     else:
-        described = ((code0, shape), (code1, other))
-        x, labels = _arrays(described, at, offset, header, frames, view, rest)
+        both = ((code0, shape), (code1, other))
+        x, labels = _arrays(both, at, offset, header, frames, view, rest)
         return _make(Activation, (batch, step, head == _TRAINING, x, labels))
     labels = _ndarray(other, labels_dtype, header, at)
     if at + labels.nbytes != len(header):
@@ -156,7 +156,7 @@ _READERS: Final[dict[int, Reader]] = {
 
 
 def _arrays(
-    described: Sequence[tuple[int, Shape]],
+    codes_and_shapes: Sequence[tuple[int, Shape]],
     end: int,
     offset: int,
     header: bytes,
@@ -167,7 +167,7 @@ def _arrays(
     """The arrays with these codes and shapes; the header without arrays has `end` bytes."""
     arrays: list[Array] = []
     used = 1
-    for i, (code, shape) in enumerate(described):
+    for i, (code, shape) in enumerate(codes_and_shapes):
         size, location = _size(code & 0x0F, shape), code & 0xF0
         if location == INSIDE:
             begin = end + 15 & -ALIGNMENT

@@ -77,7 +77,7 @@ def _encode_plain(message: DataMessage, place: Place | None) -> list[bytes | Arr
     if isinstance(message, Activation):
         batch, step, train, x, labels = message
         size, head = x.nbytes, _ACTIVATIONS[train]
-        codes, dimensions = _described(x.dtype, x.shape, labels.dtype, labels.shape)
+        codes, dimensions = _description(x.dtype, x.shape, labels.dtype, labels.shape)
         if batch | step < 0:
             return None
         if size + labels.nbytes <= limits.INLINE:
@@ -87,7 +87,7 @@ def _encode_plain(message: DataMessage, place: Place | None) -> list[bytes | Arr
             return _outside(head, codes, batch, step, x, place, dimensions, labels)
     elif isinstance(message, Gradient):
         batch, credit, gradient = message
-        codes, dimensions = _described(gradient.dtype, gradient.shape)
+        codes, dimensions = _description(gradient.dtype, gradient.shape)
         if batch | credit < 0:
             return None
         if gradient.nbytes <= limits.INLINE:
@@ -99,7 +99,7 @@ def _encode_plain(message: DataMessage, place: Place | None) -> list[bytes | Arr
 
 
 @lru_cache(maxsize=256)
-def _described(
+def _description(
     dtype: DType, shape: Shape, other_dtype: DType | None = None, other: Shape = ()
 ) -> tuple[bytes, bytes]:
     """What describes one or two arrays inside a header: four bytes of it, and the dimensions."""

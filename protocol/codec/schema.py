@@ -69,8 +69,8 @@ Check: TypeAlias = Callable[[object], bool]
 def _check(hint: object) -> Check:
     """The test that a decoded field must pass to have the type `hint`."""
     if get_origin(hint) is Literal:
-        words = get_args(hint)
-        return lambda value: isinstance(value, str) and value in words
+        choices = get_args(hint)
+        return lambda value: isinstance(value, str) and value in choices
     if hint == (float | None):
         return lambda value: value is None or isinstance(value, float)
     if hint == tuple[str, ...]:
@@ -82,7 +82,7 @@ def _check(hint: object) -> Check:
         return lambda value: type(value) is dict and all(isinstance(k, str) for k in value)
     if kind in (str, float, bool):
         return lambda value: type(value) is kind
-    raise TypeError(f"no wire form for {hint!r}")
+    raise TypeError(f"a message cannot have a field of type {hint!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +118,14 @@ def _schema(kind: int, message: type[Message]) -> Schema:
         names=names,
         checks=tuple(_check(hints[name]) for name in names),
         count=None if many else len(arrays),
-        values=_taker(names),
-        arrays=attrgetter(*many) if many else _taker(arrays),
+        values=_getter(names),
+        arrays=attrgetter(*many) if many else _getter(arrays),
         make=lambda fields: make(*fields),
     )
 
 
-def _taker(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
-    """What takes the fields `names` from a message, as a tuple."""
+def _getter(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    """A function that returns the fields `names` of a message as a tuple."""
     match names:
         case ():
             return lambda _: ()

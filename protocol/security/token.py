@@ -1,9 +1,9 @@
-"""The one line that a machine needs to join a run.
+"""The one line with which a host joins a run.
 
     dni1:<base64url of msgpack [addresses, head's public key, secret key of enrolment]>
 
-Keys are CURVE keys of 32 bytes; a head that wants plain text has an empty one. Who holds the secret
-may enrol a key of its own, and nothing else.
+Keys are CURVE keys of 32 bytes; the head's is empty if the run is not encrypted. The secret key
+allows its holder to enrol a key of their own, and nothing else.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from protocol.errors import RunError, SpecError
 
 PREFIX: Final = "dni1:"
 KEY_BYTES: Final = 32
-LONGEST: Final = 4096
+MAX_LENGTH: Final = 4096
 _OPTIONS: Final = re.compile(r"\s--[a-z][\w-]*")
-"""The words behind the token of a line that was pasted whole."""
+"""An option behind the token, in a command line that was pasted whole."""
 _AROUND: Final = "'\"`\ufeff"
 INSECURE: Final = (
-    "INSECURE: nothing of this run is encrypted; who can read it on its way can read data and "
-    "weights, join, and change what is learnt"
+    "INSECURE: this run is not encrypted; anyone who can read its traffic can read data and "
+    "weights, join the run, and change its result"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """Where the head listens, and the keys: its public one, and the secret one to enrol with.
+    """The endpoints of the head, its public key, and the secret key with which a host enrols.
 
-    With an empty `head` everything travels in plain text.
+    With an empty `head` nothing is encrypted.
     """
 
     addresses: tuple[str, ...]
@@ -48,20 +48,20 @@ class Token:
 
     @property
     def secure(self) -> bool:
-        """Whether what is said is encrypted, and who says it known."""
+        """Whether connections are encrypted and both ends prove their keys."""
         return bool(self.head)
 
     @classmethod
-    def read(cls, text: str) -> Token:
-        """The token that `str` wrote, as a user pastes it. Raises SpecError where `text` is none.
+    def parse(cls, text: str) -> Token:
+        """The token in `text`, as a user pastes it. Raises SpecError if there is none.
 
-        White space, quotes, a byte order mark and the words of the command do no harm.
+        White space, quotes, a byte order mark and the command `dni join` are ignored.
         """
         before, found, body = "".join(text.split()).partition(PREFIX)
         body = body.strip(_AROUND)
         if not found and before.strip(_AROUND) in ("", "dnijoin"):
             raise SpecError(f"token: empty; paste all of the line that begins with {PREFIX}")
-        if not found or len(body) > LONGEST:
+        if not found or len(body) > MAX_LENGTH:
             raise SpecError(f"token: {before[:20]!r} does not begin with {PREFIX}")
         token = cls._decoded(body)
         if token is None:

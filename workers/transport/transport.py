@@ -66,13 +66,15 @@ class WorkerKeys(NamedTuple):
         return KeyPair(self.public, self.secret)
 
     @property
-    def plain(self) -> bool:
-        """Whether nothing is encrypted."""
-        return self.coordinator == PLAIN
+    def encrypted(self) -> bool:
+        """Whether connections are encrypted."""
+        return self.coordinator != PLAIN
 
     def socket_set(self) -> SocketSet:
         """Sockets that only the neighbours of this worker can use."""
-        return SocketSet(self.pair, lambda edge, key: self.peers.get(edge) == key, self.plain)
+        return SocketSet(
+            self.pair, lambda edge, key: self.peers.get(edge) == key, not self.encrypted
+        )
 
 
 class WorkerTransport:
@@ -121,8 +123,8 @@ class WorkerTransport:
     def connect(self, edge: Edge, endpoint: str, window: int) -> None:
         """Open the outlet of `edge`, on which `window` batches may be in flight."""
         endpoint = with_interface_of(endpoint, self._endpoint)
-        secured = self._keys and not self._keys.plain
-        peer = self._keys.peers[str(edge)] if self._keys and secured else PLAIN
+        encrypted = self._keys is not None and self._keys.encrypted
+        peer = self._keys.peers[str(edge)] if self._keys and encrypted else PLAIN
         size = socket_buffers.send_buffer() if endpoint.startswith("tcp:") else -1
         outlet = self._sockets.connect(PUSH, endpoint, peer, send_buffer=size)
         path = _ring_path(endpoint)

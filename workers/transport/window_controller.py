@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
+from protocol import Pipeline
+
 MEMORY_NS: Final = 30 * 10**9
 """How long the minimum counts if no sample comes close to it."""
 NEAR: Final = 1.1
@@ -122,3 +124,8 @@ class WindowController:
 
     def _bounded(self, window: int) -> int:
         return min(self._most, max(self._least, window))
+
+
+def controller_for(pipeline: Pipeline) -> WindowController:
+    """A controller within the bounds that `pipeline` sets."""
+    return WindowController(pipeline.window, pipeline.max_window)
