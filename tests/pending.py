@@ -10,7 +10,5 @@ NAMES: Final = (
 )
 """For `tests/test_names.py`."""
 
-STRUCTURE: Final = (
-    "tests/conftest.py",
-)
+STRUCTURE: Final = ("tests/conftest.py",)
 """For `tests/test_structure.py`."""
