@@ -215,6 +215,7 @@ def test_a_stop_request_counts_as_ctrl_c_and_a_revoked_host_is_the_hosts_to_hand
     def ask() -> None:
         revoke(run, "host1")
         stop(run)
+        stop(run)
 
     thread = threading.Thread(target=ask)
     thread.start()

@@ -18,7 +18,8 @@ POLL_SECONDS: Final = 0.05
 class RunControl:
     """Answers status requests, and hands on stop and revoke requests.
 
-    A stop request counts as an interrupt of the user in `interrupts`. `hosts` are the hosts of the
+    A stop request counts as an interrupt of the user in `interrupts`, unless the run is stopping
+    already: a second interrupt would end it without its weights. `hosts` are the hosts of the
     run, None until the event loop sets them. Other parameters are those of `ControlServer`.
     """
 
@@ -39,7 +40,7 @@ class RunControl:
         self._due = now + POLL_SECONDS
         for request in self._server.poll():
             match request:
-                case StopRequest():
+                case StopRequest() if not self._interrupts.count:
                     self._interrupts.request_stop()
                 case RevokeRequest(host=host) if self.hosts:
                     self.hosts.revoke(host)
