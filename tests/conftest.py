@@ -162,33 +162,33 @@ class Dni:
 
     def __call__(
         self,
-        *words: str,
+        *arguments: str,
         environment: Mapping[str, str] | None = None,
         stdout: Stream | None = None,
         stderr: Stream | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run `dni` with `words` to its end. What goes to no `stdout` or `stderr` is returned."""
+        """Run `dni` with `arguments` to its end. What goes to no `stdout` or `stderr` is returned."""
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             streams = (out if stdout is None else stdout, err if stderr is None else stderr)
-            process = self.spawn(words, *streams, environment)
+            process = self.spawn(arguments, *streams, environment)
             try:
                 status = process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise
             texts = [_text(file) for file in (out, err)]
-        return subprocess.CompletedProcess(words, status, *texts)
+        return subprocess.CompletedProcess(arguments, status, *texts)
 
     def spawn(
         self,
-        words: Sequence[str],
+        arguments: Sequence[str],
         out: Stream,
         err: Stream,
         environment: Mapping[str, str] | None = None,
         folder: Path | None = None,
         command: Sequence[str] = (),
     ) -> CommandProcess:
-        """Start `dni` with `words` as the leader of a session, with nothing to read.
+        """Start `dni` with `arguments` as the leader of a session, with nothing to read.
 
         It is forked, but executed with `command` where there is one, and with COMMAND where
         the environment has other variables that an interpreter reads when it starts than this one.
@@ -199,7 +199,7 @@ class Dni:
             command = COMMAND
         if command:
             return subprocess.Popen(
-                [*command, *words],
+                [*command, *arguments],
                 cwd=folder,
                 env=wanted,
                 stdin=subprocess.DEVNULL,
@@ -208,36 +208,36 @@ class Dni:
                 start_new_session=True,
             )
         with Path(os.devnull).open("rb") as nothing:
-            return Forked(words, wanted, (nothing, out, err), folder, self.limits)
+            return Forked(arguments, wanted, (nothing, out, err), folder, self.limits)
 
     def start(
         self,
-        *words: str,
+        *arguments: str,
         run_dir: str = "run",
         environment: Mapping[str, str] | None = None,
         workers: tuple[str, ...] = WORKERS,
     ) -> Training:
-        """Start `dni run tiny.toml` with `words`, as the leader of a process group.
+        """Start `dni run tiny.toml` with `arguments`, as the leader of a process group.
 
         `workers` are the processes that are to come of it.
         """
         output, errors = (self.home / f"{Path(run_dir).name}.{part}" for part in ("out", "err"))
         with output.open("wb") as out, errors.open("wb") as err:
-            run = ("run", "tiny.toml", "--run-dir", run_dir, *words)
+            run = ("run", "tiny.toml", "--run-dir", run_dir, *arguments)
             process = self.spawn(run, out, err, environment)
         training = Training(process, self.home / run_dir, output, errors, workers)
         self.trainings.append(training)
         return training
 
     def endless(
-        self, *words: str, run_dir: str = "run", workers: tuple[str, ...] = WORKERS
+        self, *arguments: str, run_dir: str = "run", workers: tuple[str, ...] = WORKERS
     ) -> Training:
         """Start a run that does not end by itself."""
-        return self.start(*ENDLESS, *words, run_dir=run_dir, workers=workers)
+        return self.start(*ENDLESS, *arguments, run_dir=run_dir, workers=workers)
 
-    def train(self, *words: str, workers: tuple[str, ...] = WORKERS) -> Training:
+    def train(self, *arguments: str, workers: tuple[str, ...] = WORKERS) -> Training:
         """Start a run that does not end by itself, and wait until all its layers learn."""
-        training = self.endless(*words, workers=workers)
+        training = self.endless(*arguments, workers=workers)
         training.until_training()
         return training
 
@@ -274,9 +274,9 @@ class Dni:
     @staticmethod
     def _of_another(name: str) -> bool:
         """Whether this is the folder of a run that somebody else on the machine has under way."""
-        word, _, rest = name.partition("-")
+        argument, _, rest = name.partition("-")
         pid = rest.partition("-")[0]
-        return word == "dni" and pid.isdecimal() and psutil.pid_exists(int(pid))
+        return argument == "dni" and pid.isdecimal() and psutil.pid_exists(int(pid))
 
     def nothing_left(self, *but: Path) -> None:
         """No process, socket folder, temporary file or shared memory is left, except `but`."""

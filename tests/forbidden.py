@@ -83,7 +83,6 @@ PARTS_BUT_IN_TESTS: Final = {
     "watch": "observer",
     "sound": "require_finite, valid",
     "silence": "NullTracer",
-    "asked": "requested",
 }
 """The same, but the names of tests, which are sentences, may have them."""
 

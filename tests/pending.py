@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-NAMES: Final = (
-    "benchmarks",
-    "tests/conftest.py",
-)
+NAMES: Final[tuple[str, ...]] = ()
 """For `tests/test_names.py`."""
 
 STRUCTURE: Final = ("tests/conftest.py",)

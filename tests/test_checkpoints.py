@@ -26,7 +26,7 @@ STEPS, EVERY = 30, 10
 def steps(folder: Path) -> dict[str, int]:
     """The step of each layer's saved weights."""
     found = {}
-    for path in (folder / "weights").iterdir():
+    for path in (folder / "weights").glob("*.safetensors"):  # not one that is being written
         with safe_open(path, "numpy") as file:
             found[path.stem] = int(file.metadata()["step"])
     return found

@@ -41,8 +41,8 @@ def test_the_option_overrides_the_schedule(
 @pytest.mark.parametrize("command", ["run", "up", "compare"])
 def test_every_command_that_trains_has_the_option_with_its_reason(command: str) -> None:
     text = " ".join(CliRunner().invoke(cli.main, [command, "--help"]).stdout.split())
-    assert "--deterministic One batch at a time (train.schedule=lockstep)" in text
-    assert "the same seed gives a slightly different result each time" in text
+    assert "--deterministic Train in lockstep (train.schedule=lockstep): slower" in text
+    assert "the same seed gives the same result. Without it each run differs slightly." in text
 
 
 def weights(folder: Path) -> dict[str, bytes]:
