@@ -149,7 +149,8 @@ def test_an_array_that_a_stage_of_the_same_worker_holds_is_not_overwritten(
 
 @pytest.mark.slow
 def test_unlocked_layers_of_one_worker_make_equal_progress(dni: Dni) -> None:
-    options = ("-o", "rule=unlocked-cdni", "-o", "placement=[[0,1,2]]", "-o", "train.steps=400")
+    settings = ("rule=unlocked-cdni", "placement=[[0,1,2]]", "train.steps=400", "train.threads=1")
+    options = [option for setting in settings for option in ("-o", setting)]
     ran = dni("run", "tiny.toml", "--run-dir", "run", "--json", *options)
     assert ran.returncode == 0, ran.stderr
     updates = [layer["updates"] for layer in json.loads(ran.stdout)["layers"]]

@@ -113,7 +113,7 @@ def test_messages_of_neighbours_are_used_after_their_own_batch_and_before_the_ne
         counts.append((stats.activations, stats.updates, stats.gradients, stats.inputs))
     assert counts == [
         (1, 0, 0, 0),  # forward and up
-        (1, 1, 0, 0),  # guess, learn and down
+        (1, 1, 0, 0),  # predict, learn and send down
         (1, 1, 1, 0),  # the gradient of the batch, then its real activation
         (1, 1, 1, 1),
         (2, 1, 1, 1),
