@@ -167,7 +167,7 @@ class Dni:
         stdout: Stream | None = None,
         stderr: Stream | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run `dni` with `arguments` to its end; capture the streams that are not given."""
+        """Run `dni` with `arguments` to its end; returns what goes to no `stdout` or `stderr`."""
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             streams = (out if stdout is None else stdout, err if stderr is None else stderr)
             process = self.spawn(arguments, *streams, environment)
