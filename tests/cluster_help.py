@@ -24,7 +24,7 @@ from protocol.messages import Enrol, ToAgent, Welcome
 from protocol.security.keys import KeyPair
 from protocol.security.token import Token
 from protocol.transport.curve import keys_from_secret
-from tests.conftest import ENDLESS, LAYERS, Dni, Training
+from tests.dni import ENDLESS, LAYERS, Dni, Training
 from tests.forked import CommandProcess, workers_of
 
 BIND = "tcp://127.0.0.1:*"

@@ -18,7 +18,7 @@ from protocol.security.keys import KeyPair
 from protocol.security.token import Token
 from protocol.transport.curve import generate_keys
 from tests.cluster_help import BIND, enrol_request
-from tests.conftest import wait_until
+from tests.dni import wait_until
 
 
 class HeadWithHosts:

@@ -7,5 +7,5 @@ from typing import Final
 NAMES: Final[tuple[str, ...]] = ()
 """For `tests/test_names.py`."""
 
-STRUCTURE: Final = ("tests/conftest.py",)
+STRUCTURE: Final[tuple[str, ...]] = ()
 """For `tests/test_structure.py`."""

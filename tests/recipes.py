@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tests.conftest import COMMAND, Dni
+from tests.dni import COMMAND, Dni
 from tests.network_hosts import NetworkHosts
 
 PROJECT: Final = Path(__file__).parents[1]

@@ -16,7 +16,7 @@ from typing import Final
 
 import pytest
 
-from tests.conftest import wait_until
+from tests.dni import wait_until
 from tests.ssh_server import free_port
 
 PROGRAMS: Final = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol")

@@ -16,7 +16,7 @@ from typing import Final
 
 import pytest
 
-from tests.conftest import COMMAND, wait_until
+from tests.dni import COMMAND, wait_until
 
 PASSED: Final = ("XDG_RUNTIME_DIR", "TMPDIR", "DNI_CACHE", "PATH")
 REMOTE: Final = shlex.join(COMMAND)

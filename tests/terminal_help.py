@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from rich.console import Console, RenderableType
 
 from coordinator.console.terminal import ENDLESS
-from tests.conftest import COMMAND
+from tests.dni import COMMAND
 
 TERMINAL_COLUMNS: Final = (60, 80, 100, 120)
 _CODES: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

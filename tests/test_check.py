@@ -13,7 +13,7 @@ from click.testing import CliRunner
 import cli
 
 if TYPE_CHECKING:
-    from tests.conftest import Dni
+    from tests.dni import Dni
 
 from tests.test_commands import ENGINES, INLINE, mistake, run
 

@@ -14,10 +14,10 @@ from cli import run
 from coordinator.observers.observer import Observer
 from protocol import State, read_pipeline
 from protocol.pipeline import RULES
-from tests.conftest import TINY
+from tests.dni import TINY
 
 if TYPE_CHECKING:
-    from tests.conftest import Dni
+    from tests.dni import Dni
 
 LAYERS = ("layer0", "layer1", "layer2")
 STEPS, EVERY = 30, 10

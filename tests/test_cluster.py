@@ -23,7 +23,7 @@ from tests.cluster_help import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.conftest import Dni
+    from tests.dni import Dni
 
 pytestmark = pytest.mark.slow
 

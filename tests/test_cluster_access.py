@@ -34,7 +34,7 @@ from tests.cluster_help import (
 from tests.forked import AGENT
 
 if TYPE_CHECKING:
-    from tests.conftest import Dni, Training
+    from tests.dni import Dni, Training
 
 pytestmark = pytest.mark.slow
 

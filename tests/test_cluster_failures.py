@@ -17,7 +17,7 @@ from tests.cluster_help import Cluster, loopback_cluster
 from tests.forked import AGENT, HEAD
 
 if TYPE_CHECKING:
-    from tests.conftest import Dni, Training
+    from tests.dni import Dni, Training
 
 pytestmark = pytest.mark.slow
 

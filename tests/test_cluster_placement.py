@@ -21,7 +21,7 @@ from tests.cluster_help import (
 )
 
 if TYPE_CHECKING:
-    from tests.conftest import Dni
+    from tests.dni import Dni
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,7 @@ import pytest
 import dni_command
 
 if TYPE_CHECKING:
-    from tests.conftest import Dni
+    from tests.dni import Dni
 
 MODULES = ("-m", "dni_command")
 HOSTILE = "raise SystemExit('a foreign module was imported')\n"

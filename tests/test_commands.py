@@ -21,7 +21,7 @@ from coordinator.run_folder.create import RunFolder
 from protocol import read_pipeline
 
 if TYPE_CHECKING:
-    from tests.conftest import Dni
+    from tests.dni import Dni
 
 LAYERS = ("layer0", "layer1", "layer2")
 SUMMARY = {

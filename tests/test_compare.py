@@ -27,7 +27,7 @@ from protocol.dataset_info import DatasetInfo
 from workers.assembly.compatibility import layer_modules
 
 if TYPE_CHECKING:
-    from tests.conftest import Dni
+    from tests.dni import Dni
 
 ARGUMENTS = ("compare", "tiny.toml", "--engine", "inline", "--out", "out")
 PIPELINE = Pipeline(

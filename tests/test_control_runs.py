@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from tests.conftest import Dni, Training
+    from tests.dni import Dni, Training
 
 pytestmark = pytest.mark.slow
 

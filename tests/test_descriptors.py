@@ -12,10 +12,10 @@ import pytest
 
 from coordinator.resources.descriptors import ensure, of_head, of_worker, of_workers
 from protocol import DataConfig, LayerConfig, Pipeline, RunError
-from tests.conftest import COMMAND
+from tests.dni import COMMAND
 
 if TYPE_CHECKING:
-    from tests.conftest import Dni
+    from tests.dni import Dni
 
 WIDE = 'layer=[{modules=["linear 512"]},{modules=["linear 512"]},{modules=["linear 10"]}]'
 needs_prlimit = pytest.mark.skipif(not shutil.which("prlimit"), reason="needs prlimit")

@@ -14,7 +14,7 @@ from protocol import read_pipeline
 from tests.cluster_help import loopback_cluster
 
 if TYPE_CHECKING:
-    from tests.conftest import Dni
+    from tests.dni import Dni
 
 LOCKSTEP = "train.schedule=lockstep"
 

@@ -17,7 +17,7 @@ from tests.terminal_help import TERMINAL_COLUMNS, on_terminal
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.conftest import Dni
+    from tests.dni import Dni
 
 
 def drawn(width: int, height: int = 24) -> list[str]:

@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file
 
 if TYPE_CHECKING:
-    from tests.conftest import Dni, Training
+    from tests.dni import Dni, Training
 
 pytestmark = pytest.mark.slow
 

@@ -25,7 +25,7 @@ from coordinator.cluster.listen import ListenConfig
 from protocol import RunError
 from protocol.endpoint import Endpoint, host_of, is_ipv6, is_unspecified, with_interface_of
 from protocol.security.token import KEY_BYTES, Token
-from tests.conftest import wait_until
+from tests.dni import wait_until
 from tests.ipv6 import needs_v6
 from tests.network_hosts import network_hosts
 from workers.transport import socket_buffers

@@ -9,7 +9,7 @@ import pytest
 from protocol.security.token import Token
 from protocol.transport.curve import generate_keys
 from tests.cluster_help import loopback_cluster, token_text
-from tests.conftest import Dni
+from tests.dni import Dni
 from tests.ipv6 import needs_v6
 
 LATE = 60.0

@@ -23,7 +23,7 @@ from safetensors.numpy import load_file
 from protocol import Failed, encode
 
 if TYPE_CHECKING:
-    from tests.conftest import Dni, Training
+    from tests.dni import Dni, Training
 
 pytestmark = pytest.mark.slow
 

@@ -17,7 +17,7 @@ from protocol import RunError, SpecError
 from tests.run_folders import KILLED_START, make_run, snapshot
 
 if TYPE_CHECKING:
-    from tests.conftest import Dni
+    from tests.dni import Dni
 
 INLINE = ("--engine", "inline", "-o", "train.steps=20", "-o", "train.eval_every=0")
 

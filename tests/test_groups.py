@@ -15,7 +15,7 @@ from cli import evaluate, run
 from protocol import DataConfig, Edge, LayerConfig, Pipeline, TrainConfig
 
 if TYPE_CHECKING:
-    from tests.conftest import Dni, Training
+    from tests.dni import Dni, Training
 
 GROUPED = ("-o", "placement=[[0, 1], [2]]")
 WORKERS = ("source", "layer0-1", "layer2")

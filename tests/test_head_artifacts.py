@@ -14,7 +14,7 @@ from coordinator.lifecycle.events import WorkerExited
 from protocol import VERSION, Failed, Hello, Leave, Ping, Pong
 from protocol.messages import Died, Upload
 from protocol.transport import socket_set
-from tests.conftest import wait_until
+from tests.dni import wait_until
 from tests.head_help import HeadWithHosts, head_with_hosts, part
 
 

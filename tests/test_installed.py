@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.conftest import Dni
+    from tests.dni import Dni
 
 pytestmark = pytest.mark.slow
 

@@ -25,7 +25,7 @@ from tests.control_help import serving
 from tests.traced import ran, tiny
 
 if TYPE_CHECKING:
-    from tests.conftest import Dni
+    from tests.dni import Dni
 
 NAN, INF = math.nan, math.inf
 

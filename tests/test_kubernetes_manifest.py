@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import Dni
+from tests.dni import Dni
 
 MANIFEST = ("manifest", "k8s", "tiny.toml", "--image", 'me/dni: "1"')
 

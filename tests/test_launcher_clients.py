@@ -12,7 +12,7 @@ import pytest
 
 from coordinator.cluster.launchers.clients import Clients, query
 from coordinator.cluster.launchers.launcher import last_line
-from tests.conftest import wait_until
+from tests.dni import wait_until
 
 SILENT = "import sys; sys.stdin.read()"
 PRINTS = "import sys; print({!r}, flush=True); sys.stdin.read()"

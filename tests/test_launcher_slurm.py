@@ -11,7 +11,7 @@ import pytest
 from coordinator.cluster.launchers.slurm import Slurm, SlurmOptions
 from coordinator.cluster.launchers.slurm_job import CANCEL_TRIES, SlurmTimes, script, task
 from protocol import RunError
-from tests.conftest import Dni
+from tests.dni import Dni
 from tests.fake_slurm import PENDING, FakeSlurm
 
 

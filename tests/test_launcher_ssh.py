@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from coordinator.cluster.launchers.ssh import shares
-from tests.conftest import Dni
+from tests.dni import Dni
 
 
 @pytest.mark.parametrize("printed", ["exit 0", "echo hostname here", "echo port 22"])

@@ -16,7 +16,7 @@ from coordinator.cluster.launchers.ray import Ray
 from coordinator.cluster.launchers.slurm import Slurm
 from coordinator.cluster.launchers.ssh import Ssh
 from protocol import RunError, SpecError
-from tests.conftest import COMMAND, Dni
+from tests.dni import COMMAND, Dni
 
 ENGINES: Final = ("local", "inline")
 LAUNCHERS: Final[tuple[LauncherClass, ...]] = (Ray, Slurm, Ssh)

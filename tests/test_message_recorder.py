@@ -22,7 +22,7 @@ from workers.recording import recorder as message_recorder
 from workers.recording.recorder import RESERVE, MessageRecorder, open_recorder
 
 if TYPE_CHECKING:
-    from tests.conftest import Dni
+    from tests.dni import Dni
 
 LATE = 20.0
 

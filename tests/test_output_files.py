@@ -16,7 +16,7 @@ import pytest
 
 from coordinator.traces.output import write_output
 from protocol import RunError
-from tests.conftest import COMMAND
+from tests.dni import COMMAND
 from tests.traced import ran, tiny
 
 ARGUMENTS = [

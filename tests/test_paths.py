@@ -14,10 +14,10 @@ from protocol import (
     read_pipeline,
 )
 from protocol.paths import user_path
-from tests.conftest import TINY
+from tests.dni import TINY
 
 if TYPE_CHECKING:
-    from tests.conftest import Dni
+    from tests.dni import Dni
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from protocol import (
 )
 
 if TYPE_CHECKING:
-    from tests.conftest import Dni
+    from tests.dni import Dni
 
 
 @pytest.mark.parametrize(

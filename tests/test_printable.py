@@ -18,7 +18,7 @@ from protocol.printable import printable
 from tests.terminal_help import rendered
 
 if TYPE_CHECKING:
-    from tests.conftest import Dni
+    from tests.dni import Dni
 
 HOSTILE = {
     "\x1b[31mred": r"\x1b[31mred",

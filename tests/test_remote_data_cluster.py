@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.cluster_help import Cluster, assert_balanced, loopback_cluster, weights
-from tests.conftest import Dni
+from tests.dni import Dni
 from workers.data import load
 
 LATE = 40.0

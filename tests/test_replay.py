@@ -26,7 +26,7 @@ from protocol.recording_format import (
 from tests.recordings import encode, example, flip, recording
 
 if TYPE_CHECKING:
-    from tests.conftest import Dni
+    from tests.dni import Dni
 
 GROUPED = "placement=[[0,1],[2]]"
 LATE = 20.0

@@ -22,7 +22,7 @@ from protocol.recording_format import (
 from tests.recordings import encode, example, recording
 
 if TYPE_CHECKING:
-    from tests.conftest import Dni
+    from tests.dni import Dni
 
 GROUPED = "placement=[[0,1],[2]]"
 WORKERS = ("source", "layer0", "layer1", "layer2")

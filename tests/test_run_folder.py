@@ -15,11 +15,11 @@ from coordinator.run_folder.create import SET_ASIDE, RunFolder
 from coordinator.run_folder.find import find_run
 from coordinator.run_folder.layout import CONTENT, METRICS, PIPELINE, WEIGHTS
 from protocol import RunError, SpecError
-from tests.conftest import COMMAND
+from tests.dni import COMMAND
 from tests.run_folders import KILLED_START, make_run, snapshot
 
 if TYPE_CHECKING:
-    from tests.conftest import Dni
+    from tests.dni import Dni
 
 INLINE = ("--engine", "inline", "-o", "train.steps=20", "-o", "train.eval_every=0")
 

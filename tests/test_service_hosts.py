@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster_help import Cluster, loopback_cluster
-from tests.conftest import COMMAND, Dni
+from tests.dni import COMMAND, Dni
 from tests.network_hosts import NetworkHosts, network_hosts
 from tests.real_data import real_data
 

@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.conftest import ENDLESS, LAYERS, PATIENCE, Dni
+from tests.dni import ENDLESS, LAYERS, PATIENCE, Dni
 
 pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import COMMAND, Dni
+from tests.dni import COMMAND, Dni
 from tests.network_hosts import NetworkHosts, network_hosts
 from tests.recipes import PROJECT, Line, Reader, recipe
 from tests.slurm_server import slurm_server

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import COMMAND, ENDLESS, LAYERS, PATIENCE, Dni, Training
+from tests.dni import COMMAND, ENDLESS, LAYERS, PATIENCE, Dni, Training
 from tests.slurm_server import slurm_server
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.conftest import ENDLESS, LAYERS, PATIENCE, Dni, Training
+from tests.dni import ENDLESS, LAYERS, PATIENCE, Dni, Training
 from tests.ssh_server import Server, ssh_server
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]

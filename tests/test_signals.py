@@ -15,10 +15,10 @@ import pytest
 
 from coordinator.interrupts import SIGNALS, count_interrupts
 from tests.cluster_help import BIND
-from tests.conftest import COMMAND, ENDLESS
+from tests.dni import COMMAND, ENDLESS
 
 if TYPE_CHECKING:
-    from tests.conftest import Dni
+    from tests.dni import Dni
 
 NUMBERS = [getattr(signal, name) for name in SIGNALS]
 LATE = 30.0

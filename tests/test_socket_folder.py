@@ -25,7 +25,7 @@ from coordinator.socket_folder import (
 from protocol import RunError
 
 if TYPE_CHECKING:
-    from tests.conftest import Dni
+    from tests.dni import Dni
 
 
 @pytest.fixture

@@ -20,12 +20,12 @@ from coordinator.observers.run_stats import RunStats
 from coordinator.observers.terminal import LiveDisplay, PlainDisplay
 from coordinator.traces.timeline.style import ACTION_STYLES, KIND_STYLES
 from protocol import read_pipeline
-from tests.conftest import COMMAND
+from tests.dni import COMMAND
 from tests.terminal_help import on_terminal
 from tests.traced import ran, tiny
 
 if TYPE_CHECKING:
-    from tests.conftest import Dni
+    from tests.dni import Dni
 
 ENCODINGS = ("ascii", "latin-1", "cp1252", "euc-jp", "gbk")
 INLINE = ("--engine", "inline", "-o", "train.steps=20")

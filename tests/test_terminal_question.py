@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import pytest
 
-from tests.conftest import wait_until
+from tests.dni import wait_until
 
 QUESTION_SCRIPT = """
 from coordinator.commands.cluster_parsing import terminal_question

@@ -13,7 +13,7 @@ from protocol import (
     read_pipeline,
 )
 from protocol.text import LARGEST, read_text_file
-from tests.conftest import TINY
+from tests.dni import TINY
 
 if TYPE_CHECKING:
     pass

@@ -25,7 +25,7 @@ from protocol.pipeline import RULES
 from tests.traced import ran, shared_run, tiny
 
 if TYPE_CHECKING:
-    from tests.conftest import Dni
+    from tests.dni import Dni
 
 LATE = 20.0
 BOTH = pytest.mark.parametrize("engine", [pytest.param("local", marks=pytest.mark.slow), "inline"])

@@ -16,13 +16,13 @@ import pytest
 from click.testing import CliRunner
 
 import cli
-from tests.conftest import Dni as Command
+from tests.dni import Dni as Command
 from tests.forked import CommandProcess
 from tests.test_commands import mistake
 from tests.traced import shared_run, tiny
 
 if TYPE_CHECKING:
-    from tests.conftest import Dni
+    from tests.dni import Dni
 
 EDGES = {
     *("source>layer0", "layer0>layer1", "layer1>layer2"),

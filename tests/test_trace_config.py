@@ -9,7 +9,7 @@ import pytest
 
 from protocol import SpecError, read_pipeline
 from protocol.config import TRACES
-from tests.conftest import TINY
+from tests.dni import TINY
 
 
 @pytest.mark.parametrize(

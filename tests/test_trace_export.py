@@ -20,7 +20,7 @@ from coordinator.traces.messages import DROPPED, OUTCOMES, UNSENT, USED, Message
 from coordinator.traces.run import Traces
 from protocol import read_pipeline
 from protocol import trace_format as form
-from tests.conftest import TINY
+from tests.dni import TINY
 from tests.exports import Seen, count, count_spans, otlp_spans
 from tests.trace_processor import JAVASCRIPT, ask
 

@@ -18,7 +18,7 @@ from coordinator.traces.run import Traces
 from protocol import RunError, read_pipeline
 from protocol import trace_format as form
 from protocol.trace_format import TraceHeader
-from tests.conftest import TINY
+from tests.dni import TINY
 from tests.exports import EVIL, Seen, count_spans, otlp_spans, with_evil_host
 
 

@@ -12,7 +12,7 @@ from protocol import Credit, Edge, Message
 from protocol.security.keys import PLAIN, KeyPair
 from protocol.transport import socket_set
 from protocol.transport.curve import generate_keys
-from tests.conftest import wait_until
+from tests.dni import wait_until
 from workers.transport.transport import WorkerKeys, WorkerTransport
 
 UP, DOWN = Edge("layer0", "layer1"), Edge("layer2", "layer1")
