@@ -15,7 +15,7 @@ import zmq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol import Activation, Credit, Edge, Go, Gradient, Message, WireError, encode
+from protocol import VERSION, Activation, Credit, Edge, Go, Gradient, Message, WireError, encode
 from protocol.transport.socket_set import Readable, SocketSet
 from protocol.transport.sockets import receive, send
 from tests.examples import examples
@@ -44,7 +44,11 @@ FOREIGN: Final = {
     "a short frame": [HEADER, ARRAY[:-1]],
     "a short frame, and more": [HEADER, ARRAY[:-1], CREDIT],
     "an empty frame": [HEADER, b"", CREDIT],
-    "a bad field with its frame": [msgpack.packb([1, 2, [1, -1], [["<f4", [1], None]]]), b"1234"],
+    "a bad field with its frame": [
+        msgpack.packb([VERSION, 37, ["host1", "a.log", -1, True], [["<f4", [1], None]]]),
+        b"1234",
+    ],
+    "a negative batch with its frame": [HEADER[:15] + b"\x80" + HEADER[16:], ARRAY],
 }
 
 
