@@ -72,7 +72,8 @@ def _write_settings(folder: Path) -> None:
         folder=folder,
     )
     (folder / "slurm.conf").write_text(settings, "utf-8")
-    (folder / "cgroup.conf").write_text("CgroupAutomount=no\n", "utf-8")
+    plugin = "CgroupPlugin=cgroup/v1\n"  # works where no control groups are mounted, too
+    (folder / "cgroup.conf").write_text(plugin, "utf-8")
 
 
 def _munged(folder: Path) -> list[str]:
