@@ -41,7 +41,7 @@ def test_a_summary_that_was_not_printed_is_no_success(dni: Dni) -> None:
 @pytest.mark.parametrize("arguments", [("check", "tiny.toml"), ("check", "tiny.toml", "--json")])
 def test_other_words_end_with_one_line(dni: Dni, arguments: tuple[str, ...]) -> None:
     status, said = printed_to_a_full_disk(dni, *arguments)
-    assert (status, said) == (1, f"Error: not all was printed: {NO_ROOM}\n")
+    assert (status, said) == (1, f"Error: the output is incomplete: {NO_ROOM}\n")
 
 
 @contextmanager
