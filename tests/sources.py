@@ -34,8 +34,3 @@ def _below(folder: str, pattern: str = "*") -> Iterator[Path]:
 def tree(file: Path) -> ast.Module:
     """The syntax tree of `file`, a path relative to the root."""
     return ast.parse((ROOT / file).read_text("utf-8"), str(file))
-
-
-def done(file: Path, pending: tuple[str, ...]) -> bool:
-    """Whether `file` is in none of the `pending` folders or files."""
-    return not any(file.as_posix().startswith(prefix) for prefix in pending)

@@ -15,7 +15,7 @@ PAGES: Final = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 LINK: Final = re.compile(r"\]\(([^)\s]+)\)")
 
 
-def links() -> Iterator[tuple[Path, str]]:
+def relative_links() -> Iterator[tuple[Path, str]]:
     """The pages, each with the targets of its links within the project."""
     for page in PAGES:
         for target in LINK.findall(page.read_text("utf-8")):
@@ -32,7 +32,7 @@ def anchors(page: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize(("page", "target"), sorted(links()), ids=str)
+@pytest.mark.parametrize(("page", "target"), sorted(relative_links()), ids=str)
 def test_a_link_leads_to_a_file_and_a_heading(page: Path, target: str) -> None:
     name, _, anchor = target.partition("#")
     file = (ROOT / page).parent / name if name else ROOT / page

@@ -26,8 +26,7 @@ from tests.forbidden import (
     SHARED,
     TEXTS,
 )
-from tests.pending import NAMES as PENDING
-from tests.sources import all_files, done, python_files, tree
+from tests.sources import all_files, python_files, tree
 
 
 class Name(NamedTuple):
@@ -103,35 +102,35 @@ def forbidden(found: Name) -> Iterator[str]:
         yield f"{found} → {CLASSES[found.name]}"
 
 
-def forbidden_names(pending: tuple[str, ...] = PENDING) -> list[str]:
+def forbidden_names() -> list[str]:
     """All names that the glossary replaced."""
-    names = [name for file in python_files() if done(file, pending) for name in names_in(file)]
-    names += [name for name in file_names() if done(name.file, pending)]
+    names = [name for file in python_files() for name in names_in(file)]
+    names += file_names()
     return sorted({text for name in names for text in forbidden(name)})
 
 
-def forbidden_texts(pending: tuple[str, ...] = PENDING) -> list[str]:
+def forbidden_texts() -> list[str]:
     """Literals outside the tests that the glossary replaced."""
     return [
         f"{file}:{item.lineno}: {item.value!r} → {TEXTS[item.value]!r}"
         for file in python_files()
-        if done(file, ("tests", HINTS, *pending))
+        if not file.as_posix().startswith(("tests/", HINTS))
         for item in ast.walk(tree(file))
         if isinstance(item, ast.Constant) and isinstance(item.value, str) and item.value in TEXTS
     ]
 
 
-def classes_of_one_name(pending: tuple[str, ...] = PENDING) -> list[str]:
+def classes_of_one_name() -> list[str]:
     """Classes outside tests and benchmarks that share a name with any other class."""
     found: dict[str, list[Name]] = defaultdict(list)
     for name in (name for file in python_files() for name in names_in(file)):
         if name.kind == "class":
             found[name.name].append(name)
     shared = (same for same in found.values() if len(same) > 1 and not all(map(_in_program, same)))
-    return sorted(str(name) for same in shared for name in same if done(name.file, pending))
+    return sorted(str(name) for same in shared for name in same)
 
 
-def functions_of_one_name(pending: tuple[str, ...] = PENDING) -> list[str]:
+def functions_of_one_name() -> list[str]:
     """Public functions of modules outside tests and benchmarks that share a name."""
     found: dict[str, list[Name]] = defaultdict(list)
     for file in python_files():
@@ -140,10 +139,7 @@ def functions_of_one_name(pending: tuple[str, ...] = PENDING) -> list[str]:
                 found[item.name].append(Name(file, item.lineno, item.name, "function"))
     shared = ([n for n in same if not _in_program(n)] for same in found.values())
     return sorted(
-        str(name)
-        for same in shared
-        for name in same
-        if len(same) > 1 and name.name not in SHARED and done(name.file, pending)
+        str(name) for same in shared for name in same if len(same) > 1 and name.name not in SHARED
     )
 
 
@@ -180,6 +176,6 @@ def test_a_name_is_read_in_its_parts() -> None:
 if __name__ == "__main__":
     wanted = tuple(sys.argv[1:])
     checks = (forbidden_names, forbidden_texts, classes_of_one_name, functions_of_one_name)
-    for text in [text for check in checks for text in check(())]:
+    for text in [text for check in checks for text in check()]:
         if text.startswith(wanted or ""):
             print(text)

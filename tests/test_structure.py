@@ -14,8 +14,7 @@ from typing import Final
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-from tests.pending import STRUCTURE as PENDING
-from tests.sources import ROOT, all_files, done, python_files, tree
+from tests.sources import ROOT, all_files, python_files, tree
 
 LONGEST_FILE: Final = 300
 LONGEST_FUNCTION: Final = 45
@@ -30,19 +29,18 @@ def lengths(file: Path) -> Iterator[tuple[int, str, int]]:
             yield item.lineno, item.name, item.end_lineno - item.lineno + 1
 
 
-def long_files(pending: tuple[str, ...] = PENDING) -> list[str]:
+def long_files() -> list[str]:
     """Files above the limit."""
     programs = [file for file in all_files() if file.suffix in (".py", ".js")]
     counted = [(file, (ROOT / file).read_text("utf-8").count("\n")) for file in programs]
-    return [f"{file}: {n} lines" for file, n in counted if n > LONGEST_FILE and done(file, pending)]
+    return [f"{file}: {n} lines" for file, n in counted if n > LONGEST_FILE]
 
 
-def long_functions(pending: tuple[str, ...] = PENDING) -> list[str]:
+def long_functions() -> list[str]:
     """Functions above the limit."""
     return [
         f"{file}:{line}: {name}: {length} lines"
         for file in python_files()
-        if done(file, pending)
         for line, name, length in lengths(file)
         if length > LONGEST_FUNCTION
     ]
@@ -65,6 +63,6 @@ def test_half_of_all_functions_have_at_most_8_lines() -> None:
 
 if __name__ == "__main__":
     wanted = tuple(sys.argv[1:])
-    for text in [*long_files(()), *long_functions(())]:
+    for text in [*long_files(), *long_functions()]:
         if text.startswith(wanted or ""):
             print(text)
