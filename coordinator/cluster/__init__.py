@@ -1,1 +1,1 @@
-"""Runs whose workers live on several machines: who may join, who does what, and the way there."""
+"""Runs on several hosts: the head, agents, placement, and the collection of files."""

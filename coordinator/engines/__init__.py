@@ -1,1 +1,1 @@
-"""Where workers are started."""
+"""Engines: what runs the workers of a pipeline, in processes or in this process."""

@@ -28,7 +28,7 @@ from workers.stages.layer import LayerStage
 from workers.stages.source import Source
 
 LABELS: Final = 10
-"""How many of the class numbers are among the facts."""
+"""The number of class numbers in the description of a data set."""
 WEIGHTS: Final = 0
 GRADIENT_MODEL: Final = 1
 UPDATES: Final = 2
@@ -36,7 +36,7 @@ INPUT_MODEL: Final = 3
 
 
 def dataset_info(data: Dataset) -> DatasetInfo:
-    """What is to be known of a loaded data set."""
+    """The description of a loaded data set."""
     labels = data.labels
     return DatasetInfo(
         shape=data.shape,
