@@ -23,6 +23,7 @@ from protocol.codec.binary_header import (
     HEADER_OF_CODES,
     IN_FRAME,
     IN_SHARED_MEMORY,
+    INSIDE,
     MARKER,
     MARKER_NAMES,
     DType,
@@ -78,20 +79,21 @@ def _encode_plain(message: DataMessage, place: Place | None) -> list[bytes | Arr
         batch, step, train, x, labels = message
         size, head = x.nbytes, _ACTIVATIONS[train]
         codes, dimensions = _description(x.dtype, x.shape, labels.dtype, labels.shape)
-        if batch | step < 0:
+        if (batch | step) >> 63:
             return None
         if size + labels.nbytes <= limits.INLINE:
-            header = _pack(head, codes, batch, step, 0)
+            header = _pack(head, codes[INSIDE], batch, step, 0)
             return [_join((header, dimensions, x, _PADDING[size % ALIGNMENT], labels))]
         if size > limits.INLINE >= labels.nbytes and labels.flags.c_contiguous:
             return _outside(head, codes, batch, step, x, place, dimensions, labels)
     elif isinstance(message, Gradient):
         batch, credit, gradient = message
         codes, dimensions = _description(gradient.dtype, gradient.shape)
-        if batch | credit < 0:
+        if (batch | credit) >> 63:
             return None
         if gradient.nbytes <= limits.INLINE:
-            return [_join((_pack(_GRADIENT, codes, batch, credit, 0), dimensions, gradient))]
+            header = _pack(_GRADIENT, codes[INSIDE], batch, credit, 0)
+            return [_join((header, dimensions, gradient))]
         return _outside(_GRADIENT, codes, batch, credit, gradient, place, dimensions)
     elif isinstance(message, Credit) and message.credit >= 0:
         return [_pack(_CREDIT, _NO_ARRAYS, message.credit, 0, 0)]
@@ -101,16 +103,22 @@ def _encode_plain(message: DataMessage, place: Place | None) -> list[bytes | Arr
 @lru_cache(maxsize=256)
 def _description(
     dtype: DType, shape: Shape, other_dtype: DType | None = None, other: Shape = ()
-) -> tuple[bytes, bytes]:
-    """What describes one or two arrays inside a header: four bytes of it, and the dimensions."""
+) -> tuple[dict[int, bytes], bytes]:
+    """What describes one array, or two of which the second lies inside the header.
+
+    Returns four bytes of the header, by the location of the first array, and the dimensions.
+    """
     code = CODES[other_dtype] if other_dtype is not None else 0
-    codes = bytes((CODES[dtype], len(shape), code, len(other)))
+    codes = {
+        location: bytes((CODES[dtype] | location, len(shape), code, len(other)))
+        for location in (INSIDE, IN_FRAME, IN_SHARED_MEMORY)
+    }
     return codes, DIMENSIONS[len(shape)][len(other)].pack(*shape, *other)
 
 
 def _outside(
     head: int,
-    codes: bytes,
+    codes: dict[int, bytes],
     first: int,
     second: int,
     array: Array,
@@ -118,14 +126,11 @@ def _outside(
     *parts: bytes | Array,
 ) -> list[bytes | Array] | None:
     """The frames of a message whose array 0 goes to `place`, else into a frame of its own."""
-    _pack(head, codes, first, second, 0)  # raises before anything is placed
     start = place(array) if place is not None else None
     if start is not None:
-        codes = bytes((codes[0] | IN_SHARED_MEMORY, *codes[1:]))
-        return [_join((_pack(head, codes, first, second, start), *parts))]
+        return [_join((_pack(head, codes[IN_SHARED_MEMORY], first, second, start), *parts))]
     if array.flags.c_contiguous:
-        codes = bytes((codes[0] | IN_FRAME, *codes[1:]))
-        return [_join((_pack(head, codes, first, second, 0), *parts)), array]
+        return [_join((_pack(head, codes[IN_FRAME], first, second, 0), *parts)), array]
     return None
 
 

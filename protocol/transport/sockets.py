@@ -6,6 +6,7 @@ more than the operation itself.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final, TypeAlias, cast
 
 import zmq
@@ -33,9 +34,14 @@ _POLLIN: Final = int(zmq.POLLIN)
 """Plain integers: operations on pyzmq's enumerations create objects and take twice as long."""
 
 
-def readable(socket: Socket) -> bool:
-    """Whether a message can be received from `socket` without waiting."""
-    return bool(cast(int, _get(socket, _EVENTS)) & _POLLIN)
+def is_readable(socket: Socket) -> int:
+    """Whether a message can be received from `socket` without waiting; 0 if not."""
+    return cast(int, _get(socket, _EVENTS)) & _POLLIN
+
+
+def readable_of(sockets: Iterable[Socket]) -> list[Socket]:
+    """Those of `sockets` from which a message can be received without waiting."""
+    return [socket for socket in sockets if cast(int, _get(socket, _EVENTS)) & _POLLIN]
 
 
 def bound_endpoint(socket: Socket) -> str:

@@ -26,7 +26,8 @@ from protocol.transport.sockets import (
     PUSH,
     Socket,
     bound_endpoint,
-    readable,
+    is_readable,
+    readable_of,
     receive,
     send,
 )
@@ -159,7 +160,7 @@ class WorkerTransport:
         """
         now = time.monotonic()
         if not seconds and now < self._full_poll_due:
-            return [inbox for inbox in self._urgent if readable(inbox)]
+            return list(readable_of(self._urgent))
         found = self._sockets.poll(seconds)
         self._full_poll_due = (time.monotonic() if seconds else now) + FULL_POLL_SECONDS
         return found
@@ -176,7 +177,7 @@ class WorkerTransport:
             edge, view = self._inboxes[which]
             socket = cast(Socket, which)
             for count in range(MAX_PER_POLL):  # the first is known to be there
-                if count and not readable(socket):
+                if count and not is_readable(socket):
                     break
                 try:
                     yield edge, receive(socket, view)
