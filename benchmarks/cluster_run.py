@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-ROOT = Path(__file__).parent.parent
+from benchmarks.record import ROOT
+
 DNI = (sys.executable, "-m", "cli")
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
+from benchmarks.record import ROOT
 from cli import run
 from coordinator.lifecycle.train import Result
 from protocol import Pipeline
+
+MNIST: Final = ROOT / "examples" / "mnist-fcn4.toml"
+"""The pipeline that most benchmarks train."""
 
 
 def completed_run(pipeline: Pipeline, folder: str | Path) -> Result:
@@ -21,3 +26,8 @@ def completed_run(pipeline: Pipeline, folder: str | Path) -> Result:
 def figure(result: Result, key: str) -> float:
     """The number `key` in the summary of a run."""
     return float(str(result.summary[key]))
+
+
+def lr_drops(steps: int) -> str:
+    """The setting that lowers the learning rate after 60 % and 85 % of `steps`."""
+    return f"train.lr_drops=[{steps * 60 // 100}, {steps * 85 // 100}]"

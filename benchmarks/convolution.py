@@ -1,6 +1,6 @@
 """Convolutions: the speed of dni relative to PyTorch, with one thread each, in turn in one run.
 
-    python benchmarks/convolution.py [--rounds 7] [--json FILE]
+    python -m benchmarks.convolution [--rounds 7] [--save]
 
 The peer is the faster of PyTorch's two memory formats of images, contiguous and channels_last. The
 backward pass of a first layer, one with 1 or 3 channels, computes no gradient of the images. The
@@ -12,23 +12,22 @@ by itself: OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE are removed from the environme
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch.nn import functional
 
+from benchmarks.kernels import KERNELS
+from benchmarks.record import Figure, add_save_option, median, save
+from benchmarks.table import show
 from coordinator.engines.processes import ALLOCATOR
 from coordinator.resources.blas import environment
 from workers.nn import Conv
-
-KERNELS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 
 class Case(NamedTuple):
@@ -47,7 +46,7 @@ class Case(NamedTuple):
 
     def __str__(self) -> str:
         image = f"{self.side}x{self.side}x{self.inputs}"
-        return f"{self.batch:4d} x {image} -> {self.outputs} k{self.kernel}"
+        return f"{self.batch} x {image} -> {self.outputs} k{self.kernel}"
 
 
 CASES = (
@@ -114,8 +113,8 @@ def seconds_of(call: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def measure(case: Case, rounds: int) -> dict[str, float]:
-    """Milliseconds of dni and of the peer, and the ratios within a round: medians of all rounds.
+def measure(case: Case, rounds: int) -> list[Figure]:
+    """The milliseconds of dni, and the ratios of the peer's time to ours within a round.
 
     The first round warms up. In each pass the peer is the format with the lower median.
     """
@@ -129,18 +128,15 @@ def measure(case: Case, rounds: int) -> dict[str, float]:
     mine, peers = times[1:, 0], times[1:, 1:]
     best = np.median(peers, axis=0).argmin(axis=0)
     peer = peers[:, best, (0, 1)]
-    f, b = 1000 * np.median(mine, axis=0)
-    tf, tb = 1000 * np.median(peer, axis=0)
+    both = (peer.sum(axis=1) / mine.sum(axis=1)).tolist()
     forward, backward = np.median(peer / mine, axis=0)
-    return {
-        "forward ms": f,
-        "backward ms": b,
-        "peer forward ms": tf,
-        "peer backward ms": tb,
-        "forward": forward,
-        "backward": backward,
-        "both": float(np.median(peer.sum(axis=1) / mine.sum(axis=1))),
-    }
+    return [
+        median(f"{case}: forward", (1000 * mine[:, 0]).tolist(), "ms"),
+        median(f"{case}: backward", (1000 * mine[:, 1]).tolist(), "ms"),
+        Figure(f"{case}: PyTorch's time / ours, forward", float(forward)),
+        Figure(f"{case}: PyTorch's time / ours, backward", float(backward)),
+        median(f"{case}: PyTorch's time / ours", both, target="≥ 0.5"),
+    ]
 
 
 def restart_in_worker_environment(keep: bool) -> None:
@@ -150,30 +146,26 @@ def restart_in_worker_environment(keep: bool) -> None:
         wanted = {name: value for name, value in wanted.items() if name not in KERNELS}
     if wanted != dict(os.environ):
         print("without", [name for name in KERNELS if name in {*os.environ} - {*wanted}])
-        os.execve(sys.executable, [sys.executable, *sys.argv], wanted)
+        program = [sys.executable, "-m", "benchmarks.convolution", *sys.argv[1:]]
+        os.execve(sys.executable, program, wanted)
 
 
 def main() -> None:
-    """Measure every case and print the table."""
+    """Measure every case and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--keep-kernels", action="store_true")
-    parser.add_argument("--json", type=Path)
+    add_save_option(parser)
     options = parser.parse_args()
     restart_in_worker_environment(options.keep_kernels)
     torch.set_num_threads(1)
-    print(f"{'':28s}{'ms: dni':>16s}{'peer':>16s}{'peer/dni: forward':>22s} backward  both")
-    table = {}
+    figures = []
     for case in CASES:
-        table[str(case)] = row = measure(case, options.rounds)
-        print(
-            f"{case!s:28s}{row['forward ms']:8.2f}{row['backward ms']:8.2f}"
-            f"{row['peer forward ms']:8.2f}{row['peer backward ms']:8.2f}"
-            f"{row['forward']:22.2f}{row['backward']:9.2f}{row['both']:6.2f}",
-            flush=True,
-        )
-    if options.json is not None:
-        options.json.write_text(json.dumps(table, indent=2))
+        found = measure(case, options.rounds)
+        show(found)
+        figures += found
+    note = "Batch, image, channels and kernel; one thread each; the ratio is of both passes."
+    save(options.save, "Convolutions", figures, note)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
 
 `--enter` is the command that runs another command on a host, `--address` is the address of the
 host; `{host}` counts from 0, `{number}` from 1. The hosts and the delay must exist before. The
-output has one line per candidate: samples/s of the whole training and, for dni, the test error. The
+figures are samples/s of the whole training and, for dni, the test error; save them with a name for
+the delay, such as `--save delay-050ms --title "Four layers on four hosts, 50 ms one way"`. The
 pipeline is examples/mnist-fcn4.toml (DNI_DATA is the folder of MNIST). `--torch` needs the extra
 [torch], and GLOO_SOCKET_IFNAME in the environment if the hosts have several interfaces.
 """
@@ -13,16 +14,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shlex
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.cluster_run import ROOT, ClusterRun
+from benchmarks.cluster_run import ClusterRun
+from benchmarks.completed import MNIST, lr_drops
+from benchmarks.kernels import let_libraries_choose_kernels
+from benchmarks.record import ROOT, Figure, add_save_option, save
+from benchmarks.table import show
 
-EXAMPLE = ROOT / "examples" / "mnist-fcn4.toml"
 HOSTS = 4
 PORT = 5701
 TORCH_PORT = 5702
@@ -53,7 +56,7 @@ def our_run(
     ]
     arguments += ["--run-dir", str(folder / rule)]
     bind = f"tcp://{commands.address(0)}:{PORT}"
-    head = ClusterRun(EXAMPLE, bind, *arguments, enter=commands.enter(0))
+    head = ClusterRun(MNIST, bind, *arguments, enter=commands.enter(0))
     for host in range(HOSTS):
         head.join("--layers", str(host), enter=commands.enter(host))
     return head.end()
@@ -75,8 +78,22 @@ def pytorch(commands: HostCommands, steps: int) -> float:
     return float(json.loads(outputs[-1])["samples_per_second"])
 
 
-def main() -> None:
-    """Run the candidates one after the other."""
+def our_figures(
+    commands: HostCommands, rule: str, steps: int, overrides: list[str], folder: Path
+) -> list[Figure]:
+    """Train with `rule`, and print and return the figures."""
+    own = [f"train.steps={steps}", lr_drops(steps), "train.threads=1", "train.eval_every=0"]
+    summary = our_run(commands, rule, own + overrides, folder)
+    figures = [
+        Figure(f"dni, {rule}", summary["samples_per_second"], "samples/s"),
+        Figure(f"dni, {rule}: test error", summary["test_error"], "%"),
+    ]
+    show(figures)
+    return figures
+
+
+def parsed() -> argparse.Namespace:
+    """The options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--enter", required=True)
     parser.add_argument("--address", required=True)
@@ -84,21 +101,27 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--backprop-steps", type=int, default=200, help="steps of backprop")
     parser.add_argument("--torch", type=int, default=0, metavar="STEPS")
+    parser.add_argument("--title", default="Four layers on four hosts", help="of the saved figures")
     parser.add_argument("-o", action="append", default=[], dest="overrides")
-    options = parser.parse_args()
-    for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
-        os.environ.pop(name, None)
+    add_save_option(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the candidates one after the other."""
+    options = parsed()
+    let_libraries_choose_kernels()
     commands = HostCommands(options.enter, options.address)
+    figures = []
     with tempfile.TemporaryDirectory() as folder:
         for rule in options.rules.split(",") if options.rules else ():
             steps = options.backprop_steps if rule == "backprop" else options.steps
-            drops = f"train.lr_drops=[{steps * 6 // 10}, {steps * 85 // 100}]"
-            own = [f"train.steps={steps}", drops, "train.threads=1", "train.eval_every=0"]
-            summary = our_run(commands, rule, own + options.overrides, Path(folder))
-            rate, error = summary["samples_per_second"], summary["test_error"]
-            print(f"{rule}: {rate:,.0f} samples/s, {steps:,} steps, test error {error:.2f} %")
+            figures += our_figures(commands, rule, steps, options.overrides, Path(folder))
     if options.torch:
-        print(f"PyTorch 1F1B: {pytorch(commands, options.torch):,.0f} samples/s")
+        peer = Figure("PyTorch, 1F1B", pytorch(commands, options.torch), "samples/s")
+        show([peer])
+        figures.append(peer)
+    save(options.save, options.title, figures)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Error, speed and bytes per batch for each number format of the edges.
 
     DNI_DATA=… python -m benchmarks.edge_dtypes [--dtypes float32 int8] [--steps 1500] [--rounds 1]
+        [--save]
 
 First the time to encode and to decode an activation of 256 x 256 numbers. Then
 examples/mnist-fcn4.toml with cdni, one process per layer, with each format in turn. On one host
@@ -10,22 +11,21 @@ there is no gain in speed; on a slow link, the bytes per batch predict the gain.
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
 import tempfile
 import timeit
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from benchmarks.completed import completed_run, figure
+from benchmarks.completed import MNIST, completed_run, figure, lr_drops
+from benchmarks.record import Figure, add_save_option, median, save
+from benchmarks.table import show
 from coordinator.traces.message_accounting import edge_counts
 from coordinator.traces.run import Traces
 from protocol import Activation, decode, encode, read_pipeline
 from protocol.codec.quantization import EDGE_DTYPES
 
-EXAMPLE: Final = Path(__file__).parent.parent / "examples" / "mnist-fcn4.toml"
 CALLS: Final = 200
 
 
@@ -39,49 +39,60 @@ def codec_microseconds(dtype: str) -> tuple[float, float]:
     return min(encoding) / CALLS * 1e6, min(decoding) / CALLS * 1e6
 
 
-def trained(dtype: str, steps: int, seed: int, folder: Path) -> tuple[float, float, float]:
-    """Test error, samples per second, and kilobytes per batch between layers."""
-    drops = [steps * 60 // 100, steps * 85 // 100]
-    settings = [
-        "rule=cdni",
-        f"edge_dtype={dtype}",
-        f"train.steps={steps}",
-        f"train.lr_drops={drops}",
-    ]
+class TrainingFigures(NamedTuple):
+    """What a training gave; kilobytes are per batch, on the edges between layers."""
+
+    test_error: float
+    samples_per_second: float
+    kilobytes: float
+
+
+def train(dtype: str, steps: int, seed: int, folder: Path) -> TrainingFigures:
+    """Train with all edges in the format `dtype`."""
+    settings = ["rule=cdni", f"edge_dtype={dtype}", f"train.steps={steps}", lr_drops(steps)]
     settings += [f"train.seed={seed}", "train.eval_every=0"]
-    result = completed_run(read_pipeline(EXAMPLE, settings), folder)
+    result = completed_run(read_pipeline(MNIST, settings), folder)
     counts = [a for a in edge_counts(Traces(folder)) if "source" not in a.edge]
     sent = sum(a.bytes for a in counts if a.kind in ("activation", "gradient"))
     error, rate = (figure(result, key) for key in ("test_error", "samples_per_second"))
-    return error, rate, sent / steps / 1000
+    return TrainingFigures(error, rate, sent / steps / 1000)
+
+
+def codec_figures(dtype: str) -> list[Figure]:
+    """The times of the codec for the format `dtype`."""
+    encoding, decoding = codec_microseconds(dtype)
+    return [Figure(f"{dtype}: encode", encoding, "µs"), Figure(f"{dtype}: decode", decoding, "µs")]
+
+
+def training_figures(dtype: str, runs: list[TrainingFigures]) -> list[Figure]:
+    """The medians of the `runs` with the format `dtype`."""
+    errors, rates, kilobytes = map(list, zip(*runs, strict=True))
+    return [
+        median(f"{dtype}: test error", errors, "%"),
+        median(f"{dtype}: rate", rates, "samples/s"),
+        median(f"{dtype}: per batch between layers", kilobytes, "kB"),
+    ]
 
 
 def main() -> None:
-    """Measure every format and print the results."""
+    """Measure every format and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dtypes", nargs="+", choices=EDGE_DTYPES, default=EDGE_DTYPES)
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--json", type=Path)
+    add_save_option(parser)
     options = parser.parse_args()
-    for dtype in options.dtypes:
-        encoding, decoding = codec_microseconds(dtype)
-        print(f"{dtype:8s} encode {encoding:6.1f} µs, decode {decoding:6.1f} µs", flush=True)
-    found: dict[str, list[tuple[float, float, float]]] = {dtype: [] for dtype in options.dtypes}
+    figures = [each for dtype in options.dtypes for each in codec_figures(dtype)]
+    show(figures)
+    found: dict[str, list[TrainingFigures]] = {dtype: [] for dtype in options.dtypes}
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(options.rounds):
             for dtype, runs in found.items():
-                runs.append(trained(dtype, options.steps, seed, Path(folder, f"{dtype}{seed}")))
-    for dtype, runs in found.items():
-        error, rate, sent = map(statistics.median, zip(*runs, strict=True))
-        print(
-            f"{dtype:8s} {options.steps} steps: test error {error:.2f} %, "
-            f"{rate:,.0f} samples/s, {sent:,.0f} kB per batch between layers"
-        )
-    if options.json:
-        keys = ("test_error", "samples_per_second", "kilobytes")
-        rows = {w: [dict(zip(keys, r, strict=True)) for r in runs] for w, runs in found.items()}
-        options.json.write_text(json.dumps(rows, indent=2))
+                runs.append(train(dtype, options.steps, seed, Path(folder, f"{dtype}{seed}")))
+    trained = [each for dtype, runs in found.items() for each in training_figures(dtype, runs)]
+    show(trained)
+    note = f"{options.steps:,} steps of cdni; medians of {options.rounds} seeds."
+    save(options.save, "Formats of edges on one host", [*figures, *trained], note)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The time that `dni join` takes while the head waits.
 
-    python -m benchmarks.joining [--rounds 5] [--crowd 50]
+    python -m benchmarks.joining [--rounds 5] [--crowd 50] [--save]
 
 First the time from `dni join` to the first batch that a layer uses, for one agent with all layers
 of the embedded example over the loopback interface, by the clock of the trace. Then, for a number
@@ -14,7 +14,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.cluster_run import ROOT, ClusterRun
+from benchmarks.cluster_run import ClusterRun
+from benchmarks.record import ROOT, Figure, add_save_option, median, save
+from benchmarks.table import show
 from coordinator.control.client import status
 from coordinator.traces.messages import match_messages
 from coordinator.traces.run import Traces
@@ -67,14 +69,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--crowd", type=int, default=50)
+    add_save_option(parser)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = [first_batch(Path(folder) / str(number)) for number in range(options.rounds)]
-        times = ", ".join(f"{seconds:.2f}" for seconds in found)
-        print(f"from dni join to the first batch: {times} s")
+        figures = [median("from dni join to the first batch", found, "s", "≤ 3 s")]
         if options.crowd:
             spent, names = crowd(Path(folder) / "crowd", options.crowd)
-            print(f"{options.crowd} at once: {names} names after {spent:.1f} s")
+            at_once = f"{options.crowd} agents at once"
+            figures.append(Figure(f"{at_once}: names", names, target=str(options.crowd)))
+            figures.append(Figure(f"{at_once}: time", spent, "s"))
+    show(figures)
+    save(options.save, "Joining a run", figures)
 
 
 if __name__ == "__main__":

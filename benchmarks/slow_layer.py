@@ -1,6 +1,6 @@
 """The update rates of all layers while one layer is slowed tenfold from outside.
 
-DNI_DATA=… python benchmarks/slow_layer.py [--rules backprop cdni unlocked-cdni] [--rounds 3]
+    DNI_DATA=… python -m benchmarks.slow_layer [--rules backprop cdni unlocked-cdni] [--rounds 3]
 
 SIGSTOP and SIGCONT slow a worker: it gets a tenth of the processor time that it uses at full speed,
 whatever the load of the host is. The rates are compared with those at full speed before and after,
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,7 +25,10 @@ from typing import Final
 
 import psutil
 
-EXAMPLE: Final = Path(__file__).parent.parent / "examples" / "mnist-fcn4.toml"
+from benchmarks.completed import MNIST
+from benchmarks.record import Figure, add_save_option, median, save
+from benchmarks.table import show
+
 RULES: Final = ("backprop", "cdni", "unlocked-cdni")
 SLOWER: Final = 10
 TICK_SECONDS: Final = 0.002
@@ -131,29 +133,34 @@ class Trial:
         return found
 
 
+def slow_each(trial: Trial, rule: str, rounds: int, seconds: float) -> Iterator[Figure]:
+    """Slow each layer of `trial` in turn; yield the shares that the layers keep."""
+    workers = trial.workers()
+    for slow, process in workers.items():
+        found = [trial.kept(process, seconds) for _ in range(rounds)]
+        for name in workers:
+            shares = [100 * kept[name] for kept in found]
+            target = "≥ 90 %" if rule.startswith("unlocked") and name != slow else ""
+            yield median(f"{rule}, {slow} slowed: {name} keeps", shares, "%", target)
+
+
 def main() -> None:
-    """Slow each layer in turn, for every rule; print the shares kept, medians of the rounds."""
+    """Slow each layer in turn, for every rule; print the shares, medians of the rounds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rules", nargs="+", default=RULES)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--json", type=Path)
+    add_save_option(parser)
     options = parser.parse_args()
-    table: dict[str, dict[str, Rates]] = {}
+    figures = []
     with tempfile.TemporaryDirectory() as scratch:
         for rule in options.rules:
-            with Trial(EXAMPLE, Path(scratch) / rule, [f"rule={rule}"]) as trial:
-                workers = trial.workers()
-                print(f"{rule:15s} {' '.join(f'{name:>8s}' for name in workers)}")
-                table[rule] = {}
-                for slow, process in workers.items():
-                    rounds = [trial.kept(process, options.seconds) for _ in range(options.rounds)]
-                    kept = {name: statistics.median(r[name] for r in rounds) for name in workers}
-                    table[rule][slow] = kept
-                    shares = " ".join(f"{kept[name]:8.0%}" for name in workers)
-                    print(f"  {slow} slowed {shares}", flush=True)
-    if options.json:
-        options.json.write_text(json.dumps(table, indent=2))
+            with Trial(MNIST, Path(scratch) / rule, [f"rule={rule}"]) as trial:
+                found = list(slow_each(trial, rule, options.rounds, options.seconds))
+            show(found)
+            figures += found
+    note = "Updates per second of each layer as a share of those at full speed."
+    save(options.save, "Rates of all layers while one is slowed tenfold", figures, note)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The cost of tracing, measured with tracing on and off in turn within one run.
 
-    python -m benchmarks.switched [--runs 5] [--steps 12800]
+    python -m benchmarks.switched [--runs 5] [--steps 12800] [--save]
 
 The rates of whole runs differ by a tenth on a noisy host. Here tracing is switched on and off after
 every 160 batches of one run, about a second, in all workers at once. Two blocks with tracing are
@@ -12,13 +12,14 @@ each run, and of all runs with its standard error.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import tempfile
 from pathlib import Path
 from unittest.mock import patch
 
 from benchmarks.completed import completed_run
+from benchmarks.kernels import let_libraries_choose_kernels
+from benchmarks.record import add_save_option, save
 from benchmarks.switched_worker import BLOCK, on
 from benchmarks.trace import pipeline, pixels
 from benchmarks.turns import conclude
@@ -49,11 +50,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--steps", type=int, default=12800)
+    add_save_option(parser)
     options = parser.parse_args()
     if options.steps < FEWEST:
         parser.error(f"--steps must be {FEWEST} at least")
-    for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
-        os.environ.pop(name, None)
+    let_libraries_choose_kernels()
     everything: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         data = pixels(Path(folder))
@@ -61,7 +62,8 @@ def main() -> None:
             found = shares(Path(folder) / str(number), data, options.steps)
             everything += found
             print(f"{len(found)} groups of four blocks: {statistics.mean(found):.4f}", flush=True)
-    conclude("on", "off", everything)
+    figures = conclude("on", "off", everything, target="≥ 0.98")
+    save(options.save, "Cost of traces, switched on and off within a run", figures)
 
 
 if __name__ == "__main__":

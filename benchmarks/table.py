@@ -5,7 +5,7 @@ python -m benchmarks.table
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from benchmarks.record import RESULTS, ROOT, BenchmarkResult, Figure, Provenance, read
@@ -108,6 +108,13 @@ def _range(figure: Figure) -> str:
     if figure.low is None or figure.high is None:
         return ""
     return f"{number(figure.low)} … {number(figure.high)}"
+
+
+def show(figures: Iterable[Figure]) -> None:
+    """Print each figure with its range."""
+    for figure in figures:
+        bounds = _range(figure)
+        print(f"{figure.name}: {quantity(figure)}{bounds and f' ({bounds})'}", flush=True)
 
 
 def number(value: float) -> str:

@@ -1,6 +1,6 @@
 """Samples per second of dni with processes and of PyTorch in one process, in turn in one run.
 
-    python -m benchmarks.throughput [--rounds 5] [--steps 800] [--json FILE]
+    python -m benchmarks.throughput [--rounds 5] [--steps 800] [--save]
 
 The network is that of examples/mnist-fcn4.toml, batch 256, on all cores, with random pixels, on
 which the speed does not depend. Backprop is measured with all cores and with one core in a step,
@@ -21,12 +21,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.completed import completed_run, figure
+from benchmarks.kernels import let_libraries_choose_kernels
+from benchmarks.record import Figure, add_save_option, median, save
+from benchmarks.table import show
 from protocol import DataConfig, LayerConfig, Pipeline, TrainConfig
 
 HERE = Path(__file__).parent
@@ -34,12 +38,17 @@ HIDDEN = LayerConfig(("linear 256", "batchnorm", "relu"))
 BATCH, PIXELS, WIDTH, CLASSES = 256, 784, 256, 10
 CONDITIONED = WIDTH + CLASSES
 OURS = {
-    "our backprop": ("backprop", TrainConfig()),
-    "our backprop, 1 thread": ("backprop", TrainConfig(threads=1)),
-    "our dni": ("dni", TrainConfig()),
-    "our cdni": ("cdni", TrainConfig()),
-    "our cdni, every gradient": ("cdni", TrainConfig(gradient_queue=0)),
+    "dni: backprop": ("backprop", TrainConfig()),
+    "dni: backprop, 1 thread": ("backprop", TrainConfig(threads=1)),
+    "dni: dni": ("dni", TrainConfig()),
+    "dni: cdni": ("cdni", TrainConfig()),
+    "dni: cdni, every gradient": ("cdni", TrainConfig(gradient_queue=0)),
 }
+BACKPROP = ("dni: backprop", "dni: backprop, 1 thread")
+NOTE = (
+    "The network of examples/mnist-fcn4.toml on random pixels, batch 256. PyTorch has one process "
+    "and as many threads as processor cores, dni one process per stage. Medians of the rounds."
+)
 
 
 def torch_rate(rule: str, steps: int) -> float:
@@ -93,61 +102,64 @@ def matrix_limit(rule: str) -> float:
     return (os.cpu_count() or 1) * BATCH / float(printed.stdout)
 
 
+def random_pixels(path: Path) -> Path:
+    """A data file of random images."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (20000, 28, 28), dtype=np.uint8)
+    labels = rng.integers(0, CLASSES, 20000)
+    np.savez(path, x_train=pixels, y_train=labels, x_test=pixels[:256], y_test=labels[:256])
+    return path
+
+
+def measure_once(steps: int, data: Path, scratch: Path) -> dict[str, float]:
+    """Samples/s of every candidate, one after the other."""
+    found = {f"PyTorch: {rule}": torch_rate(rule, steps) for rule in ("backprop", "cdni")}
+    for name, (rule, train) in OURS.items():
+        found[name] = our_rate(rule, replace(train, steps=steps), data, scratch)
+    return found
+
+
+def figures(rounds: Sequence[dict[str, float]], limit: float) -> list[Figure]:
+    """The rates, and ratios of rates within a round."""
+    rates = {name: [each[name] for each in rounds] for name in rounds[0]}
+    found = [median(name, values, "samples/s") for name, values in rates.items()]
+
+    def ratio(label: str, a: str, b: str, target: str = "") -> Figure:
+        values = [x / y for x, y in zip(rates[a], rates[b], strict=True)]
+        return median(label, values, target=target)
+
+    fastest = max(BACKPROP, key=lambda name: statistics.median(rates[name]))
+    of_limit = [rate / limit for rate in rates["dni: cdni"]]
+    return [
+        *found,
+        Figure("matrix products of cdni alone", limit, "samples/s"),
+        ratio("dni: cdni / PyTorch: cdni", "dni: cdni", "PyTorch: cdni", "≥ 1.2"),
+        ratio("dni: cdni / faster backprop of dni", "dni: cdni", fastest, "≥ 1.5"),
+        ratio("faster backprop of dni / PyTorch: backprop", fastest, "PyTorch: backprop"),
+        median("dni: cdni / matrix products alone", of_limit),
+    ]
+
+
 def main() -> None:
-    """Measure all in turn, several times, and print medians and ratios."""
+    """Measure all in turn, several times, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--keep-kernels", action="store_true")
-    parser.add_argument("--json", type=Path)
+    add_save_option(parser)
     options = parser.parse_args()
     if not options.keep_kernels:
-        for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
-            if os.environ.pop(name, None):
-                print(f"without {name}, which the environment sets")
-    rates: dict[str, list[float]] = {}
+        let_libraries_choose_kernels()
+    rounds = []
     with tempfile.TemporaryDirectory() as folder:
-        scratch = Path(folder)
-        data = scratch / "pixels.npz"
-        rng = np.random.default_rng(0)
-        pixels = rng.integers(0, 256, (20000, 28, 28), dtype=np.uint8)
-        labels = rng.integers(0, CLASSES, 20000)
-        np.savez(data, x_train=pixels, y_train=labels, x_test=pixels[:256], y_test=labels[:256])
+        data = random_pixels(Path(folder) / "pixels.npz")
         for number in range(options.rounds):
-            for rule in ("backprop", "cdni"):
-                rates.setdefault(f"torch {rule}", []).append(torch_rate(rule, options.steps))
-            for name, (rule, train) in OURS.items():
-                settings = replace(train, steps=options.steps)
-                rate = our_rate(rule, settings, data, scratch)
-                rates.setdefault(name, []).append(rate)
-            print(f"round {number + 1}:", {k: round(v[-1]) for k, v in rates.items()}, flush=True)
-    report(rates, matrix_limit("cdni"), options.json)
-
-
-def report(rates: dict[str, list[float]], limit: float, path: Path | None) -> None:
-    """Print the table; the ratios are medians of the ratios within a round."""
-    for name, values in rates.items():
-        low, middle, high = min(values), statistics.median(values), max(values)
-        print(f"{name:24s} {middle:9,.0f} samples/s ({low:,.0f} … {high:,.0f})")
-
-    def ratio(a: str, b: str) -> float:
-        return statistics.median(x / y for x, y in zip(rates[a], rates[b], strict=True))
-
-    fastest = max(
-        ("our backprop", "our backprop, 1 thread"), key=lambda n: statistics.median(rates[n])
-    )
-    found = {
-        "our cdni / torch cdni": ratio("our cdni", "torch cdni"),
-        f"our cdni / {fastest}": ratio("our cdni", fastest),
-        f"our cdni, every gradient / {fastest}": ratio("our cdni, every gradient", fastest),
-        f"{fastest} / torch backprop": ratio(fastest, "torch backprop"),
-        "our cdni / matrix limit": statistics.median(rates["our cdni"]) / limit,
-    }
-    print(f"matrix-multiplication limit of cdni: {limit:,.0f} samples/s")
-    for name, value in found.items():
-        print(f"{name:48s} {value:.2f}")
-    if path is not None:
-        path.write_text(json.dumps({"rates": rates, "limit": limit, "ratios": found}, indent=2))
+            rounds.append(measure_once(options.steps, data, Path(folder)))
+            text = ", ".join(f"{name} {rate:,.0f}" for name, rate in rounds[-1].items())
+            print(f"round {number + 1}: {text}", flush=True)
+    found = figures(rounds, matrix_limit("cdni"))
+    show(found)
+    save(options.save, "Throughput", found, NOTE)
 
 
 if __name__ == "__main__":

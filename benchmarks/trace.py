@@ -1,7 +1,7 @@
 """The cost of traces: training with and without them, and reading ten million events.
 
-    python -m benchmarks.trace cost [--rounds 10] [--steps 3000]
-    python -m benchmarks.trace read [--events 10000000]
+    python -m benchmarks.trace cost [--rounds 10] [--steps 3000] [--save trace-cost]
+    python -m benchmarks.trace read [--events 10000000] [--save trace-read]
 
 `cost` trains the network of examples/mnist-fcn4.toml on random pixels, with cdni, with tracing on
 and off in turn, and prints the ratio of each pair. `read` repeats a real trace of 2,000 steps, with
@@ -23,6 +23,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.completed import completed_run, figure
+from benchmarks.kernels import let_libraries_choose_kernels
+from benchmarks.record import Figure, add_save_option, save
+from benchmarks.table import show
 from benchmarks.turns import measure_in_turn
 from protocol import DataConfig, LayerConfig, Pipeline, TraceConfig, TrainConfig
 from protocol import trace_format as form
@@ -53,15 +56,15 @@ def pixels(folder: Path) -> Path:
     return path
 
 
-def cost(folder: Path, rounds: int, steps: int) -> None:
-    """Train with and without tracing in turn, and print the ratios."""
+def cost(folder: Path, rounds: int, steps: int) -> list[Figure]:
+    """Train with and without tracing in turn; return the ratios."""
     data, numbers = pixels(folder), itertools.count()
 
     def rate(mode: str) -> float:
         done = completed_run(pipeline(data, steps, mode), folder / f"{next(numbers)}-{mode}")
         return figure(done, "samples_per_second")
 
-    measure_in_turn("ring", "off", rounds, rate)
+    return measure_in_turn("ring", "off", rounds, rate)
 
 
 def repeat(path: Path, times: int) -> int:
@@ -82,8 +85,8 @@ def repeat(path: Path, times: int) -> int:
     return header.records * times
 
 
-def measured(*arguments: str) -> str:
-    """The seconds to the first line of output and to the end, and the peak memory."""
+def measured(name: str, *arguments: str) -> list[Figure]:
+    """The seconds to the first line of output, and the peak memory, of `dni trace`."""
     began = time.perf_counter()
     command = [sys.executable, "-m", "cli", "trace", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -93,29 +96,31 @@ def measured(*arguments: str) -> str:
         process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-    total = time.perf_counter() - began
     if process.returncode:
         raise SystemExit(f"dni trace {' '.join(arguments)}: exit status {process.returncode}")
-    return f"first output {first:.2f} s, all {total:.2f} s, {usage.ru_maxrss / 1024:.0f} MiB"
+    return [
+        Figure(f"{name}: first output", first, "s"),
+        Figure(f"{name}: memory", usage.ru_maxrss / 1024, "MiB"),
+    ]
 
 
-def read(folder: Path, events: int) -> None:
-    """Make the large trace and run the commands on it."""
+def read(folder: Path, events: int) -> list[Figure]:
+    """Make the large trace and measure the commands on it."""
     done = completed_run(pipeline(pixels(folder), READ_STEPS, "full"), folder / "run")
     files = sorted((done.folder / "trace").glob(f"*{form.SUFFIX}"))
     once = sum(TraceHeader.unpack(f.read_bytes()[: form.METADATA_AT]).records for f in files)
     count = sum(repeat(path, -(-events // once)) for path in files)
     size = sum(path.stat().st_size for path in files)
     print(f"{count:,} events, {size / 1e6:,.0f} MB")
-    name = str(done.folder)
-    for arguments in (
-        ("stats", name),
-        ("batch", name, str(READ_STEPS * 20 + 4711)),
-        ("messages", name),
-        ("messages", name, "--layer", "2", "--kind", "gradient", "--batch", "100000-100100"),
-        ("lost", name),
-    ):
-        print(f"{arguments[0]} {' '.join(arguments[2:])}: {measured(*arguments)}")
+    run, chosen = str(done.folder), ("--kind", "gradient", "--batch", "100000-100100")
+    return [
+        Figure("events", count),
+        *measured("stats", "stats", run),
+        *measured("batch", "batch", run, str(READ_STEPS * 20 + 4711)),
+        *measured("messages", "messages", run),
+        *measured("gradients of 101 batches", "messages", run, "--layer", "2", *chosen),
+        *measured("lost", "lost", run),
+    ]
 
 
 def main() -> None:
@@ -125,14 +130,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--events", type=int, default=10_000_000)
+    add_save_option(parser)
     options = parser.parse_args()
-    for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
-        os.environ.pop(name, None)
+    let_libraries_choose_kernels()
     with tempfile.TemporaryDirectory() as folder:
         if options.what == "cost":
-            cost(Path(folder), options.rounds, options.steps)
+            figures = cost(Path(folder), options.rounds, options.steps)
+            title = "Cost of traces, whole runs in turn"
         else:
-            read(Path(folder), options.events)
+            figures = read(Path(folder), options.events)
+            title = "Reading a large trace"
+            show(figures)
+    save(options.save, title, figures)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Messages per second through our encode, socket and decode, against raw pyzmq, in turn.
 
-    python benchmarks/wire.py [--rounds 5] [--seconds 1.0] [--sizes BYTES ...] [--kinds KIND ...]
+    python -m benchmarks.wire [--rounds 5] [--seconds 1.0] [--sizes BYTES ...] [--kinds KIND ...]
 
 A sender process and this receiver, PUSH to PULL over ipc, with activations of 4 KiB, 256 KiB and
 4 MiB. The raw peer sends the same bytes as one frame, once with pyzmq's copies and once without;
@@ -14,10 +14,8 @@ receiver sends one per half window, and the sender has at most a window in fligh
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -29,6 +27,8 @@ from typing import Final
 import numpy as np
 import zmq
 
+from benchmarks.record import ROOT, Figure, add_save_option, median, save
+from benchmarks.table import show
 from coordinator.engines.processes import ALLOCATOR
 from coordinator.resources.blas import environment
 from protocol import Activation, Credit
@@ -40,6 +40,7 @@ from workers.transport.shared_memory import RingReader, RingWriter
 SIZES: Final = (4 << 10, 256 << 10, 4 << 20)
 WINDOW: Final = 8
 KINDS: Final = ("raw copying", "raw zero-copy", "ours", "shared memory")
+PROGRAM: Final = (sys.executable, "-m", "benchmarks.wire")
 MEMORY: Final = Path("/dev/shm")
 """Where runs have their folders too, if it is there."""
 
@@ -97,8 +98,8 @@ def rate(kind: str, size: int, seconds: float) -> float:
         socket.rcvtimeo = 10_000
         socket.bind(f"ipc://{folder}/wire")
         back.bind(f"ipc://{folder}/credits")
-        command = [sys.executable, __file__, "--send", kind, str(size), folder, str(count)]
-        with subprocess.Popen(command, stdin=subprocess.PIPE) as sender:
+        command = [*PROGRAM, "--send", kind, str(size), folder, str(count)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, cwd=ROOT) as sender:
             try:
                 view = RingReader(Path(folder, "ring")).view
                 elapsed = receive_messages(kind, socket, back, view, count)
@@ -133,49 +134,52 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="bytes of an array")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
-    parser.add_argument("--json", type=Path)
+    add_save_option(parser)
     parser.add_argument("--send", nargs=4, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-def measure(size: int, kinds: Sequence[str], rounds: int, seconds: float) -> dict[str, float]:
-    """The median rate of each kind, measured in turn; the fastest raw kind is the peer."""
-    if size <= INLINE:  # so small an array lies in the header, never in shared memory
+def measure(size: int, kinds: Sequence[str], rounds: int, seconds: float) -> list[Figure]:
+    """The rates of all kinds, measured in turn, and the ratios of ours to the fastest raw kind."""
+    if size <= INLINE:  # so small an array is in the header, never in shared memory
         kinds = [kind for kind in kinds if kind != "shared memory"]
-    rates: dict[str, list[float]] = {kind: [] for kind in kinds}
-    for _ in range(rounds):
-        for kind in kinds:
-            rates[kind].append(rate(kind, size, seconds))
-    found = {kind: statistics.median(values) for kind, values in rates.items()}
-    text = ", ".join(f"{kind} {value:,.0f}/s" for kind, value in found.items())
-    raw = [value for kind, value in found.items() if kind.startswith("raw")]
-    if raw and "ours" in found:
-        found["ratio"] = found["ours"] / max(raw)
-        text += f"; ours / best raw = {found['ratio']:.2f}"
-    print(f"{size >> 10:5d} KiB: {text}", flush=True)
-    return found
+    turns = [{kind: rate(kind, size, seconds) for kind in kinds} for _ in range(rounds)]
+    label = f"{size >> 10} KiB"
+    found = {kind: median(f"{label}: {kind}", [t[kind] for t in turns], "/s") for kind in kinds}
+    figures = list(found.values())
+    raw = [kind for kind in kinds if kind.startswith("raw")]
+    if raw and "ours" in kinds:
+        fastest = max(raw, key=lambda kind: found[kind].value)
+        ratios = [turn["ours"] / turn[fastest] for turn in turns]
+        figures.append(median(f"{label}: ours / best raw", ratios, target="≥ 0.8"))
+    show(figures)
+    return figures
+
+
+def send_all(kind: str, size: int, folder: Path, count: int) -> None:
+    """The sender's part: send `count` messages of this kind."""
+    if kind == "shared memory":
+        send_through_shared_memory(size, folder, count)
+    else:
+        send_messages(kind, size, folder, count)
 
 
 def main() -> None:
-    """Measure every size, and print medians and ratios."""
+    """Measure every size, and print the figures."""
     options = parsed()
     wanted = ALLOCATOR | environment(1)
     if wanted != dict(os.environ):
-        os.execve(sys.executable, [sys.executable, *sys.argv], wanted)
+        os.execve(sys.executable, [*PROGRAM, *sys.argv[1:]], wanted)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if options.send:
         kind, size, folder, count = options.send
-        if kind == "shared memory":
-            send_through_shared_memory(int(size), Path(folder), int(count))
-        else:
-            send_messages(kind, int(size), Path(folder), int(count))
+        send_all(kind, int(size), Path(folder), int(count))
         return
-    found = {
-        size: measure(size, options.kinds, options.rounds, options.seconds)
-        for size in options.sizes
-    }
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=2))
+    figures = []
+    for size in options.sizes:
+        figures += measure(size, options.kinds, options.rounds, options.seconds)
+    note = f"PUSH to PULL over ipc, at most {WINDOW} messages in flight, relative to raw pyzmq."
+    save(options.save, "Messages per second between two processes", figures, note)
 
 
 if __name__ == "__main__":
