@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -146,7 +147,7 @@ class Forked:
         self,
         arguments: Sequence[str],
         environment: Mapping[str, str],
-        streams: tuple[Stream, Stream, Stream],
+        streams: Sequence[Stream],
         folder: Path | None = None,
         limits: Limits | None = None,
     ) -> None:
@@ -205,6 +206,23 @@ class Forked:
     def kill(self) -> None:
         """Send SIGKILL."""
         self.send_signal(signal.SIGKILL)
+
+
+def run_with_pipes(arguments: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
+    """Run `dni` with `arguments` to its end; its outputs are pipes, and are returned."""
+    pipes = [os.pipe() for _ in range(2)]
+    with Path(os.devnull).open("rb") as nothing:
+        process = Forked(arguments, os.environ, (nothing, *(writer for _, writer in pipes)))
+    for _, writer in pipes:
+        os.close(writer)
+    with ThreadPoolExecutor() as pool:
+        outputs = list(pool.map(_read_all, (reader for reader, _ in pipes)))
+    return subprocess.CompletedProcess(arguments, process.wait(60), *outputs)
+
+
+def _read_all(descriptor: int) -> bytes:
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read()
 
 
 class ForkedWorker(Forked):

@@ -21,6 +21,8 @@ from tests.network import DATA, STEPS, Network, tiny
 from workers.stages.layer import LayerStage
 
 MOVES: Final = 100
+ROUNDS: Final = 100
+"""In each, every stage works once and every queue is emptied; a dozen are enough."""
 Name = TypeVar("Name")
 stages = st.integers(0, 4)
 edges = st.integers(0, 15)
@@ -97,7 +99,7 @@ class DeliveryOrder(RuleBasedStateMachine):
             self._finish()
 
     def _finish(self) -> None:
-        self.network.drain()
+        self.network.drain(max_rounds=ROUNDS)
         assert [e.step for e in self.network.evaluations] == [4, STEPS]
         assert all(e.judged == len(DATA.x_test) for e in self.network.evaluations)
         for layer in self.network.layers():

@@ -17,6 +17,7 @@ import pytest
 from coordinator.traces.output import write_output
 from protocol import RunError
 from tests.dni import COMMAND
+from tests.forked import run_with_pipes
 from tests.traced import ran, tiny
 
 ARGUMENTS = [
@@ -40,9 +41,11 @@ def trace(
     arguments: list[str], run: Path, out: str, descriptors: Collection[int] = ()
 ) -> subprocess.CompletedProcess[bytes]:
     """Run `dni trace` with `arguments`; it inherits the `descriptors`."""
-    filled = [argument.format(run=run, out=out) for argument in arguments]
+    filled = ["trace", *(argument.format(run=run, out=out) for argument in arguments)]
+    if not descriptors:
+        return run_with_pipes(filled)
     return subprocess.run(
-        [*COMMAND, "trace", *filled],
+        [*COMMAND, *filled],
         capture_output=True,
         timeout=60,
         check=False,
