@@ -148,6 +148,8 @@ def _one_line() -> Iterator[None]:
     """Show an expected error as one line, with visible escapes for control characters."""
     try:
         yield
+    except click.exceptions.Exit:  # --help: the modules with our errors need not be imported
+        raise
     except Exception as error:
         failure = _failure(error)
         if failure is None:
