@@ -119,19 +119,22 @@ class InlineEngine(LocalHost):
     def poll(self, seconds: float) -> Iterator[ToCoordinator]:
         """Give each worker one step after the other, until one of them reports, or time is up."""
         until = time.monotonic() + seconds
-        while not self._out and self._lives:
-            busy = False
-            for name, life in list(self._lives.items()):
-                ready = next(life, None)
-                busy = busy or bool(ready)
-                if ready is None:
-                    del self._lives[name]
-            if time.monotonic() >= until:
-                break
-            if not (busy or any(channel.inbox for channel in self._channels.values())):
+        while not self._out and self._lives and time.monotonic() < until:
+            if not (self._take_turns() or any(c.inbox for c in self._channels.values())):
                 time.sleep(IDLE_SECONDS)
         while self._out:
             yield self._out.popleft()
+
+    def _take_turns(self) -> bool:
+        """Let each worker do one step; returns whether any of them can go on at once."""
+        busy = False
+        for name, life in tuple(self._lives.items()):
+            ready = next(life, None)
+            if ready:
+                busy = True
+            elif ready is None:
+                del self._lives[name]
+        return busy
 
     def exits(self) -> Iterator[WorkerExited | RunBroken]:
         """None: a worker that fails says so itself."""
