@@ -133,6 +133,6 @@ def test_ctrl_c_ends_the_wait_for_agents(dni: Dni, server: Server) -> None:
     dni.until(lambda: of_program(dni, "sleep", "600"), "the remote command runs")
     training.signal(signal.SIGINT)
     assert training.end(PATIENCE) == 130
-    assert "interrupted before training began: nothing is kept" in training.text
+    assert "interrupted before training began; no files were kept" in training.text
     assert not training.folder.exists()
     until_nothing_left(dni)
