@@ -86,7 +86,10 @@ def repeat(path: Path, times: int) -> int:
 
 
 def measured(name: str, *arguments: str) -> list[Figure]:
-    """The seconds to the first line of output, and the peak memory, of `dni trace`."""
+    """The seconds to the first line of output of `dni trace`, and its peak memory.
+
+    The system reports at least the memory of this process, which starts the command.
+    """
     began = time.perf_counter()
     command = [sys.executable, "-m", "cli", "trace", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -109,14 +112,16 @@ def read(folder: Path, events: int) -> list[Figure]:
     done = completed_run(pipeline(pixels(folder), READ_STEPS, "full"), folder / "run")
     files = sorted((done.folder / "trace").glob(f"*{form.SUFFIX}"))
     once = sum(TraceHeader.unpack(f.read_bytes()[: form.METADATA_AT]).records for f in files)
-    count = sum(repeat(path, -(-events // once)) for path in files)
+    times = -(-events // once)
+    count = sum(repeat(path, times) for path in files)
     size = sum(path.stat().st_size for path in files)
     print(f"{count:,} events, {size / 1e6:,.0f} MB")
-    run, chosen = str(done.folder), ("--kind", "gradient", "--batch", "100000-100100")
+    run, middle = str(done.folder), READ_STEPS * times // 2
+    chosen = ("--kind", "gradient", "--batch", f"{middle}-{middle + 100}")
     return [
         Figure("events", count),
         *measured("stats", "stats", run),
-        *measured("batch", "batch", run, str(READ_STEPS * 20 + 4711)),
+        *measured("batch", "batch", run, str(middle)),
         *measured("messages", "messages", run),
         *measured("gradients of 101 batches", "messages", run, "--layer", "2", *chosen),
         *measured("lost", "lost", run),
