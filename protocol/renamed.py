@@ -1,4 +1,4 @@
-"""Keys and values of pipelines that were renamed in version 0.2, for hints in errors.
+"""Keys and values of pipelines that have been renamed, for hints in errors.
 
 The old names are refused like any other unknown key; CHANGELOG.md lists them.
 """

@@ -239,6 +239,15 @@ def test_a_quantized_array_of_another_length_is_refused(
             decode(frames)
 
 
+def test_a_single_number_in_float16_is_an_array_without_dimensions() -> None:
+    for frames in both_ways("float16", [], np.float16(0.5).tobytes()):
+        message = decode(frames)
+        assert isinstance(message, Gradient)
+        assert message.gradient.shape == ()
+        assert message.gradient == 0.5
+        assert not message.gradient.flags.writeable
+
+
 @examples(300)
 @given(
     st.sampled_from(QUANTIZED),

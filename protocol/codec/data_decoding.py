@@ -64,7 +64,10 @@ def decode_data(frames: Sequence[Frame], view: View | None, rest: Rest) -> DataM
     read = _READERS.get(numbers[0])
     if read is None:
         raise WireError(_refusal(header))
-    return read(numbers, header, frames, view, rest)
+    try:
+        return read(numbers, header, frames, view, rest)
+    except IndexError:  # of _DIMENSIONS
+        raise WireError(f"arrays of {numbers[2]} and {numbers[4]} dimensions") from None
 
 
 def _refusal(header: bytes) -> str:
@@ -198,6 +201,8 @@ def _size(number: int, shape: Shape) -> int:
     if number not in _QUANTIZED:
         raise WireError(f"unknown format {number} of an array")
     per_number, per_row = quantization.SIZES[_QUANTIZED[number]]
+    if per_row and not shape:
+        raise WireError("an array without rows in a format with a scale per row")
     return per_number * math.prod(shape) + (per_row * shape[0] if per_row else 0)
 
 

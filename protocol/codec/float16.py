@@ -69,4 +69,4 @@ def _table() -> Floats:
 
 def from_float16(bits: Bits) -> Floats:
     """The numbers whose float16 has these bits."""
-    return _table().take(bits)
+    return np.asarray(_table().take(bits))  # of no dimensions, `take` makes a scalar

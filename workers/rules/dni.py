@@ -1,4 +1,4 @@
-"""DniLayer neural interfaces: a layer learns from a predicted gradient (arXiv 1608.05343)."""
+"""Decoupled neural interfaces: a layer learns from a predicted gradient (arXiv 1608.05343)."""
 
 from __future__ import annotations
 
