@@ -1,4 +1,4 @@
-"""What a worker is given: its configuration, and the channel through which it speaks."""
+"""What a worker needs: its configuration, and a channel for its messages."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from workers.stages.driver import Outlet
 
 
 class WorkerChannel(Outlet, Protocol):
-    """What a worker needs of its transport; no method but `poll` blocks."""
+    """A worker's transport; no method but `poll` blocks."""
 
     @property
     def remote_edges(self) -> Iterator[Edge]:
         """The edges out of this worker that lead to other hosts."""
 
     def bind(self, edge: Edge, endpoint: str) -> str:
-        """Open the inbox at the end of `edge`; returns the address at which it is reached."""
+        """Open the inbox at the end of `edge`; returns the endpoint at which it is reached."""
 
     def connect(self, edge: Edge, endpoint: str, window: int) -> None:
         """Open the outlet of `edge`, on which `window` batches may be in flight."""
@@ -38,8 +38,8 @@ class WorkerChannel(Outlet, Protocol):
 class Config:
     """What a worker is started with; in a process of its own, a line of JSON on standard input.
 
-    `control` is the address of the coordinator. `inboxes` maps the name of each edge into this
-    worker to the address where its inbox is bound. `nice` is the process's niceness, `trace` the
+    `control` is the endpoint of the coordinator. `inboxes` maps the name of each edge into this
+    worker to the endpoint where its inbox is bound. `nice` is the process's niceness, `trace` the
     folder for recordings and `clock` the name of the coordinator's clock. `keys` are the fields of
     `workers.transport.transport.WorkerKeys`; None on one host, where nothing is encrypted.
     """

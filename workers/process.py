@@ -34,16 +34,16 @@ def main() -> int:
     config = Config(**json.loads(line))
     os.nice(config.nice)
     keys = WorkerKeys(*cast(Any, config.keys)) if config.keys else None
-    links = WorkerTransport(config.control, sys.stdin.fileno(), keys)
-    worker = Worker(config, links, on_built=_prepare_for_training, warn=warn)
+    transport = WorkerTransport(config.control, sys.stdin.fileno(), keys)
+    worker = Worker(config, transport, on_built=_prepare_for_training, warn=warn)
     try:
         for _ in worker.live():
             pass
     except EOFError:
-        links.close(flush=False)
+        transport.close(flush=False)
         remove_folders()
         return 1
-    links.close(flush=True)
+    transport.close(flush=True)
     return int(worker.failed)
 
 

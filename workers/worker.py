@@ -1,11 +1,11 @@
-"""A worker's dialogue with the coordinator: enlist, build its stages, train, hand in their state.
+"""A worker's dialogue with the coordinator: report, build the stages, train, send their state.
 
-The dialogue needs no process and no socket: `WorkerChannel` is all it knows of the transport. In a
-process of its own (`workers.process`) the channel is a set of sockets; the inline engine runs all
-workers of a pipeline in one process, one turn after the other.
+The dialogue needs no process and no socket: it reaches the transport only through a
+`WorkerChannel`. In a process of its own (`workers.process`) the channel is a set of sockets; the
+inline engine runs all workers of a pipeline in one process, in turns.
 
-    worker -> Hello           the addresses of its inboxes
-    Start  -> worker          the pipeline, its receivers' addresses, what is known of the data
+    worker -> Hello           the endpoints of its inboxes
+    Start  -> worker          the pipeline, its receivers' endpoints, the description of the data
     worker -> DatasetReady    only the source, and only if Start has no description of the data
     worker -> Ready
     Go     -> source          the layers do not wait for it
@@ -79,7 +79,7 @@ class _Leave(Exception):  # noqa: N818  not an error
 
 
 class Worker:
-    """One worker and the stages that live in it.
+    """One worker and its stages.
 
     `load` reads the data for the source. `on_built` is called when the stages are built, before
     training. `warn` is called with an unexpected error, which a broken channel cannot carry.
@@ -152,13 +152,13 @@ class Worker:
         if self._config.name == SOURCE:
             yield from self._wait(Go)  # a layer does not: a batch may come before its Go
         yield from self._train(group)
-        self._hand_in(group)
+        self._send_states(group)
         yield from self._wait(Leave)
 
     # -- before training
 
     def _enlist(self) -> Steps[Start]:
-        """Bind the inboxes and report their addresses; returns the coordinator's answer."""
+        """Bind the inboxes and report their endpoints; returns the coordinator's answer."""
         inboxes = self._config.inboxes.items()
         endpoints = {edge: self._channel.bind(Edge.named(edge), where) for edge, where in inboxes}
         hello = Hello(self._config.name, os.getpid(), VERSION, cast(dict[str, object], endpoints))
@@ -284,7 +284,7 @@ class Worker:
             for stage in self._stages:
                 stage.compared(best)
 
-    def _hand_in(self, group: StageGroup) -> None:
+    def _send_states(self, group: StageGroup) -> None:
         """Report the final state of every stage."""
         for stage in group:
             state = stage.state()

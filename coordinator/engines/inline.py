@@ -53,7 +53,7 @@ class InlineChannel:
     def connect(self, edge: Edge, endpoint: str, window: int) -> None:
         """Nothing: every worker here is reached."""
 
-    def send(self, edge: Edge, message: DataMessage, wire: str = "") -> None:  # noqa: ARG002
+    def send(self, edge: Edge, message: DataMessage, edge_dtype: str = "") -> None:  # noqa: ARG002
         """Hand `message` to the worker at the end of `edge`."""
         self._channels[edge.receiver].inbox.append((edge, message))
 
