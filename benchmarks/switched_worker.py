@@ -70,9 +70,8 @@ class SwitchedStage(instrument.InstrumentedStage):
             return
         if self._tracer is not None:
             trace.work_done()
-        trace._waiting = [BLOCK] * len(
-            trace._waiting
-        )  # messages that arrived meanwhile are unknown
+        # Messages that arrived while tracing was off are unknown to it.
+        trace._waiting = [BLOCK] * len(trace._waiting)
         trace._newest = 0, 0, 0
         self._tracer = trace if to else None
         self.stage.tracer = trace if to else NullTracer()
