@@ -129,7 +129,9 @@ def readme(text: str, found: Mapping[str, BenchmarkResult]) -> str:
     lines = [_line(["", "figure", "processor"]), _line(["---"] * 3)]
     for label, file, name in ROWS:
         (figure,) = (figure for figure in found[file].figures if figure.name == name)
-        lines.append(_line([label, quantity(figure), found[file].provenance.processor or ""]))
+        known = found[file].provenance
+        host = f"{known.processor}, {known.cpus} cores" if known.processor else ""
+        lines.append(_line([label, quantity(figure), host]))
     return "".join([before, START, *(f"{line}\n" for line in lines), END, after])
 
 
