@@ -112,12 +112,11 @@ class ClusterEngine:
             raise RunError(f"data.host: {pipeline.data.host} has left")
         present = [host for host in hosts.values() if host.present]
         placed = {SOURCE: data_host, **place_workers(pipeline, present, work)}
-        for worker, host in placed.items():
-            host.workers[worker] = frozenset(pipeline.workers[worker])
         sockets = None if self._launcher else self._job.sockets
         configs = worker_configs(pipeline, placed, work, sockets)
         for host in {host.name: host for host in placed.values()}.values():
             mine = {name: config for name, config in configs.items() if placed[name] is host}
+            host.workers.update({name: frozenset(pipeline.workers[name]) for name in mine})
             self._start_on(host, mine)
 
     def _start_on(self, host: Host, configs: dict[str, dict[str, object]]) -> None:
