@@ -17,7 +17,7 @@ from coordinator.commands.functions import Functions
 from coordinator.commands.main import command_group
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
     from coordinator.cluster.gather import Question
     from coordinator.engines.inline import InlineChannel
@@ -263,7 +263,7 @@ def _train(plan: Plan, engine: Engine, report: Report, observers: Sequence[Obser
 
 def _inline_worker(
     data: list[Dataset], name: str, channel: InlineChannel, trace: str
-) -> Iterator[bool]:
+) -> Generator[bool, None, None]:
     from protocol.clock import clock_name
     from workers.channel import Config
     from workers.worker import Worker

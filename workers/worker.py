@@ -105,7 +105,7 @@ class Worker:
         self._group: StageGroup | None = None
         self._stopped = False
 
-    def live(self) -> Iterator[bool]:
+    def live(self) -> Generator[bool, None, None]:
         """The whole dialogue, until the coordinator ends it or the worker fails.
 
         Yields before every poll of the channel, so that workers of one process can take turns; the

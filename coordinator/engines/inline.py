@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Final, TypeAlias, cast
 
@@ -26,7 +26,7 @@ IDLE_SECONDS: Final = 0.005
 """The pause when no worker has anything to do, because data are being read."""
 
 
-Life: TypeAlias = Iterator[bool]
+Life: TypeAlias = Generator[bool, None, None]
 """A worker at work: each step does at most one unit, and says whether more can be done at once."""
 MakeWorker: TypeAlias = "Callable[[str, InlineChannel, str], Life]"
 """Makes the worker of a name with its channel; the text is the folder for traces."""
@@ -77,7 +77,7 @@ class InlineEngine(LocalHost):
     def __init__(self, make: MakeWorker) -> None:
         super().__init__(blas.cores())
         self._make = make
-        self._settings = ExitStack()
+        self._opened = ExitStack()
         self._out: deque[ToCoordinator] = deque()
         self._channels: dict[str, InlineChannel] = {}
         self._lives: dict[str, Life] = {}
@@ -95,8 +95,8 @@ class InlineEngine(LocalHost):
         """Set the threads of the matrix library; numbers that overflow are found by the layers."""
         self._job = job
         self.pipeline = job.pipeline
-        self._settings.enter_context(threadpool_limits(self.threads(job.pipeline)))
-        self._settings.enter_context(np.errstate(all="ignore"))
+        self._opened.enter_context(threadpool_limits(self.threads(job.pipeline)))
+        self._opened.enter_context(np.errstate(all="ignore"))
 
     def placed(self) -> Pipeline | None:
         """The pipeline as it is."""
@@ -110,7 +110,8 @@ class InlineEngine(LocalHost):
             channel = self._channels[name] = InlineChannel(by_stage, self._out)
             by_stage.update(dict.fromkeys(stages, channel))
         for name, channel in self._channels.items():
-            self._lives[name] = self._make(name, channel, trace)
+            life = self._lives[name] = self._make(name, channel, trace)
+            self._opened.callback(life.close)
 
     def send(self, name: str, message: ToWorker) -> None:
         """Hand `message` to the worker `name`."""
@@ -142,6 +143,4 @@ class InlineEngine(LocalHost):
 
     def close(self) -> None:
         """End the workers that are left, and restore the settings."""
-        for life in self._lives.values():
-            life.close()  # type: ignore[attr-defined]  # a generator
-        self._settings.close()
+        self._opened.close()
