@@ -232,6 +232,30 @@ def test_a_stop_request_counts_as_ctrl_c_and_a_revoked_host_is_the_hosts_to_hand
     assert states == ["starting", "training", "stopping"]
 
 
+def test_a_stop_request_to_a_run_that_ends_by_itself_changes_nothing(
+    sockets: Path, run: Path
+) -> None:
+    interrupts = InterruptCounter()
+    control = RunControl(sockets, run, RunStats(tiny()), interrupts, cluster=True)
+    control.hosts = Waiting(2, tiny())
+    assert (control.snapshot().state, control.snapshot().waiting_for) == ("waiting", "1 slot")
+    control.stopping = True
+    thread = threading.Thread(target=stop, args=(run,))
+    thread.start()
+    while thread.is_alive():
+        control.poll()
+    thread.join()
+    assert (control.snapshot().state, control.snapshot().waiting_for) == ("stopping", "")
+    control.close()
+    assert interrupts.count == 0
+
+
+class Waiting(LocalHost):
+    """A host that waits for others."""
+
+    waiting_for = "1 slot"
+
+
 def test_a_local_run_has_one_host_with_all_workers() -> None:
     (found,) = LocalHost(2, tiny()).hosts()
     assert (found.name, found.slots, found.cpus) == (HEAD, 3, 2)

@@ -20,13 +20,15 @@ class RunControl:
 
     A stop request counts as an interrupt of the user in `interrupts`, unless the run is stopping
     already: a second interrupt would end it without its weights. `hosts` are the hosts of the
-    run, None until the event loop sets them. Other parameters are those of `ControlServer`.
+    run, None until the event loop sets them. `stopping` is set by the event loop when the run ends
+    for whatever reason. Other parameters are those of `ControlServer`.
     """
 
     def __init__(
         self, sockets: Path, run: Path, stats: RunStats, interrupts: InterruptCounter, cluster: bool
     ) -> None:
         self.hosts: RunHosts | None = None
+        self.stopping = False
         self._stats = stats
         self._interrupts = interrupts
         self._due = 0.0
@@ -40,17 +42,17 @@ class RunControl:
         self._due = now + POLL_SECONDS
         for request in self._server.poll():
             match request:
-                case StopRequest() if not self._interrupts.count:
+                case StopRequest() if self._state() != "stopping":
                     self._interrupts.request_stop()
                 case RevokeRequest(host=host) if self.hosts:
                     self.hosts.revoke(host)
 
     def snapshot(self) -> Snapshot:
         """How the run stands now."""
-        stats = self._stats
+        stats, state = self._stats, self._state()
         return Snapshot(
-            state=self._state(),
-            waiting_for=self.hosts.waiting_for if self.hosts else "",
+            state=state,
+            waiting_for=self.hosts.waiting_for if self.hosts and state == "waiting" else "",
             endpoint=self.hosts.endpoint if self.hosts else "",
             step=stats.step,
             steps=stats.pipeline.train.steps,
@@ -61,7 +63,7 @@ class RunControl:
         )
 
     def _state(self) -> RunState:
-        if self._interrupts.count:
+        if self._interrupts.count or self.stopping:
             return "stopping"
         if self.hosts and self.hosts.waiting_for:
             return "waiting"

@@ -51,10 +51,6 @@ class ControlServer:
             self._listener.close()
             raise
 
-    def fileno(self) -> int:
-        """The descriptor that becomes readable when a client connects."""
-        return self._listener.fileno()
-
     def poll(self) -> list[ControlRequest]:
         """Answer status requests; return the other requests that have arrived."""
         self._accept()

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final
 
 from coordinator.control.run_control import RunControl
@@ -22,10 +23,10 @@ from coordinator.lifecycle.events import (
     StopRequested,
     WorkerExited,
 )
-from coordinator.lifecycle.run import RunStateMachine
+from coordinator.lifecycle.run import Phase, RunStateMachine
 from coordinator.observers.observer import Observers
 from coordinator.observers.run_end import RunEnd
-from protocol import Pipeline, RunError
+from protocol import Pipeline, RunError, UserError
 
 TICK_SECONDS: Final = 0.1
 EXIT_DELAY_SECONDS: Final = 0.1
@@ -38,27 +39,34 @@ def run_workers(job: Job, engine: Engine, observers: Observers, control: RunCont
 
     Raises OSError or UserError.
     """
-    with _opened(engine, job):
+    with _closed_after_error(engine):
+        engine.open(job)
         control.hosts = engine
-        return EventLoop(engine, observers, control).run(job)
+        end = EventLoop(engine, observers, control).run(job)
+    control.stopping = True
+    try:
+        engine.close()
+    except RunError as left:
+        if end.outcome != "failed":
+            raise
+        end = replace(end, text=f"{end.text}\n{left}")
+    return end
 
 
 @contextmanager
-def _opened(engine: Engine, job: Job) -> Iterator[None]:
-    """Open `engine`, and close it at the end; of two errors both texts are kept."""
+def _closed_after_error(engine: Engine) -> Iterator[None]:
+    """Close `engine` if the block raises; of two errors of the user both texts are kept."""
     try:
-        engine.open(job)
         yield
-    except RunError as error:
+    except UserError as error:
         try:
             engine.close()
         except RunError as left:
-            raise RunError(f"{error}; {left}") from None
+            raise type(error)(f"{error}; {left}") from None
         raise
     except BaseException:
         engine.close()
         raise
-    engine.close()
 
 
 class EventLoop:
@@ -75,6 +83,7 @@ class EventLoop:
         self._exits: deque[tuple[float, WorkerExited | RunBroken]] = deque()
         self._interrupts = 0
         self._deadline: float | None = None
+        self._unrecorded: RunBroken | None = None
         self._end: RunEnd | None = None
 
     def run(self, job: Job) -> RunEnd:
@@ -91,21 +100,29 @@ class EventLoop:
             self._collect()
             while self._events and self._end is None:
                 self._carry_out(run.handle(self._events.popleft()))
+            self._control.stopping = run.phase in (Phase.STOPPING, Phase.OVER)
             self._observers.tick()
-        return self._end
+        return self._with_unrecorded(self._end)
 
     def _wait_for_hosts(self) -> Pipeline | None:
         """The pipeline as it is placed on hosts; None where a person ended the wait."""
-        while (pipeline := self._engine.placed()) is None:
+        while not self._observers.interrupts.count:
+            if (pipeline := self._engine.placed()) is not None:
+                return pipeline
             for _ in self._engine.poll(TICK_SECONDS):
                 pass
             self._control.poll()
-            if self._observers.interrupts.count:
-                return None
-        return pipeline
+        return None
 
     def _collect(self) -> None:
-        """Queue what has happened, after waiting for at most a tick."""
+        """Queue what has happened, after waiting for at most a tick.
+
+        The deadline is checked when all earlier events are handled, as one of them may extend it.
+        """
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            self._deadline = None
+            self._events.append(DeadlineExpired())
+            return
         self._events.extend(self._engine.poll(TICK_SECONDS))
         self._control.poll()
         now = time.monotonic()
@@ -115,9 +132,13 @@ class EventLoop:
         if self._observers.interrupts.count > self._interrupts:
             self._interrupts = self._observers.interrupts.count
             self._events.append(StopRequested())
-        if self._deadline is not None and now >= self._deadline:
-            self._deadline = None
-            self._events.append(DeadlineExpired())
+
+    def _with_unrecorded(self, end: RunEnd) -> RunEnd:
+        """The `end` of the run; a failure where its last message could not be recorded."""
+        broken = self._unrecorded
+        if broken is not None and broken in self._events and end.outcome == "completed":
+            return RunEnd("failed", broken.text)
+        return end
 
     def _carry_out(self, effects: Iterator[RunEffect]) -> None:
         for effect in effects:
@@ -128,8 +149,8 @@ class EventLoop:
                     try:
                         self._observers.record(message)
                     except OSError as error:
-                        broken = RunBroken(f"{error.filename}: {error.strerror}")
-                        self._events.appendleft(broken)  # messages behind it may end the run
+                        self._unrecorded = RunBroken(f"{error.filename}: {error.strerror}")
+                        self._events.appendleft(self._unrecorded)  # before the end of the run
                 case SetDeadline(seconds=seconds):
                     self._deadline = None if seconds is None else time.monotonic() + seconds
                 case RunEnd():

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,20 +62,11 @@ def train(
     folder = plan.folder
     with count_interrupts() as interrupts, closing(socket_folder()) as sockets:
         recorder = _recorder(folder, plan.pipeline)
-        observers = Observers(plan.pipeline, folder, recorder, others, interrupts)
-        threads = engine.threads(plan.pipeline)
-        observers.begin(threads)
-        began = _processor_seconds()
-        try:
-            end = _run(plan, engine, report, observers, sockets.path)
-        except (OSError, UserError) as error:
-            if not folder.committed:
-                recorder.close()
-                folder.rollback()
-                raise _user_error(error, folder.path) from error
-            end = RunEnd("failed", _text(error, folder.path), user=isinstance(error, UserError))
-        finally:
-            observers.end()
+        with _rolled_back_on_error(folder, recorder):
+            observers = Observers(plan.pipeline, folder, recorder, others, interrupts)
+            threads = engine.threads(plan.pipeline)
+            began = _processor_seconds()
+            end = _run(plan, engine, report, observers, sockets.path, threads)
         seconds = _processor_seconds() - began
         extra = {"engine": plan.engine, "threads": threads, "coordinator_cpu_seconds": seconds}
         result = _finish(folder, recorder, observers.stats, end, extra, interrupts)
@@ -84,13 +75,52 @@ def train(
     return result
 
 
+@contextmanager
+def _rolled_back_on_error(folder: RunFolder, recorder: RunRecorder) -> Iterator[None]:
+    """Undo the folder if the block raises before the workers have started.
+
+    Raises RunError in place of an OSError.
+    """
+    try:
+        yield
+    except BaseException as error:
+        recorder.close()
+        if not folder.committed:
+            folder.rollback()
+        if isinstance(error, OSError):
+            raise RunError(_text(error, folder.path)) from error
+        raise
+
+
 def _run(
     plan: Plan,
     engine: Engine,
     report: Callable[[str], None],
     observers: Observers,
     sockets: Path,
+    threads: int,
 ) -> RunEnd:
+    """Run the workers; an error after they have started is the end of the run."""
+    observers.begin(threads)
+    try:
+        return _run_controlled(plan, engine, report, observers, sockets)
+    except (OSError, UserError) as error:
+        if not observers.committed:
+            raise
+        text = _text(error, observers.folder)
+        return RunEnd("failed", text, user=isinstance(error, UserError))
+    finally:
+        observers.end()
+
+
+def _run_controlled(
+    plan: Plan,
+    engine: Engine,
+    report: Callable[[str], None],
+    observers: Observers,
+    sockets: Path,
+) -> RunEnd:
+    """Run the workers; the control socket answers meanwhile."""
     folder, stats, interrupts = observers.folder, observers.stats, observers.interrupts
     control = RunControl(sockets, folder, stats, interrupts, cluster=not engine.one_host)
     try:
@@ -114,8 +144,9 @@ def _finish(
     try:
         recorder.finish(summary)
     except OSError as error:
-        end = RunEnd("failed", _text(error, folder.path))
-        summary = stats.summary(end.outcome, recorder.seconds)
+        text = _text(error, folder.path)
+        end = RunEnd("failed", f"{end.text}\n{text}" if end.text else text)
+        summary |= {"outcome": end.outcome, "failure": end.text}
     return Result(folder.path, summary, end, interrupts.signal, stats, folder.committed)
 
 
@@ -124,11 +155,7 @@ def _recorder(folder: RunFolder, pipeline: Pipeline) -> RunRecorder:
         return RunRecorder(folder.create(), pipeline)
     except OSError as error:
         folder.rollback()
-        raise _user_error(error, folder.path) from error
-
-
-def _user_error(error: OSError | UserError, folder: Path) -> UserError:
-    return error if isinstance(error, UserError) else RunError(_text(error, folder))
+        raise RunError(_text(error, folder.path)) from error
 
 
 def _text(error: OSError | UserError, folder: Path) -> str:

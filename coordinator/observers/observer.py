@@ -67,6 +67,11 @@ class Observers:
         """The folder of the run."""
         return self._folder.path
 
+    @property
+    def committed(self) -> bool:
+        """Whether the folder of the run is kept: its workers have started."""
+        return self._folder.committed
+
     def begin(self, threads: int) -> None:
         """Report the beginning of the run."""
         self._recorder.on_begin(self.stats, threads)
