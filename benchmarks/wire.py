@@ -144,7 +144,7 @@ def measure(size: int, kinds: Sequence[str], rounds: int, seconds: float) -> lis
     if size <= INLINE:  # so small an array is in the header, never in shared memory
         kinds = [kind for kind in kinds if kind != "shared memory"]
     turns = [{kind: rate(kind, size, seconds) for kind in kinds} for _ in range(rounds)]
-    label = f"{size >> 10} KiB"
+    label = f"{size >> 20} MiB" if size >= 1 << 20 else f"{size >> 10} KiB"
     found = {kind: median(f"{label}: {kind}", [t[kind] for t in turns], "/s") for kind in kinds}
     figures = list(found.values())
     raw = [kind for kind in kinds if kind.startswith("raw")]

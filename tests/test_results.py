@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +13,12 @@ import pytest
 from benchmarks import record, table
 from benchmarks.record import BenchmarkResult, Figure, Provenance
 
+BENCHMARKS = Path(record.__file__).parent
+PROGRAMS = sorted(
+    path.stem
+    for path in BENCHMARKS.glob("*.py")
+    if "argparse.ArgumentParser(" in path.read_text("utf-8") and path.stem != "record"
+)
 UNKNOWN = Provenance(None, None, None, None, None, None, None)
 
 
@@ -33,6 +40,24 @@ def test_each_file_is_as_a_benchmark_writes_it(tmp_path: Path) -> None:
 def test_a_result_names_a_commit_or_the_commit_that_recorded_it() -> None:
     for name, result in table.results().items():
         assert result.provenance.commit or result.provenance.recorded_in, name
+
+
+def test_each_command_of_a_benchmark_names_one_that_exists() -> None:
+    commands = [result.command or "" for result in table.results().values()]
+    named = {name for line in commands for name in re.findall(r"-m benchmarks\.(\w+)", line)}
+    assert "throughput" in named
+    assert not [name for name in named if not (BENCHMARKS / f"{name}.py").exists()]
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_benchmark_starts_and_explains_itself(name: str) -> None:
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--help"]
+    ran = subprocess.run(command, cwd=record.ROOT, capture_output=True, text=True, check=False)
+    if "No module named 'torch'" in ran.stderr:
+        pytest.skip("PyTorch is not installed")
+    assert ran.returncode == 0, ran.stderr
+    assert name in ran.stdout
 
 
 def test_provenance_is_found_on_this_host() -> None:
