@@ -93,6 +93,10 @@ class ControlServer:
         self._requests.append(request)
         return {}
 
+    def fileno(self) -> int:
+        """The descriptor that is readable when a client connects, for `select`."""
+        return self._listener.fileno()
+
     def close(self) -> None:
         """Close the socket and remove the file that leads to it."""
         for connection in self._connections:
