@@ -13,6 +13,9 @@ from workers.stages.driver import Outlet
 class WorkerChannel(Outlet, Protocol):
     """A worker's transport; no method but `poll` blocks."""
 
+    lossless: bool
+    """Whether every message arrives, so that no credit is sent again."""
+
     @property
     def remote_edges(self) -> Iterator[Edge]:
         """The edges out of this worker that lead to other hosts."""

@@ -81,9 +81,9 @@ class _Leave(Exception):  # noqa: N818  not an error
 class Worker:
     """One worker and its stages.
 
-    `load` reads the data for the source. `on_built` is called when the stages are built, before
-    training. `warn` is called with an unexpected error, which a broken channel cannot carry.
-    `failed` is set when the worker has reported that it cannot go on.
+    `load` reads the data for the source, `on_built` is called once the stages are built, and `warn`
+    with an unexpected error, which a broken channel cannot carry. `failed` is set once the worker
+    has reported that it cannot go on.
     """
 
     def __init__(
@@ -108,9 +108,8 @@ class Worker:
     def live(self) -> Generator[bool, None, None]:
         """The whole dialogue, until the coordinator ends it or the worker fails.
 
-        Yields before every poll of the channel, so that workers of one process can take turns; the
-        value says whether a stage is ready. Failures are reported to the coordinator. Raises
-        EOFError if the coordinator is gone.
+        Yields, before every poll of the channel, whether a stage is ready: workers of one process
+        take turns. Failures are reported. Raises EOFError if the coordinator is gone.
         """
         try:
             yield from self._dialogue()
@@ -273,7 +272,8 @@ class Worker:
     def _report(self, group: StageGroup) -> None:
         for stage in group:
             self._channel.report(stage.report())
-            group.resend_credits(stage)
+            if not self._channel.lossless:
+                group.resend_credits(stage)
         if not self._clock.shared:
             self._ping()
 

@@ -35,6 +35,8 @@ MakeWorker: TypeAlias = "Callable[[str, InlineChannel, str], Life]"
 class InlineChannel:
     """The transport of one worker; implements `workers.channel.WorkerChannel`."""
 
+    lossless = True  # a credit that is sent again would make results depend on timing
+
     def __init__(self, channels: Mapping[str, InlineChannel], out: deque[ToCoordinator]) -> None:
         """`channels` holds those of all workers, by the stages in them; `out` takes reports."""
         self._channels = channels

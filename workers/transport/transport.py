@@ -85,6 +85,8 @@ class WorkerTransport:
     are those to use in place of new ones.
     """
 
+    lossless = False  # a connection may be made again
+
     def __init__(
         self,
         control: str,
