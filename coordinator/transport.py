@@ -116,12 +116,6 @@ class CoordinatorTransport:
                 if received := self._accepted(frames):
                     yield received
 
-    def poll(self, seconds: float) -> Iterator[ToCoordinator]:
-        """Like `receive`, but yields only the messages of workers."""
-        for _, _, message in self.receive(seconds):
-            if not isinstance(message, Enrol | Died | Upload | Ping | Goodbye):
-                yield message
-
     def _accepted(self, frames: list[Any]) -> Received | None:
         """The message in `frames` if it is one and its sender may send it."""
         connection, *rest = frames

@@ -256,6 +256,15 @@ class Waiting(LocalHost):
     waiting_for = "1 slot"
 
 
+def test_no_host_can_be_revoked_before_one_has_joined(sockets: Path, run: Path) -> None:
+    snapshot = Snapshot("waiting", hosts=[host(HEAD)])
+    with (
+        serving(ControlServer(sockets, run, lambda: snapshot)),
+        pytest.raises(SpecError, match=r"^host1: no such host in this run; no host has joined$"),
+    ):
+        revoke(run, "host1")
+
+
 def test_a_local_run_has_one_host_with_all_workers() -> None:
     (found,) = LocalHost(2, tiny()).hosts()
     assert (found.name, found.slots, found.cpus) == (HEAD, 3, 2)

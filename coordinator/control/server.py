@@ -85,9 +85,8 @@ class ControlServer:
             case RevokeRequest(host=host):
                 names = self._snapshot().revocable
                 if host not in names:
-                    return {
-                        "refused": f"{host}: no such host in this run{did_you_mean(host, names)}"
-                    }
+                    hint = did_you_mean(host, names) if names else "; no host has joined"
+                    return {"refused": f"{host}: no such host in this run{hint}"}
             case StopRequest():
                 pass
         self._requests.append(request)
