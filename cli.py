@@ -45,6 +45,13 @@ def load_pipeline(path: Path | None, overrides: tuple[str, ...] = ()) -> Pipelin
     return read_pipeline(path or EXAMPLE, overrides, "" if path else NAME)
 
 
+def check_engine(engine: str, engine_options: Mapping[str, object]) -> None:
+    """Raise UserError for an unknown `engine`, and for options that it does not have."""
+    from coordinator.cluster.select import select_engine
+
+    select_engine(engine, engine_options, lambda _: None, partial(_inline_worker, []))
+
+
 def run(
     pipeline: Pipeline,
     *,
@@ -275,6 +282,7 @@ def _inline_worker(
 main = command_group(
     Functions(
         load_pipeline=load_pipeline,
+        check_engine=check_engine,
         run=run,
         up=up,
         check=check,

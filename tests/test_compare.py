@@ -152,6 +152,16 @@ def test_only_incomplete_runs_are_repeated(dni: Dni) -> None:
     assert errors[0] == errors[1]
 
 
+def test_runs_with_another_number_of_workers_are_not_the_same_runs(dni: Dni) -> None:
+    arguments = ("--rules", "cdni", "--seeds", "1", "--json")
+    runs = [
+        json.loads(compare(dni, *arguments, *workers).stdout)["groups"][0]["runs"][0]
+        for workers in ((), ("--workers", "2"), ("--workers", "2"))
+    ]
+    assert runs[0] != runs[1] == runs[2]
+    assert [len(_read(dni.home / run).workers) for run in runs[:2]] == [4, 3]
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"outcome": "completed"}', "null"])
 def test_run_with_a_broken_summary_is_incomplete(dni: Dni, content: str) -> None:
     result = json.loads(compare(dni, "--rules", "cdni", "--seeds", "1", "--json").stdout)
@@ -195,11 +205,15 @@ def test_interrupted_comparison_can_be_continued(dni: Dni) -> None:
         (["--goal", "101"], "--goal"),
         (["-o", "data.name=mnits"], "did you mean 'mnist'"),
         (["-o", "layer.2.modules=['linear 3']"], "3 outputs"),
+        (["--engine", "inlin"], "unknown engine 'inlin'"),
+        (["--engine", "ssh"], "engine ssh: needs --hosts"),
+        (["--workers", "4"], "more than the 3 layers"),
     ],
 )
 def test_mistake_is_reported_in_one_line(dni: Dni, arguments: list[str], text: str) -> None:
     done = compare(dni, *arguments, code=2)
     assert text in done.stderr.splitlines()[-1]
+    assert not (dni.home / "out").exists()
 
 
 def test_failed_run_is_reported_and_the_others_are_run(dni: Dni) -> None:

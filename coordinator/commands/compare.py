@@ -73,8 +73,10 @@ class ComparisonOptions:
     cifar10: Path | None
     only: str
     out: Path | None
+    engine: str
+    workers: int | None
 
-    def cells(self, pipeline: Pipeline | None, engine: str) -> tuple[list[Cell], Path]:
+    def cells(self, pipeline: Pipeline | None) -> tuple[list[Cell], Path]:
         """The runs to compare, and their folder; `pipeline` is None with --table1.
 
         Raises SpecError if the options contradict each other.
@@ -96,7 +98,7 @@ class ComparisonOptions:
             name = f"table1{'-quick' if self.quick else ''}"
             found = table1.table1_cells(rules, self.seeds, self.quick, self.only, self.cifar10)
         out = self.out or Path("runs") / utf8_file_name(f"compare-{name}")
-        return [replace(cell, engine=engine) for cell in found], out
+        return [replace(cell, engine=self.engine, workers=self.workers) for cell in found], out
 
 
 def comparison_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -108,7 +110,7 @@ def comparison_options(command: Callable[..., None]) -> Callable[..., None]:
         chosen = ComparisonOptions(**{name: values.pop(name) for name in names})
         command(*arguments, chosen=chosen, **values)
 
-    for option in reversed(_OPTIONS):
+    for option in reversed((*_OPTIONS, options.engine, options.workers)):
         wrapper = option(wrapper)
     return wrapper
 
@@ -120,8 +122,6 @@ def compare_command(functions: Functions) -> click.Command:
     @options.pipeline_argument
     @options.overrides
     @comparison_options
-    @options.engine
-    @options.workers
     @options.deterministic
     @options.trace
     @options.as_json
@@ -131,9 +131,7 @@ def compare_command(functions: Functions) -> click.Command:
         pipeline: Path | None,
         overrides: tuple[str, ...],
         chosen: ComparisonOptions,
-        engine: str,
         engine_options: Mapping[str, str],
-        workers: int | None,
         deterministic: bool,
         trace: str | None,
         as_json: bool,
@@ -143,9 +141,10 @@ def compare_command(functions: Functions) -> click.Command:
         Runs that exist already are not repeated, so an interrupted comparison continues.
         """
         overrides = options.with_options(overrides, deterministic, trace)
-        run = partial(functions.run, engine_options=engine_options, workers=workers, force=True)
+        functions.check_engine(chosen.engine, engine_options)
+        run = partial(functions.run, engine_options=engine_options, force=True)
         console = _console(as_json)
-        result, out = _compare(functions, run, pipeline, overrides, chosen, engine, console)
+        result, out = _compare(functions, run, pipeline, overrides, chosen, console)
         ctx.exit(_show(console, result, out, as_json))
 
     return compare
@@ -169,7 +168,6 @@ def _compare(
     path: Path | None,
     overrides: tuple[str, ...],
     chosen: ComparisonOptions,
-    engine: str,
     console: Terminal,
 ) -> tuple[Comparison, Path]:
     """Compare with `run`, and report progress to `console`; return the results and their folder."""
@@ -184,7 +182,7 @@ def _compare(
     pipeline = (
         None if chosen.table1 else with_absolute_path(functions.load_pipeline(path, overrides))
     )
-    cells, out = chosen.cells(pipeline, engine)
+    cells, out = chosen.cells(pipeline)
     report = _once(console.try_print)
     if pipeline:
         functions.describe(pipeline, None, report)

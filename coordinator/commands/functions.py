@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ class Functions(NamedTuple):
     """The functions of `cli`; see there."""
 
     load_pipeline: Callable[[Path | None, tuple[str, ...]], Pipeline]
+    check_engine: Callable[[str, Mapping[str, object]], None]
     run: Callable[..., Result]
     up: Callable[..., Result]
     check: Callable[..., list[Any]]

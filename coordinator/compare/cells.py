@@ -21,12 +21,14 @@ MAX_SEEDS: Final = 1000
 class Cell:
     """One run: a network, a rule and a seed, on an engine.
 
-    `paper` is the test error in the paper's table, percent.
+    `paper` is the test error in the paper's table, percent. The layers share `workers` worker
+    processes; None for one per layer, or those of the pipeline's placement.
     """
 
     pipeline: Pipeline
     paper: float | None = None
     engine: str = "local"
+    workers: int | None = None
 
     @property
     def label(self) -> str:
@@ -38,7 +40,8 @@ class Cell:
         """The name of the run folder; two runs have the same name only if they are equal."""
         plan: dict[str, Any] = self.pipeline.as_dict()
         del plan["data"]["host"]  # names the host on which the comparison runs
-        text = json.dumps([self.engine, plan], sort_keys=True)
+        run = [self.engine, plan, *([] if self.workers is None else [self.workers])]
+        text = json.dumps(run, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         seed = self.pipeline.train.seed
         return utf8_file_name(f"{self.pipeline.name}-{self.pipeline.rule}-seed{seed}-{digest}")

@@ -25,9 +25,11 @@ ReportLine: TypeAlias = Callable[[str], None]
 
 
 class RunCell(Protocol):
-    """Runs a pipeline on an engine, and leaves its run folder."""
+    """Runs a pipeline on an engine in so many workers, and leaves its run folder."""
 
-    def __call__(self, pipeline: Pipeline, *, engine: str, run_dir: Path) -> Result:
+    def __call__(
+        self, pipeline: Pipeline, *, engine: str, workers: int | None, run_dir: Path
+    ) -> Result:
         """Raises UserError if the pipeline cannot be run."""
 
 
@@ -86,7 +88,12 @@ def _run_all(
             continue
         report(f"{label}: {cell.pipeline.train.steps:,} steps")
         try:
-            result = run(cell.pipeline, engine=cell.engine, run_dir=out / cell.folder)
+            result = run(
+                cell.pipeline,
+                engine=cell.engine,
+                workers=cell.workers,
+                run_dir=out / cell.folder,
+            )
         except UserError as error:
             if isinstance(error, DataError | SpecError) and not many_datasets:
                 raise
