@@ -23,7 +23,6 @@ ROUTER: Final = int(zmq.ROUTER)
 PULL: Final = int(zmq.PULL)
 PUSH: Final = int(zmq.PUSH)
 REP: Final = int(zmq.REP)
-REQ: Final = int(zmq.REQ)
 NOBLOCK: Final = int(zmq.NOBLOCK)
 
 _send: Final = zmq.backend.Socket.send
