@@ -75,10 +75,10 @@ class ClusterEngine:
     def open(self, job: Job) -> None:
         """Listen for workers and agents, and start the agents."""
         self._job = job
-        workers = len(job.pipeline.workers)
-        ensure((of_head(workers, 2 * workers if self._launcher else 0), of_workers(job.pipeline)))
         if self._launcher:
             self._opened.callback(self._launcher.close)
+        workers = len(job.pipeline.workers)
+        ensure((of_head(workers, 2 * workers if self._launcher else 0), of_workers(job.pipeline)))
         threads = 1 if self._launcher else self.threads(job.pipeline)
         self._processes = Processes(job.folder / LOGS, threads, job.sockets)
         self._opened.callback(self._processes.close)

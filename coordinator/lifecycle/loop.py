@@ -100,7 +100,7 @@ class EventLoop:
             self._collect()
             while self._events and self._end is None:
                 self._carry_out(run.handle(self._events.popleft()))
-            self._control.stopping = run.phase in (Phase.STOPPING, Phase.OVER)
+            self._control.stopping = run.phase is Phase.STOPPING
             self._observers.tick()
         return self._with_unrecorded(self._end)
 
