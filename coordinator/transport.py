@@ -86,10 +86,6 @@ class CoordinatorTransport:
         """The endpoint to which the socket is bound, with its real port."""
         return bound_endpoint(self._router)
 
-    def serve(self, endpoint: str, reply: Callable[[bytes], bytes]) -> None:
-        """Answer requests at `endpoint`; see `SocketSet.serve`."""
-        self._sockets.serve(endpoint, reply)
-
     def send(self, name: str, message: ToWorker | ToAgent) -> None:
         """Queue `message` for a worker or an agent; never blocks.
 

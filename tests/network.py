@@ -25,9 +25,9 @@ from protocol import (
     TrainConfig,
 )
 from protocol.pipeline import SOURCE
+from tests.assembly import build_stages
 from tests.invariants import check_layer, window_of
 from tests.slots import Slots
-from workers.assembly.build import build_stages
 from workers.data import Dataset
 from workers.recording.instrument import InstrumentedStage
 from workers.stages.driver import StageGroup

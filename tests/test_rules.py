@@ -19,7 +19,8 @@ from protocol import (
     State,
     TrainConfig,
 )
-from workers.assembly.build import UPDATES, build_stack, build_stages, dataset_info, layer_rng
+from tests.assembly import build_stages
+from workers.assembly.build import UPDATES, build_stack, dataset_info, layer_rng
 from workers.assembly.compatibility import layer_modules
 from workers.data import Dataset
 from workers.nn import LOSSES, Floats, Labels, Stack

@@ -93,8 +93,8 @@ def test_arrays_sent_with_a_copy_may_change_afterwards() -> None:
         context.socket(zmq.PUSH) as sender,
         context.socket(zmq.PULL) as receiver,
     ):
-        sender.bind("inproc://links")
-        receiver.connect("inproc://links")
+        sender.bind("inproc://copies")
+        receiver.connect("inproc://copies")
         array, labels = LARGE.copy(), np.ones((64, 100), np.float32)
         send(sender, Activation(1, 1, True, array, labels), copy=True)
         array.fill(-1)

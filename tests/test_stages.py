@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from protocol import Activation, Credit, Gradient, Stage
+from tests.assembly import build_stages
 from tests.network import DATA, STEPS, Network, tiny
-from workers.assembly.build import build_stages
 from workers.rules.dni import DniLayer
 
 X, LABELS = np.ones((8, 6), np.float32), np.zeros(8, np.int64)

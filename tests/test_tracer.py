@@ -13,6 +13,7 @@ import pytest
 from protocol import Activation, Credit, Gradient, Marker
 from protocol.config import TraceConfig
 from tests import network
+from tests.assembly import build_stages
 from tests.traced import (
     ACTIVATION,
     BEHIND,
@@ -32,7 +33,6 @@ from tests.traced import (
     decoded,
     opened,
 )
-from workers.assembly.build import build_stages
 from workers.recording import trace_writer
 from workers.recording.instrument import instrument
 from workers.recording.tracer import FileTracer

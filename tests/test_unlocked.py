@@ -11,8 +11,8 @@ import pytest
 
 from protocol import Activation, Credit, DataMessage, Gradient, Marker, Send, Stage
 from protocol.saved_weights import SavedWeights
+from tests.assembly import build_stages
 from tests.network import DATA, Network, tiny
-from workers.assembly.build import build_stages
 from workers.rules.unlocked_dni import (
     WINDOWS_REMEMBERED,
     UnlockedDniLayer,

@@ -19,7 +19,7 @@ from protocol import DataConfig, LayerConfig, Pipeline, TrainConfig
 from protocol.builtin import to_json
 from protocol.config import TraceConfig
 from tests import network
-from workers.assembly.build import build_stages
+from tests.assembly import build_stages
 from workers.recording.tracer import FileTracer, open_tracer
 
 OPENING: Final = struct.Struct("<8sIIQQQQQI")

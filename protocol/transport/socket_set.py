@@ -91,9 +91,6 @@ class SocketSet:
             socket.use_fd = descriptor
         if self._keys:
             configure_server(socket, self._keys, domain, self._plain)
-        return self._bound(socket, endpoint)
-
-    def _bound(self, socket: Socket, endpoint: str) -> Socket:
         try:
             socket.bind(endpoint)
         except zmq.ZMQError as error:
@@ -114,15 +111,6 @@ class SocketSet:
             configure_client(socket, self._keys, server)
         socket.connect(endpoint)
         return socket
-
-    def serve(self, endpoint: str, reply: Callable[[bytes], bytes]) -> None:
-        """Answer requests at `endpoint` with what `reply` returns for each.
-
-        The endpoint must be protected by the file system (ipc): its peers are not authenticated.
-        See `protocol.transport.request`. Raises OSError if the endpoint cannot be bound.
-        """
-        socket = self._bound(self._open(REP, endpoint, 0), endpoint)
-        self.register(socket, lambda: socket.send(reply(b"".join(socket.recv_multipart()))))
 
     def register(self, which: Readable, handler: Callable[[], None] | None = None) -> None:
         """Poll `which` from now on; `handler` is called when it is readable, if there is one."""

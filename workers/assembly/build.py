@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from protocol import Pipeline, SpecError, Stage
+from protocol import Pipeline, SpecError
 from protocol.builtin import to_json
 from protocol.dataset_info import CLASS_NAMES, DatasetInfo, shape_text, usable_class_names
 from workers.assembly.compatibility import MAX_BYTES, condition, layer_modules
@@ -25,7 +25,6 @@ from workers.rules.output import OutputLayer
 from workers.rules.synthetic import SyntheticGradient, SyntheticInput
 from workers.rules.unlocked_dni import UnlockedDniLayer, UnlockedOutputLayer
 from workers.stages.layer import LayerStage
-from workers.stages.source import Source
 
 LABELS: Final = 10
 """The number of class numbers in the description of a data set."""
@@ -105,13 +104,6 @@ def _build_layer(pipeline: Pipeline, info: DatasetInfo, index: int) -> LayerStag
         return UnlockedOutputLayer(*common, loss, inputs=inputs)
     synthetic = build_gradient_model(pipeline, info, stack.output, index)
     return UnlockedDniLayer(*common, synthetic, inputs=inputs)
-
-
-def build_stages(pipeline: Pipeline, data: Dataset) -> list[Stage]:
-    """The source and all layers, in order. Raises SpecError."""
-    info = dataset_info(data)
-    layers = [build_layer(pipeline, info, i) for i in range(len(pipeline.layer))]
-    return [Source(pipeline, data), *layers]
 
 
 def build_gradient_model(
