@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Final
 
-
-def closest(name: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
-    """The one of `known` that is most similar to `name`, or None if no ratio reaches `cutoff`."""
-    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=cutoff)), None)
+CUTOFF: Final = 0.5
+"""The similarity from which a name is proposed; 1 is equality."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`"; did you mean 'x'?"` for the most similar one of `known`, else the list of all."""
     names = list(known)
-    found = closest(name, names)
-    return f"; did you mean {found!r}?" if found else f"; known: {', '.join(names)}"
+    close = difflib.get_close_matches(name, names, n=1, cutoff=CUTOFF)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(names)}"

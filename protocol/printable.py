@@ -9,21 +9,19 @@ from typing import Final
 _HIDDEN: Final = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Unicode categories of characters that act or are invisible: control and format characters, which
 include bidi overrides and zero-width characters, lone surrogates, line and paragraph separators."""
-_LINES: Final = "\n\t"
 
 
-def printable(text: str, *, lines: bool = False) -> str:
+def printable(text: str) -> str:
     r"""`text` with visible escapes, such as `\x1b` or `\u202e`, for hidden characters.
 
-    Newlines and tabs are kept if `lines`. Bytes that the locale could not decode, as in a file
-    name, are decoded as UTF-8 where they can be.
+    Bytes that the locale could not decode, as in a file name, are decoded as UTF-8 where they can
+    be.
     """
     if text.isprintable():
         return text
     with suppress(UnicodeError):
         text = text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
-    kept = _LINES if lines else ""
-    return "".join(c if c in kept else _visible(c) for c in text)
+    return "".join(map(_visible, text))
 
 
 def _visible(character: str) -> str:

@@ -6,7 +6,7 @@ touches no socket: messages that leave the group go to an `Outlet`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, TypeAlias
 
 from protocol import DataMessage, Edge, Evaluated, Send, State
@@ -26,8 +26,6 @@ class Outlet(Protocol):
 
 FormatOf: TypeAlias = Callable[[Edge, DataMessage], str]
 """The format of a message's array on an edge."""
-Turn: TypeAlias = Callable[[Sequence[InstrumentedStage]], InstrumentedStage | None]
-"""Chooses the stage that runs next, or None if no stage is ready."""
 
 
 def full_precision(edge: Edge, message: DataMessage) -> str:  # noqa: ARG001
@@ -35,20 +33,11 @@ def full_precision(edge: Edge, message: DataMessage) -> str:  # noqa: ARG001
     return FLOAT32
 
 
-def furthest_behind(members: Sequence[InstrumentedStage]) -> InstrumentedStage | None:
-    """The ready stage with the lowest step; of several, the last one in the order of the group."""
-    chosen = None
-    for member in reversed(members):
-        if member.stage.ready and (chosen is None or member.stage.step < chosen.stage.step):
-            chosen = member
-    return chosen
-
-
 class StageGroup:
     """The stages of one worker, in the order of the pipeline.
 
-    `outlet` takes what leaves the group, `format_of` gives the format of arrays on each edge, and
-    `turn` chooses the next stage. Messages between two stages of the group are delivered at once.
+    `outlet` takes what leaves the group, and `format_of` gives the format of arrays on each edge.
+    Messages between two stages of the group are delivered at once.
     """
 
     def __init__(
@@ -56,20 +45,15 @@ class StageGroup:
         stages: Iterable[InstrumentedStage],
         outlet: Outlet,
         format_of: FormatOf = full_precision,
-        turn: Turn = furthest_behind,
     ) -> None:
         self._stages = tuple(stages)
         self._by_name = {stage.name: stage for stage in self._stages}
         self._outlet = outlet
         self._format_of = format_of
-        self._turn = turn
         self.current: InstrumentedStage | None = None  # the stage that runs or ran last
 
     def __iter__(self) -> Iterator[InstrumentedStage]:
         return iter(self._stages)
-
-    def __getitem__(self, name: str) -> InstrumentedStage:
-        return self._by_name[name]
 
     @property
     def finished(self) -> bool:
@@ -80,8 +64,15 @@ class StageGroup:
         return True
 
     def next(self) -> InstrumentedStage | None:
-        """The stage that runs next, or None if no stage is ready."""
-        return self._turn(self._stages)
+        """The ready stage with the lowest step; of several, the last one in the order of the group.
+
+        Returns None if no stage is ready.
+        """
+        chosen = None
+        for member in reversed(self._stages):
+            if member.stage.ready and (chosen is None or member.stage.step < chosen.stage.step):
+                chosen = member
+        return chosen
 
     def deliver(self, edge: Edge, message: DataMessage) -> None:
         """Give `message`, which came along `edge`, to the stage at its end."""
