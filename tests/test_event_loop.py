@@ -39,7 +39,7 @@ PIPELINE = tiny()
 FINISHED = [Report(name, 3, finished=True) for name in PIPELINE.stages]
 
 
-def state(name: str) -> State:
+def weights(name: str) -> State:
     return State(name, 3, {}, ("w",), (np.zeros(2, np.float32),))
 
 
@@ -191,7 +191,7 @@ def test_weights_that_arrive_as_the_time_limit_ends_extend_it(folder: Path) -> N
         elif left:
             time.sleep(1.5 * engine.stop_seconds)
             name = left.pop(0)
-            yield from (state(name), Report(name, 3, finished=True))
+            yield from (weights(name), Report(name, 3, finished=True))
         else:
             yield Report("source", 3, finished=True)
 
@@ -213,3 +213,29 @@ def test_a_run_whose_last_report_cannot_be_recorded_has_failed(
     assert result.end.outcome == "failed"
     assert result.end.text == "metrics.jsonl: No space left on device"
     assert result.summary["outcome"] == "failed"
+
+
+def test_an_interrupted_run_whose_weights_cannot_be_written_has_failed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The weights of the other layers are still collected."""
+
+    def full(recorder: RunRecorder, state: State) -> None:
+        if state.name == "layer0":
+            raise OSError(errno.ENOSPC, "No space left on device", f"{state.name}.safetensors")
+        saved(recorder, state)
+
+    def interrupted(engine: Scripted) -> Iterator[ToCoordinator]:
+        if Stop not in engine.kinds_sent_to("layer0"):
+            signal.raise_signal(signal.SIGTERM)
+            return
+        yield from map(weights, PIPELINE.stages[1:])
+        yield from FINISHED
+
+    saved = RunRecorder.on_weights
+    monkeypatch.setattr(RunRecorder, "on_weights", full)
+    result = run(Scripted(interrupted), folder)
+    assert result.end.outcome == "failed"
+    assert result.end.text == "layer0.safetensors: No space left on device"
+    names = {path.stem for path in (folder / "weights").iterdir()}
+    assert names == set(PIPELINE.stages[2:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -23,6 +24,21 @@ class WorkerExited:
     log_tail: str = ""
     reason: str = ""
 
+    @property
+    def text(self) -> str:
+        """How the worker ended, and the end of its log."""
+        log_tail = f"\n{self.log_tail}" if self.log_tail else ""
+        return f"{self.name} {self.reason or _exit_text(self.status)}{log_tail}"
+
+
+def _exit_text(status: int) -> str:
+    if status < 0:
+        try:
+            return f"was killed by {signal.Signals(-status).name}"
+        except ValueError:
+            return f"was killed by signal {-status}"
+    return f"exited with status {status}"
+
 
 @dataclass(frozen=True, slots=True)
 class StopRequested:
@@ -41,7 +57,16 @@ class RunBroken:
     text: str
 
 
-RunEvent: TypeAlias = ToCoordinator | WorkerExited | StopRequested | DeadlineExpired | RunBroken
+@dataclass(frozen=True, slots=True)
+class RecordFailed:
+    """A message could not be recorded; `text` names the file and the reason."""
+
+    text: str
+
+
+RunEvent: TypeAlias = (
+    ToCoordinator | WorkerExited | StopRequested | DeadlineExpired | RunBroken | RecordFailed
+)
 
 # -- effects
 

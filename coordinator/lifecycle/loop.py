@@ -7,13 +7,13 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Final
 
 from coordinator.control.run_control import RunControl
 from coordinator.lifecycle.engine import Engine, Job
 from coordinator.lifecycle.events import (
     DeadlineExpired,
+    RecordFailed,
     RecordMessage,
     RunBroken,
     RunEffect,
@@ -49,7 +49,7 @@ def run_workers(job: Job, engine: Engine, observers: Observers, control: RunCont
     except RunError as left:
         if end.outcome != "failed":
             raise
-        end = replace(end, text=f"{end.text}\n{left}")
+        end = end.with_failure(str(left))
     return end
 
 
@@ -83,7 +83,6 @@ class EventLoop:
         self._exits: deque[tuple[float, WorkerExited | RunBroken]] = deque()
         self._interrupts = 0
         self._deadline: float | None = None
-        self._unrecorded: RunBroken | None = None
         self._end: RunEnd | None = None
 
     def run(self, job: Job) -> RunEnd:
@@ -102,7 +101,10 @@ class EventLoop:
                 self._carry_out(run.handle(self._events.popleft()))
             self._control.stopping = run.phase is Phase.STOPPING
             self._observers.tick()
-        return self._with_unrecorded(self._end)
+        for event in self._events:
+            if isinstance(event, RecordFailed):  # of the message that has ended the run
+                self._end = self._end.with_failure(event.text)
+        return self._end
 
     def _wait_for_hosts(self) -> Pipeline | None:
         """The pipeline as it is placed on hosts; None where a person ended the wait."""
@@ -133,13 +135,6 @@ class EventLoop:
             self._interrupts = self._observers.interrupts.count
             self._events.append(StopRequested())
 
-    def _with_unrecorded(self, end: RunEnd) -> RunEnd:
-        """The `end` of the run; a failure where its last message could not be recorded."""
-        broken = self._unrecorded
-        if broken is not None and broken in self._events and end.outcome == "completed":
-            return RunEnd("failed", broken.text)
-        return end
-
     def _carry_out(self, effects: Iterator[RunEffect]) -> None:
         for effect in effects:
             match effect:
@@ -149,8 +144,8 @@ class EventLoop:
                     try:
                         self._observers.record(message)
                     except OSError as error:
-                        self._unrecorded = RunBroken(f"{error.filename}: {error.strerror}")
-                        self._events.appendleft(self._unrecorded)  # before the end of the run
+                        failed = RecordFailed(f"{error.filename}: {error.strerror}")
+                        self._events.appendleft(failed)  # messages behind it may end the run
                 case SetDeadline(seconds=seconds):
                     self._deadline = None if seconds is None else time.monotonic() + seconds
                 case RunEnd():

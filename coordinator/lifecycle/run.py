@@ -13,7 +13,6 @@ No socket, clock or process is used here.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from enum import Enum
@@ -21,6 +20,7 @@ from typing import Final, TypeAlias
 
 from coordinator.lifecycle.events import (
     DeadlineExpired,
+    RecordFailed,
     RecordMessage,
     RunBroken,
     RunEffect,
@@ -54,6 +54,7 @@ from protocol.pipeline import SOURCE
 
 ENLIST_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 1.5
+"""How long a worker on the coordinator's host has to send its weights."""
 
 
 class Phase(Enum):
@@ -205,9 +206,7 @@ class RunStateMachine:
         if self._has_finished(event.name):
             yield from self._end_if_all_done()
             return
-        log_tail = f"\n{event.log_tail}" if event.log_tail else ""
-        reason = event.reason or _exit_text(event.status)
-        yield from self._fail(RunEnd("failed", f"{event.name} {reason}{log_tail}"))
+        yield from self._fail(RunEnd("failed", event.text))
 
     def _on_failure(self, event: Failed) -> Iterator[RunEffect]:
         self._exited.add(self._worker_of[event.name])
@@ -217,7 +216,7 @@ class RunStateMachine:
             where = f"{event.name} failed at step {event.step}"
             yield from self._fail(RunEnd("failed", f"{where}: {event.text}"))
 
-    def _on_broken(self, event: RunBroken) -> Iterator[RunEffect]:
+    def _on_broken(self, event: RunBroken | RecordFailed) -> Iterator[RunEffect]:
         yield from self._fail(RunEnd("failed", event.text))
 
     def _fail(self, end: RunEnd) -> Iterator[RunEffect]:
@@ -258,20 +257,16 @@ class RunStateMachine:
         """The run ends already; weights are still collected."""
         return iter(())
 
+    def _on_record_failed_while_stopping(self, event: RecordFailed) -> Iterator[RunEffect]:
+        """The run has failed, as it may have lost weights; others are still collected."""
+        self._end = self._end.with_failure(event.text)
+        return iter(())
+
     def _on_enlist_timeout(self, event: DeadlineExpired) -> Iterator[RunEffect]:  # noqa: ARG002
         known = self._hellos if self.phase is Phase.ENLISTING else self._ready
         missing = [name for name in self._workers if name not in known]
         text = f"did not start within {self._enlist_seconds:g} s: {', '.join(missing)}"
         yield from self._fail(RunEnd("failed", text))
-
-
-def _exit_text(status: int) -> str:
-    if status < 0:
-        try:
-            return f"was killed by {signal.Signals(-status).name}"
-        except ValueError:
-            return f"was killed by signal {-status}"
-    return f"exited with status {status}"
 
 
 _Action: TypeAlias = Callable[..., Iterator[RunEffect]]
@@ -289,6 +284,7 @@ _TABLE: Final[dict[tuple[Phase, type], _Action]] = {
     (Phase.STOPPING, StopRequested): RunStateMachine._on_stop_timeout,
     (Phase.STOPPING, DeadlineExpired): RunStateMachine._on_stop_timeout,
     (Phase.STOPPING, RunBroken): RunStateMachine._ignore_broken,
+    (Phase.STOPPING, RecordFailed): RunStateMachine._on_record_failed_while_stopping,
 }
 _ANY: Final[dict[type, _Action]] = {
     Evaluated: RunStateMachine._on_evaluation,
@@ -297,4 +293,5 @@ _ANY: Final[dict[type, _Action]] = {
     WorkerExited: RunStateMachine._on_exit,
     StopRequested: RunStateMachine._on_stop_request,
     RunBroken: RunStateMachine._on_broken,
+    RecordFailed: RunStateMachine._on_broken,
 }

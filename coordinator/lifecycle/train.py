@@ -144,8 +144,7 @@ def _finish(
     try:
         recorder.finish(summary)
     except OSError as error:
-        text = _text(error, folder.path)
-        end = RunEnd("failed", f"{end.text}\n{text}" if end.text else text)
+        end = end.with_failure(_text(error, folder.path))
         summary |= {"outcome": end.outcome, "failure": end.text}
     return Result(folder.path, summary, end, interrupts.signal, stats, folder.committed)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 Outcome: TypeAlias = Literal["completed", "interrupted", "failed"]
@@ -15,3 +15,9 @@ class RunEnd:
     outcome: Outcome
     text: str = ""
     user: bool = False
+
+    def with_failure(self, text: str) -> RunEnd:
+        """The same end after the failure `text`, as a failed one."""
+        if text in self.text:
+            return self
+        return replace(self, outcome="failed", text=f"{self.text}\n{text}".strip())
