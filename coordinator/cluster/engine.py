@@ -22,6 +22,7 @@ from coordinator.control.snapshot import HostStatus
 from coordinator.engines.processes import Processes
 from coordinator.lifecycle.engine import ENGINE_API, Job, require_local_data
 from coordinator.lifecycle.events import RunBroken, WorkerExited
+from coordinator.lifecycle.run import STOP_SECONDS
 from coordinator.resources import blas
 from coordinator.resources.descriptors import ensure, of_head, of_workers
 from coordinator.run_folder.layout import LOGS, TRACE
@@ -30,9 +31,8 @@ from protocol.config import HEAD
 from protocol.messages import Launch
 from protocol.pipeline import SOURCE
 
-LOCAL_STOP_SECONDS: Final = 1.5
-STOP_SECONDS: Final = 10.0
-"""The same for weights that travel between hosts."""
+REMOTE_STOP_SECONDS: Final = 10.0
+"""How long a worker has to send its weights where they travel between hosts."""
 
 
 class ClusterEngine:
@@ -55,7 +55,7 @@ class ClusterEngine:
         self._launcher = launcher
         self._policy = policy
         self.one_host = launcher is None
-        self.stop_seconds = STOP_SECONDS if launcher else LOCAL_STOP_SECONDS
+        self.stop_seconds = REMOTE_STOP_SECONDS if launcher else STOP_SECONDS
         self._opened = ExitStack()
         self._gathering: Gathering | None = None
         self._training = False

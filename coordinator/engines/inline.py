@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 from coordinator.control.snapshot import LocalHost
 from coordinator.lifecycle.engine import ENGINE_API, Job, require_local_data
 from coordinator.lifecycle.events import RunBroken, WorkerExited
+from coordinator.lifecycle.run import STOP_SECONDS
 from coordinator.resources import blas
 from coordinator.run_folder.layout import TRACE
 from protocol import DataMessage, Edge, Message, Pipeline, ToCoordinator, ToWorker
@@ -74,7 +75,7 @@ class InlineEngine(LocalHost):
 
     api_version = ENGINE_API
     one_host = True
-    stop_seconds = 1.5
+    stop_seconds = STOP_SECONDS
 
     def __init__(self, make: MakeWorker) -> None:
         super().__init__(blas.cores())
