@@ -276,7 +276,7 @@ def _inline_worker(
     from workers.worker import Worker
 
     config = Config(name, trace=trace, clock=clock_name())
-    return Worker(config, channel, load=lambda _: data[0]).live()
+    return Worker(config, channel, load=lambda _: data[0]).run()
 
 
 main = command_group(

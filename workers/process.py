@@ -37,7 +37,7 @@ def main() -> int:
     transport = WorkerTransport(config.control, sys.stdin.fileno(), keys)
     worker = Worker(config, transport, on_built=_prepare_for_training, warn=warn)
     try:
-        for _ in worker.live():
+        for _ in worker.run():
             pass
     except EOFError:
         transport.close(flush=False)

@@ -71,7 +71,7 @@ LONGEST_TEXT: Final = 20_000
 FromCoordinator = TypeVar("FromCoordinator", bound=ToWorker)
 Result = TypeVar("Result")
 Steps: TypeAlias = Generator[bool, None, Result]
-"""A part of the dialogue, which yields as `Worker.live` does and returns a result."""
+"""A part of the dialogue, which yields as `Worker.run` does and returns a result."""
 
 
 class _Leave(Exception):  # noqa: N818  not an error
@@ -105,7 +105,7 @@ class Worker:
         self._group: StageGroup | None = None
         self._stopped = False
 
-    def live(self) -> Generator[bool, None, None]:
+    def run(self) -> Generator[bool, None, None]:
         """The whole dialogue, until the coordinator ends it or the worker fails.
 
         Yields, before every poll of the channel, whether a stage is ready: workers of one process

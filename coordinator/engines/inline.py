@@ -27,9 +27,9 @@ IDLE_SECONDS: Final = 0.005
 """The pause when no worker has anything to do, because data are being read."""
 
 
-Life: TypeAlias = Generator[bool, None, None]
-"""A worker at work: each step does at most one unit, and says whether more can be done at once."""
-MakeWorker: TypeAlias = "Callable[[str, InlineChannel, str], Life]"
+Turns: TypeAlias = Generator[bool, None, None]
+"""The turns of a worker: each does at most one unit of work, and says whether more can be done."""
+MakeWorker: TypeAlias = "Callable[[str, InlineChannel, str], Turns]"
 """Makes the worker of a name with its channel; the text is the folder for traces."""
 
 
@@ -83,7 +83,7 @@ class InlineEngine(LocalHost):
         self._opened = ExitStack()
         self._out: deque[ToCoordinator] = deque()
         self._channels: dict[str, InlineChannel] = {}
-        self._lives: dict[str, Life] = {}
+        self._turns: dict[str, Turns] = {}
         self._job: Job
 
     def threads(self, pipeline: Pipeline) -> int:
@@ -113,8 +113,8 @@ class InlineEngine(LocalHost):
             channel = self._channels[name] = InlineChannel(by_stage, self._out)
             by_stage.update(dict.fromkeys(stages, channel))
         for name, channel in self._channels.items():
-            life = self._lives[name] = self._make(name, channel, trace)
-            self._opened.callback(life.close)
+            turns = self._turns[name] = self._make(name, channel, trace)
+            self._opened.callback(turns.close)
 
     def send(self, name: str, message: ToWorker) -> None:
         """Hand `message` to the worker `name`."""
@@ -123,7 +123,7 @@ class InlineEngine(LocalHost):
     def poll(self, seconds: float) -> Iterator[ToCoordinator]:
         """Give each worker one step after the other, until one of them reports, or time is up."""
         until = time.monotonic() + seconds
-        while not self._out and self._lives and time.monotonic() < until:
+        while not self._out and self._turns and time.monotonic() < until:
             if not (self._take_turns() or any(c.inbox for c in self._channels.values())):
                 time.sleep(IDLE_SECONDS)
         while self._out:
@@ -132,12 +132,12 @@ class InlineEngine(LocalHost):
     def _take_turns(self) -> bool:
         """Let each worker do one step; returns whether any of them can go on at once."""
         busy = False
-        for name, life in tuple(self._lives.items()):
-            ready = next(life, None)
+        for name, turns in tuple(self._turns.items()):
+            ready = next(turns, None)
             if ready:
                 busy = True
             elif ready is None:
-                del self._lives[name]
+                del self._turns[name]
         return busy
 
     def exits(self) -> Iterator[WorkerExited | RunBroken]:
