@@ -13,6 +13,7 @@ from coordinator import transport
 from coordinator.cluster.agent import Agent
 from protocol import VERSION, Evaluated, Failed, Hello, Leave, Ping, RunError
 from protocol.config import HEAD
+from protocol.errors import LostError
 from protocol.messages import Died, Enrol, Refused, Upload, Welcome
 from protocol.transport.curve import generate_keys
 from tests.cluster_help import enrol_request
@@ -40,6 +41,14 @@ def test_fifty_agents_that_join_at_once_are_enrolled_once_each(cluster: HeadWith
     assert sorted(welcomes) == sorted(f"host{n}" for n in range(1, 51))
     assert set(cluster.registry.hosts) == {HEAD, *welcomes}
     assert len({host.key for host in cluster.registry.hosts.values()}) == 51
+
+
+def test_an_agent_whose_lifeline_closes_does_not_wait_for_the_answer_of_the_head(
+    cluster: HeadWithHosts,
+) -> None:
+    agent = Agent(cluster.token, 1, (), None, print, lifeline_closed=lambda: True)
+    with pytest.raises(LostError, match="the process that started this agent has ended"):
+        agent.enrol()
 
 
 def test_a_refusal_is_reported_on_both_sides_with_its_reason(cluster: HeadWithHosts) -> None:

@@ -91,7 +91,8 @@ class Agent:
     def join(self) -> int:
         """Take part in the run until it is over; the exit status, 0 after an orderly end.
 
-        Raises RunError where the head refuses, or does not answer.
+        Raises UserError where the head refuses or does not answer, or where the head or the
+        process that started this one is gone.
         """
         if not self._token.secure:
             self.report(INSECURE)
@@ -105,13 +106,19 @@ class Agent:
             line.close(FLUSH_SECONDS)
 
     def enrol(self) -> Welcome:
-        """Ask the head to join. Raises RunError where it refuses or does not answer."""
+        """Ask the head to join.
+
+        Raises RunError where it refuses or does not answer, LostError where the process that
+        started this one has ended.
+        """
         ensure((of_head(0),))
         line = AgentTransport(self.endpoint, keys_from_secret(self._token.secret), self.head_key)
         try:
             line.send(self._request())
             deadline = time.monotonic() + self._enrol_seconds
             while time.monotonic() < deadline:
+                if self.lifeline_closed():
+                    raise LostError(LIFELINE_CLOSED)
                 for answer in line.receive(TICK_SECONDS):
                     match answer:
                         case Welcome():
