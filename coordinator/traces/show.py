@@ -50,14 +50,14 @@ def _stats_cells(row: EdgeStats, clocks_differ: bool) -> Iterator[str]:
     delay, staleness = row.delay, row.staleness
     yield str(row.edge)
     sent = (f"{row.messages:,}", bytes_text(row.bytes), f"{row.rate:,.0f}")
-    yield from sent if row.sender_known else "---"
+    yield from sent if row.sender_known else ("-",) * len(sent)
     yield from (text_or_dash(d, lambda d: time_text(d.p50)) for d in (row.transit, row.wait))
     yield from map(time_text, (delay.p50, delay.p95, delay.max) if delay else (None,) * 3)
     if clocks_differ:
         yield time_text(row.bound)
-    yield from (f"{staleness.p50:.0f}", f"{staleness.max:.0f}") if staleness else "--"
+    yield from (f"{staleness.p50:.0f}", f"{staleness.max:.0f}") if staleness else ("-", "-")
     known = row.sender_known and row.receiver_known
-    yield from (f"{row.dropped:,}", f"{row.lost_messages:,}") if known else "--"
+    yield from (f"{row.dropped:,}", f"{row.lost_messages:,}") if known else ("-", "-")
 
 
 def stats_json(row: EdgeStats) -> dict[str, object]:

@@ -18,7 +18,7 @@ from protocol.dataset_info import CLASS_NAMES, DatasetInfo, shape_text, usable_c
 from workers.assembly.compatibility import MAX_BYTES, condition, layer_modules
 from workers.data import Augment, Dataset
 from workers.nn import LOSSES, Module, Shape, Stack, readers
-from workers.nn.optim import Adam, Optimizer, Sgd
+from workers.nn.optim import OPTIMIZER_CLASSES, Optimizer, Sgd
 from workers.rules.backprop import BackpropLayer, NoBackpropLayer
 from workers.rules.dni import DniLayer
 from workers.rules.output import OutputLayer
@@ -132,6 +132,5 @@ def layer_rng(pipeline: Pipeline, index: int, purpose: int) -> np.random.Generat
 
 
 def _optimizer(pipeline: Pipeline, size: int) -> Optimizer:
-    if pipeline.train.optimizer == "sgd":
-        return Sgd(size, pipeline.train.momentum)
-    return Adam(size)
+    made = OPTIMIZER_CLASSES[pipeline.train.optimizer]
+    return Sgd(size, pipeline.train.momentum) if made is Sgd else made(size)

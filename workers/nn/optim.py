@@ -48,6 +48,8 @@ class Adam:
     beta1: Final = 0.9
     beta2: Final = 0.999
     epsilon: Final = 1e-8
+    vectors: Final = 2
+    """The vectors of state, each as long as the parameters."""
 
     def __init__(self, size: int, dtype: np.typing.DTypeLike = np.float32) -> None:
         self.count = 0
@@ -91,7 +93,12 @@ class Adam:
 class Sgd:
     """Stochastic gradient descent with momentum, as in PyTorch: b = μ b + g, p -= lr b."""
 
-    def __init__(self, size: int, momentum: float, dtype: np.typing.DTypeLike = np.float32) -> None:
+    vectors: Final = 1
+    """The vectors of state, each as long as the parameters."""
+
+    def __init__(
+        self, size: int, momentum: float = 0.0, dtype: np.typing.DTypeLike = np.float32
+    ) -> None:
         self.count = 0
         self._momentum = momentum
         self._velocity: Floats = np.zeros(size, dtype)
@@ -114,3 +121,7 @@ def learning_rate(lr: float, drops: Sequence[int], step: int) -> float:
     """`lr`, divided by 10 for each of the ascending `drops` that `step` has reached."""
     reached = bisect_right(drops, step)
     return lr / 10.0**reached if reached <= LAST_DROP else 0.0
+
+
+OPTIMIZER_CLASSES: Final[dict[str, type[Adam] | type[Sgd]]] = {"adam": Adam, "sgd": Sgd}
+"""The class of each name in `protocol.config.OPTIMIZERS`."""

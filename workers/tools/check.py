@@ -18,6 +18,7 @@ from workers.assembly.compatibility import (
     layer_modules,
 )
 from workers.nn import Conv, Module, Shape
+from workers.nn.optim import OPTIMIZER_CLASSES
 from workers.rules.synthetic import conditioned_shape
 from workers.rules.unlocked_dni import WINDOWS_REMEMBERED
 
@@ -125,7 +126,7 @@ def _memory(
     more than one window.
     """
     remembered = (WINDOWS_REMEMBERED if pipeline.unlocked else 1) * pipeline.window
-    vectors = 4 if pipeline.train.optimizer == "adam" else 3
+    vectors = 2 + OPTIMIZER_CLASSES[pipeline.train.optimizer].vectors
     scratch = max((module.scratch for module in modules if isinstance(module, Conv)), default=0)
     examples = remembered * stored + 2 * passing
     numbers = vectors * _parameters(modules) + scratch + pipeline.data.batch * examples

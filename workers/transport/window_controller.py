@@ -89,7 +89,7 @@ class WindowController:
             self._near_at = now
 
     def update(self, now: int) -> int:
-        """The window from now on; to be called about twice a second."""
+        """The window from now on; called at every round trip in start-up, then twice a second."""
         elapsed, self._updated = now - self._updated, now
         credited, self._credited = self._credited, 0
         held, self._held = self._held, False
