@@ -28,7 +28,7 @@ class _OwnFinder:
         return PathFinder.find_spec(name, [FOLDER]) if name in OWN else None
 
 
-class _CtrlC:
+class CtrlC:
     """The handler of SIGINT: one KeyboardInterrupt that can be caught, else the end at once."""
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ def _flush() -> None:
             os.close(null)
 
 
-def _end(ctrl_c: _CtrlC) -> None:
+def _end(ctrl_c: CtrlC) -> None:
     """Let no Ctrl-C change the exit status while the interpreter ends, which is soon done."""
     _flush()
     if signal.getsignal(signal.SIGINT) is ctrl_c:
@@ -78,7 +78,7 @@ def main() -> None:
 
     A SIGINT that is ignored when this process starts stays ignored.
     """
-    ctrl_c = _CtrlC()
+    ctrl_c = CtrlC()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, ctrl_c)
     sys.modules.setdefault("dni_command", sys.modules[__name__])  # it may be `__main__`

@@ -179,7 +179,7 @@ def test_a_worker_that_waits_for_its_configuration_ends_with_130(dni: Dni) -> No
 def test_only_the_first_ctrl_c_raises(monkeypatch: pytest.MonkeyPatch, final: bool) -> None:
     statuses: list[int] = []
     monkeypatch.setattr(os, "_exit", statuses.append)
-    handler = dni_command._CtrlC()
+    handler = dni_command.CtrlC()
     handler.final = final
     with pytest.raises(KeyboardInterrupt):
         handler(signal.SIGINT, None)

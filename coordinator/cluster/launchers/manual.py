@@ -21,7 +21,8 @@ class Manual:
         """Show what to paste."""
         self._report(f"dni join {token}")
         some = "" if slots == 1 else "; --slots N runs N of them on one host"
-        self._report(f"waiting for {slots} workers; paste the line above on each host{some}")
+        workers = "1 worker" if slots == 1 else f"{slots} workers"
+        self._report(f"waiting for {workers}; paste the line above on each host{some}")
 
     def ended(self) -> list[str]:
         """Always empty: the agents are not children of this process."""
