@@ -6,7 +6,6 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -49,6 +48,8 @@ LIFELINE_CLOSED: Final = "the process that started this agent has ended"
 
 def software() -> str:
     """The version of this program."""
+    from importlib.metadata import version
+
     return version(DISTRIBUTION)
 
 

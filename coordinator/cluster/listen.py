@@ -34,7 +34,7 @@ class ListenLocal:
 
     def open(self, job: Job) -> tuple[Head, str]:
         """See `Listen`; all workers run on this host."""
-        registry = Registry(job.pipeline.stages[1:], "", 0, software(), clock_name())
+        registry = Registry(job.pipeline.stages[1:], "", 0, "", clock_name())
         head = Head(f"ipc://{job.sockets}/head", registry, job.report)
         head.add_own_host(platform.node(), len(job.pipeline.workers) - 1, blas.cores())
         return head, ""

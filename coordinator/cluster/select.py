@@ -8,10 +8,8 @@ from typing import Final
 
 from coordinator.cluster.engine import ClusterEngine
 from coordinator.cluster.gather import LaunchedHosts
-from coordinator.cluster.launchers.installed import choose
 from coordinator.cluster.listen import ListenConfig, ListenForAgents, ListenLocal
 from coordinator.engines.inline import InlineEngine, MakeWorker
-from coordinator.engines.installed import GROUP, installed, installed_engine
 from coordinator.engines.options import NoOptions, parse
 from coordinator.lifecycle.engine import Engine
 
@@ -29,6 +27,10 @@ def select_engine(
     if name in ENGINES:
         parse(NoOptions, options, f"engine {name}")
         return InlineEngine(make_worker) if name == "inline" else ClusterEngine(ListenLocal())
+    # A local run needs no search for installed packages.
+    from coordinator.cluster.launchers.installed import choose
+    from coordinator.engines.installed import GROUP, installed, installed_engine
+
     if engine := installed_engine(name, options):
         return engine
     chosen = choose(name, options, [*ENGINES, *installed(GROUP)])

@@ -27,24 +27,37 @@ class EngineCommand(click.Command):
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        self._names: list[str] = []
-        self._declared: list[click.Parameter] = []
+        self._key_value = _key_value_option()
+        self._of_launchers: list[click.Parameter] | None = None
+        self._needs_launchers = True
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse `args`; launchers are loaded only if an option is not the command's own."""
+        own = {name for param in (*self.params, self._key_value) for name in param.opts}
+        flags = (arg.partition("=")[0] for arg in args if arg.startswith("-"))
+        self._needs_launchers = any(flag not in own for flag in flags)
+        return super().parse_args(ctx, args)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """The parameters of the command, with the options of the installed launchers."""
-        if not self._declared:
-            taken = {name for param in self.params for name in (param.name, *param.opts)}
-            self._declared = [_key_value_option(), *_launcher_options(taken)]
-            self._names = [param.name or "" for param in self._declared]
         own = super().get_params(ctx)
-        return [*own[: len(self.params)], *self._declared, *own[len(self.params) :]]
+        count = len(self.params)
+        return [*own[:count], self._key_value, *self._launcher_options(), *own[count:]]
+
+    def _launcher_options(self) -> list[click.Parameter]:
+        if not self._needs_launchers:
+            return []
+        if self._of_launchers is None:
+            taken = {name for param in self.params for name in (param.name, *param.opts)}
+            self._of_launchers = _launcher_options(taken)
+        return self._of_launchers
 
     def invoke(self, ctx: click.Context) -> Any:
         """Call the callback with the options of launchers in one mapping."""
-        given = {name: ctx.params.pop(name) for name in self._names}
-        pairs = given.pop(ARGUMENT)
+        names = [param.name or "" for param in self._launcher_options()]
+        given = {name: ctx.params.pop(name) for name in names}
         options = {key: value for key, value in given.items() if value is not None}
-        ctx.params[ARGUMENT] = options | _key_values(pairs)
+        ctx.params[ARGUMENT] = options | _key_values(ctx.params.pop(ARGUMENT))
         return super().invoke(ctx)
 
 
