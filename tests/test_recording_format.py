@@ -25,7 +25,7 @@ from protocol.recording_format import (
     read_messages,
     read_metadata,
 )
-from tests.examples import examples
+from tests.examples import examples, is_nightly
 from tests.network import DATA
 from tests.recordings import (
     DATASET,
@@ -58,7 +58,8 @@ def test_a_truncated_file_is_read_up_to_its_last_whole_entry(tmp_path: Path) -> 
         whole = encode(small)
         ends = [len(encode(small[:count])) for count in range(len(small) + 1)]
     near = {size for end in (16, *ends) for size in range(end - 40, end + 40)}
-    for size in sorted(near & {*range(len(whole))}):
+    every = set(range(len(whole)))
+    for size in sorted(every if is_nightly() else near & every):
         path.write_bytes(whole[:size])
         count = sum(end <= size for end in ends) - 1
         found, error = readable(path)

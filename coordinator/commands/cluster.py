@@ -157,11 +157,7 @@ def cluster_commands(functions: Functions) -> tuple[click.Command, ...]:
     @options.pipeline_argument
     @options.overrides
     @_cluster_options
-    @options.run_dir
-    @options.force
-    @options.deterministic
-    @options.trace
-    @options.as_json
+    @options.of_one_run
     @click.pass_context
     def up_command(
         ctx: click.Context,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final
@@ -57,6 +57,13 @@ deterministic = click.option(
     "result. Without it each run differs slightly.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+
+
+def of_one_run(command: Callable[..., None]) -> Callable[..., None]:
+    """Give `command` the options of every command that trains one pipeline."""
+    for option in (as_json, trace, deterministic, force, run_dir):  # the last one is shown first
+        command = option(command)
+    return command
 
 
 def with_options(

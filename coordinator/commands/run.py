@@ -19,11 +19,7 @@ def run_command(functions: Functions) -> click.Command:
     @options.overrides
     @options.engine
     @options.workers
-    @options.run_dir
-    @options.force
-    @options.deterministic
-    @options.trace
-    @options.as_json
+    @options.of_one_run
     @click.pass_context
     def run(
         ctx: click.Context,

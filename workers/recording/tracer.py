@@ -113,6 +113,7 @@ class FileTracer:
     # -- called by the stage
 
     def used(self, sender: str, message: DataMessage, staleness: int = 0) -> None:
+        """Write the use of `message`; an activation or a gradient begins a span of work."""
         if self._writer is not None:
             edge = self._into[sender]
             self._waiting[edge] -= 1

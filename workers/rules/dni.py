@@ -68,6 +68,7 @@ class DniLayer(LayerStage):
         sent: SentBatch,
         true_gradient: Floats,
     ) -> Iterator[Send]:
+        """Train the gradient model; the layer itself has learnt from the prediction."""
         prediction = self._prediction_of(sent)
         self.stats.compare(prediction.value, true_gradient)
         self.synthetic.fit(prediction, true_gradient, self._lr(self._synthetic_lr, sent.step))
